@@ -1,0 +1,13 @@
+"""robustray: the experiments of adversarial robustness research on one laptop or on a Ray cluster.
+
+The code lives in the top-level folders `tasks/`, `distributed/` and `tune_configs/`; this package is the one name
+under which it is imported. Importing it starts nothing and loads neither torch nor Ray.
+"""
+
+from pathlib import Path as _Path
+
+__version__ = "0.1.0"
+
+_here = _Path(__file__).resolve().parent
+if not (_here / "tasks").is_dir():  # links did not survive (zip archive, Windows): reach the real folders
+    __path__.append(str(_here.parent))

@@ -1,0 +1,172 @@
+"""What a study may ask of a lab, and what a block function may ask of its context.
+
+A *lab* decides where work runs and keeps every finished piece. `SerialLab` (in this process) and `RayLab` (on actors)
+give the same bytes, so a study never knows which one it talks to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from robustray.tasks.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from robustray.tasks.training.settings import TrainSpec
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What one actor takes while it runs a block."""
+
+    threads: int = 1
+    """CPU threads of one block. Enters the key: one and two threads give different last bits."""
+    gpus: float = 0.0
+    """Share of a GPU, used where the run has GPUs; on a CPU-only run it is ignored (and the page says so)."""
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise InputError(f"threads must be at least 1, got {self.threads}")
+        if self.gpus < 0 or (self.gpus > 1 and self.gpus != int(self.gpus)):
+            raise InputError(f"gpus must be a share in [0, 1] or a whole number, got {self.gpus}")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A column of arrays, one of equal shape per row, stored without loss: `columns={"image": Tensor("uint8")}`."""
+
+    dtype: str
+
+
+class Reference(Protocol):
+    """A model or a data set by name: small, picklable, with the hash of what it stands for.
+
+    The driver calls `fetch` once (that is where files are read and checked); an actor calls `build` once per device and
+    keeps the result between blocks.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of the content that results depend on: weights, pixels, labels; never of a path."""
+        ...
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The user's own modules behind this reference; their source enters CODE."""
+        ...
+
+    def fetch(self) -> Any:
+        """Read what this stands for into plain arrays (NumPy, bytes, str), ready for shared memory.
+
+        Raises: InputError when the files are missing, damaged or do not fit.
+        """
+        ...
+
+    def build(self, payload: Any, device: str) -> Any:
+        """Turn `fetch`'s payload, whose arrays may be read-only, into the object that `context.load` returns."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """All that a block function knows besides its items."""
+
+    settings: Any
+    seed: int
+    device: str
+    """"cpu" or "cuda"."""
+    load: Callable[[str], Any]
+    """`load("model")`: the object behind the reference of that name; loaded once per actor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockFunction:
+    """A plain function over (items, context), with what the lab has to know of it. Callable like the function."""
+
+    function: Callable[[Sequence[Any], Context], Mapping[str, Any]]
+    version: int
+    columns: Mapping[str, Any]
+
+    @property
+    def qualified_name(self) -> str:
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
+    def __call__(self, items: Sequence[Any], context: Context) -> Mapping[str, Any]:
+        return self.function(items, context)
+
+
+def block_function(
+    *, version: int, columns: Mapping[str, pa.DataType | Tensor]
+) -> Callable[[Callable[[Sequence[Any], Context], Mapping[str, Any]]], BlockFunction]:
+    """Declare a function that `lab.map` can run over blocks of items.
+
+    The function returns a mapping from column name to one value per item (NumPy array, torch tensor or list), in the
+    order of its items. Raise `version` when its results change in meaning; that invalidates every finished piece.
+
+    Raises: InputError for a lambda, a closure or a function of `__main__`: they have no name an actor could import.
+    """
+
+    def declare(function: Callable[[Sequence[Any], Context], Mapping[str, Any]]) -> BlockFunction:
+        if function.__module__ == "__main__" or "<" in function.__qualname__:
+            raise InputError(
+                f"{function.__qualname__} in {function.__module__} has no stable name: "
+                "move it to the top level of a module that can be imported"
+            )
+        return BlockFunction(function=function, version=version, columns=dict(columns))
+
+    return declare
+
+
+class Handle(Protocol[T_co]):
+    """Work that was asked for. It goes on while any handle of the lab is waited for."""
+
+    def result(self) -> T_co:
+        """Wait and read. Raises: WorkFailed when the step failed."""
+        ...
+
+
+class Lab(Protocol):
+    """The verbs through which a study does all heavy work, and the two doors through which names become references."""
+
+    def model(self, name: str) -> Reference:
+        """`"cifar:resnet20@weights.safetensors"`, `"run:KEY"`, `"my_pkg.my_mod:build@w.safetensors"` -> reference.
+
+        Raises: InputError for a name or file that cannot be used.
+        """
+        ...
+
+    def data(self, name: str) -> Reference:
+        """`"cifar10:test"`, `"digits:test"`, a folder or file of images -> reference. Raises: InputError."""
+        ...
+
+    def map(
+        self,
+        step: str,
+        function: BlockFunction,
+        items: Sequence[Any],
+        *,
+        block: int,
+        seed: int = 0,
+        settings: Any = None,
+        refs: Mapping[str, Reference] | None = None,
+        needs: Needs = Needs(),
+    ) -> Handle[pd.DataFrame]:
+        """Run `function` over `items`, `block` items at a time; the result has one row per item, in their order.
+
+        Items are JSON values (numbers, strings, lists of them). Finished blocks are read from the store. Rows of items
+        that killed their worker even alone are absent, and the run says so.
+        """
+        ...
+
+    def train(self, specs: Sequence[TrainSpec]) -> Handle[list[Reference]]:
+        """Train models side by side; the result has one model reference per spec, in their order."""
+        ...

@@ -1,0 +1,154 @@
+"""What a study is, and what it finds."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from robustray.tasks.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustray.tasks.lab.protocol import Lab
+
+Size = Literal["quick", "small", "paper"]
+Verdict = Literal["supported", "contradicted", "undecided"]
+Unit = Literal["percent", "points", "number"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperFigure:
+    """A published number, never shown as if it were ours."""
+
+    figure: str
+    """As printed, with unit: "0.00 %"."""
+    scale: str
+    """What it was obtained with: "ResNet-50, full CIFAR-10 test set, PGD-20"."""
+    source: str
+    """Where it stands: "robustness 1.2.1, README table"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A direction or an inequality of the paper, tested by a rule that was fixed before the run."""
+
+    words: str
+    estimate: float | None
+    """In `unit`s: 0.37 for 37 % when unit is "percent"; None when nothing could be estimated."""
+    interval: tuple[float, float] | None
+    """95 % interval of the estimate, same unit."""
+    n: int
+    """Independent units behind the estimate (images, seeds)."""
+    test: str
+    """The rule, in words: "supported if the upper end of the 95 % Wilson interval is below 5 %"."""
+    verdict: Verdict
+    unit: Unit = "percent"
+    paper: PaperFigure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A data frame with words. Rendered on the page, and saved as Parquet and CSV."""
+
+    name: str
+    """File name stem, lower case with dashes."""
+    title: str
+    caption: str
+    frame: pd.DataFrame
+    formats: Mapping[str, str] = field(default_factory=dict)
+    """Per column: "percent" (0.37 -> 37.0), "points", "eps" (0.0314 -> 8/255), a format spec such as ".3f"; the
+    special key "interval:<column>" names the two columns ("lo", "hi") that hold its interval and are folded into it:
+    {"robust_accuracy": "percent", "interval:robust_accuracy": "lo,hi"}."""
+    on_page: bool = True
+    """False for long tables of records: saved as Parquet only, linked from the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A drawn figure: SVG with text as text. Made by `robustray.tasks.figures`, never by hand."""
+
+    name: str
+    title: str
+    caption: str
+    """First sentence: what to see. Second: what was measured (n, seeds, interval)."""
+    alt: str
+    svg: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture made of pixels (examples, perturbations), enlarged by a whole factor without smoothing."""
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    png: bytes
+    width: int
+    height: int
+    """Size in CSS pixels at which the page shows it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a study returns."""
+
+    answer: str
+    """One sentence with number, interval and n."""
+    claims: tuple[Claim, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    """The first one is the main figure."""
+    pictures: tuple[Picture, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """Stand at the top of the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """An estimate of what a run will do, for `robustray show`."""
+
+    images: int
+    """Items that pass through the heaviest step."""
+    evaluations: int
+    """Upper bound on forward (+ gradient) passes of single images."""
+    note: str
+    """One sentence: what dominates, and a measured time with its machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study: an ordinary program that looks like the method section of its paper."""
+
+    name: str
+    question: str
+    """The paper's question in one sentence."""
+    paper: str
+    """"arXiv:1234.56789" or "robustness library"; shown on the page."""
+    settings: type
+    """Frozen keyword-only dataclass; its docstrings are the help of the command line."""
+    sizes: Mapping[Size, Any]
+    """The full settings of each size."""
+    run: Callable[[Any, Lab], Findings]
+    estimate: Callable[[Any], Work]
+
+
+STUDIES: Mapping[str, tuple[str, str]] = {
+    "attack-sweep": (
+        "robustray.tasks.attack_sweep.study",
+        "how accuracy falls with the size of an adversarial perturbation, for any model and data",
+    ),
+}
+"""Name -> (module that defines `STUDY`, one line for `robustray list`). Listing them imports none."""
+
+
+def load_study(name: str) -> Study:
+    """Raises: InputError for an unknown name, with the nearest known one."""
+    if name not in STUDIES:
+        from robustray.tasks.words import nearest
+
+        raise InputError(f"there is no study {name!r}{nearest(name, STUDIES)}")
+    return importlib.import_module(STUDIES[name][0]).STUDY
