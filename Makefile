@@ -1,0 +1,47 @@
+# make demo         install into .venv and run the main experiment at its quick size
+# make test         install, lint, type-check and test
+# make acceptance   the slow tests: every study's full quick size, faults
+# make lint         ruff, mypy and pyright alone
+#
+# VENV=/path        another place for the environment
+# PYTHON=/path      another Python than the first of python3.13, python3.12, python3.11, python3 that fits
+# CONSTRAINTS=0|1   install the newest versions that pyproject.toml allows, or those of constraints.txt. The default
+#                   is 1 in CI and for the tests, whose linters and figures belong to those versions.
+
+VENV ?= .venv
+CANDIDATES := python3.13 python3.12 python3.11 python3
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+COMPLETE := import ensurepip; import venv; $(NEW_ENOUGH)
+first = $(shell for p in $(CANDIDATES); do if $$p -c '$(1)' 2>/dev/null; then echo $$p; break; fi; done)
+# A complete one first; if there is none, scripts/setup_env.py says what the other lacks.
+PYTHON ?= $(or $(call first,$(COMPLETE)),$(call first,$(NEW_ENOUGH)))
+
+RUN := $(VENV)/bin/python
+pinned = $(if $(filter 1,$(1)),--pinned)
+
+.PHONY: demo test acceptance lint environment dev-environment python
+
+demo: environment
+	"$(RUN)" -m robustray run attack-sweep --size quick
+
+test: lint
+	"$(RUN)" -m pytest -m "not acceptance"
+
+acceptance: dev-environment
+	"$(RUN)" -m pytest -m acceptance
+
+lint: dev-environment
+	"$(RUN)" -m ruff check .
+	"$(RUN)" -m ruff format --check .
+	"$(RUN)" -m mypy robustray tests scripts
+	"$(RUN)" -m pyright --pythonpath "$(RUN)"
+
+environment: python
+	@"$(PYTHON)" scripts/setup_env.py --venv "$(VENV)" $(call pinned,$(or $(CONSTRAINTS),$(if $(filter-out 0 false,$(CI)),1)))
+
+dev-environment: python
+	@"$(PYTHON)" scripts/setup_env.py --venv "$(VENV)" --extra dev $(call pinned,$(or $(CONSTRAINTS),1))
+
+python:
+	@test -n "$(PYTHON)" || { echo "robustray: Python 3.11 or newer is needed: apt-get install python3 python3-venv" \
+	    "(or python3.11 python3.11-venv), or name one with make PYTHON=/path/to/python3" >&2; exit 2; }
