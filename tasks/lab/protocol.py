@@ -148,6 +148,10 @@ class Lab(Protocol):
         """`"cifar10:test"`, `"digits:test"`, a folder or file of images -> reference. Raises: InputError."""
         ...
 
+    def load(self, ref: Reference) -> Any:
+        """The object behind a reference, in this process (for class names, door checks, a few pictures)."""
+        ...
+
     def map(
         self,
         step: str,

@@ -1,0 +1,103 @@
+"""CODE: a hash of the source that a block function runs, so that old results are noticed when the code has changed.
+
+The modules are found by reading import statements, lazy ones included, without importing anything. robustray's own
+modules and the user's count; the standard library and installed packages don't, except the versions of torch and NumPy.
+Left out are `tasks.lab`, `tasks.report` and `tasks.figures`: how a piece is kept or shown does not change what it says.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+
+_LEFT_OUT = ("robustray.tasks.lab", "robustray.tasks.report", "robustray.tasks.figures", "robustray.distributed")
+_INSTALLED = tuple(
+    Path(place).resolve()
+    for place in {
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+        sysconfig.get_path("stdlib"),
+        sysconfig.get_path("platstdlib"),
+        sysconfig.get_path("purelib"),
+        sysconfig.get_path("platlib"),
+    }
+)
+
+
+def code_hash(modules: Iterable[str]) -> str:
+    """12 hex digits: hash of the source of `modules` and of every robustray or user module they import, with torch's and NumPy's version.
+
+    Raises: ModuleNotFoundError when a named module does not exist.
+    """
+    return _code_hash(frozenset(modules))
+
+
+@functools.cache  # what this process has imported stays what it was
+def _code_hash(modules: frozenset[str]) -> str:
+    state = hashlib.sha256()
+    for package in ("torch", "numpy"):
+        state.update(f"{package} {importlib.metadata.version(package)}\n".encode())
+    for name, source in sorted(_sources(modules).items()):
+        state.update(f"{name} {hashlib.sha256(source).hexdigest()}\n".encode())
+    return state.hexdigest()[:12]
+
+
+def _sources(modules: frozenset[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    waiting = sorted(modules)
+    for name in waiting:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    while waiting:
+        name = waiting.pop()
+        path = _own_file(name)
+        if path is None or name in found:
+            continue
+        found[name] = path.read_bytes()
+        waiting.extend(_imported(name, found[name], path.name == "__init__.py"))
+    return found
+
+
+@functools.cache
+def _own_file(name: str) -> Path | None:
+    """The source file of a module that belongs to robustray or to the user; None for all others."""
+    root = name.partition(".")[0]
+    if root in sys.stdlib_module_names or name.startswith(_LEFT_OUT):
+        return None
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, AttributeError, ValueError):  # `from module import name_that_is_no_module`
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    path = Path(spec.origin)
+    if root != "robustray" and any(path.resolve().is_relative_to(place) for place in _INSTALLED):
+        return None
+    return path
+
+
+def _imported(name: str, source: bytes, is_package: bool) -> list[str]:
+    """Names that a module's import statements may load: `from a import b` may mean the module `a.b`."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                names.append(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = name.split(".") if is_package else name.split(".")[:-1]
+                parts = parts[: len(parts) - node.level + 1]
+                base = ".".join([*parts, base] if base else parts)
+            names.append(base)
+            names.extend(f"{base}.{alias.name}" for alias in node.names)
+    parents = [".".join(parts[:i]) for parts in (n.split(".") for n in names) for i in range(1, len(parts))]
+    return [n for n in {*names, *parents} if n]

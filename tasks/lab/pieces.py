@@ -1,0 +1,139 @@
+"""Pieces: one finished block is one immutable Parquet file whose name says everything a listing needs.
+
+    pieces/STEPKEY/FIRST-BLOCKKEY-CODE-SHA.parquet
+
+FIRST = index of the block's first item, CODE = hash of the code that made it, SHA = hash of the file itself, checked at
+every read (pyarrow reads flipped bits without complaint). Files hold results only: the same block computed twice has
+the same bytes, so two drivers on one store only ever repeat each other.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustray.tasks.lab.protocol import BlockFunction, Tensor
+from robustray.tasks.lab.store import Store, sha256
+
+_SHA_LENGTH = 16
+
+
+class ColumnError(TypeError):
+    """A block function returned something else than it declared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A finished block, as its file name tells."""
+
+    step_key: str
+    first: int
+    block_key: str
+    code: str
+    sha: str
+
+    @property
+    def name(self) -> str:
+        return f"{folder(self.step_key)}/{self.first:09d}-{self.block_key}-{self.code}-{self.sha}.parquet"
+
+
+def folder(step_key: str) -> str:
+    return f"pieces/{step_key}"
+
+
+def listing(store: Store, step_key: str) -> dict[str, list[Piece]]:
+    """All finished pieces of a step, by block key. One directory listing; no file is opened."""
+    found: dict[str, list[Piece]] = {}
+    for name in store.list(folder(step_key)):
+        parts = name.removesuffix(".parquet").split("-")
+        if len(parts) == 4 and name.endswith(".parquet") and parts[0].isdigit():
+            first, block_key, code, sha = parts
+            piece = Piece(step_key=step_key, first=int(first), block_key=block_key, code=code, sha=sha)
+            found.setdefault(block_key, []).append(piece)
+    return found
+
+
+def publish(store: Store, table: pa.Table, *, step_key: str, first: int, block_key: str, code: str) -> Piece:
+    """Serialise in memory, publish in one write."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", store_schema=True)
+    data = buffer.getvalue()
+    piece = Piece(step_key=step_key, first=first, block_key=block_key, code=code, sha=sha256(data, _SHA_LENGTH))
+    store.write(piece.name, data)
+    return piece
+
+
+def read(store: Store, piece: Piece) -> pa.Table | None:
+    """The rows of a piece; None when the file is gone, torn or has a flipped bit (then it has to be computed again)."""
+    try:
+        data = store.read(piece.name)
+    except FileNotFoundError:
+        return None
+    if sha256(data, _SHA_LENGTH) != piece.sha:
+        return None
+    return pq.read_table(io.BytesIO(data))
+
+
+def to_table(function: BlockFunction, values: Mapping[str, Any], num_items: int) -> pa.Table:
+    """Rows as declared. Raises: ColumnError, naming function and column."""
+    if set(values) != set(function.columns):
+        missing, extra = set(function.columns) - set(values), set(values) - set(function.columns)
+        raise ColumnError(f"{function.qualified_name}: columns missing {sorted(missing)}, not declared {sorted(extra)}")
+    arrays, fields = [], []
+    for name, kind in function.columns.items():
+        try:
+            array = _column(values[name], kind)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise ColumnError(f"{function.qualified_name}: column {name!r} does not fit {kind}: {error}") from error
+        if len(array) != num_items:
+            raise ColumnError(f"{function.qualified_name}: column {name!r} has {len(array)} rows for {num_items} items")
+        arrays.append(array)
+        fields.append(pa.field(name, array.type))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _column(value: Any, kind: pa.DataType | Tensor) -> pa.Array:
+    if hasattr(value, "detach"):  # a torch tensor, without importing torch
+        value = value.detach().cpu().numpy()
+    if isinstance(kind, Tensor):
+        array = np.ascontiguousarray(value)
+        if array.dtype != np.dtype(kind.dtype):
+            raise TypeError(f"dtype {array.dtype}")
+        flat = pa.array(array.reshape(-1))
+        shape = array.shape[1:]
+        return pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.from_numpy_dtype(array.dtype), shape),
+            pa.FixedSizeListArray.from_arrays(flat, int(np.prod(shape, dtype=int))),
+        )
+    if isinstance(value, np.ndarray):
+        # safe=True: 40000 in an int16 column or 0.5 in an integer one is an error, not another number. Floats may
+        # narrow: float64 to a declared float32 is a rounding that the declaration asks for.
+        narrowing = pa.types.is_floating(kind) and np.issubdtype(value.dtype, np.floating)
+        return pa.array(value).cast(kind, safe=not narrowing)
+    return pa.array(value, type=kind)
+
+
+def tensor_column(table: pa.Table, name: str) -> np.ndarray:
+    """A `Tensor` column as one array (rows, *shape)."""
+    column = table.column(name).combine_chunks()
+    return column.to_numpy_ndarray() if isinstance(column, pa.FixedShapeTensorArray) else np.asarray(column)
+
+
+def to_frame(tables: Sequence[pa.Table]) -> Any:
+    """Pieces, in block order, as one data frame; a `Tensor` column becomes a column of arrays."""
+    import pandas as pd
+
+    whole = pa.concat_tables(tables) if tables else pa.table({})
+    columns: dict[str, Any] = {}
+    for field in whole.schema:
+        if isinstance(field.type, pa.FixedShapeTensorType):
+            columns[field.name] = pd.Series(list(tensor_column(whole, field.name)), dtype=object)
+        else:
+            columns[field.name] = whole.column(field.name).to_pandas()
+    return pd.DataFrame(columns)

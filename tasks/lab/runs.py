@@ -1,0 +1,285 @@
+"""Runs: one folder per run, `STUDY-DATE-HASH8/`, with what was asked, what happened and what was found.
+
+`run.json` is small and rewritten whole; `blocks.jsonl` is the sidecar (times, workers) on which no result depends;
+`run.log` holds tracebacks and notes. Pieces belong to the store, not to a run.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.jobs import BlockJob, Job, Receipt
+from robustray.tasks.lab.store import Store
+from robustray.tasks.words import nearest
+
+Status = Literal["running", "interrupted", "failed", "finished"]
+_SAVE_EVERY_S = 2.0
+
+
+@dataclass(kw_only=True)
+class StepCount:
+    """What happened in all handles of one step name."""
+
+    items: int = 0
+    blocks: int = 0
+    computed_blocks: int = 0
+    computed_items: int = 0
+    reused_blocks: int = 0
+    old_blocks: int = 0
+    retried: int = 0
+    failed_items: int = 0
+    seconds: float = 0.0
+    """Summed over the blocks that this run computed."""
+
+
+class Journal:
+    """What happens in a run, as the lab tells it. This one forgets it with the process; `Run` keeps it in the store."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, StepCount] = {}
+        self.step_keys: dict[str, list[str]] = {}
+        self.failures: list[dict[str, Any]] = []
+        self.dropped: list[str] = []
+
+    def count(self, step: str) -> StepCount:
+        return self.counts.setdefault(step, StepCount())
+
+    def step(self, step: str, key: str) -> None:
+        known = self.step_keys.setdefault(step, [])
+        if key not in known:
+            known.append(key)
+
+    def block(self, job: Job, receipt: Receipt) -> None:
+        """A block was computed."""
+
+    def failure(self, job: Job, reason: str) -> None:
+        """An item was given up. It stays given up in this run, until `resume --failed`."""
+        key, first = (job.step_key, job.first) if isinstance(job, BlockJob) else ("", 0)
+        item = job.items[0] if isinstance(job, BlockJob) else None
+        self.failures.append({"step": job.step, "step_key": key, "index": first, "item": item, "reason": reason})
+
+    def failed_items(self, step_key: str) -> set[int]:
+        return {f["index"] for f in self.failures if f["step_key"] == step_key}
+
+    def drop_once(self, step_key: str) -> bool:
+        """True the first time: the pieces of this step are to be dropped (`--fresh`)."""
+        if step_key in self.dropped:
+            return False
+        self.dropped.append(step_key)
+        return True
+
+    def note(self, text: str) -> None:
+        """Something worth a line in the log."""
+
+    def log(self, text: str) -> str:
+        """Keep a long text. Returns where a person finds it, "" if it was not kept."""
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """What makes two commands the same run."""
+
+    study: str
+    size: str
+    settings: dict[str, Any]
+    seed: int
+    hash8: str
+    code: str
+    """Hash of the code behind the study; not part of `hash8`: a run whose code changed is walked through again."""
+
+
+@dataclass(kw_only=True)
+class RunFile:
+    """The content of `run.json`."""
+
+    id: str
+    identity: RunIdentity
+    status: Status
+    created: str
+    command: str
+    options: dict[str, Any]
+    """What `resume` needs beside the settings: workers, device, data root, address."""
+    attempts: int = 1
+    updated: str = ""
+    wall_seconds: float = 0.0
+    environment: dict[str, Any] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    fresh: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    step_keys: dict[str, list[str]] = field(default_factory=dict)
+    error: str = ""
+    document: dict[str, Any] = field(default_factory=dict)
+    """The `--json` document of a finished run, and the cards' facts."""
+
+
+class Run(Journal):
+    """A run in a store."""
+
+    def __init__(self, store: Store, file: RunFile) -> None:
+        super().__init__()
+        self.store = store
+        self.file = file
+        self.step_keys = file.step_keys
+        self.failures = file.failures
+        self.dropped = file.dropped
+        self._began = time.monotonic()
+        self._before = file.wall_seconds
+        self._saved = 0.0
+        self._lines: dict[str, list[str]] = {}
+        for line in self._read_lines("blocks.jsonl"):
+            count = self.count(line["step"])
+            count.seconds += line["seconds"]
+            count.computed_items += line["items"]
+
+    @property
+    def id(self) -> str:
+        return self.file.id
+
+    def path(self, name: str = "") -> str:
+        return self.store.path(f"{self.id}/{name}" if name else self.id)
+
+    def write(self, name: str, data: bytes) -> str:
+        """Write a file of this run. Returns its full name."""
+        self.store.write(f"{self.id}/{name}", data)
+        return self.path(name)
+
+    def save(self, status: Status | None = None) -> None:
+        """Write `run.json` whole."""
+        self.file.status = status or self.file.status
+        self.file.updated = now()
+        self.file.wall_seconds = round(self._before + time.monotonic() - self._began, 2)
+        self.write("run.json", (json.dumps(asdict(self.file), indent=1) + "\n").encode())
+        self._saved = time.monotonic()
+
+    def _save_soon(self) -> None:
+        if time.monotonic() - self._saved > _SAVE_EVERY_S:
+            self.save()
+
+    def step(self, step: str, key: str) -> None:
+        super().step(step, key)
+        self._save_soon()
+
+    def block(self, job: Job, receipt: Receipt) -> None:
+        first = job.first if isinstance(job, BlockJob) else 0
+        line = {
+            "step": job.step,
+            "first": first,
+            "items": job.num_items,
+            "seconds": round(receipt.seconds, 4),
+            "worker": receipt.worker,
+            "file": receipt.name,
+            "at": now(),
+        }
+        self._append("blocks.jsonl", json.dumps(line))
+        self._save_soon()
+
+    def failure(self, job: Job, reason: str) -> None:
+        super().failure(job, reason)
+        self.note(f"{job.label}: given up: {reason}")
+        self.save()
+
+    def forget_failures(self) -> int:
+        """Try what was given up again (`resume --failed`). Returns how many items."""
+        num = len(self.failures)
+        self.failures.clear()
+        self.save()
+        return num
+
+    def drop_once(self, step_key: str) -> bool:
+        first = super().drop_once(step_key)
+        if first:
+            self.save()
+        return first
+
+    def note(self, text: str) -> None:
+        self._append("run.log", f"{now()} {text}")
+
+    def log(self, text: str) -> str:
+        self.note(text)
+        return self.path("run.log")
+
+    def _append(self, name: str, line: str) -> None:
+        """Add a line. A local file is appended to; elsewhere there is no append, and the file is written whole."""
+        if self.store.local:
+            with open(self.path(name), "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+            return
+        lines = self._lines.setdefault(name, [])
+        lines.append(line)
+        self.write(name, ("\n".join(lines) + "\n").encode())
+
+    def _read_lines(self, name: str) -> list[dict[str, Any]]:
+        try:
+            text = self.store.read(f"{self.id}/{name}").decode()
+        except FileNotFoundError:
+            return []
+        lines = text.splitlines()
+        self._lines[name] = lines
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:  # the last line of a driver that was killed while it wrote
+                continue
+        return found
+
+
+def now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def create(store: Store, identity: RunIdentity, *, command: str, options: dict[str, Any]) -> Run:
+    """Open a new run."""
+    date = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{identity.study}-{date}-{identity.hash8}"
+    file = RunFile(
+        id=name, identity=identity, status="running", created=now(), command=command, options=options
+    )
+    run = Run(store, file)
+    run.save()
+    return run
+
+
+def find(store: Store, study: str, hash8: str) -> Run | None:
+    """The newest run of this hash, whatever its status."""
+    names = [n for n in store.folders() if n.startswith(f"{study}-") and n.endswith(f"-{hash8}")]
+    for name in sorted(names, reverse=True):
+        run = _load(store, name)
+        if run is not None:
+            return run
+    return None
+
+
+def load(store: Store, name: str) -> Run:
+    """A run by its id, or by an unambiguous beginning or end of it. Raises: InputError."""
+    known = [n for n in store.folders() if n.count("-") >= 3]
+    matches = [n for n in known if n == name] or [n for n in known if n.startswith(name) or n.endswith(name)]
+    if len(matches) > 1:
+        raise InputError(f"{name!r} is the beginning or end of {len(matches)} runs: {', '.join(matches)}")
+    run = _load(store, matches[0]) if matches else None
+    if run is None:
+        raise InputError(f"there is no run {name!r} in {store.url}{nearest(name, known)}")
+    return run
+
+
+def all_runs(store: Store) -> list[Run]:
+    """Every readable run of a store, oldest first."""
+    runs = [run for name in store.folders() if name.count("-") >= 3 and (run := _load(store, name)) is not None]
+    return sorted(runs, key=lambda run: run.file.created)
+
+
+def _load(store: Store, name: str) -> Run | None:
+    """None for a folder that is no run (yet): its `run.json` is missing or not ours."""
+    try:
+        content = json.loads(store.read(f"{name}/run.json"))
+        identity = RunIdentity(**content.pop("identity"))
+        return Run(store, RunFile(identity=identity, **content))
+    except (FileNotFoundError, json.JSONDecodeError, TypeError, KeyError):
+        return None

@@ -1,0 +1,25 @@
+"""Where random numbers come from: (seed, what is drawn, index), never a worker, an order or a retry.
+
+Attack noise has its own counter-based generator (`tasks/attacks/noise.py`), because it must be the same on a GPU.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+
+def stream(seed: int, what: str, *index: int) -> np.random.Generator:
+    """An independent NumPy generator for one purpose.
+
+    `stream(0, "shuffle", epoch)` depends on its three arguments only. Independent for different arguments by the
+    guarantees of `SeedSequence`, of which `what` (as its CRC-32) and `index` are the spawn key.
+    """
+    key = (zlib.crc32(what.encode()), *index)
+    return np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=key))
+
+
+def integer(seed: int, what: str, *index: int) -> int:
+    """A 63-bit seed for a generator that wants one integer (`torch.Generator.manual_seed`)."""
+    return int(stream(seed, what, *index).integers(2**63 - 1))

@@ -1,0 +1,74 @@
+"""The lab in this process: for debugging, unit tests, notebooks and `--workers 0`. Same bytes as on Ray."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from robustray.tasks.lab.base import BlockLab, Listener, ProgressLike
+from robustray.tasks.lab.jobs import Job, Worker
+from robustray.tasks.lab.protocol import Reference
+from robustray.tasks.lab.runs import Journal
+from robustray.tasks.lab.store import Store
+
+
+class SerialExecutor:
+    """Runs jobs one after the other, in the order in which they were submitted."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self._waiting: deque[tuple[Job, Listener]] = deque()
+
+    def submit(self, jobs: Sequence[Job], listener: Listener) -> None:
+        self._waiting.extend((job, listener) for job in jobs)
+
+    def work_until(self, finished: Callable[[], bool]) -> None:
+        while not finished():
+            job, listener = self._waiting.popleft()
+            if listener.stopped:
+                listener.dropped([job])
+                continue
+            receipt = self.worker.run(job)
+            if receipt.outcome == "done":
+                listener.done(job, receipt)
+            elif receipt.outcome == "error":
+                listener.failed(job, receipt)
+            elif halves := job.halves():
+                listener.retried(job, f"out of memory ({receipt.message}); in halves")
+                listener.split(len(halves))
+                self._waiting.extendleft((half, listener) for half in reversed(halves))
+            else:
+                listener.poisoned(job, f"out of memory ({receipt.message})")
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+class SerialLab(BlockLab):
+    """A lab that works in this process."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        journal: Journal | None = None,
+        progress: ProgressLike | None = None,
+        device: str = "cpu",
+        data_root: str | None = None,
+        fresh: Sequence[str] = (),
+    ) -> None:
+        super().__init__(
+            store=store,
+            executor=SerialExecutor(Worker(store=store, payload=self.payload)),
+            journal=journal,
+            progress=progress,
+            device=device,
+            data_root=data_root,
+            fresh=fresh,
+        )
+
+    def load(self, ref: Reference) -> Any:
+        """See `Lab.load`. The same object that the blocks use."""
+        assert isinstance(self.executor, SerialExecutor)
+        return self.executor.worker.load(ref, self.device)

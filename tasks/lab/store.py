@@ -1,0 +1,112 @@
+"""The store: a folder (or a URL that pyarrow's file systems know) in which files appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from robustray.tasks.errors import InputError
+
+_LEFTOVER_AGE_S = 24 * 3600.0
+"""A temporary file older than this belongs to a writer that died."""
+
+
+def sha256(data: bytes, length: int = 64) -> str:
+    return hashlib.sha256(data).hexdigest()[:length]
+
+
+class Store:
+    """Whole files under relative names with forward slashes.
+
+    A write is complete or absent: on a local path a temporary name in the same folder and one rename, on an object
+    store its own atomic put. Nothing is ever changed in place.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Open (and create) the store at a local path or URL. Raises: InputError when it cannot be used."""
+        self.url = url
+        self.local = "://" not in url
+        try:
+            if self.local:
+                self.url = str(Path(url).expanduser().absolute())
+                self._fs, self._root = pafs.LocalFileSystem(), self.url
+            else:
+                self._fs, self._root = pafs.FileSystem.from_uri(url)
+            info = self._fs.get_file_info(self._root)
+            if info.type == pafs.FileType.File:
+                raise InputError(f"--store {url}: this is a file; give a folder")
+            self._fs.create_dir(self._root, recursive=True)
+            probe = f"{self._root}/.probe-{secrets.token_hex(4)}.tmp"
+            with self._fs.open_output_stream(probe) as stream:
+                stream.write(b"robustray")
+            self._fs.delete_file(probe)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"--store {url}: cannot be written to ({_short(error)}); give a folder you may write to") from error
+
+    def __repr__(self) -> str:
+        return f"Store({self.url!r})"
+
+    def path(self, name: str) -> str:
+        """The full name, for a person (and, on a local store, for any other program)."""
+        return f"{self.url.rstrip('/')}/{name}"
+
+    def write(self, name: str, data: bytes) -> None:
+        """Publish `data` under `name`, replacing what was there. Raises: OSError (disk full, no permission)."""
+        target = f"{self._root}/{name}"
+        self._fs.create_dir(target.rpartition("/")[0], recursive=True)
+        if not self.local:
+            with self._fs.open_output_stream(target) as stream:
+                stream.write(data)
+            return
+        temporary = f"{target}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def read(self, name: str) -> bytes:
+        """Raises: FileNotFoundError."""
+        with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
+            return stream.read()
+
+    def list(self, folder: str) -> list[str]:
+        """The names (without the folder) of the finished files right in `folder`, sorted; [] where there is none."""
+        selector = pafs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
+        infos = self._fs.get_file_info(selector)
+        return sorted(i.base_name for i in infos if i.type == pafs.FileType.File and not i.base_name.endswith(".tmp"))
+
+    def folders(self, folder: str = "") -> list[str]:
+        """The names of the folders right in `folder`, sorted."""
+        selector = pafs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
+        return sorted(i.base_name for i in self._fs.get_file_info(selector) if i.type == pafs.FileType.Directory)
+
+    def delete(self, name: str) -> None:
+        """Remove a file; that it is gone already is fine (another driver may have been faster)."""
+        target = f"{self._root}/{name}"
+        if self._fs.get_file_info(target).type != pafs.FileType.NotFound:
+            self._fs.delete_file(target)
+
+    def sweep(self, folder: str) -> int:
+        """Remove the leftovers of writers that died more than a day ago. Returns how many."""
+        selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
+        old = [
+            info.path
+            for info in self._fs.get_file_info(selector)
+            if info.base_name.endswith(".tmp") and info.mtime and time.time() - info.mtime.timestamp() > _LEFTOVER_AGE_S
+        ]
+        for path in old:
+            self._fs.delete_file(path)
+        return len(old)
+
+
+def _short(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].removesuffix(".")
