@@ -1,0 +1,129 @@
+"""`RayLab`: the same lab on Ray. It adds placement, retries and progress, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.base import BlockLab, Listener, ProgressLike
+from robustray.tasks.lab.jobs import Job
+from robustray.tasks.lab.protocol import Reference
+from robustray.tasks.lab.runs import Journal
+from robustray.tasks.lab.store import Store
+
+
+class LazyPool:
+    """Starts Ray and the pool with the first job: a run whose pieces are all there needs neither."""
+
+    def __init__(self, start: Callable[[], Any]) -> None:
+        self._start = start
+        self._pool: Any = None
+
+    def submit(self, jobs: Sequence[Job], listener: Listener) -> None:
+        if jobs and self._pool is None:
+            self._pool = self._start()
+        if jobs:
+            self._pool.submit(jobs, listener)
+
+    def work_until(self, finished: Callable[[], bool]) -> None:
+        if self._pool is None:
+            assert finished(), "waiting for jobs that were never submitted"
+            return
+        self._pool.work_until(finished)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+
+class RayLab(BlockLab):
+    """A lab on the actors of a local Ray or of a cluster.
+
+    `workers` caps the number of actors (None: as many as the resources allow). With `address` it joins that cluster,
+    otherwise it starts a Ray of its own on this machine, bound to this process.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        journal: Journal | None = None,
+        progress: ProgressLike | None = None,
+        device: str = "cpu",
+        data_root: str | None = None,
+        fresh: Sequence[str] = (),
+        workers: int | None = None,
+        address: str | None = None,
+    ) -> None:
+        if workers is not None and workers < 1:
+            raise InputError(f"--workers {workers}: RayLab needs at least one; 0 means in this process (SerialLab)")
+        self._workers, self._address, self._owns_ray = workers, address, False
+        super().__init__(
+            store=store,
+            executor=LazyPool(self._start_pool),
+            journal=journal,
+            progress=progress,
+            device=device,
+            data_root=data_root,
+            fresh=fresh,
+        )
+
+    def _start_pool(self) -> Any:
+        import ray
+
+        from robustray.distributed.pool import Pool
+
+        if not ray.is_initialized():
+            self._owns_ray = True
+            start_ray(address=self._address, workers=self._workers)
+        total = ray.cluster_resources()
+        return Pool(
+            store=self.store,
+            payload=self.payload,
+            message=self.progress.message,
+            cpus=total.get("CPU", 0.0),
+            gpus=total.get("GPU", 0.0),
+            use_gpus=self.device == "cuda",
+            max_actors=self._workers,
+        )
+
+    def load(self, ref: Reference) -> Any:
+        """See `Lab.load`."""
+        return ref.build(self.payload(ref), "cpu")
+
+    def close(self) -> None:
+        super().close()
+        if self._owns_ray:
+            import ray
+
+            ray.shutdown()
+            self._owns_ray = False
+
+
+def start_ray(*, address: str | None, workers: int | None) -> None:
+    """Start a Ray of our own (`address` None: never join whatever happens to run here), or join a cluster.
+
+    Raises: InputError when the cluster can't be reached.
+    """
+    # Set before Ray is imported for the first time: no usage report leaves, and CPU-only actors don't warn about GPUs.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        # Workers are children of this process and find modules where it does: the current folder first.
+        here = [str(Path.cwd()), str(Path(__file__).resolve().parents[1])]
+        search = [*here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(search))
+        cpus = max(workers or 1, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"--address {address}: no Ray cluster answers there ({line}); `ray status` on its head tells") from error
