@@ -44,17 +44,19 @@ class Cost(NamedTuple):
     what: str
 
 
-# Measured with the versions of constraints.txt, Linux x86-64, Python 3.11.
+# Measured with the versions of constraints.txt and the extra `dev`, Linux x86-64, Python 3.11.
 ONLY_CHANGES = Cost(0.3, 0.5, "only what changed since the last installation")
-WITHOUT_TORCH = Cost(0.6, 2.0, "everything but torch, which is already there")
-CPU_TORCH = Cost(0.9, 3.0, "with PyTorch's default build for this system, without CUDA")
-CUDA_TORCH = Cost(3.0, 8.0, "with PyTorch's default Linux build and its CUDA libraries; for CPU only see README.md")
+WITHOUT_TORCH = Cost(0.5, 1.6, "everything but torch, which is already there")
+CPU_TORCH = Cost(0.7, 2.5, "with PyTorch's default build for this system, which has no CUDA")
+CUDA_TORCH = Cost(
+    3.5, 7.0, "with PyTorch's default Linux build and its CUDA libraries; README.md names the CPU-only way"
+)
 
 
-def check_python(version: Sequence[int] = sys.version_info) -> None:
+def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> None:
     """Raises: SetupError below Python 3.11."""
-    if tuple(version[:2]) < MIN_PYTHON:
-        found = ".".join(str(part) for part in version[:3])
+    if version[:2] < MIN_PYTHON:
+        found = ".".join(str(part) for part in version)
         raise SetupError(
             f"Python 3.11 or newer is needed, this is {found}: "
             "apt-get install python3.11 python3.11-venv, or name another one with `make PYTHON=/path/to/python3 ...`"
@@ -182,8 +184,13 @@ def make_venv(venv: Path) -> None:
     run([sys.executable, "-m", "venv", venv], f"cannot make an environment in {venv}")
 
 
-def install(venv: Path, extras: Sequence[str], pinned: bool, torch: str | None, root: Path = ROOT) -> None:
-    """pip install the checkout in editable form; pip's own progress is shown."""
+def install(
+    venv: Path, extras: Sequence[str], *, pinned: bool, torch: str | None, cache: bool, root: Path = ROOT
+) -> None:
+    """pip install the checkout in editable form; pip's own progress is shown.
+
+    With `cache`, downloads stay in pip's cache, so that an interrupted installation goes on faster.
+    """
     # The folder's name goes through `cwd`, as pip reads brackets and spaces in a path as syntax.
     command: list[str | Path] = [python_of(venv), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--editable", f".[{','.join(sorted(extras))}]" if extras else "."]
@@ -193,6 +200,8 @@ def install(venv: Path, extras: Sequence[str], pinned: bool, torch: str | None, 
             constraints_for(torch, (root / "constraints.txt").read_text(encoding="utf-8")), encoding="utf-8"
         )
         command += ["--constraint", pins.absolute()]
+    if not cache:
+        command.append("--no-cache-dir")
     run(command, "pip failed (its message is above); the same command goes on where it stopped", cwd=root)
 
 
@@ -227,7 +236,8 @@ def setup(venv: Path, extras: Sequence[str], pinned: bool, root: Path = ROOT) ->
         extras = sorted({*extras, *before})
     (venv / STAMP).unlink(missing_ok=True)
     make_venv(venv)
-    install(venv, extras, pinned, torch, root)
+    room_for_cache = free > cost.installed + 2 * cost.download
+    install(venv, extras, pinned=pinned, torch=torch, cache=room_for_cache, root=root)
     run(
         [python_of(venv), "-c", IMPORTS],
         f"the installed packages cannot be imported: delete {venv} and run the same command again",
