@@ -1,0 +1,88 @@
+"""A folder with one folder of images per class (torchvision's ImageFolder layout)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from robustray.tasks.data.decode import decode_images
+from robustray.tasks.data.files import file_sha256, read_file
+from robustray.tasks.data.images import ImageData, checked
+from robustray.tasks.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSource:
+    """`root/CLASS/IMAGE`. Labels number the class names sorted as text; images follow in order of their names.
+
+    Hidden entries and files beside the class folders are left out.
+    """
+
+    root: str
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return ()
+
+    def content_hash(self) -> str:
+        digest = hashlib.sha256(b"folder")
+        for name, files in self.listing().items():
+            for file in files:
+                digest.update(f"\0{name}/{file.name}\0{file_sha256(file)}".encode())
+        return digest.hexdigest()
+
+    def listing(self) -> dict[str, list[Path]]:
+        """Class name -> its files, both sorted as text.
+
+        Raises: InputError for a missing or empty folder, a class without images, a folder inside a class, and numeric
+        class names whose text order ("0", "1", "10", "2") is not that of their numbers: labels would be swapped.
+        """
+        root = Path(self.root)
+        try:
+            names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+            listing = {
+                name: sorted(file for file in (root / name).iterdir() if not file.name.startswith("."))
+                for name in names
+            }
+        except OSError as error:
+            raise InputError(f"cannot list {root}: {error.strerror or error}") from error
+        if not names:
+            raise InputError(f"{root} holds no class folders: expected {root}/CLASS/IMAGE.png or Parquet shards")
+        if all(name.isdecimal() for name in names):
+            by_number = sorted(names, key=int)
+            if by_number != names:
+                label = next(i for i, (a, b) in enumerate(zip(names, by_number, strict=True)) if a != b)
+                raise InputError(
+                    f"{root}: as text, class folder {names[label]!r} comes before {by_number[label]!r} and would get "
+                    f"label {label}: zero-pad the names ({by_number[label].zfill(len(by_number[-1]))!r})"
+                )
+        for name, files in listing.items():
+            if not files:
+                raise InputError(f"{root / name} holds no images: remove the folder or fill it")
+            for file in files:
+                if not file.is_file():
+                    raise InputError(f"{file} is no file: expected images directly in {root / name}")
+        return listing
+
+    def fetch(self, name: str) -> ImageData:
+        """Raises: InputError naming the first file that is no image or of another size (see `decode_images`)."""
+        listing = self.listing()
+        counts = [len(files) for files in listing.values()]
+
+        def encoded() -> Iterator[tuple[str, bytes]]:
+            for files in listing.values():
+                for file in files:
+                    yield str(file), read_file(file)
+
+        return checked(
+            ImageData(
+                name=name,
+                images=decode_images(encoded(), sum(counts)),
+                labels=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
+                classes=tuple(listing),
+            )
+        )

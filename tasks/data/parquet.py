@@ -1,0 +1,204 @@
+"""Parquet image shards in the Hugging Face layout: `image: struct<bytes, path>`, `label: int`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustray.tasks.data.decode import decode_images
+from robustray.tasks.data.files import file_sha256
+from robustray.tasks.data.images import ImageData, checked
+from robustray.tasks.errors import InputError
+
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "labels", "fine_label")
+_SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetSource:
+    """The shards of one split, in order."""
+
+    files: tuple[str, ...]
+    classes: tuple[str, ...] | None = None
+    """Where the set is a known one: its class names by label. Shards that name others are refused."""
+    num_classes: int | None = None
+    """Where only their number is known: names, if shards give them, must be that many and in alphabetical order."""
+    shape: tuple[int, int, int] | None = None
+    """Where the set is a known one: (channels, height, width) of its images."""
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return ()
+
+    def content_hash(self) -> str:
+        digest = hashlib.sha256(b"parquet\0" + "\0".join(self.classes or ()).encode())
+        for file in self.files:
+            digest.update(file_sha256(Path(file)).encode())
+        return digest.hexdigest()
+
+    def fetch(self, name: str) -> ImageData:
+        """Decode all shards.
+
+        Raises: InputError naming file and row when a shard is damaged, lacks a column, or a label or size does not fit.
+        """
+        shards = [_Shard(Path(file)) for file in self.files]
+        names = self._class_names(shards)
+        count = sum(shard.count for shard in shards)
+        if not count:
+            raise InputError(f"{self.files[0]} holds no rows")
+        labels = np.empty(count, dtype=np.int64)
+
+        def encoded() -> Iterator[tuple[str, bytes]]:
+            row = 0
+            for shard in shards:
+                for where, data, label in shard.rows(len(names) if names else None):
+                    labels[row] = label
+                    row += 1
+                    yield where, data
+
+        images = decode_images(encoded(), count)
+        if self.shape and images.shape[1:] != self.shape:
+            raise InputError(f"{self.files[0]}: images are {images.shape[1:]}, those of {name} are {self.shape}")
+        if names is None:
+            names = _numbered(labels, self.files[0])
+        return checked(ImageData(name=name, images=images, labels=labels, classes=names))
+
+    def _class_names(self, shards: Sequence[_Shard]) -> tuple[str, ...] | None:
+        named = {shard.classes: shard for shard in reversed(shards) if shard.classes is not None}
+        if len(named) > 1:
+            one, other = list(named.values())[:2]
+            raise InputError(f"{one.path} and {other.path} name different classes: they are no shards of one set")
+        found = next(iter(named), None)
+        if found is None:
+            return self.classes or (self.num_classes and tuple(map(str, range(self.num_classes)))) or None
+        expected = self.classes or (tuple(sorted(found)) if self.num_classes else found)
+        if len(found) != (self.num_classes or len(expected)):
+            raise InputError(
+                f"{shards[0].path} names {len(found)} classes, expected {self.num_classes or len(expected)}"
+            )
+        for label, (name, wanted) in enumerate(zip(found, expected, strict=True)):
+            if name != wanted:
+                raise InputError(
+                    f"{shards[0].path}: label {label} is named {name!r}, expected {wanted!r} "
+                    "(classes in alphabetical order): rewrite labels and names in that order"
+                )
+        return found
+
+
+class _Shard:
+    """One opened file whose columns were found."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise InputError(f"{path} is {'no file' if path.exists() else 'missing'}")
+        try:
+            self.file = pq.ParquetFile(path)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is no whole Parquet file (truncated?): {_line(error)}") from error
+        schema = self.file.schema_arrow
+        self.count: int = self.file.metadata.num_rows
+        self.image = self._column(schema, IMAGE_COLUMNS)
+        self.label = self._column(schema, LABEL_COLUMNS)
+        kind = schema.field(self.image).type
+        if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+            raise InputError(f"{path}: column {self.image!r} is {kind}, expected struct<bytes: binary, path: string>")
+        if not pa.types.is_integer(schema.field(self.label).type):
+            raise InputError(f"{path}: column {self.label!r} is {schema.field(self.label).type}, expected int64")
+        self.classes = self._names(schema)
+
+    def _column(self, schema: pa.Schema, wanted: Sequence[str]) -> str:
+        found = [name for name in wanted if name in schema.names]
+        if len(found) != 1:
+            raise InputError(
+                f"{self.path}: expected one of the columns {', '.join(wanted)}, found {', '.join(schema.names)}"
+            )
+        return found[0]
+
+    def _names(self, schema: pa.Schema) -> tuple[str, ...] | None:
+        text = (schema.metadata or {}).get(b"huggingface")
+        if text is None:
+            return None
+        try:
+            feature = json.loads(text)["info"]["features"].get(self.label, {})
+            names = feature.get("names")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{self.path}: the schema's `huggingface` metadata cannot be read: {error!r}") from error
+        return None if names is None else tuple(str(name) for name in names)
+
+    def rows(self, num_classes: int | None) -> Iterator[tuple[str, bytes, int]]:
+        """(where, image bytes, label) of every row."""
+        row = 0
+        batches = self.file.iter_batches(batch_size=512, columns=[self.image, self.label], use_threads=False)
+        while True:
+            try:
+                batch: Any = next(batches, None)
+                if batch is None:
+                    break
+                images = batch.column(self.image)
+                # `flatten` lets a missing struct hide its children, which `field` does not
+                data = images.flatten()[images.type.get_field_index("bytes")].to_pylist()
+                labels = batch.column(self.label).to_pylist()
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{self.path} is damaged after row {row}: {_line(error)}") from error
+            for one, label in zip(data, labels, strict=True):
+                where = f"{self.path} row {row}"
+                if one is None:
+                    raise InputError(f"{where} holds no image bytes: embed the files in the shard")
+                if label is None or label < 0 or (num_classes is not None and label >= num_classes):
+                    limit = "" if num_classes is None else f"..{num_classes - 1}"
+                    raise InputError(f"{where} has label {label}, expected 0{limit}")
+                yield where, one, label
+                row += 1
+
+
+def _numbered(labels: np.ndarray[Any, np.dtype[np.int64]], where: str) -> tuple[str, ...]:
+    """Classes named "0", "1", ...: only when every label up to the largest occurs, else a class was lost."""
+    present = np.unique(labels)
+    absent = np.setdiff1d(np.arange(present[-1] + 1), present)
+    if absent.size:
+        raise InputError(
+            f"{where}: no image has label {absent[0]} though labels reach {present[-1]}: "
+            "number the classes without gaps or name them in the schema's `huggingface` metadata"
+        )
+    return tuple(str(label) for label in present)
+
+
+def find_shards(folder: Path, split: str | None) -> tuple[str, ...]:
+    """The Parquet files of `folder`, in order; with `split`, those named `SPLIT-*.parquet`.
+
+    Raises: InputError when there are none, when they belong to several splits and none was asked for, or when a shard
+    of a numbered series is missing.
+    """
+    files = sorted(folder.glob("*.parquet" if split is None else f"{split}-*.parquet"))
+    if not files:
+        raise InputError(f"there is no {folder / ('*' if split is None else split + '-*')}.parquet")
+    matches = [_SHARD.fullmatch(file.name) for file in files]
+    series = sorted({(match["split"], int(match["count"])) for match in matches if match})
+    if len({name for name, _ in series}) > 1:
+        raise InputError(
+            f"{folder} holds the splits {', '.join(dict.fromkeys(name for name, _ in series))}: "
+            f"say which, as in {folder}:{series[0][0]}"
+        )
+    if len(series) > 1 or (series and not all(matches)):
+        raise InputError(f"{folder} holds shards of different series: {files[0].name}, {files[-1].name}")
+    if series:
+        indices = {int(match["index"]) for match in matches if match}
+        absent = sorted(set(range(series[0][1])) - indices)
+        if absent:
+            raise InputError(f"{folder / f'{series[0][0]}-{absent[0]:05}-of-{series[0][1]:05}.parquet'} is missing")
+    return tuple(str(file) for file in files)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [repr(error)])[0]

@@ -1,0 +1,136 @@
+"""Data by name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from functools import cached_property
+from typing import Any, Protocol, cast
+
+from robustray.tasks.data.cifar import Cifar, Split, open_cifar
+from robustray.tasks.data.digits import DigitsSource
+from robustray.tasks.data.folder import FolderSource
+from robustray.tasks.data.images import ImageData
+from robustray.tasks.data.own import OwnSource, load_function, looks_like_own
+from robustray.tasks.data.parquet import ParquetSource, find_shards
+from robustray.tasks.errors import InputError
+from robustray.tasks.words import nearest
+
+SPLITS = ("test", "train")
+NAMED = ("digits", "cifar10", "cifar100")
+
+
+class Source(Protocol):
+    """Where the images of one split come from. Small and picklable."""
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The user's own modules behind it."""
+        ...
+
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of pixels, labels and class names, or of the bytes that hold them; never of a path."""
+        ...
+
+    def fetch(self, name: str) -> ImageData:
+        """Decode everything once and check it. Raises: InputError."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRef:
+    """A data set by name: a `robustray.tasks.lab.protocol.Reference` whose object is an `ImageData`."""
+
+    name: str
+    """As the user wrote it: "cifar10:test"."""
+    source: Source
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of pixels, labels and class names, or of the bytes that hold them. Raises: InputError."""
+        return self.source.content_hash()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return self.source.modules
+
+    def fetch(self) -> ImageData:
+        """Raises: InputError naming file and row of what is missing, damaged or does not fit."""
+        return self.source.fetch(self.name)
+
+    def build(self, payload: ImageData, device: str) -> ImageData:
+        """The payload itself: images stay in (shared) memory on the host, batches go to `device` one by one."""
+        return payload
+
+    def __getstate__(self) -> dict[str, Any]:
+        # the hash travels along: files of the driver's machine need not exist on an actor's
+        return {**self.__dict__, "content_hash": self.content_hash}
+
+
+def open_data(text: str, *, data_root: str | None) -> DataRef:
+    """Turn a name into a reference. Nothing is decoded yet.
+
+    text: `digits:SPLIT`, `cifar10:SPLIT`, `cifar100:SPLIT` (SPLIT is train or test); a Parquet file; a folder of
+    Parquet shards, with `:SPLIT` behind it if it holds several; a folder of class folders (also `folder:PATH`); one's
+    own `my_pkg.my_mod:function`.
+    data_root: the folder in which CIFAR is looked for (`--data-root`, ROBUSTRAY_DATA).
+
+    Raises: InputError for an unknown name, or one whose files or function are not there.
+    """
+    return DataRef(name=text, source=_open(text, data_root))
+
+
+def _open(text: str, data_root: str | None) -> Source:
+    head, _, rest = text.partition(":")
+    if head in NAMED:
+        if rest not in SPLITS:
+            known = [f"{head}:{split}" for split in SPLITS]
+            raise InputError(f"{text!r} names no split of {head}{nearest(text, known)}")
+        split = cast(Split, rest)
+        return DigitsSource(split=split) if head == "digits" else open_cifar(cast(Cifar, head), split, data_root)
+    if head == "folder":
+        return _open_folder(Path(rest).expanduser())
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return (
+            ParquetSource(files=find_shards(path.absolute(), None))
+            if any(path.glob("*.parquet"))
+            else _open_folder(path)
+        )
+    if path.is_file() or text.endswith(".parquet"):
+        if path.suffix != ".parquet":
+            raise InputError(f"{path} is no Parquet file: give a .parquet file, a folder of shards or of class folders")
+        if not path.exists():
+            raise InputError(f"{path} is missing")
+        return ParquetSource(files=(str(path.absolute()),))
+    if looks_like_own(text) and not any(Path(head).glob(f"{rest}-*.parquet")):
+        return _open_own(text)
+    folder, separator, split_name = text.rpartition(":")
+    if separator and Path(folder).expanduser().is_dir():
+        return ParquetSource(files=find_shards(Path(folder).expanduser().absolute(), split_name))
+    if os.sep in text:
+        raise InputError(f"there is no file or folder {text}")
+    raise InputError(f"there is no data set {text!r}{nearest(text, _known())}")
+
+
+def _open_folder(path: Path) -> FolderSource:
+    if not path.is_dir():
+        raise InputError(f"{path} is {'no folder' if path.exists() else 'missing'}: expected a folder of class folders")
+    source = FolderSource(root=str(path.absolute()))
+    source.listing()  # class names and order are checked before any work starts
+    return source
+
+
+def _open_own(text: str) -> OwnSource:
+    try:
+        load_function(text)
+    except InputError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):  # more likely a misspelt name than a lost module
+            raise InputError(f"{error}, and there is no data set of that name{nearest(text, _known())}") from error
+        raise
+    return OwnSource(function=text)
+
+
+def _known() -> list[str]:
+    return [f"{name}:{split}" for name in NAMED for split in SPLITS]

@@ -1,0 +1,166 @@
+"""Architectures by name. Names are data: nothing here imports torch before a model is built."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from robustray.tasks.data.own import describe, load_function, looks_like_own
+from robustray.tasks.errors import InputError
+from robustray.tasks.words import nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_Stats = tuple[float, ...]
+_IMAGENET: tuple[_Stats, _Stats] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_CIFAR10: tuple[_Stats, _Stats] = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+_DIGITS: tuple[_Stats, _Stats] = ((0.3053,), (0.3765,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """An architecture with the normalisation it is trained with."""
+
+    backbone: Callable[[int], nn.Module]
+    """Number of classes -> untrained `normalised.Backbone`, initialised from torch's global generator."""
+    mean: _Stats
+    std: _Stats
+    """Per channel, in pixel units [0, 1]."""
+    num_classes: int
+    """Where nothing else is asked for."""
+    input_shape: tuple[int, int, int]
+    """(channels, height, width) it is made for; convolutional ones take other sizes too."""
+
+
+def _cifar_resnet(depth: int) -> ModelEntry:
+    def backbone(num_classes: int) -> nn.Module:
+        from robustray.tasks.models.resnet_cifar import CifarResNet
+
+        return CifarResNet(depth, num_classes)
+
+    # the published option-A weights were trained with ImageNet's mean and std
+    return ModelEntry(backbone=backbone, mean=_IMAGENET[0], std=_IMAGENET[1], num_classes=10, input_shape=(3, 32, 32))
+
+
+def _resnet18(num_classes: int) -> nn.Module:
+    from robustray.tasks.models.resnet18 import CifarResNet18
+
+    return CifarResNet18(num_classes)
+
+
+def _small(num_classes: int) -> nn.Module:
+    from robustray.tasks.models.small import SmallResNet
+
+    return SmallResNet(num_classes)
+
+
+def _mlp(num_classes: int) -> nn.Module:
+    from robustray.tasks.models.digits import DigitsMlp
+
+    return DigitsMlp(num_classes)
+
+
+def _cnn(num_classes: int) -> nn.Module:
+    from robustray.tasks.models.digits import DigitsCnn
+
+    return DigitsCnn(num_classes)
+
+
+def _torchvision(name: str) -> ModelEntry:
+    def backbone(num_classes: int) -> nn.Module:
+        from robustray.tasks.models.torchvision_nets import TorchvisionBackbone
+
+        return TorchvisionBackbone(name, num_classes)
+
+    return ModelEntry(
+        backbone=backbone, mean=_IMAGENET[0], std=_IMAGENET[1], num_classes=1000, input_shape=(3, 224, 224)
+    )
+
+
+MODELS: Mapping[str, ModelEntry] = {
+    **{f"cifar:resnet{depth}": _cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)},
+    "cifar:resnet18": ModelEntry(
+        backbone=_resnet18, mean=_CIFAR10[0], std=_CIFAR10[1], num_classes=10, input_shape=(3, 32, 32)
+    ),
+    "small:s": ModelEntry(backbone=_small, mean=_CIFAR10[0], std=_CIFAR10[1], num_classes=10, input_shape=(3, 32, 32)),
+    "digits:mlp": ModelEntry(backbone=_mlp, mean=_DIGITS[0], std=_DIGITS[1], num_classes=10, input_shape=(1, 8, 8)),
+    "digits:cnn": ModelEntry(backbone=_cnn, mean=_DIGITS[0], std=_DIGITS[1], num_classes=10, input_shape=(1, 8, 8)),
+}
+"""Besides these, `torchvision:NAME` is any of torchvision's classifiers, and `module:function` one's own."""
+
+_FAMILIES = ("cifar", "small", "digits", "torchvision", "run")
+
+
+def model_entry(name: str) -> ModelEntry | None:
+    """The entry of a registered architecture; None when `name` is one's own `module:function`.
+
+    Raises: InputError for a name that is neither, with the nearest known one.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    family, _, rest = name.partition(":")
+    if family == "torchvision" and rest:
+        return _torchvision(rest)
+    if looks_like_own(name) and family not in _FAMILIES:
+        return None
+    raise InputError(f"there is no model {name!r}{nearest(name, [*MODELS, 'torchvision:NAME'])}")
+
+
+def build_model(
+    name: str,
+    num_classes: int | None = None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> nn.Module:
+    """An untrained model in training mode: images (b, channels, height, width) in [0, 1] -> logits (b, num_classes).
+
+    name: a registered architecture (then the result is a `Normalised`), or one's own `module:function`, called with
+    `num_classes=` if it takes that. Initialised from torch's global generator: seed it first.
+    num_classes, mean, std: instead of the architecture's own; mean and std only for registered ones.
+
+    Raises: InputError for an unknown name, and when one's own function fails or returns no torch module.
+    """
+    entry = model_entry(name)
+    if entry is None:
+        return _build_own(name, num_classes)
+    from robustray.tasks.models.normalised import Normalised
+
+    backbone = entry.backbone(entry.num_classes if num_classes is None else num_classes)
+    return Normalised(backbone, mean or entry.mean, std or entry.std)
+
+
+def takes_num_classes(name: str) -> bool:
+    """Whether `build_model(name, num_classes)` has an effect on the number of outputs. Raises: InputError."""
+    return model_entry(name) is not None or "num_classes" in _parameters(name)
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(load_function(name)).parameters
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} has no readable signature: wrap it in a plain function") from error
+
+
+def _build_own(name: str, num_classes: int | None) -> nn.Module:
+    from torch import nn
+
+    arguments: dict[str, int] = {}
+    for parameter in _parameters(name).values():
+        if parameter.name == "num_classes" and num_classes is not None:
+            arguments["num_classes"] = num_classes
+        elif parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            raise InputError(f"{name} needs {parameter.name!r}: give it a default (only num_classes is ever passed)")
+    try:
+        model = load_function(name)(**arguments)
+    except Exception as error:
+        raise InputError(f"{name} raised {describe(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{name} returned {type(model).__name__}, expected a torch.nn.Module")
+    return model

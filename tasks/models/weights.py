@@ -1,0 +1,113 @@
+"""Weights as plain arrays and safetensors bytes, and whether they fit a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustray.tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Weights = Mapping[str, NDArray[Any]]
+
+_META_KEY = "robustray"
+
+
+def weights_of(model: nn.Module) -> dict[str, NDArray[Any]]:
+    """Copies of all parameters and persistent buffers, on the CPU."""
+    return {key: value.detach().cpu().numpy().copy() for key, value in model.state_dict().items()}
+
+
+def load_weights(model: nn.Module, weights: Weights) -> None:
+    """Put weights that `check_fit` accepted into `model`."""
+    import torch
+
+    state = {key: torch.tensor(value) for key, value in weights.items()}  # a copy: arrays may be read-only
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected and all(_is_counter(key) for key in missing)
+
+
+def to_safetensors(weights: Weights, **metadata: Any) -> bytes:
+    """Serialise weights. The same weights and metadata give the same bytes."""
+    from safetensors.numpy import save
+
+    # one metadata entry only: safetensors writes several in an order that changes from process to process
+    text = json.dumps(metadata, sort_keys=True)
+    return save({key: np.ascontiguousarray(value) for key, value in weights.items()}, {_META_KEY: text})
+
+
+def from_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Weights and robustray's own metadata ({} if there is none).
+
+    Raises: InputError for a damaged file, a kind of number other than float16, float32 or an integer, and NaN or
+    infinite weights.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        weights = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = json.loads(header.get("__metadata__", {}).get(_META_KEY, "{}"))
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{where} is no whole safetensors file of common number types (truncated?): {_line(error)}"
+        ) from error
+    check_finite(weights, where)
+    return weights, metadata
+
+
+def check_finite(weights: Weights, where: str) -> None:
+    """Raises: InputError naming the first weights that are not float16, float32 or whole numbers, or not finite."""
+    if not weights:
+        raise InputError(f"{where} holds no weights")
+    for key, value in weights.items():
+        if value.dtype not in (np.float16, np.float32) and value.dtype.kind not in "iub":
+            raise InputError(f"{where}: {key} is {value.dtype}, expected float32: convert the weights first")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise InputError(f"{where}: {key} holds NaN or infinite weights: the file is damaged or training diverged")
+
+
+def check_fit(weights: Weights, model: nn.Module, where: str, architecture: str) -> None:
+    """Raises: InputError naming the first keys that are missing, left over or of another shape."""
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    missing = [key for key in expected if key not in weights and not _is_counter(key)]
+    unexpected = [key for key in weights if key not in expected]
+    if missing or unexpected:
+        parts = [f"lacks {_first(missing)}"] * bool(missing) + [f"has unknown {_first(unexpected)}"] * bool(unexpected)
+        raise InputError(f"{where} does not fit {architecture}: it {' and '.join(parts)}")
+    for key, shape in expected.items():
+        if key in weights and weights[key].shape != shape:
+            raise InputError(
+                f"{where} does not fit {architecture}: {key} has shape {weights[key].shape}, expected {shape}"
+            )
+
+
+def head_key(model: nn.Module) -> str | None:
+    """Key of the last linear layer's weight, whose first dimension is the number of classes; None if there is none."""
+    from torch import nn
+
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+    # found by identity: keys and module paths differ where a wrapper hides its level
+    return next(
+        (key for key, value in model.state_dict(keep_vars=True).items() if last and value is last[0].weight), None
+    )
+
+
+def _is_counter(key: str) -> bool:
+    """BatchNorm's batch counter: many published files lack it, and nothing in evaluation reads it."""
+    return key.endswith("num_batches_tracked")
+
+
+def _first(keys: Sequence[str], limit: int = 3) -> str:
+    return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [repr(error)])[0]
