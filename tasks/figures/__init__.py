@@ -1,0 +1,22 @@
+"""Every figure and picture of every study: a study passes data and words, never styling.
+
+Importing this package is light; Matplotlib and Pillow are loaded when something is drawn.
+"""
+
+from robustray.tasks.figures.curves import Level, Series, curve, eps_ticks
+from robustray.tasks.figures.forms import Row, dot_rows, heat_map
+from robustray.tasks.figures.pictures import image_grid, magnified
+from robustray.tasks.figures.style import Palette
+
+__all__ = [
+    "Level",
+    "Palette",
+    "Row",
+    "Series",
+    "curve",
+    "dot_rows",
+    "eps_ticks",
+    "heat_map",
+    "image_grid",
+    "magnified",
+]

@@ -1,0 +1,248 @@
+"""The curve with its interval: a quantity against a setting, one line per model or method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robustray.tasks.figures.style import (
+    FAINT,
+    INK,
+    SMALL,
+    TEXT,
+    Margins,
+    Palette,
+    drawing,
+    finish,
+    new_axes,
+    quiet_grid,
+    text_width,
+)
+from robustray.tasks.report.numbers import format_value
+from robustray.tasks.study import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH, HEIGHT = 880.0, 450.0
+LINE_HEIGHT = 19.0
+"""Least distance of two labels at line ends, in CSS pixels."""
+LEGEND_ROW = 24.0
+LEADER, KEY = 22.0, 18.0
+"""Lengths of what leads from a line's end to its label."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One line. `x` ascends; `y`, `lo`, `hi` and each of `runs` have its length. Shares are in [0, 1]."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    lo: Sequence[float] | None = None
+    hi: Sequence[float] | None = None
+    """The 95 % interval, drawn as a band."""
+    runs: Sequence[Sequence[float]] = ()
+    """Single runs (seeds), drawn as thin lines behind the mean."""
+    color_by: str | None = None
+    """Name whose colour in the palette the line takes (a model); its own label by default."""
+    dash_by: str | None = None
+    """Lines that differ here (an attack) differ in their dash, in order of appearance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A dashed line across the axes with words on it: chance, or the paper's value."""
+
+    value: float
+    words: str
+
+
+def eps_ticks(values: Iterable[float]) -> dict[float, str]:
+    """`{0.0: "0", 8/255: "8/255", 0.5: "0.5"}`: what a perturbation axis is labelled with."""
+    return {float(value): format_value(float(value), "eps") for value in sorted(set(values))}
+
+
+def curve(
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    alt: str,
+    series: Sequence[Series],
+    x_label: str,
+    y_label: str,
+    palette: Palette | None = None,
+    percent: bool = False,
+    levels: Sequence[Level] = (),
+    x_ticks: Mapping[float, str] | None = None,
+    x_log: bool = False,
+) -> Figure:
+    """Lines with bands. Labels stand at the line ends where there is room, else in a legend below.
+
+    `percent`: values are shares in [0, 1], shown as 0 % to 100 %. `x_log`: logarithmic from the smallest positive x on,
+    linear below it, so that 0 has its place.
+    """
+    assert series, "a curve needs at least one series"
+    for line in series:
+        lengths = {len(column) for column in (line.x, line.y, line.lo, line.hi, *line.runs) if column is not None}
+        assert len(lengths) == 1 and len(line.x) > 0, f"columns of {line.label!r} differ in length or are empty"
+    palette = palette or Palette(line.color_by or line.label for line in series)
+    dashes = list(dict.fromkeys(line.dash_by for line in series))
+
+    widest = max(text_width(line.label) for line in series)
+    direct = widest < 0.36 * WIDTH and len(series) * LINE_HEIGHT < HEIGHT - 100
+    legend_columns = 2 if 2 * (widest + 80) < WIDTH else 1
+    legend_rows = 0 if direct else math.ceil(len(series) / legend_columns)
+    margins = Margins(
+        left=64, right=widest + LEADER + KEY + 20 if direct else 28, top=42, bottom=60 + LEGEND_ROW * legend_rows
+    )
+
+    with drawing(name):
+        canvas, axes = new_axes(WIDTH, HEIGHT + LEGEND_ROW * legend_rows, margins)
+        for line in series:
+            color = palette.color(line.color_by or line.label)
+            dash = palette.dash(line.color_by or line.label, step=dashes.index(line.dash_by))
+            for run in line.runs:
+                axes.plot(line.x, run, color=color, linewidth=0.8, alpha=0.45, zorder=2)
+            if line.lo is not None and line.hi is not None:
+                axes.fill_between(line.x, line.lo, line.hi, color=color, alpha=0.2, linewidth=0, zorder=2.5)
+            axes.plot(line.x, line.y, color=color, linestyle=dash, zorder=3, label=line.label)
+            axes.plot(line.x, line.y, color=color, linestyle="none", marker="o", markersize=4.5, zorder=3.5)
+        start = _set_y(axes, series, levels, percent)
+        _set_x(axes, series, x_ticks, x_log)
+        quiet_grid(axes, "y")
+        axes.set_xlabel(x_label, labelpad=8)
+        note = "" if start is None else f" (axis starts at {format_value(start, 'percent' if percent else '')})"
+        axes.annotate(
+            y_label + note, (0, 1), (-margins.left + 8, 16), xycoords="axes fraction", textcoords="offset points"
+        )
+        for level in levels:
+            _draw_level(axes, level, series)
+        if direct:
+            _label_ends(axes, series, palette, dashes)
+        else:
+            axes.legend(
+                loc="upper left",
+                bbox_to_anchor=(-0.01, -60 / (HEIGHT - 102)),
+                ncols=legend_columns,
+                handlelength=3,
+                borderaxespad=0,
+            )
+        return finish(canvas, name=name, title=title, caption=caption, alt=alt)
+
+
+def _set_y(axes: Axes, series: Sequence[Series], levels: Sequence[Level], percent: bool) -> float | None:
+    """Fix the y axis; returns where it starts if that is not 0 although all values are positive."""
+    columns = [c for s in series for c in (s.y, s.lo, s.hi, *s.runs) if c is not None]
+    values = np.concatenate([np.asarray(column, dtype=float) for column in columns])
+    values = np.append(values[np.isfinite(values)], [level.value for level in levels])
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    room = (high - low or abs(high) or 1.0) * 0.06
+    zoomed = high > low > 0.6 * high  # starting at 0 would flatten what the figure is about
+    bottom = low - room if low < 0 or zoomed else 0.0
+    top = 1.0 if percent and 0.85 < high <= 1.0 else high + room
+    axes.set_ylim(bottom, top)
+    if percent:
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+    # A value on the edge (0 % or 100 %) keeps its whole marker.
+    for artist in axes.lines:
+        artist.set_clip_on(False)
+    return bottom if zoomed else None
+
+
+def _set_x(axes: Axes, series: Sequence[Series], ticks: Mapping[float, str] | None, log: bool) -> None:
+    xs = sorted({float(x) for line in series for x in line.x})
+    positive = [x for x in xs if x > 0]
+    if log and positive:
+        axes.set_xscale("symlog", linthresh=positive[0], linscale=0.6)
+    span = (xs[-1] - xs[0]) or 1.0
+    axes.set_xlim(xs[0] if log else xs[0] - 0.01 * span, xs[-1] if xs[-1] > xs[0] else xs[0] + 0.01 * span)
+    if ticks is None and not log and len(xs) > 1:
+        return
+    ticks = ticks or {x: f"{x:g}" for x in xs}
+    places = sorted(ticks)
+    axes.set_xticks(places, minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_xticklabels(_thinned(axes, places, [ticks[place] for place in places]))
+
+
+def _thinned(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> list[str]:
+    """Blank labels that would touch a kept one; the two ends are kept first, then from the left."""
+    pixels = axes.transData.transform([(place, 0) for place in places])[:, 0]
+    half = [text_width(label, SMALL) / 2 + 4 for label in labels]
+    order = [0, len(labels) - 1, *range(1, len(labels) - 1)] if len(labels) > 1 else range(len(labels))
+    kept: list[int] = []
+    for i in order:
+        if all(abs(pixels[i] - pixels[j]) >= half[i] + half[j] for j in kept):
+            kept.append(i)
+    return [label if i in kept else "" for i, label in enumerate(labels)]
+
+
+def _draw_level(axes: Axes, level: Level, series: Sequence[Series]) -> None:
+    """The dashed line, with its words just above it where the curves are farthest away."""
+    axes.axhline(level.value, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), zorder=1.5)
+    ends = {"left": 0.01, "center": 0.5, "right": 0.99}
+    reach = text_width(level.words, SMALL) / axes.bbox.width
+
+    def clearance(align: str) -> float:
+        start = ends[align] - {"left": 0.0, "center": reach / 2, "right": reach}[align]
+        nearest = math.inf
+        for at in np.linspace(start, start + reach, 5):
+            pixel = axes.bbox.x0 + at * axes.bbox.width
+            for line in series:
+                points = axes.transData.transform(np.column_stack([line.x, line.y]))
+                if points[0, 0] <= pixel <= points[-1, 0]:
+                    y = np.interp(pixel, points[:, 0], points[:, 1])
+                    words_at = axes.transData.transform((0, level.value))[1] + 8
+                    nearest = min(nearest, abs(y - words_at))
+        return nearest
+
+    align = max(("right", "left", "center"), key=clearance)
+    axes.annotate(
+        level.words,
+        (ends[align], level.value),
+        (0, 4),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha=align,
+        fontsize=SMALL,
+        alpha=0.85,
+    )
+
+
+def _label_ends(axes: Axes, series: Sequence[Series], palette: Palette, dashes: Sequence[str | None]) -> None:
+    """Each label in the right margin at the height of its line's end, pushed apart where they would touch."""
+    # Lines that end together (all at 0 %) are stacked in the order in which they ran above.
+    finite = [[(x, y) for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y)] for s in series]
+    drawn = [i for i, points in enumerate(finite) if points]
+    ends = {i: axes.transData.transform(finite[i][-1]) for i in drawn}
+    order = sorted(drawn, key=lambda i: (round(ends[i][1]), sum(y for _, y in finite[i]) / len(finite[i])))
+    heights = spread([float(ends[i][1]) for i in order], LINE_HEIGHT, axes.bbox.y0 + 4, axes.bbox.y1)
+    for i, height in zip(order, heights, strict=True):
+        name = series[i].color_by or series[i].label
+        color, dash = palette.color(name), palette.dash(name, step=dashes.index(series[i].dash_by))
+        (x0, y0), x1 = ends[i], axes.bbox.x1 + LEADER
+        for points, width, alpha, style in (
+            ([(x0 + 4, y0), (x1, height)], 0.9, 0.6, "solid"),  # from the line's end ...
+            ([(x1, height), (x1 + KEY, height)], 2.4, 1.0, dash),  # ... to a piece of the line before its label
+        ):
+            xs, ys = axes.transData.inverted().transform(points).T
+            axes.plot(xs, ys, color=color, linewidth=width, alpha=alpha, linestyle=style, clip_on=False, zorder=3)
+        axes.annotate(series[i].label, (x1 + KEY + 6, height), xycoords="figure pixels", va="center", fontsize=TEXT)
+
+
+def spread(heights: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move ascending heights as little as a simple pass allows so that neighbours are `gap` apart within the bounds."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + gap if placed else low))
+    limit = high
+    for i in range(len(placed) - 1, -1, -1):
+        placed[i] = min(placed[i], limit)
+        limit = placed[i] - gap
+    return placed

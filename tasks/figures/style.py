@@ -1,0 +1,152 @@
+"""How figures look, in one place: palette, type, ground, and the way from Matplotlib to an SVG that a page can hold.
+
+Figures are seen on light and on dark grounds. Everything that is ink (text, axes, grid) is therefore drawn in a marker
+colour that becomes `currentColor` in the SVG, so that it follows the text of the page; the ground is transparent, and
+the palette has a contrast of at least 3 : 1 on both grounds for its first five colours.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from robustray.tasks.study import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+INK = "#010203"
+"""Stands for the text colour of the page; no other element may use it."""
+
+FONT_STACK = (
+    "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Noto Sans', 'Liberation Sans', sans-serif"
+)
+
+# Okabe & Ito (2008), told apart with every common colour vision, ordered by what reads on both grounds. Their yellow is
+# left out (1.2 : 1 on white) and their black is the ink of the page.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", INK, "#56B4E9", "#E69F00")
+DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)))
+
+TEXT, SMALL = 14.0, 12.5
+"""Type sizes in CSS pixels."""
+FAINT, HAIR = 0.55, 0.14
+"""Opacity of secondary lines and of the grid."""
+
+
+class Palette:
+    """One colour per model or method for a whole page: build it once from all names, pass it to every form.
+
+    More names than colours start again with another dash.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(dict.fromkeys(names))
+
+    def color(self, name: str) -> str:
+        return COLORS[self._place(name) % len(COLORS)]
+
+    def dash(self, name: str, step: int = 0) -> Any:
+        return DASHES[(self._place(name) // len(COLORS) + step) % len(DASHES)]
+
+    def _place(self, name: str) -> int:
+        assert name in self.names, f"{name!r} is not in the palette {self.names}"
+        return self.names.index(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margins:
+    """CSS pixels around the axes."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+
+@contextmanager
+def drawing(name: str) -> Iterator[None]:
+    """The settings of Matplotlib under which a figure is made and written; the caller's own are untouched."""
+    import matplotlib
+
+    settings: Any = {  # Matplotlib types its keys one by one since 3.11
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,  # the same data give the same bytes
+        "font.family": ["DejaVu Sans"],  # comes with Matplotlib; wider than system fonts, so what fits here fits there
+        "font.size": TEXT,
+        "text.parse_math": False,  # a name may hold a dollar sign
+        "text.color": INK,
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "axes.linewidth": 0.8,
+        "axes.facecolor": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.unicode_minus": True,
+        "figure.facecolor": "none",
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "xtick.labelsize": SMALL,
+        "ytick.labelsize": SMALL,
+        "xtick.major.size": 4,
+        "ytick.major.size": 0,
+        "lines.linewidth": 2.0,
+        "lines.solid_capstyle": "round",
+        "legend.frameon": False,
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def new_axes(width: float, height: float, margins: Margins) -> tuple[Canvas, Axes]:
+    """A canvas of `width` x `height` CSS pixels with one axes inside `margins`."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(width / 72, height / 72), dpi=72)  # at 72 dpi a point is a pixel of the SVG
+    FigureCanvasSVG(canvas)
+    m = margins
+    box = (m.left / width, m.bottom / height, (width - m.left - m.right) / width, (height - m.top - m.bottom) / height)
+    return canvas, canvas.add_axes(box)
+
+
+def text_width(words: str, size: float = TEXT) -> float:
+    """Width of the widest line in CSS pixels, in the metrics of the figure's own (wide) font."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family="DejaVu Sans", size=size)
+    measure = text_to_path.get_text_width_height_descent
+    return max((float(measure(line, font, ismath=False)[0]) for line in words.split("\n") if line), default=0.0)
+
+
+def quiet_grid(axes: Axes, axis: str) -> None:
+    axes.set_axisbelow(True)
+    axes.grid(True, axis=axis, color=INK, alpha=HAIR, linewidth=0.8)  # type: ignore[arg-type]
+
+
+def finish(canvas: Canvas, *, name: str, title: str, caption: str, alt: str) -> Figure:
+    """Write the canvas as an SVG that can stand alone or inside a page."""
+    stream = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # no date, no version: same data, same bytes
+    canvas.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    width, height = (round(float(inches) * 72) for inches in canvas.get_size_inches())
+    return Figure(name=name, title=title, caption=caption, alt=alt, svg=for_page(stream.getvalue(), width, height))
+
+
+def for_page(svg: str, width: int, height: int) -> str:
+    """Matplotlib's SVG without prologue, metadata and loose ids, in the page's ink and type."""
+    svg = svg[svg.index("<svg") :].strip() + "\n"
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = svg.replace(INK, "currentColor")
+    svg = svg.replace("'DejaVu Sans'", FONT_STACK)
+    # Ids that nothing refers to would be given twice on a page with two figures.
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+    head, rest = svg.split(">", 1)
+    head = re.sub(r' (?:width|height|version)="[^"]*"', "", head)
+    return f'{head} width="{width}" height="{height}" role="img">{rest}'

@@ -1,0 +1,182 @@
+"""The page of one run: a single HTML file that stands alone, opens from disk, prints, and reads on a phone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustray.tasks.report import numbers
+from robustray.tasks.report.facts import SCALES, RunFacts, StepFacts
+from robustray.tasks.report.tables import page_table
+from robustray.tasks.study import Figure, Findings, Picture, Table
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+LIMIT = 3_000_000
+"""Bytes up to which a page is pleasant to send and to open."""
+
+MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "○"}
+"""A verdict is told by its word and its mark, the colour only repeats it."""
+
+
+def render_page(findings: Findings, facts: RunFacts) -> str:
+    """One HTML file. The same findings and facts give the same text.
+
+    Nothing is left out of a page over 3 MB; it says at its top what makes it large.
+    """
+    page = _render(findings, facts, ())
+    size = len(page.encode())
+    if size <= LIMIT:
+        return page
+    return _render(findings, facts, (_too_large(findings, size),))
+
+
+def _render(findings: Findings, facts: RunFacts, more_warnings: tuple[str, ...]) -> str:
+    from markupsafe import Markup
+
+    script = environment().get_template("script.html.j2").render().strip()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    present = (
+        ("claims", "Claims", findings.claims),
+        ("figures", "Figures", findings.figures),
+        ("tables", "Tables", findings.tables),
+        ("pictures", "Pictures", findings.pictures),
+        ("evidence", "Evidence", True),
+    )
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            findings=findings,
+            facts=facts,
+            scale=SCALES[facts.size],
+            day=facts.date[:10],
+            paper_link=paper_link(facts.paper),
+            warnings=[*findings.warnings, *facts.warnings, *more_warnings],
+            sections=[(anchor, words) for anchor, words, things in present if things],
+            marks=MARKS,
+            figures=[_figure(figure) for figure in findings.figures],
+            tables=[page_table(table, facts.tables.get(table.name)) for table in findings.tables],
+            pictures=[_picture(picture) for picture in findings.pictures],
+            step_heads=STEP_HEADS,
+            steps=step_cells(facts.steps),
+            evidence=(
+                ("Settings", flat(facts.settings), ""),
+                ("Data, weights and code (SHA-256)", flat(facts.hashes), "hash"),
+                ("Hardware", flat(facts.hardware), ""),
+                ("Versions", flat(facts.versions), ""),
+            ),
+            script=Markup(script),
+            script_hash=f"sha256-{digest}",
+        )
+    )
+
+
+@cache
+def environment() -> Environment:
+    """The templates beside this file; everything put into them is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["value"] = numbers.format_value
+    made.filters["interval"] = numbers.format_interval
+    return made
+
+
+def inline_svg(figure: Figure, scope: str) -> Markup:
+    """The figure's SVG for the middle of a page: its alt text on it, its ids under `scope` so that none comes twice."""
+    from markupsafe import Markup, escape
+
+    svg = figure.svg[figure.svg.index("<svg") :]
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{scope}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{scope}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{scope}-\1)", svg)
+    return Markup(svg.replace("<svg", f'<svg aria-label="{escape(figure.alt)}"', 1))
+
+
+def paper_link(paper: str) -> str | None:
+    """The address behind "arXiv:1905.02175", None for a paper that is named in words."""
+    match = re.fullmatch(r"arXiv:(\d{4}\.\d{4,5})", paper)
+    return f"https://arxiv.org/abs/{match[1]}" if match else None
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """`{"attack": {"eps": 0.5}}` -> `[("attack.eps", "0.5")]`; lists of plain values stay in one line."""
+    lines: list[tuple[str, str]] = []
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            lines += flat(value, f"{name}.")
+        elif isinstance(value, list | tuple) and any(isinstance(entry, Mapping) for entry in value):
+            for i, entry in enumerate(value):
+                lines += flat(entry if isinstance(entry, Mapping) else {"": entry}, f"{name}[{i}].")
+        elif isinstance(value, list | tuple):
+            lines.append((name, ", ".join(str(entry) for entry in value) or "none"))
+        else:
+            lines.append((name, "none" if value is None or value == {} else str(value)))
+    return lines
+
+
+STEP_HEADS = ("items", "blocks", "computed", "from the store", "old", "retried", "failed items", "seconds", "items/s")
+
+
+def step_cells(steps: tuple[StepFacts, ...]) -> list[tuple[str, ...]]:
+    """One row per step, its name first, then what `STEP_HEADS` says."""
+    columns = (
+        [numbers.format_digits(step.items) for step in steps],
+        [numbers.format_digits(step.blocks) for step in steps],
+        [numbers.format_digits(step.computed_blocks) for step in steps],
+        [numbers.format_digits(step.reused_blocks) for step in steps],
+        [numbers.format_digits(step.old_blocks) for step in steps],
+        [numbers.format_digits(step.retried) for step in steps],
+        [numbers.format_digits(step.failed_items) for step in steps],
+        numbers.pad_decimals([numbers.format_digits(step.seconds, ",.1f") for step in steps]),
+        numbers.pad_decimals([numbers.format_digits(step.items_per_second) for step in steps]),
+    )
+    return list(zip([step.name for step in steps], *columns, strict=True))
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "name": figure.name,
+        "title": figure.title,
+        "caption": figure.caption,
+        "svg": inline_svg(figure, figure.name),
+    }
+
+
+def _picture(picture: Picture) -> dict[str, Any]:
+    return {
+        "name": picture.name,
+        "title": picture.title,
+        "caption": picture.caption,
+        "alt": picture.alt,
+        "width": picture.width,
+        "height": picture.height,
+        "src": "data:image/png;base64," + base64.b64encode(picture.png).decode(),
+    }
+
+
+def _too_large(findings: Findings, size: int) -> str:
+    def weight(part: Figure | Picture | Table) -> int:
+        if isinstance(part, Figure):
+            return len(part.svg.encode())
+        return len(part.png) if isinstance(part, Picture) else int(part.frame.size) * 60 * part.on_page
+
+    parts: list[Figure | Picture | Table] = [*findings.figures, *findings.pictures, *findings.tables]
+    largest = max(parts, key=weight, default=None)
+    named = f"; its largest part is {largest.name!r}" if largest else ""
+    return f"This page has {size / 1e6:.1f} MB, more than the {LIMIT / 1e6:.0f} MB that are pleasant to send{named}."

@@ -1,0 +1,200 @@
+"""Progress of a run, drawn by the driver only: bars on a terminal, plain lines elsewhere, or nothing.
+
+A step may be asked for in hundreds of handles; all of one name add up under one bar.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from robustray.tasks.report.numbers import format_seconds
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+
+class Progress(Protocol):
+    """What the driver tells while it works."""
+
+    def start(self, step: str, total: int, done: int) -> None:
+        """A handle of `step` was opened: `total` items, of which `done` were found in the store."""
+        ...
+
+    def advance(self, step: str, n: int) -> None:
+        """`n` more items of `step` were computed."""
+        ...
+
+    def finish(self, step: str) -> None:
+        """One handle of `step` ended, well or badly."""
+        ...
+
+    def message(self, text: str) -> None:
+        """One line for the reader: a retry, a warning."""
+        ...
+
+    def close(self) -> None:
+        """Leave the terminal as it was found. More calls do nothing."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """The sum over all handles of one step."""
+
+    started: float
+    total: int = 0
+    reused: int = 0
+    computed: int = 0
+    open_handles: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.reused + self.computed
+
+    def rate(self, now: float) -> float | None:
+        """Computed items per second since the step began; what was read from the store doesn't count."""
+        seconds = now - self.started
+        return self.computed / seconds if self.computed and seconds > 0 else None
+
+    def words(self, now: float) -> str:
+        """`"1,200/10,000 · 85.3/s · 1 min 43 s left"`."""
+        parts = [f"{self.done:,}/{self.total:,}"]
+        rate = self.rate(now)
+        if rate is not None:
+            parts.append(f"{rate:,.1f}/s")
+            if self.done < self.total:
+                parts.append(f"{format_seconds((self.total - self.done) / rate)} left")
+        if self.reused:
+            parts.append(f"{self.reused:,} from the store")
+        return " · ".join(parts)
+
+
+class SilentProgress:
+    """Says nothing, for `--json` and for tests."""
+
+    def start(self, step: str, total: int, done: int) -> None: ...
+    def advance(self, step: str, n: int) -> None: ...
+    def finish(self, step: str) -> None: ...
+    def message(self, text: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Tallies(ABC):
+    """Keeps the sums; what is shown, and when, is up to the two ways of showing."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
+        self.stream = stream
+        self.clock = clock
+        self.tallies: dict[str, Tally] = {}
+        self.closed = False
+
+    def start(self, step: str, total: int, done: int) -> None:
+        assert 0 <= done <= total, f"{done} of {total} items done"
+        tally = self.tallies.setdefault(step, Tally(started=self.clock()))
+        tally.total += total
+        tally.reused += done
+        tally.open_handles += 1
+        self._changed(step, tally)
+
+    def advance(self, step: str, n: int) -> None:
+        tally = self.tallies[step]
+        tally.computed += n
+        self._changed(step, tally)
+
+    def finish(self, step: str) -> None:
+        tally = self.tallies[step]
+        tally.open_handles -= 1
+        assert tally.open_handles >= 0, f"step {step!r} was finished more often than started"
+        self._changed(step, tally)
+        if tally.open_handles == 0:
+            self._ended(step, tally)
+
+    @abstractmethod
+    def _changed(self, step: str, tally: Tally) -> None:
+        """The sums of `step` are others now."""
+
+    @abstractmethod
+    def _ended(self, step: str, tally: Tally) -> None:
+        """No handle of `step` is open any more."""
+
+
+class LineProgress(_Tallies):
+    """Plain lines: one per step every `every` seconds while it moves, and one when all its handles have ended."""
+
+    def __init__(
+        self, stream: TextIO | None = None, every: float = 5.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(stream or sys.stderr, clock)
+        self.every = every
+        self._told: dict[str, float] = {}
+
+    def message(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _changed(self, step: str, tally: Tally) -> None:
+        now = self.clock()
+        if now - self._told.setdefault(step, now) >= self.every and not self.closed:
+            self._tell(step, tally, now)
+
+    def _ended(self, step: str, tally: Tally) -> None:
+        if not self.closed:
+            self._tell(step, tally, self.clock())
+
+    def _tell(self, step: str, tally: Tally, now: float) -> None:
+        self._told[step] = now
+        print(f"{step}: {tally.words(now)}", file=self.stream, flush=True)
+
+
+class BarProgress(_Tallies):
+    """One Rich bar per step name."""
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        super().__init__(stream or sys.stderr, clock)
+        self.console = Console(file=self.stream)
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[words]}", markup=False, style="dim"),
+            console=self.console,
+            refresh_per_second=4,
+        )
+        self._ids: dict[str, TaskID] = {}
+
+    def message(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._bars.stop()
+
+    def _changed(self, step: str, tally: Tally) -> None:
+        if self.closed:
+            return
+        if step not in self._ids:
+            self._bars.start()  # not before there is something to draw; a second start does nothing
+            self._ids[step] = self._bars.add_task(step, total=tally.total, words="")
+        self._bars.update(self._ids[step], total=tally.total, completed=tally.done, words=tally.words(self.clock()))
+
+    def _ended(self, step: str, tally: Tally) -> None:
+        pass  # the finished bar stays as it is
+
+
+def make_progress(stream: TextIO | None = None, *, silent: bool = False) -> Progress:
+    """Bars when `stream` (stderr by default) is a terminal, plain lines when it is not."""
+    if silent:
+        return SilentProgress()
+    stream = stream or sys.stderr
+    return BarProgress(stream) if stream.isatty() else LineProgress(stream)

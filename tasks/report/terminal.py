@@ -1,0 +1,131 @@
+"""What a run says in the terminal, at its start and at its end, and the same as one JSON document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustray.tasks.report.facts import RunFacts
+from robustray.tasks.report.numbers import format_estimate, format_value
+from robustray.tasks.report.page import MARKS
+from robustray.tasks.report.tables import columns_of
+from robustray.tasks.study import Claim, Findings, Table, Work
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as Grid
+
+MAX_ROWS = 12
+"""Rows of the study's table that the terminal shows; the page has them all."""
+COLORS = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
+
+
+def print_start(
+    *, study: str, size: str, store: str, workers: int, devices: str, work: Work | None, console: Console
+) -> None:
+    """Two lines: what runs where, and how much work it is."""
+    from rich.text import Text
+
+    where = "in this process" if workers == 0 else f"{workers} worker" + ("s" if workers != 1 else "")
+    console.print(Text.assemble((study, "bold"), f" ({size}) · {where} · {devices} · store {store}"))
+    if work is not None:
+        words = f"up to {work.evaluations:,} passes of single images over {work.images:,} images. {work.note}"
+        console.print(Text(words, style="dim"))
+
+
+def print_end(
+    findings: Findings,
+    facts: RunFacts,
+    *,
+    page: str | Path,
+    tables: Mapping[str, str],
+    next_command: str | None,
+    console: Console,
+) -> None:
+    """The answer, the claims, the study's first table, where everything lies, and what one would type next."""
+    from rich.text import Text
+
+    console.print()
+    console.print(Text(findings.answer, style="bold"))
+    if findings.claims:
+        console.print(_claims(findings.claims))
+    first = next((table for table in findings.tables if table.on_page and len(table.frame)), None)
+    if first is not None:
+        console.print(Text(first.title, style="bold"))
+        console.print(_rows(first))
+        hidden = len(first.frame) - MAX_ROWS
+        if hidden > 0:
+            console.print(Text(f"… and {hidden:,} more rows on the page", style="dim"))
+    for warning in (*findings.warnings, *facts.warnings):
+        console.print(Text(f"warning: {warning}", style="yellow"))
+    # Paths and commands stay on one line whatever the width, so that they can be copied.
+    lines = [("report", str(page)), *((f"table {name}", path) for name, path in tables.items())]
+    lines += [("next", next_command)] if next_command else []
+    width = max(len(label) for label, _ in lines)
+    for label, words in lines:
+        console.print(Text.assemble((f"{label:<{width}}  ", "dim"), words), soft_wrap=True)
+
+
+def json_document(findings: Findings, facts: RunFacts, report_path: str, tables: Mapping[str, str]) -> dict[str, Any]:
+    """The document that `--json` prints. Only JSON values: a number that is not finite becomes null."""
+    return {
+        "run": facts.run,
+        "answer": findings.answer,
+        "claims": [_plain_claim(claim) for claim in findings.claims],
+        "tables": dict(tables),
+        "report": str(report_path),
+    }
+
+
+def _plain_claim(claim: Claim) -> dict[str, Any]:
+    paper = claim.paper and {"figure": claim.paper.figure, "scale": claim.paper.scale, "source": claim.paper.source}
+    return {
+        "words": claim.words,
+        "estimate": _finite(claim.estimate),
+        "interval": [_finite(end) for end in claim.interval] if claim.interval else None,
+        "unit": claim.unit,
+        "n": int(claim.n),
+        "test": claim.test,
+        "verdict": claim.verdict,
+        "paper": paper,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _claims(claims: Sequence[Claim]) -> Grid:
+    from rich.text import Text
+
+    grid = _grid()
+    for head in ("claim", "this run", "n", "verdict", "the paper"):
+        grid.add_column(head, justify="right" if head == "n" else "left")
+    for claim in claims:
+        paper = f"{claim.paper.figure} ({claim.paper.scale})" if claim.paper else "–"
+        verdict = Text(f"{MARKS[claim.verdict]} {claim.verdict}", style=COLORS[claim.verdict], no_wrap=True)
+        estimate = Text(format_estimate(claim.estimate, claim.interval, claim.unit))
+        grid.add_row(Text(claim.words), estimate, Text(format_value(claim.n)), verdict, Text(paper))
+    return grid
+
+
+def _rows(table: Table) -> Grid:
+    from rich.text import Text
+
+    grid = _grid()
+    columns = columns_of(table)
+    for column in columns:
+        grid.add_column(Text(column.head), justify="right" if column.numeric and not column.intervals else "left")
+    for i in range(min(MAX_ROWS, len(table.frame))):
+        cells = [c.words[i] + (f" {c.intervals[i]}" if c.intervals and c.intervals[i] else "") for c in columns]
+        grid.add_row(*(Text(cell) for cell in cells))
+    return grid
+
+
+def _grid() -> Grid:
+    from rich import box
+    from rich.table import Table as Grid
+
+    return Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
