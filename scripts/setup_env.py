@@ -28,7 +28,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 STAMP = "robustray-installed.json"
 MIN_PYTHON = (3, 11)
-KEEP_TORCH = re.compile(r"torch(vision)?\b", re.IGNORECASE)
+PIN_OF_TORCH = re.compile(r"torch(vision)?==")
 IMPORTS = "import numpy, pandas, pyarrow, ray, torch, torchvision, robustray"
 
 
@@ -112,13 +112,22 @@ def python_of(venv: Path) -> Path:
     return venv / "bin" / "python"
 
 
-def installed_torch(venv: Path) -> str | None:
-    """Version of the torch in the environment, None where there is none."""
+def installed(package: str, venv: Path) -> str | None:
+    """Version of a package in the environment, None where there is none."""
     if not python_of(venv).exists():
         return None
-    ask = "import importlib.metadata as m; print(m.version('torch'))"
+    ask = f"import importlib.metadata as m; print(m.version({package!r}))"
     answer = subprocess.run([python_of(venv), "-c", ask], capture_output=True, text=True, check=False)
     return answer.stdout.strip() or None
+
+
+def check_torch(torch: str | None, torchvision: str | None, venv: Path) -> None:
+    """Raises: SetupError for a special build of torch (2.14.1+cpu) without the torchvision built for it."""
+    if torch and "+" in torch and not torchvision:
+        raise SetupError(
+            f"{venv} has torch {torch} but no torchvision, and the default one does not fit that build: "
+            f"install it from the same index, as in {python_of(venv)} -m pip install torchvision --index-url ..."
+        )
 
 
 def expected_cost(torch: str | None) -> Cost:
@@ -165,11 +174,12 @@ def hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def constraints_for(torch: str | None, text: str) -> str:
-    """The pins, without those of torch where one is installed already: 3 GB are not replaced for a version number."""
+def constraints_for(torch: str | None, pins: str) -> str:
+    """The pins, with an installed torch in the place of theirs: a build chosen by the user is never replaced."""
     if not torch:
-        return text
-    return "".join(line for line in text.splitlines(keepends=True) if not KEEP_TORCH.match(line))
+        return pins
+    others = [line for line in pins.splitlines() if not PIN_OF_TORCH.match(line)]
+    return "\n".join([*others, f"torch=={torch}"]) + "\n"
 
 
 def make_venv(venv: Path) -> None:
@@ -194,15 +204,17 @@ def install(
     # The folder's name goes through `cwd`, as pip reads brackets and spaces in a path as syntax.
     command: list[str | Path] = [python_of(venv), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--editable", f".[{','.join(sorted(extras))}]" if extras else "."]
-    if pinned:
-        pins = venv / "constraints.txt"
-        pins.write_text(
-            constraints_for(torch, (root / "constraints.txt").read_text(encoding="utf-8")), encoding="utf-8"
-        )
-        command += ["--constraint", pins.absolute()]
+    constraints = venv / "constraints.txt"
+    pins = (root / "constraints.txt").read_text(encoding="utf-8") if pinned else ""
+    constraints.write_text(constraints_for(torch, pins), encoding="utf-8")
+    command += ["--constraint", constraints.absolute()]
     if not cache:
         command.append("--no-cache-dir")
-    run(command, "pip failed (its message is above); the same command goes on where it stopped", cwd=root)
+    run(
+        command,
+        "pip failed, its message is above; after a lost connection the same command goes on where it stopped",
+        cwd=root,
+    )
 
 
 def run(command: Sequence[str | Path], failure: str, cwd: Path | None = None) -> None:
@@ -222,7 +234,8 @@ def setup(venv: Path, extras: Sequence[str], pinned: bool, root: Path = ROOT) ->
     if satisfies(stamp, wanted_stamp(extras, pinned, root)) and python_of(venv).exists():
         return
     check_venv_module()
-    torch = installed_torch(venv)
+    torch = installed("torch", venv)
+    check_torch(torch, installed("torchvision", venv), venv)
     cost = ONLY_CHANGES if stamp else expected_cost(torch)
     free = check_disk(venv, cost)
     say(
@@ -268,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         check_python()
-        setup(options.venv, options.extra, options.pinned)
+        setup(options.venv.absolute(), options.extra, options.pinned)
     except SetupError as error:
         print(f"robustray: {error}", file=sys.stderr)
         return 2

@@ -80,14 +80,20 @@ def test_an_environment_with_torch_costs_less(setup_env: ModuleType, monkeypatch
     assert setup_env.expected_cost(None) == setup_env.CPU_TORCH
 
 
-def test_pins_of_torch_give_way_to_an_installed_one(setup_env: ModuleType, repository: Path) -> None:
+def test_special_torch_wants_its_own_torchvision(setup_env: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(setup_env.SetupError, match=r"torch 2\.14\.1\+cpu but no torchvision.*pip install torchvision"):
+        setup_env.check_torch("2.14.1+cpu", None, tmp_path)
+    for torch, torchvision in [("2.14.1+cpu", "0.29.1+cpu"), ("2.14.1", None), (None, None)]:
+        setup_env.check_torch(torch, torchvision, tmp_path)
+
+
+def test_an_installed_torch_takes_the_place_of_the_pins(setup_env: ModuleType, repository: Path) -> None:
     text = (repository / "constraints.txt").read_text(encoding="utf-8")
     assert setup_env.constraints_for(None, text) == text
-    kept = setup_env.constraints_for("2.15.0+cpu", text).splitlines()
-    assert {line.split("==")[0] for line in text.splitlines()} - {line.split("==")[0] for line in kept} == {
-        "torch",
-        "torchvision",
-    }
+    before, after = set(text.splitlines()), set(setup_env.constraints_for("2.15.0+cpu", text).splitlines())
+    assert {line.split("==")[0] for line in before - after} == {"torch", "torchvision"}
+    assert after - before == {"torch==2.15.0+cpu"}
+    assert setup_env.constraints_for("2.15.0+cpu", "") == "torch==2.15.0+cpu\n", "also where nothing is pinned"
 
 
 def test_constraints_are_public_versions(repository: Path) -> None:
@@ -156,7 +162,7 @@ def pip_is(action: str) -> Callable[[list[str]], None]:
 @pytest.fixture
 def install(setup_env: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
     """Run setup with a pretended pip; returns the commands it started."""
-    monkeypatch.setattr(setup_env, "installed_torch", lambda venv: None)
+    monkeypatch.setattr(setup_env, "installed", lambda package, venv: None)
     monkeypatch.setattr(setup_env, "check_disk", lambda venv, cost: 100.0)
     monkeypatch.setattr(setup_env, "check_venv_module", lambda: None)
     monkeypatch.setattr(setup_env, "succeeds", lambda command: True)
