@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from robustray.tasks.data.files import first_line
 from robustray.tasks.errors import InputError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -61,7 +62,9 @@ def decode_one(where: str, data: bytes) -> NDArray[np.uint8]:
         image = Image.open(io.BytesIO(data))
         image.load()
     except Exception as error:  # decoders fail with OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
-        reason = "it is no image that Pillow can read" if isinstance(error, UnidentifiedImageError) else error
+        reason = (
+            "it is no image that Pillow can read" if isinstance(error, UnidentifiedImageError) else first_line(error)
+        )
         raise InputError(f"{where} cannot be decoded: {reason}") from error
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{where} has more than 8 bits per channel (mode {image.mode}): convert it to 8 bits")

@@ -29,6 +29,11 @@ def file_sha256(path: Path) -> str:
     return _hashes[key]
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says, cut to one line, with its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def read_file(path: Path) -> bytes:
     """Raises: InputError when it cannot be read."""
     try:

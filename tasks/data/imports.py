@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustray.tasks.data.cifar import CIFAR10_CLASSES, ORIGINAL_FOLDERS, SHAPE, Split, read_original
-from robustray.tasks.data.files import read_file
+from robustray.tasks.data.files import first_line, read_file
 from robustray.tasks.data.parquet import ParquetSource, find_shards
 from robustray.tasks.errors import InputError
 
@@ -118,14 +118,14 @@ def _members(source: Path) -> Callable[[str], bytes]:
             raise InputError(f"{source} holds neither {{train,test}}-*.parquet nor {inner}/batches.meta")
         return lambda file: read_file(folder / file)
     try:
-        with tarfile.open(source) as archive:  # one pass: going back in a .tar.gz starts from its beginning
+        with tarfile.open(source, "r:gz") as archive:  # one pass: going back in a .tar.gz starts from its beginning
             held = {
                 Path(member.name).name: stream.read()
                 for member in archive
                 if Path(member.name).parent.name == inner and (stream := archive.extractfile(member)) is not None
             }
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise InputError(f"{source} is not a whole cifar-10-python.tar.gz: {error}") from error
+        raise InputError(f"{source} is not a whole cifar-10-python.tar.gz: {first_line(error)}") from error
 
     def read(file: str) -> bytes:
         if file not in held:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from robustray.tasks.data.files import first_line
 from robustray.tasks.data.images import ImageData, checked, hash_arrays
 from robustray.tasks.errors import InputError
 
@@ -52,8 +53,7 @@ def describe(error: BaseException) -> str:
     """One line: kind, message and the place in the user's file."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    message = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {message}{place}"
+    return f"{type(error).__name__}: {first_line(error)}{place}"
 
 
 @dataclass(frozen=True, kw_only=True)

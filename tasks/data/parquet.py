@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustray.tasks.data.decode import decode_images
-from robustray.tasks.data.files import file_sha256
+from robustray.tasks.data.files import file_sha256, first_line
 from robustray.tasks.data.images import ImageData, checked
 from robustray.tasks.errors import InputError
 
@@ -105,7 +105,7 @@ class _Shard:
         try:
             self.file = pq.ParquetFile(path)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} is no whole Parquet file (truncated?): {_line(error)}") from error
+            raise InputError(f"{path} is no whole Parquet file (truncated?): {first_line(error)}") from error
         schema = self.file.schema_arrow
         self.count: int = self.file.metadata.num_rows
         self.image = self._column(schema, IMAGE_COLUMNS)
@@ -150,7 +150,7 @@ class _Shard:
                 data = images.flatten()[images.type.get_field_index("bytes")].to_pylist()
                 labels = batch.column(self.label).to_pylist()
             except (pa.ArrowException, OSError) as error:
-                raise InputError(f"{self.path} is damaged after row {row}: {_line(error)}") from error
+                raise InputError(f"{self.path} is damaged after row {row}: {first_line(error)}") from error
             for one, label in zip(data, labels, strict=True):
                 where = f"{self.path} row {row}"
                 if one is None:
@@ -198,7 +198,3 @@ def find_shards(folder: Path, split: str | None) -> tuple[str, ...]:
         if absent:
             raise InputError(f"{folder / f'{series[0][0]}-{absent[0]:05}-of-{series[0][1]:05}.parquet'} is missing")
     return tuple(str(file) for file in files)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [repr(error)])[0]

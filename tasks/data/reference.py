@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from robustray.tasks.data.cifar import Cifar, Split, open_cifar

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustray.tasks.data.files import read_file, write_atomically
+from robustray.tasks.data.files import first_line, read_file, write_atomically
 from robustray.tasks.errors import InputError
 from robustray.tasks.models.registry import build_model, takes_num_classes
 from robustray.tasks.models.weights import (
@@ -72,8 +72,9 @@ def _state_dict(source: Path) -> dict[str, torch.Tensor]:
             "model.state_dict() alone"
         ) from error
     except Exception as error:  # damaged archives fail in many ways, from RuntimeError to EOFError
-        line = (str(error).splitlines() or [""])[0]
-        raise InputError(f"{source} cannot be read as a PyTorch file: {type(error).__name__}: {line}") from error
+        raise InputError(
+            f"{source} cannot be read as a PyTorch file: {type(error).__name__}: {first_line(error)}"
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]

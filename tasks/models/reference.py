@@ -105,14 +105,14 @@ class ModelRef:
         where = self.weights_file or self.name
         model = self._build(num_classes)
         check_fit(weights, model, where, self.architecture)
+        brought = _check_normalisation(model, metadata, where, self.architecture)
         if self.modules:
-            _check_normalisation(model, metadata, where, self.architecture)
-            metadata = {}
+            brought = {}  # one's own function decides
         return ModelPayload(
             architecture=self.architecture,
             num_classes=num_classes,
-            mean=metadata.get("mean"),
-            std=metadata.get("std"),
+            mean=brought.get("mean"),
+            std=brought.get("std"),
             weights=weights,
         )
 
@@ -194,17 +194,27 @@ def _open_published(name: str, data_root: str | None) -> ModelRef:
     return ModelRef(name=name, architecture=architecture, weights_file=str(path.absolute()))
 
 
-def _check_normalisation(model: nn.Module, metadata: dict[str, Any], where: str, function: str) -> None:
-    """One's own function decides on normalisation; where that can be seen it must be the one of the weights."""
+def _check_normalisation(
+    model: nn.Module, metadata: dict[str, Any], where: str, architecture: str
+) -> dict[str, list[float]]:
+    """The mean and std that came with the weights, if any did.
+
+    Raises: InputError when they are unusable, or one's own function built a `Normalised` with others.
+    """
     from robustray.tasks.models.normalised import Normalised
 
-    for name in ("mean", "std"):
-        if name in metadata and isinstance(model, Normalised):
-            built = [round(number, 4) for number in getattr(model, name).flatten().tolist()]
-            if built != [round(number, 4) for number in metadata[name]]:
-                raise InputError(
-                    f"{where} was trained with {name} {metadata[name]}, {function} normalises with {built}"
-                )
+    found = {name: metadata[name] for name in ("mean", "std") if metadata.get(name) is not None}
+    for name, values in found.items():
+        if not isinstance(values, list) or not all(isinstance(each, float) and 0 <= each < 1e3 for each in values):
+            raise InputError(f"{where}: the metadata's {name} is {values!r}, expected one number per channel")
+        if not isinstance(model, Normalised):
+            continue
+        built = getattr(model, name).flatten().tolist()
+        if len(values) != len(built) or (name == "std" and 0 in values):
+            raise InputError(f"{where}: the metadata's {name} is {values!r}, {architecture} has {len(built)} channels")
+        if model_entry(architecture) is None and any(abs(a - b) > 1e-4 for a, b in zip(values, built, strict=True)):
+            raise InputError(f"{where} was trained with {name} {values}, {architecture} normalises with {built}")
+    return found
 
 
 def _entry_or_own(name: str) -> bool:

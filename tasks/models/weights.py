@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustray.tasks.data.files import first_line
 from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def from_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], 
         metadata = json.loads(header.get("__metadata__", {}).get(_META_KEY, "{}"))
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{where} is no whole safetensors file of common number types (truncated?): {_line(error)}"
+            f"{where} is no whole safetensors file of common number types (truncated?): {first_line(error)}"
         ) from error
     check_finite(weights, where)
     return weights, metadata
@@ -107,7 +108,3 @@ def _is_counter(key: str) -> bool:
 
 def _first(keys: Sequence[str], limit: int = 3) -> str:
     return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [repr(error)])[0]
