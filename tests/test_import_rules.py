@@ -4,6 +4,7 @@ Imports inside functions and under `TYPE_CHECKING` count as well: the rule is ab
 """
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,9 @@ from typing import NamedTuple
 
 import pytest
 
+from robustray.tasks.study import STUDIES
+
 FOLDERS = ("tasks", "distributed", "tune_configs")
-ROOMS = ("attacks", "data", "figures", "lab", "models", "policy_gradients", "report", "statistics", "training")
-SHARED_ROOMS = frozenset([*ROOMS, "errors", "study", "words"])
-"""Names directly in `tasks/` that belong to no particular study."""
 MAY_USE_GRIDS = ("distributed/cli.py", "distributed/tuning.py")
 
 
@@ -44,8 +44,11 @@ def imports_of(path: Path, root: Path) -> Iterator[Import]:
                 yield Import(node.lineno, node.args[0].value)
 
 
-def broken_rule(importer: str, module: str) -> str | None:
-    """Why the file (relative to the root) may not import the module; None where it may."""
+def broken_rule(importer: str, module: str, studies: frozenset[str]) -> str | None:
+    """Why the file (relative to the root) may not import the module; None where it may.
+
+    `studies` are the folders of `tasks/` that each belong to one study.
+    """
     folder, parts = importer.split("/")[0], module.split(".")
     if parts[0] in FOLDERS:
         return f"write robustray.{parts[0]}: bare names belong to other packages"
@@ -59,7 +62,7 @@ def broken_rule(importer: str, module: str) -> str | None:
     if folder == "distributed":
         if room == "tune_configs" and importer not in MAY_USE_GRIDS:
             return f"only {' and '.join(MAY_USE_GRIDS)} use the grids"
-        if room == "tasks" and len(parts) > 2 and parts[2] not in SHARED_ROOMS:
+        if room == "tasks" and len(parts) > 2 and parts[2] in studies:
             return "distributed/ knows no particular study"
     if folder == "tune_configs" and room == "distributed":
         return "a grid is a list of values: it starts nothing"
@@ -71,11 +74,12 @@ def broken_rule(importer: str, module: str) -> str | None:
 def violations(root: Path) -> list[str]:
     """Every import of the three folders under `root` that breaks a rule, as "file:line: module: rule"."""
     found = []
+    studies = frozenset(path.parent.name for path in (root / "tasks").glob("*/study.py"))
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*.py")):
             importer = path.relative_to(root).as_posix()
             for line, module in imports_of(path, root):
-                if rule := broken_rule(importer, module):
+                if rule := broken_rule(importer, module, studies):
                     found.append(f"{importer}:{line}: {module}: {rule}")
     return found
 
@@ -94,9 +98,9 @@ FORBIDDEN = [
     ("distributed/planted.py", "import distributed.pool"),
     ("distributed/planted.py", "from robustray.tune_configs import attack_sweep"),
     ("distributed/rllib/planted.py", "from ...tune_configs.grids import epsilons"),
-    ("distributed/planted.py", "from robustray.tasks.attack_sweep import study"),
-    ("distributed/cli.py", "def f():\n    import robustray.tasks.attack_sweep.settings"),
-    ("distributed/planted.py", "from robustray.tasks import attack_sweep"),
+    ("distributed/planted.py", "from robustray.tasks.planted_study import study"),
+    ("distributed/cli.py", "def f():\n    import robustray.tasks.planted_study.settings"),
+    ("distributed/planted.py", "from robustray.tasks import planted_study"),
     ("tune_configs/planted.py", "import ray"),
     ("tune_configs/planted.py", "from robustray.distributed import tuning"),
     ("tune_configs/planted.py", "from robustray.tasks.attacks.engine import run"),
@@ -105,13 +109,13 @@ FORBIDDEN = [
 
 ALLOWED = [
     ("tasks/attacks/planted.py", "import torch\nfrom robustray.tasks.errors import InputError\nfrom . import settings"),
-    ("tasks/attack_sweep/planted.py", "from robustray.tasks.attack_sweep import settings\nimport robustray"),
+    ("tasks/planted_study/planted.py", "from robustray.tasks.planted_study import settings\nimport robustray"),
     ("tasks/planted.py", "import rayleigh\nfrom mylib import ray, tasks, distributed"),
     ("distributed/planted.py", "import ray\nfrom robustray.tasks.study import load_study\nfrom .pool import Pool"),
     ("distributed/planted.py", "from robustray.tasks.lab.protocol import Lab\nfrom robustray.tasks import study"),
     ("distributed/tuning.py", "from robustray.tune_configs import attack_sweep"),
-    ("tune_configs/planted.py", "from robustray.tasks.attack_sweep.settings import AttackSweep"),
-    ("tune_configs/planted.py", "from robustray.tasks.attack_sweep.study import STUDY\nimport math"),
+    ("tune_configs/planted.py", "from robustray.tasks.planted_study.settings import AttackSweep"),
+    ("tune_configs/planted.py", "from robustray.tasks.planted_study.study import STUDY\nimport math"),
 ]
 
 
@@ -121,6 +125,8 @@ def clean_copy(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     root = tmp_path_factory.mktemp("copy")
     for folder in FOLDERS:
         shutil.copytree(repository / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "tasks" / "planted_study").mkdir()
+    (root / "tasks" / "planted_study" / "study.py").touch()
     return root
 
 
@@ -154,11 +160,11 @@ def test_the_real_folders_keep_the_rules(repository: Path) -> None:
     assert violations(repository) == []
 
 
-def test_every_room_of_tasks_is_shared_or_a_study(repository: Path) -> None:
-    """A new folder in `tasks/` is a study (has study.py) or is added to SHARED_ROOMS, so that no rule misses it."""
-    tasks = repository / "tasks"
-    rooms = {path.relative_to(tasks).parts[0].removesuffix(".py") for path in tasks.rglob("*.py")}
-    assert rooms - SHARED_ROOMS == {path.parent.name for path in tasks.glob("*/study.py")}
+def test_every_study_is_known_by_its_file(repository: Path) -> None:
+    """The rule for `distributed/` rests on it: the module of each registered study is `tasks/NAME/study.py`."""
+    for module, _ in STUDIES.values():
+        assert re.fullmatch(r"robustray\.tasks\.\w+\.study", module)
+        assert (repository / Path(*module.split(".")[1:])).with_suffix(".py").is_file()
 
 
 LIGHT = """
