@@ -12,6 +12,7 @@ from robustray.tasks.lab.base import BlockLab, Listener, ProgressLike
 from robustray.tasks.lab.jobs import Job
 from robustray.tasks.lab.protocol import Reference
 from robustray.tasks.lab.runs import Journal
+from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 
 
@@ -127,3 +128,53 @@ def start_ray(*, address: str | None, workers: int | None) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"--address {address}: no Ray cluster answers there ({line}); `ray status` on its head tells") from error
+
+
+def open_lab(
+    *,
+    store: Store,
+    workers: int | None,
+    address: str | None,
+    device: str,
+    data_root: str | None,
+    progress: ProgressLike,
+) -> BlockLab:
+    """The lab that a command asks for, on the device that is decided here, once.
+
+    Raises: InputError for `device="cuda"` where there is none, a cluster that does not answer, or a store that its nodes
+    don't share.
+    """
+    if workers is not None and workers < 0:
+        raise InputError(f"--workers {workers}: 0 computes in this process, 1 or more on actors")
+    if workers == 0 and address:
+        raise InputError(f"--workers 0 computes in this process, but --address (or RAY_ADDRESS) {address} names a cluster")
+    if address:
+        from robustray.distributed.cluster import check_shared_store
+
+        start_ray(address=address, workers=workers)
+        check_shared_store(store)
+    device = decide_device(device, address)
+    if workers == 0:
+        return SerialLab(store=store, progress=progress, device=device, data_root=data_root)
+    if workers is None and device == "cpu" and not address:
+        workers = os.cpu_count() or 1
+    return RayLab(
+        store=store, progress=progress, device=device, data_root=data_root, workers=workers, address=address
+    )
+
+
+def decide_device(demand: str, address: str | None) -> str:
+    """"cpu" or "cuda" for the whole run. Raises: InputError when cuda is demanded and absent."""
+    if demand == "cpu":
+        return "cpu"
+    if address:
+        import ray
+
+        found, where = ray.cluster_resources().get("GPU", 0) > 0, f"the cluster {address} has no GPU"
+    else:
+        import torch
+
+        found, where = torch.cuda.is_available(), "torch finds no CUDA device here (`robustray doctor` tells more)"
+    if demand == "cuda" and not found:
+        raise InputError(f"--device cuda: {where}; use --device cpu or auto")
+    return "cuda" if found else "cpu"

@@ -72,7 +72,8 @@ class _Task:
 class _Actor:
     handle: Any
     name: str
-    started: float
+    started: float = 0.0
+    """When it answered for the first time."""
     up: bool = False
     """It has answered since it started or its last call failed."""
     ping: Any = None
@@ -244,7 +245,7 @@ class Pool:
             return True
         if not idle_only:
             leaving = [*ended, *(actor for actor, _ in others if actor.retiring)]
-            ripe = [a for a, _ in others if not a.retiring and time.monotonic() - a.started >= self._quantum_s]
+            ripe = [a for a, _ in others if not a.retiring and self._served_enough(a)]
             for actor in sorted(ripe, key=lambda a: -a.started):
                 if self._room_for(needs, leaving):
                     break
@@ -253,6 +254,9 @@ class Pool:
             self._end_retired()
             return self._room_for(needs)
         return False
+
+    def _served_enough(self, actor: _Actor) -> bool:
+        return actor.started > 0 and time.monotonic() - actor.started >= self._quantum_s
 
     def _end_retired(self) -> None:
         for group in self._groups.values():
@@ -263,7 +267,7 @@ class Pool:
         cpus, gpus = self._cost(group.needs)
         name = f"worker-{next(self._names)}"
         remote = ray.remote(BlockActor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=0)
-        actor = _Actor(handle=remote.remote(self._store.url, name), name=name, started=time.monotonic())
+        actor = _Actor(handle=remote.remote(self._store.url, name), name=name)
         actor.ping = actor.handle.ping.remote()
         group.actors.append(actor)
 
@@ -319,6 +323,8 @@ class Pool:
     def _settle_ping(self, actor: _Actor, group: _Group) -> None:
         try:
             actor.up = ray.get(actor.ping)
+            if not actor.started:
+                actor.started = time.monotonic()
             actor.failed_starts = 0
         except ray.exceptions.ActorUnavailableError:
             actor.ping_at = time.monotonic() + PING_EVERY_S

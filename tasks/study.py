@@ -12,7 +12,7 @@ from robustray.tasks.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustray.tasks.lab.protocol import Lab
+    from robustray.tasks.lab.protocol import Lab, Reference
 
 Size = Literal["quick", "small", "paper"]
 Verdict = Literal["supported", "contradicted", "undecided"]
@@ -120,6 +120,17 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What the settings name, opened and checked. Its content is part of the run's identity."""
+
+    refs: Mapping[str, Reference]
+    """What it is ("model cifar:resnet20") -> reference."""
+    modules: tuple[str, ...] = ()
+    """The user's own modules beside those of the references."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A study: an ordinary program that looks like the method section of its paper."""
 
@@ -132,8 +143,12 @@ class Study:
     """Frozen keyword-only dataclass; its docstrings are the help of the command line."""
     sizes: Mapping[Size, Any]
     """The full settings of each size."""
+    door: Callable[[Any, Lab], Opened]
+    """Open and check all that the settings name, before any work. Raises: InputError."""
     run: Callable[[Any, Lab], Findings]
     estimate: Callable[[Any], Work]
+    functions: tuple[str, ...]
+    """The block functions it uses, as `module:name`; their versions are part of the run's identity."""
 
 
 STUDIES: Mapping[str, tuple[str, str]] = {

@@ -245,6 +245,7 @@ class MapHandle(Pending):
             self.lab.store.delete(piece.name)
             del self.found[piece.first]
             jobs.append(next(job for block in self.blocks if (job := _part(block, piece)) is not None))
+            self.lab.progress.advance(self.step, -jobs[-1].num_items)
         self.count.reused_blocks -= len(jobs)
         self.count.retried += len(jobs)
         self.submit(jobs)

@@ -29,7 +29,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        """Open (and create) the store at a local path or URL. Raises: InputError when it cannot be used."""
+        """A store at a local path or URL; nothing is written yet. Raises: InputError when it can't be one."""
         self.url = url
         self.local = "://" not in url
         try:
@@ -38,16 +38,22 @@ class Store:
                 self._fs, self._root = pafs.LocalFileSystem(), self.url
             else:
                 self._fs, self._root = pafs.FileSystem.from_uri(url)
-            info = self._fs.get_file_info(self._root)
-            if info.type == pafs.FileType.File:
-                raise InputError(f"--store {url}: this is a file; give a folder")
-            self._fs.create_dir(self._root, recursive=True)
-            probe = f"{self._root}/.probe-{secrets.token_hex(4)}.tmp"
-            with self._fs.open_output_stream(probe) as stream:
-                stream.write(b"robustray")
-            self._fs.delete_file(probe)
+            kind = self._fs.get_file_info(self._root).type
         except (OSError, pa.ArrowException) as error:
-            raise InputError(f"--store {url}: cannot be written to ({_short(error)}); give a folder you may write to") from error
+            raise InputError(f"--store {url}: cannot be opened ({_short(error)}); give a folder or a URL") from error
+        if kind == pafs.FileType.File:
+            raise InputError(f"--store {url}: this is a file; give a folder")
+
+    def create(self) -> None:
+        """Make the folder if there is none, and try to write. Raises: InputError."""
+        try:
+            self._fs.create_dir(self._root, recursive=True)
+            self.write(".probe", b"robustray")
+            self.delete(".probe")
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"--store {self.url}: cannot be written to ({_short(error)}); give a folder you may write to"
+            ) from error
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"

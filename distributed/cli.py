@@ -1,0 +1,84 @@
+"""The command line: which command, how its words become settings, and what its exit code means.
+
+Exit codes: 0 done; 1 work failed (what finished is kept); 2 bad input (nothing was started); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import NoReturn
+
+from robustray.tasks.errors import InputError, WorkFailed
+from robustray.tasks.words import nearest
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "list": ("listing", "studies, models, data sources and attacks by name"),
+    "run": ("run", "run a study: robustray run attack-sweep --size quick"),
+    "show": ("run", "what a run would do: resolved settings and estimated work; nothing is run"),
+    "status": ("status", "the runs of a store"),
+    "resume": ("resume", "continue a run; --failed tries again what was given up"),
+    "report": ("report", "write the page of a finished run again; of several runs, an index page"),
+    "import": ("imports", "convert public data sets and weights to the formats used here"),
+    "doctor": ("doctor", "check Python, torch, devices, Ray, data and disk: each OK, or the fix"),
+}
+"""Command -> (module in `commands/`, one line)."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command. Never shows a traceback for what the user can mend."""
+    # The user's own modules are found in the folder where the command is typed, before installed packages.
+    if sys.path[:1] != [os.getcwd()]:
+        sys.path.insert(0, os.getcwd())
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        if not argv or argv[0] in ("-h", "--help", "help"):
+            print(_help())
+            return 0
+        if argv[0] == "--version":
+            import robustray
+
+            print(f"robustray {robustray.__version__}")
+            return 0
+        name = argv[0]
+        if name not in COMMANDS:
+            raise InputError(f"there is no command {name!r}{nearest(name, COMMANDS)}")
+        command = importlib.import_module(f"robustray.distributed.commands.{COMMANDS[name][0]}")
+        return int(command.main(list(argv[1:])) if name != "show" else command.show(list(argv[1:])))
+    except InputError as error:
+        return _say(f"error: {error}", 2)
+    except (WorkFailed, OSError) as error:
+        return _say(f"failed: {error}", 1)
+    except KeyboardInterrupt:
+        return _say("interrupted; everything finished is kept, the same command goes on from there", 130)
+
+
+def _say(text: str, code: int) -> int:
+    print(f"robustray: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM (a cluster takes the node back) ends a run as cleanly as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {words}" for name, (_, words) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "robustray: the experiments of adversarial robustness research, on one laptop or on a Ray cluster",
+            "",
+            "usage: robustray COMMAND [...]        robustray COMMAND --help explains one",
+            "",
+            *lines,
+            "",
+            "start with: robustray run attack-sweep --size quick      (two minutes, embedded data, ends with a report)",
+            "exit codes: 0 done, 1 work failed (the rest is kept), 2 bad input, 130 interrupted (the same command goes on)",
+        ]
+    )

@@ -1,0 +1,55 @@
+"""What is asked of a cluster before work starts."""
+
+from __future__ import annotations
+
+import secrets
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.store import Store
+
+FOLDER = ".shared"
+
+
+def check_shared_store(store: Store) -> None:
+    """Find out whether every node reaches the same store: a local disk may only look shared.
+
+    The driver writes a token; one task on each node reads it and writes its own; the driver reads them all.
+
+    Raises: InputError naming the nodes that see another store.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    token = secrets.token_hex(8)
+    store.create()
+    store.write(f"{FOLDER}/{token}", token.encode())
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    task = ray.remote(_answer).options(num_cpus=0, max_retries=1)
+    asked = {
+        node: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(store.url, token, node)
+        for node in nodes
+    }
+    try:
+        strangers = []
+        for node, answer in asked.items():
+            try:
+                ray.get(answer)
+                same = store.read(f"{FOLDER}/{token}-{node}") == token.encode()
+            except (ray.exceptions.RayError, OSError):
+                same = False
+            if not same:
+                strangers.append(nodes[node])
+        if strangers:
+            raise InputError(
+                f"--store {store.url}: {len(strangers)} of {len(nodes)} nodes ({', '.join(strangers[:3])}) see another "
+                "folder there, or none; give one on a shared file system, or a URL"
+            )
+    finally:
+        for name in (token, *(f"{token}-{node}" for node in nodes)):
+            store.delete(f"{FOLDER}/{name}")
+
+
+def _answer(url: str, token: str, node: str) -> None:
+    """On one node: copy the token from where the driver put it."""
+    store = Store(url)
+    store.write(f"{FOLDER}/{token}-{node}", store.read(f"{FOLDER}/{token}"))

@@ -1,0 +1,220 @@
+"""`robustray run STUDY` and `robustray show STUDY`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from robustray.distributed.commands.parsing import gather, parse, typed_as
+from robustray.tasks.errors import InputError
+from robustray.tasks.study import STUDIES, Size, Study, load_study
+from robustray.tasks.words import nearest
+
+if TYPE_CHECKING:
+    from robustray.tasks.execution import Request, Result
+    from robustray.tasks.lab.base import BlockLab
+    from robustray.tasks.lab.runs import Run
+    from robustray.tasks.lab.store import Store
+
+SIZES: tuple[Size, ...] = ("quick", "small", "paper")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where and how to compute. No result depends on any of these."""
+
+    store: str | None = None
+    """Folder or URL that keeps everything finished; ./runs if not given. On a cluster: absolute, or a URL."""
+    workers: int | None = None
+    """Blocks that run at once; 0 computes in this process without Ray; default: one per CPU, or what the GPUs hold."""
+    address: str | None = None
+    """A Ray cluster ("auto", "ray://..."); RAY_ADDRESS if set; else a Ray of our own on this machine."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """cuda is a demand: an error where there is none. auto takes GPUs where they are, and says so."""
+    data_root: str | None = None
+    """Folder of real data sets and weights; ROBUSTRAY_DATA if not given."""
+    json: bool = False
+    """Print one JSON document instead of tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags(Where):
+    """Flags of every study."""
+
+    size: Size = "quick"
+    """quick: embedded data, two minutes; small: real data, two CPU cores; paper: the paper's protocol, a GPU cluster."""
+    fresh: tuple[str, ...] = ()
+    """Steps to compute again, once, whatever is in the store (repeatable)."""
+
+
+def main(argv: list[str]) -> int:
+    """Run a study."""
+    study, flags, settings = _read(argv, "run")
+    from robustray.tasks.execution import Request
+
+    request = Request(
+        study=study,
+        settings=settings,
+        size=flags.size if settings == study.sizes[flags.size] else "custom",
+        command=f"{typed_as()} run {shlex.join(argv)}",
+        options={name: getattr(flags, name) for name in ("workers", "address", "device", "data_root")},
+        fresh=flags.fresh,
+    )
+    return carry_out(request, flags)
+
+
+def show(argv: list[str]) -> int:
+    """Print what a run would do."""
+    study, flags, settings = _read(argv, "show")
+    from robustray.tasks.lab.keys import plain
+
+    work = study.estimate(settings)
+    resolved = plain(settings)
+    resolved.pop("type")
+    if flags.json:
+        print(json.dumps({"study": study.name, "settings": resolved, "work": dataclasses.asdict(work)}, indent=1))
+        return 0
+    print(f"{study.name}: {study.question} ({study.paper})\n")
+    width = max(map(len, resolved))
+    for name, value in resolved.items():
+        words = " ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in value) if isinstance(value, list) else value
+        print(f"  {name:<{width}}  {words}")
+    print(f"\nup to {work.evaluations:,} passes of single images over {work.images:,} images. {work.note}")
+    print(f"nothing was run; to run it: {typed_as()} run {shlex.join(argv)}")
+    return 0
+
+
+def _read(argv: list[str], command: str) -> tuple[Study, RunFlags, Any]:
+    """Study, flags and settings from the words behind `run` or `show`. Raises: InputError."""
+    if not argv or argv[0].startswith("-"):
+        if not argv or argv[0] not in ("-h", "--help"):
+            raise InputError(f"{command} which study? {', '.join(STUDIES)}: {typed_as()} {command} {next(iter(STUDIES))}")
+        print(f"usage: {typed_as()} {command} STUDY [flags]     ({command} STUDY --help lists them)\n\nstudies:")
+        for name, (_, words) in STUDIES.items():
+            print(f"  {name}  {words}")
+        raise SystemExit(0)
+    study = load_study(argv[0])
+    words = gather(gather(argv[1:], study.settings), RunFlags)
+    size = _size_of(words)
+    both = dataclasses.make_dataclass("Command", [("flags", RunFlags), ("settings", study.settings)], kw_only=True)
+    both.__doc__ = f"{study.question} ({study.paper})"
+    prog = f"{typed_as()} {command} {study.name}"
+    read = parse(both, words, prog=prog, default=both(flags=RunFlags(size=size), settings=study.sizes[size]))
+    return study, read.flags, read.settings
+
+
+def _size_of(words: Sequence[str]) -> Size:
+    """The size decides the other defaults, so it is read first."""
+    sizes = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--size"]
+    sizes += [word.removeprefix("--size=") for word in words if word.startswith("--size=")]
+    for size in sizes[-1:]:
+        if size not in SIZES:
+            raise InputError(f"--size {size}: there is no such size{nearest(size, SIZES)}")
+        return size  # type: ignore[return-value]  # just checked
+    return "quick"
+
+
+# -- shared with `resume` and `report` ---------------------------------------------------------------------------------
+
+
+def carry_out(request: Request, where: Where, **how: Any) -> int:
+    """Run a request, show it, and give the exit code."""
+    from rich.console import Console
+
+    from robustray.tasks.execution import execute
+    from robustray.tasks.report.progress import make_progress
+    from robustray.tasks.report.terminal import print_end, print_start
+
+    address = where.address or os.environ.get("RAY_ADDRESS") or None
+    store = open_store(where.store, address)
+    console = Console(stderr=where.json)
+    progress = make_progress()
+
+    def make_lab(store: Store) -> BlockLab:
+        from robustray.distributed.lab import open_lab
+
+        return open_lab(
+            store=store,
+            workers=where.workers,
+            address=address,
+            device=where.device,
+            data_root=where.data_root or os.environ.get("ROBUSTRAY_DATA") or None,
+            progress=progress,
+        )
+
+    def on_start(run: Run) -> None:
+        state = "goes on" if run.file.attempts > 1 else "new run"
+        print_start(
+            study=request.study.name,
+            size=request.size,
+            store=f"{store.url} ({state} {run.id})",
+            workers=_num_workers(where.workers),
+            devices=run.file.environment["hardware"]["device"],
+            work=request.study.estimate(request.settings),
+            console=console,
+        )
+
+    result = execute(request, store=store, make_lab=make_lab, on_start=on_start, **how)
+    if where.json:
+        print(json.dumps(result.document, ensure_ascii=False, allow_nan=False))
+    elif result.findings is None or result.facts is None:
+        print_again(result, console)
+    else:
+        print_end(
+            result.findings,
+            result.facts,
+            page=result.document["report"],
+            tables=result.document["tables"],
+            next_command=_next_command(request, result),
+            console=console,
+        )
+    if result.num_failed:
+        print(
+            f"robustray: failed: {result.num_failed} item(s) were given up and are missing from the tables; "
+            f"`{typed_as()} resume {result.run.id} --failed` tries them again",
+            file=sys.stderr,
+        )
+    return 1 if result.num_failed else 0
+
+
+def open_store(url: str | None, address: str | None) -> Store:
+    """Raises: InputError, before anything is connected, when a cluster's nodes could not find the store."""
+    from robustray.tasks.lab.store import Store
+
+    if address and (url is None or not ("://" in url or Path(url).is_absolute())):
+        given = "no --store" if url is None else f"--store {url}"
+        raise InputError(f"{given} with the cluster {address}: give one that every node reaches, absolute or a URL")
+    return Store(url or "runs")
+
+
+def print_again(result: Result, console: Any) -> None:
+    """A run that was finished before, from its document."""
+    document = result.document
+    console.print(f"finished before ({result.run.file.updated}); nothing was computed\n")
+    console.print(document["answer"], style="bold", highlight=False)
+    console.print()
+    for claim in document["claims"]:
+        console.print(f"{claim['verdict']:>12}  {claim['words']}", highlight=False, markup=False)
+    console.print()
+    rows: Mapping[str, str] = {"report": document["report"], **{f"table {k}": v for k, v in document["tables"].items()}}
+    width = max(map(len, rows))
+    for label, path in rows.items():
+        console.print(f"{label:<{width}}  {path}", soft_wrap=True, highlight=False)
+
+
+def _num_workers(workers: int | None) -> int:
+    return (os.cpu_count() or 1) if workers is None else workers
+
+
+def _next_command(request: Request, result: Result) -> str | None:
+    """What one would type next."""
+    if request.size == "quick":
+        return f"{typed_as()} show {request.study.name} --size small"
+    return f"{typed_as()} status" if request.size in ("small", "paper") else None

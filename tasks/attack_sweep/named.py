@@ -1,0 +1,49 @@
+"""From a name on the command line to an attack of a given norm and size."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from robustray.tasks.attack_sweep.settings import Norm, Settings
+from robustray.tasks.attacks.settings import ATTACKS, FGSM, PGD, RandomNoise
+from robustray.tasks.data.own import describe, load_function, looks_like_own
+from robustray.tasks.errors import InputError
+from robustray.tasks.words import nearest
+
+if TYPE_CHECKING:
+    from robustray.tasks.attacks.settings import Attack
+
+
+def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attack:
+    """`pgd`, `fgsm`, `noise` with the sweep's settings, or one's own: `my_pkg.my_mod:function` is called with `norm` and
+    `eps` and returns a frozen dataclass that is called like PGD.
+
+    Raises: InputError for an unknown name, or an own attack that does not fit.
+    """
+    if name == "pgd":
+        return PGD(
+            norm=norm,
+            eps=eps,
+            num_steps=settings.num_steps,
+            num_restarts=settings.num_restarts,
+            random_start=settings.random_start,
+            exit_rule=settings.exit_rule,
+        )
+    if name == "fgsm":
+        return FGSM(norm=norm, eps=eps)
+    if name == "noise":
+        return RandomNoise(norm=norm, eps=eps, num_draws=settings.num_draws)
+    if not looks_like_own(name):
+        raise InputError(f"there is no attack {name!r}{nearest(name, ATTACKS)}, or my_pkg.my_mod:function")
+    try:
+        attack = load_function(name)(norm=norm, eps=eps)
+    except InputError:
+        raise
+    except Exception as error:  # the function is the user's: whatever it raises is theirs to read
+        raise InputError(f"--attack {name}: called with norm={norm!r}, eps={eps:g} it fails: {describe(error)}") from error
+    if not dataclasses.is_dataclass(attack) or not callable(attack):
+        raise InputError(f"--attack {name}: must return a callable frozen dataclass (its fields are its key), got {attack!r}")
+    if getattr(attack, "norm", None) != norm or getattr(attack, "eps", None) != eps:
+        raise InputError(f"--attack {name}: asked for norm={norm!r}, eps={eps:g}, it returned {attack!r}")
+    return attack  # type: ignore[return-value]  # the protocol's call is checked by calling it

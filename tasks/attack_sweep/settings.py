@@ -1,0 +1,125 @@
+"""The settings of the attack sweep and its three sizes. Imports nothing heavy: the command line reads it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from robustray.tasks.errors import InputError
+
+Norm = Literal["linf", "l2"]
+ExitRule = Literal["first_success", "last", "best_loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How accuracy falls with the size of an adversarial perturbation."""
+
+    models: tuple[str, ...]
+    """Models: NAME[@WEIGHTS.safetensors], run:KEY or my_pkg.my_mod:function[@WEIGHTS]; `digits:*` trains itself."""
+    data: tuple[str, ...]
+    """Images: digits:test, cifar10:test, a folder of class folders, Parquet shards, or my_pkg.my_mod:function."""
+    num_images: int = 0
+    """The first so many images of each data set; 0 means all."""
+    attacks: tuple[str, ...] = ("pgd",)
+    """pgd, fgsm, noise, or my_pkg.my_mod:function (called with norm and eps, returns an attack)."""
+    norms: tuple[Norm, ...] = ("linf", "l2")
+    """Norms that bound the perturbation."""
+    eps_linf: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255)
+    """Largest change of a pixel, pixels in [0, 1]; fractions such as 8/255 can be written."""
+    eps_l2: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0)
+    """Largest Euclidean length of the perturbation, pixels in [0, 1]."""
+    num_steps: int = 20
+    """Steps of PGD, each of size 2.5 eps / num_steps."""
+    num_restarts: int = 1
+    """Random starts of PGD."""
+    random_start: bool = True
+    """Start PGD at a random point of the ball."""
+    exit_rule: ExitRule = "first_success"
+    """When PGD leaves an image: at the first success, or after all steps (last iterate, or the one of highest loss)."""
+    num_draws: int = 20
+    """Draws of the noise attack."""
+    num_seeds: int = 1
+    """Repeat every attack with so many seeds, from `seed` on."""
+    seed: int = 0
+    """Of all randomness."""
+    num_examples: int = 6
+    """Images shown with their perturbation, drawn at random."""
+    block: int = 512
+    """Images per block of work; a block takes 5 to 30 s on one CPU core with the models of the small size."""
+
+    def __post_init__(self) -> None:
+        for name in ("models", "data", "attacks", "norms"):
+            values = getattr(self, name)
+            if not values:
+                raise InputError(f"{name}: at least one is needed")
+            if len(set(values)) < len(values):
+                raise InputError(f"{name}: {', '.join(values)} names one twice")
+        for norm in self.norms:
+            if norm not in ("linf", "l2"):
+                raise InputError(f"norms: {norm!r} is none of linf, l2")
+        if self.exit_rule not in ("first_success", "last", "best_loss"):
+            raise InputError(f"exit_rule: {self.exit_rule!r} is none of first_success, last, best_loss")
+        for name in ("eps_linf", "eps_l2"):
+            values = getattr(self, name)
+            if not values or any(not math.isfinite(v) or v <= 0 for v in values):
+                raise InputError(f"{name}: sizes must be positive numbers, got {', '.join(map(str, values)) or 'none'}")
+            if list(values) != sorted(set(values)):
+                raise InputError(f"{name}: sizes must ascend without repeats, got {', '.join(f'{v:g}' for v in values)}")
+        if max(self.eps_linf) > 1:
+            raise InputError(f"eps_linf: {max(self.eps_linf):g} is more than the whole pixel range; write 8/255, not 8")
+        for name, least in (
+            ("num_images", 0),
+            ("num_steps", 1),
+            ("num_restarts", 1),
+            ("num_draws", 1),
+            ("num_seeds", 1),
+            ("seed", 0),
+            ("num_examples", 0),
+            ("block", 1),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    def eps(self, norm: Norm) -> tuple[float, ...]:
+        """The sizes of a norm, ascending."""
+        return self.eps_linf if norm == "linf" else self.eps_l2
+
+
+def quick() -> Settings:
+    """robustray run attack-sweep --size quick      two CPU cores, under a minute; embedded data, proves nothing."""
+    return Settings(
+        models=("digits:mlp", "digits:cnn"),
+        data=("digits:test",),
+        attacks=("pgd", "fgsm", "noise"),
+        eps_linf=(0.02, 0.05, 0.1, 0.2, 0.3),
+        eps_l2=(0.1, 0.25, 0.5, 1.0, 1.5),
+        block=90,
+    )
+
+
+def small() -> Settings:
+    """robustray run attack-sweep --size small --data-root DIR      two CPU cores; the docs page has its figures."""
+    return Settings(
+        models=("cifar:resnet20", "cifar:resnet56", "small:standard", "small:linf8", "small:l2_05"),
+        data=("cifar10:test",),
+        attacks=("pgd", "fgsm", "noise"),
+    )
+
+
+def paper() -> Settings:
+    """The protocol of the library's published table: PGD-100, best iterate by loss, all 10,000 test images."""
+    return Settings(
+        models=("cifar:resnet20", "cifar:resnet56", "small:standard", "small:linf8", "small:l2_05"),
+        data=("cifar10:test",),
+        attacks=("pgd", "fgsm", "noise"),
+        eps_linf=(1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255),
+        eps_l2=(0.1, 0.25, 0.5, 1.0, 2.0, 3.0),
+        num_steps=100,
+        num_restarts=5,
+        num_seeds=3,
+    )
+
+
+SIZES = {"quick": quick(), "small": small(), "paper": paper()}
