@@ -8,6 +8,7 @@ the palette has a contrast of at least 3 : 1 on both grounds for its first five 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -107,6 +108,7 @@ def new_axes(width: float, height: float, margins: Margins) -> tuple[Canvas, Axe
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
 
+    width, height = math.ceil(width), math.ceil(height)
     canvas = Canvas(figsize=(width / 72, height / 72), dpi=72)  # at 72 dpi a point is a pixel of the SVG
     FigureCanvasSVG(canvas)
     m = margins

@@ -97,8 +97,8 @@ def format_seconds(seconds: float) -> str:
 def pad_decimals(cells: Sequence[str]) -> list[str]:
     """Fill up behind the decimals so that right-aligned tabular figures stand with their points below each other.
 
-    The fill is space as wide as the digits it replaces: nothing is added to the number itself. A dash is left alone, and
-    so are all cells where one is a fraction: they have no common point.
+    The fill is space as wide as the digits it replaces: nothing is added to the number itself. A dash is left alone,
+    and so are all cells where one is a fraction: they have no common point.
     """
     if not all(_plain_digits(cell) or cell == NOTHING for cell in cells):
         return list(cells)
@@ -127,7 +127,7 @@ def _share(share: float) -> str:
     for digits in (1, 2, 3, 4):
         shown = round(percent, digits)
         from_end = min(abs(percent), abs(percent - 100))
-        if from_end < 5e-5 or (from_end >= 10**-digits and shown not in (0, 100)):
+        if from_end < 5e-5 or (from_end > 0.999 * 10**-digits and shown not in (0, 100)):
             return f"{shown + 0.0:.{digits}f}".replace("-", "−") if abs(shown) >= 5e-5 else "0.0"
     return f"{percent:.4f}".replace("-", "−")
 

@@ -196,5 +196,5 @@ def make_progress(stream: TextIO | None = None, *, silent: bool = False) -> Prog
     """Bars when `stream` (stderr by default) is a terminal, plain lines when it is not."""
     if silent:
         return SilentProgress()
-    stream = stream or sys.stderr
-    return BarProgress(stream) if stream.isatty() else LineProgress(stream)
+    out: TextIO = stream or sys.stderr
+    return BarProgress(out) if out.isatty() else LineProgress(out)

@@ -1,0 +1,300 @@
+"""Figures: deterministic, text as text, ink that follows the page, nothing cut off, pixels exact."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustray.tasks import figures
+from robustray.tasks.figures.curves import spread
+from robustray.tasks.figures.pictures import DENSITY, as_uint8
+from robustray.tasks.figures.style import COLORS, INK, text_width
+from robustray.tasks.study import Figure
+
+WORDS: dict[str, Any] = {"title": "Title", "caption": "What to see. What was measured.", "alt": "Words for it"}
+HOSTILE = "<script>alert('$x_1$ & \"y\"')</script>"
+
+
+def a_curve(name: str = "curve", label: str = "model", **changes: object) -> Figure:
+    x = [0.0, 1 / 255, 2 / 255, 8 / 255]
+    lines = [
+        figures.Series(
+            label=label, x=x, y=[0.9, 0.5, 0.1, 0.0], lo=[0.88, 0.47, 0.08, 0.0], hi=[0.92, 0.53, 0.12, 0.004]
+        ),
+        figures.Series(label="other", x=x, y=[0.7, 0.6, 0.5, 0.0], runs=[[0.71, 0.61, 0.52, 0.0]]),
+    ]
+    given: dict[str, object] = dict(
+        series=lines, x_label="perturbation", y_label="robust accuracy", percent=True, x_ticks=figures.eps_ticks(x)
+    )
+    return figures.curve(name=name, **WORDS, **(given | changes))  # type: ignore[arg-type]
+
+
+def rows(label: str = "row") -> Figure:
+    lines = [
+        figures.Row(label=label, value=0.375, lo=0.346, hi=0.404, runs=[0.36, 0.39]),
+        figures.Row(label="zero", value=0.0),
+    ]
+    levels = [figures.Level(value=0.1, words="chance")]
+    return figures.dot_rows(name="rows", **WORDS, rows=lines, x_label="share", percent=True, levels=levels)
+
+
+def heat(label: str = "row") -> Figure:
+    values = [[0.25, np.nan], [0.0, 1.0]]
+    return figures.heat_map(
+        name="heat", **WORDS, values=values, rows=[label, "b"], columns=["c", "d"], row_label="true"
+    )
+
+
+FORMS: dict[str, Callable[..., Figure]] = {
+    "curve": lambda label="model": a_curve(label=label),
+    "rows": rows,
+    "heat": heat,
+}
+
+
+def texts(figure: Figure) -> list[str]:
+    """What a reader sees as text, in document order."""
+    return [
+        "".join(node.itertext()).strip()
+        for node in ElementTree.fromstring(figure.svg).iter()
+        if node.tag.endswith("}text")
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_data_give_the_same_bytes(form: str) -> None:
+    assert FORMS[form]().svg == FORMS[form]().svg
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_svg_is_well_formed_small_and_bare(form: str) -> None:
+    svg = FORMS[form]().svg
+    root = ElementTree.fromstring(svg)
+    assert svg.startswith("<svg ") and svg.endswith("</svg>\n")
+    assert int(root.attrib["width"]) > 0 and int(root.attrib["height"]) > 0
+    assert root.attrib["viewBox"] == f"0 0 {root.attrib['width']} {root.attrib['height']}"
+    assert "metadata" not in svg and "DejaVu" not in svg and "<image" not in svg
+    assert len(svg) < 60_000
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_ink_follows_the_page_and_the_ground_is_open(form: str) -> None:
+    svg = FORMS[form]().svg
+    assert INK not in svg and "currentColor" in svg
+    used = set(re.findall(r"#[0-9a-f]{6}\b", svg.lower()))
+    assert used <= {color.lower() for color in COLORS}, "a colour that is neither ink nor of the palette"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_id_is_given_without_need(form: str) -> None:
+    svg = FORMS[form]().svg
+    ids = re.findall(r' id="([^"]+)"', svg)
+    assert len(ids) == len(set(ids))
+    assert all(f"#{name}" in svg for name in ids)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_hostile_names_are_text(form: str) -> None:
+    figure = FORMS[form](label=HOSTILE)
+    assert HOSTILE in texts(figure)
+    assert "<script" not in figure.svg
+
+
+def test_the_caller_s_matplotlib_settings_stay_as_they_were() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    a_curve()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_pyplot_is_never_loaded_and_importing_draws_nothing() -> None:
+    script = (
+        "import sys; from robustray.tasks import figures; assert 'matplotlib' not in sys.modules; "
+        "assert 'torch' not in sys.modules; figures.heat_map(name='n', title='', caption='', alt='', values=[[1.0]], "
+        "rows=['a'], columns=['b']); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_curve_says_its_words() -> None:
+    figure = a_curve(levels=[figures.Level(value=0.1, words="chance, 10 %")], x_log=True)
+    seen = texts(figure)
+    for words in ("model", "other", "perturbation", "robust accuracy", "chance, 10 %", "0", "1/255", "8/255", "100 %"):
+        assert words in seen
+
+
+def test_an_axis_that_does_not_start_at_zero_says_so() -> None:
+    line = figures.Series(label="high", x=[0, 1], y=[0.91, 0.93])
+    assert any("axis starts at 90" in words for words in texts(a_curve(series=[line], x_ticks=None)))
+    assert not any("axis starts" in words for words in texts(a_curve()))
+
+
+@pytest.mark.parametrize(
+    "xs, ys",
+    [
+        ([0.0], [0.5]),
+        ([0, 1, 2], [0.5, np.nan, 0.2]),
+        ([0, 1], [np.nan, np.nan]),
+        ([1, 10, 100], [-1, 0, 3]),
+        ([0, 1], [0, 0]),
+    ],
+)
+@pytest.mark.parametrize("log", [False, True])
+def test_odd_curves_are_drawn(xs: list[float], ys: list[float], log: bool) -> None:
+    figure = a_curve(series=[figures.Series(label="odd", x=xs, y=ys)], x_ticks=None, x_log=log, percent=False)
+    assert "nan" not in figure.svg.replace("NaN", "nan")
+
+
+def test_many_lines_get_a_legend_and_none_is_lost() -> None:
+    labels = [f"method {i} with settings that take some room to write" for i in range(24)]
+    lines = [figures.Series(label=label, x=[0, 1], y=[1, i / 24]) for i, label in enumerate(labels)]
+    seen = texts(a_curve(series=lines, x_ticks=None))
+    assert set(labels) <= set(seen)
+
+
+@pytest.mark.parametrize("num", [1, 3, 12])
+@pytest.mark.parametrize("width", [4, 16])
+def test_direct_labels_lie_inside_the_figure_and_apart(num: int, width: int) -> None:
+    lines = [figures.Series(label=f"{i:02d}" + "m" * width, x=[0, 1], y=[1, 0]) for i in range(num)]
+    figure = a_curve(series=lines, x_ticks=None)
+    root = ElementTree.fromstring(figure.svg)
+    places = {}
+    for node in root.iter():
+        words = "".join(node.itertext())
+        if node.tag.endswith("}text") and words.endswith("m" * width):
+            # Matplotlib places text by attributes or by a transform.
+            found = re.search(r"translate\(([\d.]+) ([\d.]+)\)", node.attrib.get("transform", ""))
+            places[words] = tuple(map(float, found.groups() if found else (node.attrib["x"], node.attrib["y"])))
+    assert len(places) == num
+    assert all(x + text_width(words) <= float(root.attrib["width"]) for words, (x, _) in places.items())
+    heights = sorted(y for _, y in places.values())
+    assert all(b - a >= 18 for a, b in pairwise(heights))
+
+
+@pytest.mark.parametrize("heights", [[], [5.0], [0.0, 0.0, 0.0], [98, 99, 100], [0, 1, 50, 99, 100], [0, 40, 45, 100]])
+def test_spread_keeps_order_distance_and_bounds(heights: list[float]) -> None:
+    placed = spread(heights, 10, 0, 100)
+    assert all(b - a >= 10 - 1e-9 for a, b in pairwise(placed))
+    assert all(-1e-9 <= height <= 100 + 1e-9 for height in placed)
+
+
+def test_a_name_keeps_its_colour_and_many_names_stay_apart() -> None:
+    palette = figures.Palette(["a", "b", "a", *(str(i) for i in range(20))])
+    assert palette.names[:3] == ("a", "b", "0")
+    assert palette.color("a") == figures.Palette(["a"]).color("a")
+    looks = {(palette.color(name), str(palette.dash(name))) for name in palette.names}
+    assert len(looks) == len(palette.names)
+
+
+def test_rows_and_heat_map_write_their_values() -> None:
+    assert {"37.5 % [34.6, 40.4]", "0.0 %", "chance", "zero"} <= set(texts(rows()))
+    assert {"25.0", "–", "0.0", "100.0", "rows: true · values: %"} <= set(texts(heat()))
+
+
+def luminance(color: str) -> float:
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("color", [color for color in COLORS[:5] if color != INK])
+@pytest.mark.parametrize("ground", ["#ffffff", "#121417"])
+def test_the_first_colours_show_on_both_grounds(color: str, ground: str) -> None:
+    assert contrast(color, ground) >= 3
+
+
+@pytest.mark.parametrize("ground, ink", [("#ffffff", "#1b1e23"), ("#121417", "#e4e7eb")])
+def test_values_read_on_the_strongest_cell_of_a_heat_map(ground: str, ink: str) -> None:
+    mixed = [round(0.6 * int(COLORS[0][i : i + 2], 16) + 0.4 * int(ground[i : i + 2], 16)) for i in (1, 3, 5)]
+    assert contrast("#" + "".join(f"{c:02x}" for c in mixed), ink) >= 4.5
+
+
+# Pictures
+
+
+def grid(images: np.ndarray, num_rows: int, num_columns: int, scale: int = 3, labelled: bool = True) -> Image.Image:
+    picture = figures.image_grid(
+        name="grid",
+        **WORDS,
+        images=images,
+        rows=[f"row {i}" if labelled else "" for i in range(num_rows)],
+        columns=[f"column\n{i}" if labelled else "" for i in range(num_columns)],
+        scale=scale,
+    )
+    sheet = Image.open(io.BytesIO(picture.png))
+    assert sheet.format == "PNG"
+    assert sheet.size == (DENSITY * picture.width, DENSITY * picture.height)
+    return sheet
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("scale", [1, 3])
+def test_every_pixel_becomes_a_whole_square(channels: int, scale: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (1, channels, 40, 50), dtype=np.uint8)
+    sheet = np.asarray(grid(images, 1, 1, scale, labelled=False))
+    cell = scale * DENSITY
+    expected = np.moveaxis(images[0].repeat(cell, 1).repeat(cell, 2), 0, 2).repeat(3 // channels, 2)
+    y, x = (int(axis) for axis in np.argwhere((sheet == expected[0, 0]).all(2))[0])
+    found = sheet[y : y + expected.shape[0], x : x + expected.shape[1]]
+    assert (found == expected).all()
+    assert x % DENSITY == 0 and y % DENSITY == 0, "squares must lie on whole CSS pixels"
+
+
+def test_images_stand_in_reading_order() -> None:
+    images = np.stack([np.full((1, 4, 4), 40 * i, dtype=np.uint8) for i in range(6)])
+    sheet = np.asarray(grid(images, 2, 3, scale=16))
+    centres = {}
+    for i in range(1, 6):
+        ys, xs = np.nonzero((sheet == 40 * i).all(2))
+        centres[i] = (float(np.median(ys)), float(np.median(xs)))
+    assert centres[1][1] < centres[2][1] and centres[1][0] == centres[2][0]
+    assert centres[3][0] == centres[4][0] == centres[5][0] > centres[2][0]
+
+
+def test_a_picture_is_the_same_every_time() -> None:
+    images = np.zeros((2, 3, 8, 8))
+    assert grid(images, 1, 2).tobytes() == grid(images, 1, 2).tobytes()
+
+
+@pytest.mark.parametrize(
+    "images, num",
+    [
+        (np.zeros((2, 3, 4, 4)), 1),
+        (np.zeros((1, 2, 4, 4)), 1),
+        (np.zeros((1, 4, 4)), 1),
+        (np.full((1, 3, 4, 4), 1.5), 1),
+        (np.full((1, 3, 4, 4), np.nan), 1),
+        (np.zeros((1, 3, 4, 4), dtype=np.int64), 1),
+    ],
+)
+def test_what_is_no_grid_of_images_is_refused(images: np.ndarray, num: int) -> None:
+    with pytest.raises(AssertionError):
+        grid(images, num, 1)
+
+
+def test_floats_are_rounded_to_the_nearest_level() -> None:
+    levels = np.arange(256)
+    assert (as_uint8((levels / 255).reshape(1, 1, 16, 16)).ravel() == levels).all()
+
+
+def test_magnified_is_grey_for_nothing_and_cut_at_the_ends() -> None:
+    assert figures.magnified(np.array([0.0, 0.01, -0.01, 1.0, -1.0]), 10).tolist() == pytest.approx(
+        [0.5, 0.6, 0.4, 1, 0]
+    )

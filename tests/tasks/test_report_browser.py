@@ -1,0 +1,308 @@
+"""The page as a browser shows it: nothing leaves, nothing overflows on a phone, sorting and copying work.
+
+The page itself is opened unchanged, under its own content policy. A second page beside it holds it in a frame of the
+wanted width, looks into it, and writes what it saw into its own document, which Chromium prints.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from robustray.tasks.report.index import Card, render_index
+from robustray.tasks.report.page import render_page
+
+pytestmark = pytest.mark.browser
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--allow-file-access-from-files",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=8000",
+)
+
+OBSERVER = """<!doctype html><meta charset="utf-8"><style>body {margin: 0} iframe {border: 0; display: block}</style>
+<iframe src="PAGE" style="width: WIDTHpx; height: 900px"></iframe><pre id="seen"></pre>
+<script>
+addEventListener("load", async () => {
+  const seen = {}, view = document.querySelector("iframe").contentWindow, page = view.document;
+  const wait = () => new Promise(done => setTimeout(done, 50));
+  try { BODY } catch (error) { seen.error = String(error); }
+  document.getElementById("seen").textContent = JSON.stringify(seen);
+});
+</script>"""
+
+
+@dataclass(frozen=True)
+class Browser:
+    path: str
+    folder: Path
+
+    def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        profile = f"--user-data-dir={self.folder / 'profile'}"
+        done = subprocess.run(
+            [self.path, *FLAGS, profile, *flags], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        assert not complaints, complaints
+        return done
+
+    def observe(self, page: Path, body: str, width: int = 1200) -> dict[str, Any]:
+        """What the JavaScript `body` puts into `seen`, with `view` and `page` as the window and document."""
+        observer = self.folder / "observer.html"
+        text = OBSERVER.replace("PAGE", page.name).replace("WIDTH", str(width)).replace("BODY", body)
+        observer.write_text(text, encoding="utf-8")
+        dom = self.run("--dump-dom", observer.as_uri()).stdout
+        found = re.search(r'<pre id="seen">(.+?)</pre>', dom, re.DOTALL)
+        assert found is not None, dom[-2000:]
+        seen = json.loads(html.unescape(found[1]))
+        assert "error" not in seen, seen["error"]
+        return seen
+
+
+@pytest.fixture(scope="module")
+def browser(require_chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    return Browser(require_chromium, tmp_path_factory.mktemp("browser"))
+
+
+@pytest.fixture(scope="module")
+def example() -> Any:
+    spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("report_example.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, example: Any) -> Path:
+    path = browser.folder / "page.html"
+    path.write_text(render_page(example.example_findings(), example.example_facts()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def index(browser: Browser, example: Any, page: Path) -> Path:
+    findings, facts = example.example_findings(), example.example_facts()
+    cards = [
+        Card(
+            study=facts.study,
+            question=facts.question,
+            answer=findings.answer,
+            size=facts.size,
+            date=facts.date,
+            link=page.name,
+            figure=figure,
+        )
+        for figure in findings.figures
+    ]
+    path = browser.folder / "index.html"
+    path.write_text(render_index(cards), encoding="utf-8")
+    return path
+
+
+def requests(log: Path) -> set[str]:
+    """Addresses of all requests in Chromium's own network log, but for files and data."""
+    entries = json.loads(log.read_text())
+    urls = {
+        event["params"]["url"] for event in entries["events"] if isinstance(event.get("params", {}).get("url"), str)
+    }
+    return {url for url in urls if url.startswith(("http:", "https:", "ws:", "wss:", "ftp:"))}
+
+
+def fetched_for(browser: Browser, page: Path) -> set[str]:
+    """Requests while `page` was shown that were not there while an empty page was: what Chromium wants for itself."""
+    empty = browser.folder / "empty.html"
+    empty.write_text("<!doctype html><title>nothing</title>", encoding="utf-8")
+    seen = []
+    for shown in (empty, page):
+        log = browser.folder / f"{shown.stem}.netlog"
+        browser.run(f"--log-net-log={log}", "--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom", shown.as_uri())
+        seen.append({re.sub(r"[?#].*", "", url) for url in requests(log)})
+    return seen[1] - seen[0]
+
+
+def test_no_request_leaves_and_the_log_would_have_shown_one(browser: Browser, page: Path) -> None:
+    assert fetched_for(browser, page) == set()
+    leaky = browser.folder / "leaky.html"
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    leaky.write_text(
+        text.replace("</main>", '<img src="http://example.test/pixel.png" alt=""></main>'), encoding="utf-8"
+    )
+    log = browser.folder / "leaky.netlog"
+    address = "--host-resolver-rules=MAP * ~NOTFOUND"
+    # Not `browser.run`: the failed picture is a complaint on the console, as it should be.
+    subprocess.run(
+        [browser.path, *FLAGS, f"--user-data-dir={browser.folder / 'profile'}", f"--log-net-log={log}", address,
+         "--dump-dom", leaky.as_uri()],
+        capture_output=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "http://example.test/pixel.png" in requests(log)
+
+
+def test_a_complaint_on_the_console_would_be_seen(browser: Browser) -> None:
+    planted = browser.folder / "planted.html"
+    planted.write_text("<!doctype html><script>console.error('planted')</script>", encoding="utf-8")
+    with pytest.raises(AssertionError, match="planted"):
+        browser.run("--dump-dom", planted.as_uri())
+
+
+def test_an_overflow_would_be_seen(browser: Browser, page: Path) -> None:
+    wide = browser.folder / "wide.html"
+    wide.write_text(page.read_text(encoding="utf-8").replace("overflow-x: auto;", ""), encoding="utf-8")
+    assert browser.observe(wide, SIZES, 390)["width"] > 390
+
+
+SIZES = """
+  seen.viewport = view.innerWidth;
+  seen.width = page.documentElement.scrollWidth;
+  seen.wide = [...page.querySelectorAll("body *")]
+    .filter(e => !e.closest(".scroll, svg, thead") || e.matches(".scroll"))
+    .filter(e => e.getBoundingClientRect().right > view.innerWidth + 0.5).map(e => e.outerHTML.slice(0, 120));
+  seen.drawings = [...page.querySelectorAll("figure svg, img, .cards svg")].map(e => {
+    const box = e.getBoundingClientRect();
+    const alt = e.getAttribute("alt") || e.getAttribute("aria-label");
+    return [box.width, box.height, e.tagName === "IMG" ? e.naturalWidth : 1, alt];
+  });
+  seen.stuck = [...page.querySelectorAll(".scroll")]
+    .filter(e => e.tabIndex !== 0 || !e.getAttribute("aria-label")).length;
+  seen.type = Math.min(...[...page.querySelectorAll("figure svg text")].map(e => {
+    const svg = e.closest("svg");
+    const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+    return parseFloat(view.getComputedStyle(e).fontSize) * scale;
+  }));
+  seen.cut = [...page.querySelectorAll("figure svg")].flatMap(svg => [...svg.querySelectorAll("text")].filter(text => {
+    const a = text.getBoundingClientRect(), b = svg.getBoundingClientRect();
+    return a.left < b.left - 1 || a.right > b.right + 1 || a.top < b.top - 1 || a.bottom > b.bottom + 1;
+  }).map(text => text.textContent));
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_every_drawing_has_a_size_and_nothing_overflows(browser: Browser, page: Path, width: int) -> None:
+    seen = browser.observe(page, SIZES, width)
+    assert seen["viewport"] == width
+    assert seen["width"] <= width and not seen["wide"]
+    assert len(seen["drawings"]) == 4
+    for drawn_width, height, natural, alt in seen["drawings"]:
+        assert drawn_width > 100 and height > 50 and natural > 0 and alt
+    assert seen["stuck"] == 0, "what scrolls can be reached with the keyboard and has a name"
+    assert seen["type"] >= 9, "figures stay readable on a phone"
+    assert not seen["cut"], "no words of a figure are cut off"
+
+
+def test_the_index_has_one_column_on_a_phone(browser: Browser, index: Path) -> None:
+    columns = "seen.lefts = [...page.querySelectorAll('.cards > li')].map(e => e.getBoundingClientRect().left);"
+    phone, desk = (browser.observe(index, SIZES + columns, width) for width in (390, 1200))
+    assert phone["width"] <= 390 and not phone["wide"] and len(phone["drawings"]) == 3
+    assert len(set(phone["lefts"])) == 1 and len(set(desk["lefts"])) == 2
+
+
+def test_sorting(browser: Browser, page: Path) -> None:
+    seen = browser.observe(
+        page,
+        """
+        const table = page.querySelectorAll("table.data")[0], heads = [...table.querySelectorAll("thead th")];
+        const column = name => heads.find(head => head.textContent.startsWith(name));
+        const read = name => [...table.tBodies[0].rows].map(row => row.cells[+column(name).dataset.column].dataset.key);
+        seen.given = read("robust accuracy");
+        for (const name of ["robust accuracy", "evaluations per image", "model"]) {
+          const button = column(name).querySelector("button");
+          button.click();
+          seen[name + " up"] = [read(name), column(name).getAttribute("aria-sort")];
+          button.click();
+          seen[name + " down"] = [read(name), column(name).getAttribute("aria-sort")];
+          button.click();
+          seen[name + " off"] = [read("robust accuracy"), column(name).getAttribute("aria-sort")];
+        }
+        """,
+    )
+    for name, key in (("robust accuracy", float), ("evaluations per image", float), ("model", str)):
+        up, down, off = (seen[f"{name} {way}"] for way in ("up", "down", "off"))
+        convert: Callable[[str], Any] = key
+        assert up == [sorted(up[0], key=convert), "ascending"]
+        assert down == [sorted(up[0], key=convert, reverse=True), "descending"]
+        assert off == [seen["given"], None]
+
+
+def test_the_copy_button_copies_the_command(browser: Browser, page: Path, example: Any) -> None:
+    seen = browser.observe(
+        page,
+        """
+        const button = page.querySelector("button[data-copies]");
+        seen.hidden = button.hidden;
+        const clipboard = writeText =>
+          Object.defineProperty(view.navigator, "clipboard", {value: {writeText}, configurable: true});
+        clipboard(async text => { seen.copied = text; });
+        button.click(); await wait();
+        seen.says = button.textContent;
+        clipboard(async () => { throw new Error("not allowed"); });
+        button.click(); await wait();
+        seen.selected = view.getSelection().toString();
+        """,
+    )
+    assert seen["hidden"] is False and seen["says"] == "Copied"
+    assert seen["copied"] == example.example_facts().command
+    assert " ".join(seen["selected"].split()) == example.example_facts().command
+
+
+def test_the_browser_reads_the_downloads(browser: Browser, page: Path) -> None:
+    seen = browser.observe(
+        page,
+        """
+        const links = [...page.querySelectorAll("a[download]")];
+        const bytes = link => Uint8Array.from(atob(link.href.split(",")[1]), c => c.charCodeAt(0));
+        seen.csv = links.map(link => [link.download, new TextDecoder().decode(bytes(link))]);
+        """,
+    )
+    assert [name for name, _ in seen["csv"]] == ["robust-accuracy.csv", "per-class.csv", "cost.csv"]
+    assert seen["csv"][2][1].startswith("attack,images,evaluations,seconds")
+
+
+def test_without_script_everything_is_there_and_nothing_pretends_to_work(browser: Browser, page: Path) -> None:
+    bare = browser.folder / "bare.html"
+    text = re.sub(r"<script>.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    bare.write_text(text, encoding="utf-8")
+    seen = browser.observe(
+        bare,
+        """
+        seen.rows = page.querySelectorAll("table.data tbody tr").length;
+        seen.buttons = [...page.querySelectorAll("button")].filter(e => e.getClientRects().length).length;
+        """,
+    )
+    assert seen == {"rows": 34, "buttons": 0}
+
+
+@pytest.mark.parametrize("scheme, preferred", [("light", 1), ("dark", 0)])
+def test_both_colour_schemes_are_drawn(browser: Browser, page: Path, scheme: str, preferred: int) -> None:
+    shot = browser.folder / f"{scheme}.png"
+    flags = (f"--blink-settings=preferredColorScheme={preferred}", "--window-size=1200,2400", f"--screenshot={shot}")
+    browser.run(*flags, page.as_uri())
+    image = Image.open(shot).convert("L")
+    counts = image.histogram()
+    ground = max(range(256), key=counts.__getitem__)
+    assert (ground > 240) if scheme == "light" else (ground < 40)
+    # Ink stands against the ground: text and axes follow the scheme, in the figures as well.
+    assert image.crop((60, 900, 900, 1500)).getextrema()[0 if scheme == "light" else 1] in (
+        range(0, 60) if scheme == "light" else range(200, 256)
+    )
