@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from robustray.tasks.data.files import first_line, read_file, write_atomically
@@ -105,8 +104,7 @@ def _strip(state: dict[str, torch.Tensor], source: Path) -> tuple[dict[str, NDAr
         raise InputError(f"{source} holds no weights of a model")
     weights: dict[str, NDArray[Any]] = {}
     for key, value in state.items():
-        array = (value.float() if value.is_floating_point() else value).detach().contiguous().numpy()
-        weights[key] = np.ascontiguousarray(array).reshape(value.shape)
+        weights[key] = (value.float() if value.is_floating_point() else value).detach().contiguous().numpy()
     return weights, metadata
 
 

@@ -40,7 +40,7 @@ def to_safetensors(weights: Weights, **metadata: Any) -> bytes:
 
     # one metadata entry only: safetensors writes several in an order that changes from process to process
     text = json.dumps(metadata, sort_keys=True)
-    return save({key: np.ascontiguousarray(value) for key, value in weights.items()}, {_META_KEY: text})
+    return save({key: np.asarray(value, order="C") for key, value in weights.items()}, {_META_KEY: text})
 
 
 def from_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -53,7 +53,7 @@ def from_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], 
     from safetensors.numpy import load
 
     try:
-        weights = load(data)
+        weights = dict(sorted(load(data).items()))  # safetensors gives them in an order of its own
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = json.loads(header.get("__metadata__", {}).get(_META_KEY, "{}"))
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
