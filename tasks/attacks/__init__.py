@@ -1,0 +1,9 @@
+"""Attacks: frozen dataclasses that are called on a model, images and labels.
+
+Importing this loads neither torch nor pandas. Objectives are in `robustray.tasks.attacks.objective`, the functions that
+a lab maps over images in `robustray.tasks.attacks.blocks`.
+"""
+
+from robustray.tasks.attacks.settings import ATTACKS, FGSM, PGD, Attack, RandomNoise
+
+__all__ = ["ATTACKS", "FGSM", "PGD", "Attack", "RandomNoise"]

@@ -1,0 +1,116 @@
+"""What a lab maps over the images of a data set: predictions, attacks, and adversarial images to look at.
+
+Items are image indices, one row each. A model `lab.model(name)` and a data set `lab.data(name)` are passed as
+`refs={"model": ..., "data": ...}`, the attack as `settings`. Rows do not depend on how indices were cut into blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.protocol import Context, Tensor, block_function
+
+if TYPE_CHECKING:
+    import torch
+
+    from robustray.tasks.attacks.result import AttackResult
+
+
+@block_function(
+    version=1,
+    columns={
+        "index": pa.int64(),
+        "label": pa.int16(),
+        "prediction": pa.int16(),
+        "loss": pa.float32(),
+        "correct": pa.bool_(),
+    },
+)
+def predict_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Predictions on the images as they are; loss is cross-entropy with the label. Needs no settings and no seed."""
+    from torch.nn import functional
+
+    from robustray.tasks.attacks.view import predict_logits
+
+    images, labels = _load(indices, context)
+    logits = predict_logits(context.load("model"), images)
+    return {
+        "index": indices,
+        "label": labels,
+        "prediction": logits.argmax(1),
+        "loss": functional.cross_entropy(logits, labels, reduction="none"),
+        "correct": logits.argmax(1) == labels,
+    }
+
+
+@block_function(
+    version=1,
+    columns={
+        "index": pa.int64(),
+        "label": pa.int16(),
+        "clean_prediction": pa.int16(),
+        "prediction": pa.int16(),
+        "success": pa.bool_(),
+        "loss": pa.float32(),
+        "distance": pa.float32(),
+        "evaluations": pa.int32(),
+    },
+)
+def attack_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """The attack `context.settings` on each image; the columns are those of `AttackResult`."""
+    images, labels = _load(indices, context)
+    result = _attack(images, labels, indices, context)
+    return {
+        "index": indices,
+        "label": labels,
+        "clean_prediction": result.clean_predictions,
+        "prediction": result.predictions,
+        "success": result.success,
+        "loss": result.loss,
+        "distance": result.distance,
+        "evaluations": result.num_evaluations,
+    }
+
+
+@block_function(
+    version=1,
+    columns={
+        "index": pa.int64(),
+        "label": pa.int16(),
+        "clean_prediction": pa.int16(),
+        "prediction": pa.int16(),
+        "success": pa.bool_(),
+        "clean_image": Tensor("float32"),
+        "adversarial_image": Tensor("float32"),
+    },
+)
+def example_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """As `attack_block`, with the images (channels, height, width) in [0, 1]: for pictures, not for whole data sets."""
+    images, labels = _load(indices, context)
+    result = _attack(images, labels, indices, context)
+    return {
+        "index": indices,
+        "label": labels,
+        "clean_prediction": result.clean_predictions,
+        "prediction": result.predictions,
+        "success": result.success,
+        "clean_image": images,
+        "adversarial_image": result.images,
+    }
+
+
+def _load(indices: Sequence[int], context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = context.load("data").batch(indices)
+    return images.to(context.device), labels.to(context.device)
+
+
+def _attack(images: torch.Tensor, labels: torch.Tensor, indices: Sequence[int], context: Context) -> AttackResult:
+    """Raises: InputError for a stochastic model: its rows could not be computed again."""
+    result = context.settings(context.load("model"), images, labels, seed=context.seed, indices=indices)
+    if result.warnings:
+        raise InputError("; ".join(result.warnings))
+    return result

@@ -1,0 +1,322 @@
+"""How strong an attack is: one frozen dataclass per attack, all of them run by one engine.
+
+`PGD(norm="linf", eps=8/255)(model, images, labels)` attacks; the call imports torch, the settings do not.
+All sizes are in pixel units, images in [0, 1]. Procedure and defaults: robust_training.md section 3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.words import nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustray.tasks.attacks.objective import Objective
+    from robustray.tasks.attacks.result import AttackResult
+    from robustray.tasks.attacks.view import Model
+
+Norm = Literal["linf", "l2"]
+ExitRule = Literal["first_success", "last", "best_loss"]
+
+NORMS: tuple[Norm, ...] = ("linf", "l2")
+EXIT_RULES: tuple[ExitRule, ...] = ("first_success", "last", "best_loss")
+
+MIN_BATCH = 16
+"""Rows in the smallest batch that is ever evaluated: smaller ones take other kernels and differ in the last bits."""
+
+
+class Attack(Protocol):
+    """What every attack is, one's own included: a callable with a norm and a budget."""
+
+    @property
+    def norm(self) -> Norm: ...
+
+    @property
+    def eps(self) -> float:
+        """Largest distance from the clean image, in `norm`, in pixel units."""
+        ...
+
+    def __call__(
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        seed: int = 0,
+        indices: Sequence[int] | Tensor | None = None,
+        objective: Objective | None = None,
+        mask: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> AttackResult:
+        """Attack every image; see `GradientAttack.__call__`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the engine runs: steps from one or several starts. The attacks below are ways of filling it in."""
+
+    stream: str
+    """Name of the attack in the noise: two attacks of one seed draw different starts."""
+    norm: Norm
+    eps: float
+    step_size: float
+    num_steps: int
+    random_start: bool
+    num_restarts: int
+    targeted: bool
+    exit_rule: ExitRule
+    attack_misclassified: bool
+    batch_size: int
+
+
+class GradientAttack:
+    """The call that the attacks of this module share."""
+
+    def plan(self) -> Plan:
+        """The steps this attack takes, with all defaults resolved."""
+        raise AssertionError(f"{type(self).__name__} has no plan")
+
+    def __call__(
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        seed: int = 0,
+        indices: Sequence[int] | Tensor | None = None,
+        objective: Objective | None = None,
+        mask: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> AttackResult:
+        """Attack every image within `eps`; the model is left as it was, parameters, statistics, modes and gradients.
+
+        model: maps images (b, ...) in [0, 1] to logits (b, classes), with its normalisation inside.
+        images: (b, ...) float32 in [0, 1]. labels: (b,) int64.
+        seed, indices: the noise of an image depends on (seed, attack, restart, its index) and on nothing else.
+            `indices` are the images' positions in their split, (b,) integers; without them 0, 1, 2, ...
+        objective: what is maximised; cross-entropy with the label if None.
+        mask: (b, 1 or channels, height, width), broadcastable to images, of 0 and 1: pixels at 0 stay as they are.
+        targets: (b, ...) what the objective compares with, one entry per image: class indices (b,) int64 for
+            `targeted=True`, whatever one's own objective wants otherwise (representations, say); labels if None.
+
+        An image's result is the same to the bit in any batch and order on one kind of CPU with MKL's strict mode
+        (MKL_CBWR=AUTO,STRICT), and on CPUs with AVX-512 also without it for `batch_size` up to 128.
+
+        Raises: InputError for arguments that do not fit, a model without finite logits, or an objective without them.
+        """
+        from robustray.tasks.attacks.engine import run_attack
+
+        return run_attack(
+            self.plan(),
+            model,
+            images,
+            labels,
+            seed=seed,
+            indices=indices,
+            objective=objective,
+            mask=mask,
+            targets=targets,
+        )
+
+    def __repr__(self) -> str:
+        """What was set, and nothing that is at its default: `PGD(norm='linf', eps=8/255, num_steps=50)`."""
+        shown = []
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = getattr(self, field.name)
+            if field.default is dataclasses.MISSING or value != field.default:
+                shown.append(f"{field.name}={_fraction(value) if isinstance(value, float) else repr(value)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PGD(GradientAttack):
+    """Projected gradient descent: steps along the gradient, each projected onto the ball and onto [0, 1].
+
+    Raises: InputError (a ValueError) for a value that cannot be used.
+    """
+
+    name: ClassVar[str] = "pgd"
+
+    norm: Norm
+    """"linf": steps along the sign of the gradient. "l2": steps along the gradient scaled to length 1."""
+    eps: float
+    """Largest distance from the clean image, in pixel units: 8/255, not 8."""
+    step_size: float | None = None
+    """Pixel units; None for 2.5 * eps / num_steps."""
+    num_steps: int = 20
+    random_start: bool = True
+    """linf: uniform in the ball; l2: on the sphere, in a uniformly random direction."""
+    num_restarts: int = 1
+    """Starts per image. With "first_success" and "last" an image starts again only until one start succeeds, and
+    without success keeps the start of highest loss; "best_loss" runs all of them and keeps the highest loss."""
+    targeted: bool = False
+    """Towards `targets` instead of away from the labels."""
+    exit_rule: ExitRule = "first_success"
+    """Which iterate of x_0 ... x_T is returned: the first one that succeeds (else the last one), the last one, or the
+    one of highest loss, by loss alone."""
+    attack_misclassified: bool = False
+    """False: images on which the clean prediction already succeeds are returned unchanged after one forward pass.
+    True: they are attacked like all others (what adversarial training wants)."""
+    batch_size: int = 128
+    """Images in flight. On one kind of CPU it does not change results (see `__call__`)."""
+
+    def __post_init__(self) -> None:
+        _check_budget(self.norm, self.eps)
+        if self.step_size is not None:
+            _check_size("step_size", self.step_size)
+        _check_count("num_steps", self.num_steps, at_least=1)
+        _check_count("num_restarts", self.num_restarts, at_least=1)
+        _check_choice("exit_rule", self.exit_rule, EXIT_RULES)
+        _check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        if self.num_restarts > 1 and not self.random_start:
+            raise InputError(f"num_restarts={self.num_restarts} without random_start: all starts would be the same")
+        if self.attack_misclassified and self.exit_rule == "first_success":
+            raise InputError("attack_misclassified=True needs exit_rule='last' or 'best_loss', got 'first_success'")
+
+    def plan(self) -> Plan:
+        return Plan(
+            stream=self.name,
+            norm=self.norm,
+            eps=self.eps,
+            step_size=2.5 * self.eps / self.num_steps if self.step_size is None else self.step_size,
+            num_steps=self.num_steps,
+            random_start=self.random_start,
+            num_restarts=self.num_restarts,
+            targeted=self.targeted,
+            exit_rule=self.exit_rule,
+            attack_misclassified=self.attack_misclassified,
+            batch_size=self.batch_size,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FGSM(GradientAttack):
+    """One gradient step of the full budget, from the clean image or from a random start.
+
+    `random_start=True, step_size=1.25 * eps` is the one-step attack of fast adversarial training (arXiv:2001.03994).
+
+    Raises: InputError (a ValueError) for a value that cannot be used.
+    """
+
+    name: ClassVar[str] = "fgsm"
+
+    norm: Norm
+    eps: float
+    """Largest distance from the clean image, in pixel units: 8/255, not 8."""
+    step_size: float | None = None
+    """Pixel units; None for eps."""
+    random_start: bool = False
+    targeted: bool = False
+    """Towards `targets` instead of away from the labels."""
+    attack_misclassified: bool = False
+    """As in PGD."""
+    batch_size: int = 128
+    """Images in flight."""
+
+    def __post_init__(self) -> None:
+        _check_budget(self.norm, self.eps)
+        if self.step_size is not None:
+            _check_size("step_size", self.step_size)
+        _check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+
+    def plan(self) -> Plan:
+        return Plan(
+            stream=self.name,
+            norm=self.norm,
+            eps=self.eps,
+            step_size=self.eps if self.step_size is None else self.step_size,
+            num_steps=1,
+            random_start=self.random_start,
+            num_restarts=1,
+            targeted=self.targeted,
+            exit_rule="last",
+            attack_misclassified=self.attack_misclassified,
+            batch_size=self.batch_size,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RandomNoise(GradientAttack):
+    """Random perturbations and no gradient: the baseline that an attack has to beat.
+
+    linf: uniform in the ball; l2: on the sphere, in a uniformly random direction. The first draw that succeeds is
+    returned, without success the one of highest loss.
+
+    Raises: InputError (a ValueError) for a value that cannot be used.
+    """
+
+    name: ClassVar[str] = "noise"
+
+    norm: Norm
+    eps: float
+    """Largest distance from the clean image, in pixel units: 8/255, not 8."""
+    num_draws: int = 10
+    """Perturbations tried per image."""
+    targeted: bool = False
+    """Towards `targets` instead of away from the labels."""
+    batch_size: int = 128
+    """Images in flight."""
+
+    def __post_init__(self) -> None:
+        _check_budget(self.norm, self.eps)
+        _check_count("num_draws", self.num_draws, at_least=1)
+        _check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+
+    def plan(self) -> Plan:
+        return Plan(
+            stream=self.name,
+            norm=self.norm,
+            eps=self.eps,
+            step_size=0.0,
+            num_steps=0,
+            random_start=True,
+            num_restarts=self.num_draws,
+            targeted=self.targeted,
+            exit_rule="last",
+            attack_misclassified=False,
+            batch_size=self.batch_size,
+        )
+
+
+ATTACKS: Mapping[str, type[PGD] | type[FGSM] | type[RandomNoise]] = {
+    "pgd": PGD,
+    "fgsm": FGSM,
+    "noise": RandomNoise,
+}
+"""Name on the command line -> class."""
+
+
+def _check_budget(norm: str, eps: float) -> None:
+    _check_choice("norm", norm, NORMS)
+    _check_size("eps", eps)
+    if norm == "linf" and eps > 1:
+        raise InputError(f"eps must be at most 1 for linf, got {eps}: pixel units, 8/255 and not 8")
+
+
+def _check_size(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise InputError(f"{name} must be a finite number and not negative, got {value!r}")
+
+
+def _check_count(name: str, value: object, *, at_least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise InputError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
+
+
+def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InputError(f"{name} cannot be {value!r}{nearest(str(value), known)}")
+
+
+def _fraction(value: float) -> str:
+    """`8/255` where that is exactly the number, else its shortest decimal form."""
+    numerator = round(value * 255)
+    return f"{numerator}/255" if 0 < numerator < 255 and value == numerator / 255 else repr(value)
