@@ -47,6 +47,8 @@ class Tally:
     """The sum over all handles of one step."""
 
     started: float
+    moved: float
+    """When an item was computed last; the clock of a finished step stands still."""
     total: int = 0
     reused: int = 0
     computed: int = 0
@@ -56,15 +58,17 @@ class Tally:
     def done(self) -> int:
         return self.reused + self.computed
 
-    def rate(self, now: float) -> float | None:
+    @property
+    def rate(self) -> float | None:
         """Computed items per second since the step began; what was read from the store doesn't count."""
-        seconds = now - self.started
+        seconds = self.moved - self.started
         return self.computed / seconds if self.computed and seconds > 0 else None
 
-    def words(self, now: float) -> str:
+    @property
+    def words(self) -> str:
         """`"1,200/10,000 · 85.3/s · 1 min 43 s left"`."""
         parts = [f"{self.done:,}/{self.total:,}"]
-        rate = self.rate(now)
+        rate = self.rate
         if rate is not None:
             parts.append(f"{rate:,.1f}/s")
             if self.done < self.total:
@@ -95,7 +99,8 @@ class _Tallies(ABC):
 
     def start(self, step: str, total: int, done: int) -> None:
         assert 0 <= done <= total, f"{done} of {total} items done"
-        tally = self.tallies.setdefault(step, Tally(started=self.clock()))
+        now = self.clock()
+        tally = self.tallies.setdefault(step, Tally(started=now, moved=now))
         tally.total += total
         tally.reused += done
         tally.open_handles += 1
@@ -104,6 +109,7 @@ class _Tallies(ABC):
     def advance(self, step: str, n: int) -> None:
         tally = self.tallies[step]
         tally.computed += n
+        tally.moved = self.clock()
         self._changed(step, tally)
 
     def finish(self, step: str) -> None:
@@ -124,7 +130,11 @@ class _Tallies(ABC):
 
 
 class LineProgress(_Tallies):
-    """Plain lines: one per step every `every` seconds while it moves, and one when all its handles have ended."""
+    """Plain lines: one per step every `every` seconds while it moves, and one when all its handles have ended.
+
+    A step that ends again and again (a study that opens one handle after the other) says so only every `every` seconds,
+    and for the last time when all is closed.
+    """
 
     def __init__(
         self, stream: TextIO | None = None, every: float = 5.0, clock: Callable[[], float] = time.monotonic
@@ -132,25 +142,31 @@ class LineProgress(_Tallies):
         super().__init__(stream or sys.stderr, clock)
         self.every = every
         self._told: dict[str, float] = {}
+        self._last_line: dict[str, str] = {}
 
     def message(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
     def close(self) -> None:
+        if not self.closed:
+            for step, tally in self.tallies.items():
+                self._tell(step, tally)
         self.closed = True
 
     def _changed(self, step: str, tally: Tally) -> None:
         now = self.clock()
         if now - self._told.setdefault(step, now) >= self.every and not self.closed:
-            self._tell(step, tally, now)
+            self._tell(step, tally)
 
     def _ended(self, step: str, tally: Tally) -> None:
-        if not self.closed:
-            self._tell(step, tally, self.clock())
+        if step not in self._last_line or self.clock() - self._told[step] >= self.every:
+            self._tell(step, tally)
 
-    def _tell(self, step: str, tally: Tally, now: float) -> None:
-        self._told[step] = now
-        print(f"{step}: {tally.words(now)}", file=self.stream, flush=True)
+    def _tell(self, step: str, tally: Tally) -> None:
+        line = f"{step}: {tally.words}"
+        if not self.closed and line != self._last_line.get(step):
+            self._told[step], self._last_line[step] = self.clock(), line
+            print(line, file=self.stream, flush=True)
 
 
 class BarProgress(_Tallies):
@@ -186,7 +202,7 @@ class BarProgress(_Tallies):
         if step not in self._ids:
             self._bars.start()  # not before there is something to draw; a second start does nothing
             self._ids[step] = self._bars.add_task(step, total=tally.total, words="")
-        self._bars.update(self._ids[step], total=tally.total, completed=tally.done, words=tally.words(self.clock()))
+        self._bars.update(self._ids[step], total=tally.total, completed=tally.done, words=tally.words)
 
     def _ended(self, step: str, tally: Tally) -> None:
         pass  # the finished bar stays as it is

@@ -53,11 +53,13 @@ def print_end(
         console.print(_claims(findings.claims))
     first = next((table for table in findings.tables if table.on_page and len(table.frame)), None)
     if first is not None:
+        console.print()
         console.print(Text(first.title, style="bold"))
         console.print(_rows(first))
         hidden = len(first.frame) - MAX_ROWS
         if hidden > 0:
             console.print(Text(f"… and {hidden:,} more rows on the page", style="dim"))
+    console.print()
     for warning in (*findings.warnings, *facts.warnings):
         console.print(Text(f"warning: {warning}", style="yellow"))
     # Paths and commands stay on one line whatever the width, so that they can be copied.
@@ -102,11 +104,11 @@ def _claims(claims: Sequence[Claim]) -> Grid:
 
     grid = _grid()
     for head in ("claim", "this run", "n", "verdict", "the paper"):
-        grid.add_column(head, justify="right" if head == "n" else "left")
+        grid.add_column(head, justify="right" if head == "n" else "left", no_wrap=head in ("this run", "n", "verdict"))
     for claim in claims:
         paper = f"{claim.paper.figure} ({claim.paper.scale})" if claim.paper else "–"
         verdict = Text(f"{MARKS[claim.verdict]} {claim.verdict}", style=COLORS[claim.verdict], no_wrap=True)
-        estimate = Text(format_estimate(claim.estimate, claim.interval, claim.unit))
+        estimate = Text(format_estimate(claim.estimate, claim.interval, claim.unit), no_wrap=True)
         grid.add_row(Text(claim.words), estimate, Text(format_value(claim.n)), verdict, Text(paper))
     return grid
 

@@ -526,9 +526,10 @@ def test_lines_come_every_few_seconds_and_at_the_end_of_a_step() -> None:
     clock.now = 8.5
     progress.finish("attack")
     progress.close()
+    progress.close()
     assert stream.getvalue().splitlines() == [
         "attack: 70/100 · 10.0/s · 3.0 s left · 20 from the store",
-        "attack: 100/100 · 9.4/s · 20 from the store",
+        "attack: 100/100 · 10.0/s · 20 from the store",
     ]
 
 
@@ -542,6 +543,19 @@ def test_many_handles_of_one_step_add_up() -> None:
         progress.advance("attack", 10)
         progress.finish("attack")
     assert stream.getvalue() == "attack: 3,000/3,000 · 1,000.0/s\n"
+
+
+def test_handles_one_after_the_other_are_no_noise() -> None:
+    stream = io.StringIO()
+    progress = LineProgress(stream, clock=Clock())
+    for _ in range(300):
+        progress.start("attack", 10, 10)
+        progress.finish("attack")
+    progress.close()
+    assert stream.getvalue().splitlines() == [
+        "attack: 10/10 · 10 from the store",
+        "attack: 3,000/3,000 · 3,000 from the store",
+    ]
 
 
 def test_a_step_found_in_the_store_is_one_line_without_a_rate() -> None:
