@@ -279,6 +279,7 @@ def test_make_takes_the_first_python_that_fits(repository: Path, tmp_path: Path)
 @pytest.mark.parametrize("target", ["demo", "test", "acceptance", "lint"])
 def test_make_without_python_says_what_to_install(repository: Path, target: str) -> None:
     command = ["make", "--no-print-directory", target, "CANDIDATES=no-such-python"]
-    answer = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    environment = {"PATH": os.environ["PATH"]}  # without what an outer `make test PYTHON=...` hands down
+    answer = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 2
     assert "Python 3.11 or newer is needed: apt-get install python3 python3-venv" in answer.stderr
