@@ -32,7 +32,8 @@ def planted(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("planted") / "checkout"
     root.mkdir()
     shutil.copy(repository / "pyproject.toml", root)
-    shutil.copytree(repository / "robustray", root / "robustray", symlinks=True)
+    only_links = shutil.ignore_patterns("__pycache__", "__main__.py")
+    shutil.copytree(repository / "robustray", root / "robustray", symlinks=True, ignore=only_links)
     for place in PLACES:
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         (root / place).write_text(ERROR, encoding="utf-8")
