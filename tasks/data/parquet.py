@@ -21,6 +21,7 @@ from robustray.tasks.errors import InputError
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
+_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parquet")
 
 
@@ -103,10 +104,11 @@ class _Shard:
         if not path.is_file():
             raise InputError(f"{path} is {'no file' if path.exists() else 'missing'}")
         try:
-            self.file = pq.ParquetFile(path)
-        except (pa.ArrowException, OSError) as error:
+            self.file = pq.ParquetFile(path, page_checksum_verification=True)  # where there are checksums
+            schema = self.file.schema_arrow
+            schema.names  # noqa: B018  (decodes text, which a flipped bit can spoil)
+        except _DAMAGE as error:
             raise InputError(f"{path} is no whole Parquet file (truncated?): {first_line(error)}") from error
-        schema = self.file.schema_arrow
         self.count: int = self.file.metadata.num_rows
         self.image = self._column(schema, IMAGE_COLUMNS)
         self.label = self._column(schema, LABEL_COLUMNS)
@@ -139,18 +141,21 @@ class _Shard:
     def rows(self, num_classes: int | None) -> Iterator[tuple[str, bytes, int]]:
         """(where, image bytes, label) of every row."""
         row = 0
+        batch: Any = None
         batches = self.file.iter_batches(batch_size=512, columns=[self.image, self.label], use_threads=False)
         while True:
             try:
-                batch: Any = next(batches, None)
+                batch = next(batches, None)
                 if batch is None:
                     break
                 images = batch.column(self.image)
                 # `flatten` lets a missing struct hide its children, which `field` does not
                 data = images.flatten()[images.type.get_field_index("bytes")].to_pylist()
                 labels = batch.column(self.label).to_pylist()
-            except (pa.ArrowException, OSError) as error:
+            except _DAMAGE as error:
                 raise InputError(f"{self.path} is damaged after row {row}: {first_line(error)}") from error
+            if row + len(labels) > self.count:
+                break
             for one, label in zip(data, labels, strict=True):
                 where = f"{self.path} row {row}"
                 if one is None:
@@ -160,6 +165,8 @@ class _Shard:
                     raise InputError(f"{where} has label {label}, expected 0{limit}")
                 yield where, one, label
                 row += 1
+        if batch is not None or row != self.count:
+            raise InputError(f"{self.path} is damaged: it does not hold the {self.count} rows that its footer states")
 
 
 def _numbered(labels: np.ndarray[Any, np.dtype[np.int64]], where: str) -> tuple[str, ...]:

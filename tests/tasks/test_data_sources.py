@@ -357,3 +357,22 @@ def test_errors_in_ones_own_function_name_it(own: Callable[[str], str], body: st
 def test_a_missing_own_module_may_be_a_misspelt_source() -> None:
     with pytest.raises(InputError, match=r"no module 'digitz'.*no data set.*did you mean 'digits:test'"):
         open_data("digitz:test", data_root=None)
+
+
+def test_no_flipped_bit_or_cut_of_a_shard_passes_with_other_pixels_or_labels(tmp_path: Path) -> None:
+    images, labels = pixels(6, (3, 8, 8)), np.arange(6) % 2
+    (name,) = write_shards(tmp_path, "test", images, labels, ["x"] * 6, ["a", "b"])
+    good = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for trial in range(400):
+        at = int(rng.integers(len(good)))
+        (tmp_path / name).write_bytes(good[:at] if trial % 5 == 0 else flipped(good, at))
+        try:
+            data = open_data(str(tmp_path / name), data_root=None).fetch()
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:  # what was hit is not read: paths, statistics, names
+            assert np.array_equal(data.images, images) and np.array_equal(data.labels, labels)
+    assert refused > 200
