@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -48,12 +48,14 @@ class Objective(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class CrossEntropy:
-    """Cross-entropy with the label, or minus that with the target."""
+class _OnLogits:
+    needs_latent: bool = False
+    fake_relu: bool = False
 
-    needs_latent: ClassVar[bool] = False
-    fake_relu: ClassVar[bool] = False
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy(_OnLogits):
+    """Cross-entropy with the label, or minus that with the target."""
 
     targeted: bool = False
 
@@ -66,12 +68,9 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Margin:
+class Margin(_OnLogits):
     """Largest other logit minus that of the label: positive when the label is not predicted; or minus that with the
     target. Unlike cross-entropy its gradient does not vanish on confident images."""
-
-    needs_latent: ClassVar[bool] = False
-    fake_relu: ClassVar[bool] = False
 
     targeted: bool = False
 
@@ -92,9 +91,11 @@ class LatentMatching:
     `state` is the target latents (batch, width). There is no goal, so the exit rule is "last" or "best_loss".
     """
 
-    needs_latent: ClassVar[bool] = True
-
     fake_relu: bool = False
+
+    @property
+    def needs_latent(self) -> bool:
+        return True
 
     def loss(self, output: ModelOutput, images: Tensor, state: Tensor) -> Tensor:
         assert output.latent is not None

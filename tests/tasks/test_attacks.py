@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from dataclasses import replace
@@ -272,7 +273,7 @@ def test_best_loss_never_falls_with_more_steps(norm: Norms) -> None:
     labels = own_labels(net, images)
     attack = PGD(norm=norm, eps=0.1, step_size=0.05, num_steps=1, exit_rule="best_loss")
     losses = [replace(attack, num_steps=steps)(net, images, labels).loss for steps in range(1, 8)]
-    assert all((later >= earlier).all() for earlier, later in zip(losses, losses[1:], strict=False))
+    assert all((later >= earlier).all() for earlier, later in itertools.pairwise(losses))
 
 
 @pytest.mark.parametrize("exit_rule", ["first_success", "last", "best_loss"])

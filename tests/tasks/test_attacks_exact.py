@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,10 @@ from robustray.tasks.attacks.view import predict_logits
 from robustray.tasks.models.digits import DigitsCnn, DigitsMlp
 from robustray.tasks.models.normalised import Normalised
 
+# Without it a row's last bits depend on its place in the batch on CPUs without AVX-512 (measured: 64 of these tests
+# fail with MKL held to AVX2). MKL reads it at its first product, so after importing torch is early enough.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 Norms = Literal["linf", "l2"]
 NORMS: tuple[Norms, ...] = ("linf", "l2")
 
@@ -34,13 +39,17 @@ def one_thread() -> Any:
 # --- Closed forms -----------------------------------------------------------------------------------------------------
 
 
-def linear(num_classes: int, scale: float = 1.0) -> nn.Sequential:
-    torch.manual_seed(4)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(48, num_classes))
-    with torch.no_grad():
-        net[1].weight.mul_(scale)
-        net[1].bias.mul_(scale)
-    return net.eval().requires_grad_(False)
+class Linear(nn.Module):
+    """Logits w x + b of random w and b, times a scale."""
+
+    def __init__(self, num_classes: int, scale: float = 1.0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(4)
+        self.weight = scale * (torch.rand(num_classes, 48, generator=generator) - 0.5) / 4
+        self.bias = scale * (torch.rand(num_classes, generator=generator) - 0.5) / 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x.flatten(1), self.weight, self.bias)
 
 
 def interior_images(count: int) -> Tensor:
@@ -52,10 +61,10 @@ def interior_images(count: int) -> Tensor:
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_linear_model_falls_exactly_where_its_margin_ends(norm: Norms, random_start: bool) -> None:
     # Two classes: the worst case of z_y - z_j within eps is (z_y - z_j) - eps ||w_y - w_j||_q, q the dual norm.
-    net, images = linear(2), interior_images(200)
+    net, images = Linear(2), interior_images(200)
     logits = predict_logits(net, images)
     labels = logits.argmax(1)
-    weight = net[1].weight[0] - net[1].weight[1]
+    weight = net.weight[0] - net.weight[1]
     dual = weight.abs().sum() if norm == "linf" else weight.norm()
     gap = (logits[:, 0] - logits[:, 1]).abs()
     eps = float(gap.median() / dual)  # half of the images are within reach
@@ -73,11 +82,11 @@ def test_a_linear_model_falls_exactly_where_its_margin_ends(norm: Norms, random_
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_among_several_classes_the_targeted_attack_reaches_each_worst_case(norm: Norms) -> None:
-    net, images = linear(5), interior_images(60)
+    net, images = Linear(5), interior_images(60)
     logits = predict_logits(net, images)
     labels = logits.argmax(1)
     targets = (labels + 1 + torch.arange(60) % 4) % 5
-    weight = net[1].weight[targets] - net[1].weight[labels]
+    weight = net.weight[targets] - net.weight[labels]
     dual = weight.abs().sum(1) if norm == "linf" else weight.norm(dim=1)
     eps = 0.05 if norm == "linf" else 0.2
 
@@ -103,19 +112,19 @@ def test_among_several_classes_the_targeted_attack_reaches_each_worst_case(norm:
 # --- Vanishing gradients ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scale", [200.0, 300.0])
+@pytest.mark.parametrize("scale", [300.0, 400.0])
 def test_overconfident_models_stay_attackable(scale: float) -> None:
     # Cross-entropy gradients shrink like exp(-scale): far below any usual floor under the l2 norm.
-    net, plain, images = linear(2, scale), linear(2), interior_images(100)
+    net, plain, images = Linear(2, scale), Linear(2), interior_images(100)
     labels = predict_logits(net, images).argmax(1)
     gap = predict_logits(plain, images).diff(dim=1)[:, 0].abs()
-    weight = plain[1].weight[0] - plain[1].weight[1]
+    weight = plain.weight[0] - plain.weight[1]
     eps = float(gap.max() / weight.norm()) * 1.2
     x = images.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(net(x), labels, reduction="sum"), x)
-    smallest = gradient.flatten(1).norm(dim=1)
-    with_gradient = gradient.flatten(1).abs().amax(1) > 0
-    assert 0 < smallest[with_gradient].min() < 1e-12
+    largest = gradient.flatten(1).abs().amax(1)
+    with_gradient = largest > 0
+    assert largest[with_gradient].min() < 1e-12
     assert with_gradient.sum() > 20
     result = PGD(norm="l2", eps=eps, random_start=False)(net, images, labels)
     assert result.success[with_gradient].all()
@@ -176,7 +185,7 @@ def trained(kind: str) -> nn.Module:
     torch.manual_seed(0)
     backbones: dict[str, nn.Module] = {"mlp": DigitsMlp(10), "cnn": DigitsCnn(10), "bn": BatchNormNet()}
     net = Normalised(backbones[kind], [0.3], [0.37])
-    data = load_digits()
+    data: Any = load_digits()
     images = torch.from_numpy(data.images.astype(np.float32) / 16)[:, None]
     labels = torch.from_numpy(data.target.astype(np.int64))
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
@@ -192,7 +201,7 @@ def trained(kind: str) -> nn.Module:
 def digits(count: int) -> tuple[Tensor, Tensor]:
     from sklearn.datasets import load_digits
 
-    data = load_digits()
+    data: Any = load_digits()
     images = torch.from_numpy(data.images.astype(np.float32) / 16)[:count, None]
     return images, torch.from_numpy(data.target.astype(np.int64))[:count]
 
