@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -65,7 +66,7 @@ class _Kept:
         self.clean_predictions = self.predictions.clone()
         self.num_evaluations = torch.zeros(count, dtype=torch.int64)
 
-    def offer(self, items: Tensor, iterates: _Scored, *, best_by: str) -> None:
+    def offer(self, items: Tensor, iterates: _Scored, *, best_by: Literal["loss", "success"]) -> None:
         """Keep the iterates (rows) of `items` where they are better than what is kept.
 
         best_by: "loss", strictly higher; or "success": one that succeeds beats any that does not, then higher loss.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
@@ -77,12 +78,12 @@ class Plan:
     batch_size: int
 
 
-class GradientAttack:
+class GradientAttack(ABC):
     """The call that the attacks of this module share."""
 
+    @abstractmethod
     def plan(self) -> Plan:
         """The steps this attack takes, with all defaults resolved."""
-        raise AssertionError(f"{type(self).__name__} has no plan")
 
     def __call__(
         self,
@@ -107,24 +108,15 @@ class GradientAttack:
         targets: (b, ...) what the objective compares with, one entry per image: class indices (b,) int64 for
             `targeted=True`, whatever one's own objective wants otherwise (representations, say); labels if None.
 
-        An image's result is the same to the bit in any batch and order on one kind of CPU with MKL's strict mode
-        (MKL_CBWR=AUTO,STRICT), and on CPUs with AVX-512 also without it for `batch_size` up to 128.
+        An image's result is the same to the bit in any batch and order on one kind of CPU under MKL's strict mode
+        (environment variable MKL_CBWR=AUTO,STRICT); without it, on CPUs with AVX-512 and for `batch_size` up to 128.
 
         Raises: InputError for arguments that do not fit, a model without finite logits, or an objective without them.
         """
         from robustray.tasks.attacks.engine import run_attack
 
-        return run_attack(
-            self.plan(),
-            model,
-            images,
-            labels,
-            seed=seed,
-            indices=indices,
-            objective=objective,
-            mask=mask,
-            targets=targets,
-        )
+        given: Mapping[str, Any] = {"indices": indices, "objective": objective, "mask": mask, "targets": targets}
+        return run_attack(self.plan(), model, images, labels, seed=seed, **given)
 
     def __repr__(self) -> str:
         """What was set, and nothing that is at its default: `PGD(norm='linf', eps=8/255, num_steps=50)`."""

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustray.tasks.attacks import ATTACKS, FGSM, PGD, RandomNoise
+from robustray.tasks.attacks import ATTACKS, FGSM, PGD, Attack, RandomNoise
 from robustray.tasks.attacks.objective import CrossEntropy, LatentMatching, Margin, ModelOutput
+from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.view import GradientView, predict_logits
 from robustray.tasks.errors import InputError
 from robustray.tasks.models.digits import DigitsCnn, DigitsMlp
@@ -109,6 +110,21 @@ def test_settings_import_neither_torch_nor_pandas(repository: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False)
     assert done.stdout == "pgd fgsm noise PGD(norm='linf', eps=8/255)\n", done.stderr
+
+
+def test_ones_own_attack_is_any_callable_with_a_norm_and_a_budget() -> None:
+    class Twice:
+        """PGD, and again from where the first one ended."""
+
+        norm: Norms = "linf"
+        eps = 0.1
+
+        def __call__(self, model: Any, images: Tensor, labels: Tensor, *, seed: int = 0, **rest: Any) -> AttackResult:
+            first = PGD(norm=self.norm, eps=self.eps / 2)(model, images, labels, seed=seed)
+            return PGD(norm=self.norm, eps=self.eps / 2)(model, first.images, labels, seed=seed + 1)
+
+    attacks: list[Attack] = [Twice(), PGD(norm="l2", eps=0.1), FGSM(norm="l2", eps=0.1)]
+    assert all(attack(make_net(), IMAGES, LABELS, seed=1).success.shape == (20,) for attack in attacks)
 
 
 # --- Doors ------------------------------------------------------------------------------------------------------------
