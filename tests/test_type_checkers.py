@@ -32,8 +32,9 @@ def planted(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("planted") / "checkout"
     root.mkdir()
     shutil.copy(repository / "pyproject.toml", root)
-    only_links = shutil.ignore_patterns("__pycache__", "__main__.py")
+    only_links = shutil.ignore_patterns("__pycache__", "*.py")  # the code imports what this tree does not have
     shutil.copytree(repository / "robustray", root / "robustray", symlinks=True, ignore=only_links)
+    (root / "robustray" / "__init__.py").touch()
     for place in PLACES:
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         (root / place).write_text(ERROR, encoding="utf-8")
