@@ -19,7 +19,7 @@ from robustray.tasks.words import nearest
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("listing", "studies, models, data sources and attacks by name"),
     "run": ("run", "run a study: robustray run attack-sweep --size quick"),
-    "show": ("run", "what a run would do: resolved settings and estimated work; nothing is run"),
+    "show": ("show", "what a run would do: resolved settings and estimated work; nothing is run"),
     "status": ("status", "the runs of a store"),
     "resume": ("resume", "continue a run; --failed tries again what was given up"),
     "report": ("report", "write the page of a finished run again; of several runs, an index page"),
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         if name not in COMMANDS:
             raise InputError(f"there is no command {name!r}{nearest(name, COMMANDS)}")
         command = importlib.import_module(f"robustray.distributed.commands.{COMMANDS[name][0]}")
-        return int(command.main(list(argv[1:])) if name != "show" else command.show(list(argv[1:])))
+        return int(command.main(list(argv[1:])))
     except InputError as error:
         return _say(f"error: {error}", 2)
     except (WorkFailed, OSError) as error:

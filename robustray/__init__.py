@@ -11,3 +11,12 @@ __version__ = "0.1.0"
 _here = _Path(__file__).resolve().parent
 if not (_here / "tasks").is_dir():  # links did not survive (zip archive, Windows): reach the real folders
     __path__.append(str(_here.parent))
+
+
+def __getattr__(name: str) -> object:
+    """`robustray.run`, loaded when it is first used."""
+    if name == "run":
+        from robustray.distributed.api import run
+
+        return run
+    raise AttributeError(f"module 'robustray' has no attribute {name!r}")

@@ -126,6 +126,9 @@ def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:
     facts = facts_of(request, run, tables)
     document = write_report(run, findings, facts)
     run.file.document = document
+    if findings.figures:
+        main = findings.figures[0]
+        run.file.figure = {"name": main.name, "title": main.title, "caption": main.caption, "alt": main.alt}
     run.file.error = ""
     run.save("failed" if run.failures else "finished")
     return Result(run=run, document=document, findings=findings, facts=facts, num_failed=len(run.failures))
@@ -136,7 +139,7 @@ def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
     functions = [find_function(name) for name in request.study.functions]
     own = sorted({*opened.modules, *(m for ref in opened.refs.values() for m in ref.modules)})
     content = {
-        "study": request.study.name,
+        "study": request.study.outline.name,
         "settings": request.settings,
         "device": lab.device,
         "versions": {function.qualified_name: function.version for function in functions},
@@ -146,7 +149,7 @@ def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
     modules = [request.study.run.__module__, *(function.function.__module__ for function in functions), *own]
     settings = keys.plain(request.settings)
     return RunIdentity(
-        study=request.study.name,
+        study=request.study.outline.name,
         size=request.size,
         settings=settings,
         seed=int(settings.get("seed", 0)),
@@ -221,9 +224,9 @@ def facts_of(request: Request, run: Run, tables: Mapping[str, str]) -> RunFacts:
         for name, count in run.counts.items()
     )
     return RunFacts(
-        study=request.study.name,
-        question=request.study.question,
-        paper=request.study.paper,
+        study=request.study.outline.name,
+        question=request.study.outline.question,
+        paper=request.study.outline.paper,
         size=request.size,  # type: ignore[arg-type]  # the command line gives one of the four
         run=run.id,
         command=run.file.command,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,8 +132,8 @@ class Opened:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
-    """A study: an ordinary program that looks like the method section of its paper."""
+class Outline:
+    """What the command line needs to know of a study to explain it. Its module imports nothing heavy."""
 
     name: str
     question: str
@@ -143,27 +144,41 @@ class Study:
     """Frozen keyword-only dataclass; its docstrings are the help of the command line."""
     sizes: Mapping[Size, Any]
     """The full settings of each size."""
+    estimate: Callable[[Any], Work]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study: an ordinary program that looks like the method section of its paper."""
+
+    outline: Outline
     door: Callable[[Any, Lab], Opened]
     """Open and check all that the settings name, before any work. Raises: InputError."""
     run: Callable[[Any, Lab], Findings]
-    estimate: Callable[[Any], Work]
     functions: tuple[str, ...]
     """The block functions it uses, as `module:name`; their versions are part of the run's identity."""
 
 
 STUDIES: Mapping[str, tuple[str, str]] = {
     "attack-sweep": (
-        "robustray.tasks.attack_sweep.study",
+        "robustray.tasks.attack_sweep",
         "how accuracy falls with the size of an adversarial perturbation, for any model and data",
     ),
 }
-"""Name -> (module that defines `STUDY`, one line for `robustray list`). Listing them imports none."""
+"""Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
+
+
+def load_outline(name: str) -> Outline:
+    """Raises: InputError for an unknown name, with the nearest known one."""
+    return importlib.import_module(f"{_package(name)}.settings").OUTLINE
 
 
 def load_study(name: str) -> Study:
     """Raises: InputError for an unknown name, with the nearest known one."""
-    if name not in STUDIES:
-        from robustray.tasks.words import nearest
+    return importlib.import_module(f"{_package(name)}.study").STUDY
 
+
+def _package(name: str) -> str:
+    if name not in STUDIES:
         raise InputError(f"there is no study {name!r}{nearest(name, STUDIES)}")
-    return importlib.import_module(STUDIES[name][0]).STUDY
+    return STUDIES[name][0]

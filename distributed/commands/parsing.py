@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import tyro
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.words import nearest
 
 T = TypeVar("T")
 
@@ -64,37 +66,48 @@ def parse(kind: type[T], argv: Sequence[str], *, prog: str, default: T | None = 
 
 
 def _one_line(box: str, prog: str) -> str:
-    """tyro's box as one line, without its frame and its titles."""
-    lines = [_BOX.sub(" ", line).strip() for line in box.splitlines()]
-    lines = [line for line in lines[1:] if line and not line.startswith(("For full helptext", "Argument helptext"))]
-    return f"{' '.join(lines)} ({prog} --help explains)"
+    """tyro's box as one line: without its frame, its titles and the flag's help."""
+    lines = [_BOX.sub(" ", line).strip() for line in box.splitlines()[1:]]
+    said = list(itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full helptext")), lines))
+    words = re.sub(r"^Error parsing \w+: (?=\w+:)", "", " ".join(filter(None, said)))
+    return f"{words} ({prog} --help explains)"
 
 
-def gather(argv: Sequence[str], kind: type) -> list[str]:
+def gather(argv: Sequence[str], *kinds: type) -> list[str]:
     """Bring the values of a repeated flag together: `--model A --model B` is `--models A B`.
 
-    Every field of `kind` that holds several values can be given so, in the singular or as it is called.
+    Every field of `kinds` that holds several values can be given so, in the singular or as it is called.
+
+    Raises: InputError for a flag that none of `kinds` has, naming the nearest.
     """
-    several = {f.name for f in dataclasses.fields(kind) if str(f.type).startswith("tuple")}
-    spelled = {f"--{name.replace('_', '-')}": name for name in several}
-    spelled |= {f"--{name.removesuffix('s').replace('_', '-')}": name for name in several if name.endswith("s")}
+    fields = [field for kind in kinds for field in dataclasses.fields(kind)]
+    flags = {f"--{field.name.replace('_', '-')}": field.name for field in fields}
+    several = {flag: name for flag, name in flags.items() if _holds_several(name, fields)}
+    several |= {flag.removesuffix("s"): name for flag, name in several.items()}
+    switches = {f"--no-{flag.removeprefix('--')}" for flag in flags}
     values: dict[str, list[str]] = {}
     rest: list[str] = []
-    current: list[str] | None = None
+    current = rest
     for word in argv:
         flag, equals, value = word.partition("=")
-        if flag.replace("_", "-") in spelled:
-            current = values.setdefault(spelled[flag.replace("_", "-")], [])
-            if equals:
-                current.append(value)
-        elif word.startswith("--"):
-            current = None
+        flag = flag.replace("_", "-")
+        if not flag.startswith("--"):
+            current.append(word)
+        elif flag in several:
+            current = values.setdefault(several[flag], [])
+            current += [value] if equals else []
+        elif flag in flags or flag in switches or flag == "--help":
+            current = rest
             rest.append(word)
         else:
-            (rest if current is None else current).append(word)
+            raise InputError(f"there is no flag {flag}{nearest(flag, {*flags, *several})}")
     for name, words in values.items():
         rest += [f"--{name.replace('_', '-')}", *words]
     return rest
+
+
+def _holds_several(name: str, fields: Sequence[dataclasses.Field[Any]]) -> bool:
+    return any(field.name == name and str(field.type).startswith("tuple") for field in fields)
 
 
 def typed_as() -> str:

@@ -1,4 +1,4 @@
-"""`robustray run STUDY` and `robustray show STUDY`."""
+"""`robustray run STUDY`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from robustray.distributed.commands.parsing import gather, parse, typed_as
 from robustray.tasks.errors import InputError
-from robustray.tasks.study import STUDIES, Size, Study, load_study
+from robustray.tasks.study import STUDIES, Outline, Size, load_outline, load_study
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ class RunFlags(Where):
 
 def main(argv: list[str]) -> int:
     """Run a study."""
-    study, flags, settings = _read(argv, "run")
+    outline, flags, settings = read_command(argv, "run")
     from robustray.tasks.execution import Request
 
     request = Request(
-        study=study,
+        study=load_study(outline.name),
         settings=settings,
-        size=flags.size if settings == study.sizes[flags.size] else "custom",
+        size=flags.size if settings == outline.sizes[flags.size] else "custom",
         command=f"{typed_as()} run {shlex.join(argv)}",
         options={name: getattr(flags, name) for name in ("workers", "address", "device", "data_root")},
         fresh=flags.fresh,
@@ -70,28 +70,7 @@ def main(argv: list[str]) -> int:
     return carry_out(request, flags)
 
 
-def show(argv: list[str]) -> int:
-    """Print what a run would do."""
-    study, flags, settings = _read(argv, "show")
-    from robustray.tasks.lab.keys import plain
-
-    work = study.estimate(settings)
-    resolved = plain(settings)
-    resolved.pop("type")
-    if flags.json:
-        print(json.dumps({"study": study.name, "settings": resolved, "work": dataclasses.asdict(work)}, indent=1))
-        return 0
-    print(f"{study.name}: {study.question} ({study.paper})\n")
-    width = max(map(len, resolved))
-    for name, value in resolved.items():
-        words = " ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in value) if isinstance(value, list) else value
-        print(f"  {name:<{width}}  {words}")
-    print(f"\nup to {work.evaluations:,} passes of single images over {work.images:,} images. {work.note}")
-    print(f"nothing was run; to run it: {typed_as()} run {shlex.join(argv)}")
-    return 0
-
-
-def _read(argv: list[str], command: str) -> tuple[Study, RunFlags, Any]:
+def read_command(argv: list[str], command: str) -> tuple[Outline, RunFlags, Any]:
     """Study, flags and settings from the words behind `run` or `show`. Raises: InputError."""
     if not argv or argv[0].startswith("-"):
         if not argv or argv[0] not in ("-h", "--help"):
@@ -100,14 +79,14 @@ def _read(argv: list[str], command: str) -> tuple[Study, RunFlags, Any]:
         for name, (_, words) in STUDIES.items():
             print(f"  {name}  {words}")
         raise SystemExit(0)
-    study = load_study(argv[0])
-    words = gather(gather(argv[1:], study.settings), RunFlags)
+    outline = load_outline(argv[0])
+    words = gather(argv[1:], outline.settings, RunFlags)
     size = _size_of(words)
-    both = dataclasses.make_dataclass("Command", [("flags", RunFlags), ("settings", study.settings)], kw_only=True)
-    both.__doc__ = f"{study.question} ({study.paper})"
-    prog = f"{typed_as()} {command} {study.name}"
-    read = parse(both, words, prog=prog, default=both(flags=RunFlags(size=size), settings=study.sizes[size]))
-    return study, read.flags, read.settings
+    both = dataclasses.make_dataclass("Command", [("flags", RunFlags), ("settings", outline.settings)], kw_only=True)
+    both.__doc__ = f"{outline.question} ({outline.paper})"
+    prog = f"{typed_as()} {command} {outline.name}"
+    read = parse(both, words, prog=prog, default=both(flags=RunFlags(size=size), settings=outline.sizes[size]))
+    return outline, read.flags, read.settings
 
 
 def _size_of(words: Sequence[str]) -> Size:
@@ -152,12 +131,12 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
     def on_start(run: Run) -> None:
         state = "goes on" if run.file.attempts > 1 else "new run"
         print_start(
-            study=request.study.name,
+            study=request.study.outline.name,
             size=request.size,
             store=f"{store.url} ({state} {run.id})",
             workers=_num_workers(where.workers),
             devices=run.file.environment["hardware"]["device"],
-            work=request.study.estimate(request.settings),
+            work=request.study.outline.estimate(request.settings),
             console=console,
         )
 
@@ -216,5 +195,5 @@ def _num_workers(workers: int | None) -> int:
 def _next_command(request: Request, result: Result) -> str | None:
     """What one would type next."""
     if request.size == "quick":
-        return f"{typed_as()} show {request.study.name} --size small"
+        return f"{typed_as()} show {request.study.outline.name} --size small"
     return f"{typed_as()} status" if request.size in ("small", "paper") else None

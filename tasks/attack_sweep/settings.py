@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.study import Outline, Size, Work
 
 Norm = Literal["linf", "l2"]
 ExitRule = Literal["first_success", "last", "best_loss"]
@@ -93,8 +95,8 @@ def quick() -> Settings:
         models=("digits:mlp", "digits:cnn"),
         data=("digits:test",),
         attacks=("pgd", "fgsm", "noise"),
-        eps_linf=(0.02, 0.05, 0.1, 0.2, 0.3),
-        eps_l2=(0.1, 0.25, 0.5, 1.0, 1.5),
+        eps_linf=(0.05, 0.1, 0.2, 0.3, 0.4),
+        eps_l2=(0.2, 0.4, 0.8, 1.2, 1.6),
         block=90,
     )
 
@@ -122,4 +124,32 @@ def paper() -> Settings:
     )
 
 
-SIZES = {"quick": quick(), "small": small(), "paper": paper()}
+SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": paper()}
+
+
+NUM_IMAGES: Mapping[str, int] = {"digits:test": 355, "cifar10:test": 10_000, "cifar100:test": 10_000}
+"""Sizes of known data sets; the estimate takes 10,000 for others."""
+
+
+def estimate(settings: Settings) -> Work:
+    """An upper bound: every image survives everything."""
+    passes = {"pgd": (settings.num_steps + 1) * settings.num_restarts, "fgsm": 2, "noise": settings.num_draws}
+    per_image = sum(passes.get(name, settings.num_steps) for name in settings.attacks) * settings.num_seeds
+    images = sum(settings.num_images or NUM_IMAGES.get(name, 10_000) for name in settings.data) * len(settings.models)
+    unknown = [name for name in settings.data if not settings.num_images and name not in NUM_IMAGES]
+    return Work(
+        images=images,
+        evaluations=images * per_image * sum(len(settings.eps(norm)) for norm in settings.norms),
+        note=(f"{', '.join(unknown)} taken as 10,000 images. " if unknown else "")
+        + "Images that fall early cost less: standard models about a tenth of this, robust ones about half.",
+    )
+
+
+OUTLINE = Outline(
+    name="attack-sweep",
+    question="How does a model's accuracy fall with the size of an adversarial perturbation?",
+    paper="arXiv:1706.06083",
+    settings=Settings,
+    sizes=SIZES,
+    estimate=estimate,
+)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from robustray.tasks.attack_sweep import findings, reduce
 from robustray.tasks.attack_sweep.named import named_attack
 from robustray.tasks.attack_sweep.reduce import Cell
-from robustray.tasks.attack_sweep.settings import SIZES, Norm, Settings
+from robustray.tasks.attack_sweep.settings import OUTLINE, Norm, Settings
 from robustray.tasks.attacks.blocks import attack_block, example_block, predict_block
 from robustray.tasks.attacks.settings import ATTACKS
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import Needs
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.models.doors import check_model
-from robustray.tasks.study import Opened, Study, Work
+from robustray.tasks.study import Opened, Study
 from robustray.tasks.training.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -130,27 +130,9 @@ def reference_eps(settings: Settings, norm: Norm) -> float:
     return next((eps for eps in sizes if abs(eps - customary) < 1e-6), sizes[len(sizes) // 2])
 
 
-def estimate(settings: Settings) -> Work:
-    """An upper bound: every image survives everything."""
-    per_attack = {"pgd": (settings.num_steps + 1) * settings.num_restarts, "fgsm": 2, "noise": settings.num_draws}
-    per_image = sum(per_attack.get(name, settings.num_steps) for name in settings.attacks) * settings.num_seeds
-    images = (settings.num_images or 10_000) * len(settings.models) * len(settings.data)
-    return Work(
-        images=images,
-        evaluations=images * per_image * sum(len(settings.eps(norm)) for norm in settings.norms),
-        note=("" if settings.num_images else "All images of a data set are taken as 10,000. ")
-        + "Images that fall early cost less: standard models a tenth of this, robust ones about half.",
-    )
-
-
 STUDY = Study(
-    name="attack-sweep",
-    question="How does a model's accuracy fall with the size of an adversarial perturbation?",
-    paper="arXiv:1706.06083",
-    settings=Settings,
-    sizes=SIZES,
+    outline=OUTLINE,
     door=door,
     run=run,
-    estimate=estimate,
     functions=tuple(f"robustray.tasks.attacks.blocks:{name}" for name in ("predict_block", "attack_block", "example_block")),
 )

@@ -72,9 +72,13 @@ class ImageData:
         wrong = chosen[(chosen < 0) | (chosen >= len(self))]
         if wrong.size:
             raise IndexError(f"{self.name} has the images 0..{len(self) - 1}, asked for {wrong[0]}")
-        pixels = torch.from_numpy(self.images[chosen])  # fancy indexing copies, so read-only sources are safe
-        if pixels.dtype == torch.uint8:
-            pixels = pixels.to(torch.float32).div_(255)
+        # A fresh tensor with the ordinary strides, whatever those of the array: with one channel its stride may be
+        # anything (0 as scikit-learn's digits come, 64 out of shared memory), torch would pass it on, and convolution
+        # kernels chosen by it differ in the last bits.
+        pixels = torch.empty((len(chosen), *self.shape), dtype=torch.float32)
+        pixels.copy_(torch.from_numpy(self.images[chosen]))  # fancy indexing copies, so read-only sources are safe
+        if self.images.dtype == np.uint8:
+            pixels.div_(255)
         return pixels, torch.from_numpy(self.labels[chosen])
 
     def __getitem__(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> tuple[torch.Tensor, torch.Tensor]:

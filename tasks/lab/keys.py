@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,15 +28,19 @@ def plain(value: Any) -> Any:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if "type" in fields:
+            raise InputError(f"{type(value).__qualname__}: a field of settings can't be called 'type'; rename it")
         return {"type": f"{type(value).__module__}:{type(value).__qualname__}", **fields}
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise InputError(f"settings with keys that are not text: {list(value)[:3]}")
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return [plain(item) for item in value]
     if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a NumPy scalar
-        return plain(value.item())
+        scalar = value.item()
+        if type(scalar) is not type(value):  # a long double stays what it is
+            return plain(scalar)
     raise InputError(f"{value!r} ({type(value).__name__}) in settings or items has no exact JSON form")
 
 
@@ -91,5 +96,5 @@ def block_key(step: str, first: int, items: Sequence[Any]) -> str:
 
 
 def numerics_class(device: str, needs: Needs) -> str:
-    """What decides the last bits besides the code: kind of device and, on a CPU, the number of threads."""
-    return f"{device}-fp32-{needs.threads}"
+    """What decides the last bits besides the code: kind of device and, on a CPU, threads and MKL's kernels."""
+    return f"{device}-fp32" if device != "cpu" else f"cpu-fp32-{needs.threads}-{os.environ.get('MKL_CBWR', 'any')}"

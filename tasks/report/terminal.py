@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 12
 """Rows of the study's table that the terminal shows; the page has them all."""
+WIDE = 120
+"""Columns from which the terminal has room for the paper's figures beside ours; the page always shows them."""
 COLORS = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 
 
@@ -50,7 +52,7 @@ def print_end(
     console.print()
     console.print(Text(findings.answer, style="bold"))
     if findings.claims:
-        console.print(_claims(findings.claims))
+        console.print(_claims(findings.claims, with_paper=console.width >= WIDE))
     first = next((table for table in findings.tables if table.on_page and len(table.frame)), None)
     if first is not None:
         console.print()
@@ -99,17 +101,17 @@ def _finite(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _claims(claims: Sequence[Claim]) -> Grid:
+def _claims(claims: Sequence[Claim], *, with_paper: bool) -> Grid:
     from rich.text import Text
 
     grid = _grid()
-    for head in ("claim", "this run", "n", "verdict", "the paper"):
+    for head in ("claim", "this run", "n", "verdict", *(["the paper"] if with_paper else [])):
         grid.add_column(head, justify="right" if head == "n" else "left", no_wrap=head in ("this run", "n", "verdict"))
     for claim in claims:
-        paper = f"{claim.paper.figure} ({claim.paper.scale})" if claim.paper else "–"
+        paper = [Text(f"{claim.paper.figure} ({claim.paper.scale})" if claim.paper else "–")] if with_paper else []
         verdict = Text(f"{MARKS[claim.verdict]} {claim.verdict}", style=COLORS[claim.verdict], no_wrap=True)
         estimate = Text(format_estimate(claim.estimate, claim.interval, claim.unit), no_wrap=True)
-        grid.add_row(Text(claim.words), estimate, Text(format_value(claim.n)), verdict, Text(paper))
+        grid.add_row(Text(claim.words), estimate, Text(format_value(claim.n)), verdict, *paper)
     return grid
 
 

@@ -97,3 +97,10 @@ def test_the_hash_sees_pixels_labels_names_and_kind() -> None:
     ]
     assert len({hash_arrays(each) for each in variants}) == len(variants)
     assert hash_arrays(base) == hash_arrays(make(base.images.copy(), [0, 1, 0, 1, 0, 1]))
+
+
+def test_a_batch_has_the_ordinary_strides_whatever_those_of_the_array() -> None:
+    odd = np.lib.stride_tricks.as_strided(np.zeros((40, 1, 8, 8), np.uint8), (40, 1, 8, 8), (64, 0, 8, 1))
+    for images in (odd, np.zeros((40, 1, 8, 8), np.uint8), np.zeros((40, 1, 8, 8), np.float32)):
+        data = ImageData(name="odd", images=images, labels=np.zeros(40, np.int64), classes=("a",))
+        assert data.batch(range(17))[0].stride() == (64, 64, 8, 1)

@@ -1,0 +1,59 @@
+"""The same as the command line, from Python: `robustray.run("attack-sweep")`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from robustray.tasks.lab.base import BlockLab
+from robustray.tasks.lab.protocol import Lab
+from robustray.tasks.lab.store import Store
+from robustray.tasks.study import Findings, load_study
+
+
+def run(
+    study: str,
+    settings: Any = None,
+    *,
+    size: str = "quick",
+    lab: Lab | None = None,
+    store: str = "runs",
+    workers: int = 0,
+    data_root: str | None = None,
+    device: str = "auto",
+) -> Findings:
+    """Run a study and return what it found; tables, figures and the page are in the store as after the command.
+
+    settings: the study's settings; those of `size` if None. lab: a lab of your own; then nothing but the pieces is kept,
+    and `store`, `workers`, `data_root` and `device` are the lab's. workers: 0 computes in this process.
+
+    Raises: InputError for what cannot be used; WorkFailed when work failed (what finished is kept).
+    """
+    found = load_study(study)
+    sizes: dict[str, Any] = dict(found.outline.sizes)
+    if settings is None:
+        settings = sizes[size]
+    if lab is not None:
+        found.door(settings, lab)
+        return found.run(settings, lab)
+
+    from robustray.distributed.lab import open_lab
+    from robustray.tasks.execution import Request, execute
+    from robustray.tasks.report.progress import make_progress
+
+    def make_lab(opened: Store) -> BlockLab:
+        root = data_root or os.environ.get("ROBUSTRAY_DATA") or None
+        return open_lab(
+            store=opened, workers=workers, address=None, device=device, data_root=root, progress=make_progress()
+        )
+
+    request = Request(
+        study=found,
+        settings=settings,
+        size=next((name for name, known in sizes.items() if known == settings), "custom"),
+        command=f"robustray.run({study!r}, {settings!r})",
+        options={"workers": workers, "device": device, "data_root": data_root},
+    )
+    result = execute(request, store=Store(store), make_lab=make_lab, rewalk=True)
+    assert result.findings is not None
+    return result.findings

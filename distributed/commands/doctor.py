@@ -1,0 +1,162 @@
+"""`robustray doctor`: is this machine ready? Each line is OK, or says what mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustray.distributed.commands.parsing import gather, parse, typed_as
+from robustray.tasks.errors import InputError
+
+FREE_GIB = 2.0
+"""Free space that a small run with its report and Ray's logs takes, generously."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Check Python, torch, devices, Ray, its token, data roots, weights and free space."""
+
+    store: str = "runs"
+    """Where runs will be kept."""
+    data_root: str | None = None
+    """Folder of data sets and weights; ROBUSTRAY_DATA if not given."""
+    json: bool = False
+    """Print one JSON document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the doctor."""
+
+    what: str
+    ok: bool
+    found: str
+    fix: str = ""
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 1 if anything needs mending."""
+    flags = parse(Flags, gather(argv, Flags), prog=f"{typed_as()} doctor", default=Flags())
+    checks = list(diagnose(flags))
+    if flags.json:
+        print(json.dumps([vars(check) for check in checks], indent=1))
+    else:
+        for check in checks:
+            print(f"{'OK ' if check.ok else 'FIX'}  {check.what:<12} {check.found}")
+            if not check.ok:
+                print(f"     {'':<12} → {check.fix}")
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def diagnose(flags: Flags) -> Iterator[Check]:
+    """Run every check; one that breaks is a line that needs mending, not the end of the others."""
+    checks: tuple[tuple[str, Callable[[Flags], Iterator[Check]]], ...] = (
+        ("python", _python),
+        ("torch", _torch),
+        ("ray", _ray),
+        ("token", _token),
+        ("data", _data),
+        ("store", _store),
+    )
+    for name, check in checks:
+        try:
+            yield from check(flags)
+        except Exception as error:  # whatever is broken is what the doctor is asked for
+            yield Check(what=name, ok=False, found=f"{type(error).__name__}: {error}", fix="reinstall: make demo")
+
+
+def _python(flags: Flags) -> Iterator[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check(what="python", ok=sys.version_info >= (3, 11), found=version, fix="install Python 3.11 or newer")
+
+
+def _torch(flags: Flags) -> Iterator[Check]:
+    import torch
+
+    yield Check(what="torch", ok=True, found=f"{torch.__version__}, {torch.get_num_threads()} threads by default")
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        yield Check(what="devices", ok=True, found=f"{len(names)} GPU(s): {', '.join(names)}")
+    else:
+        built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built for CPUs only"
+        yield Check(what="devices", ok=True, found=f"CPU only, {os.cpu_count()} CPUs; no GPU is visible ({built})")
+
+
+def _ray(flags: Flags) -> Iterator[Check]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    where = f"RAY_ADDRESS={address}: runs join that cluster" if address else "runs start a Ray of their own here"
+    fits = (2, 60) <= tuple(int(part) for part in ray.__version__.split(".")[:2]) < (2, 61)
+    yield Check(what="ray", ok=fits, found=f"{ray.__version__}; {where}", fix="pip install 'ray[default,tune,rllib]>=2.60,<2.61'")
+    yield Check(
+        what="ports",
+        ok=True,
+        found="Ray's internal ports listen on all interfaces, guarded by its token; on a shared network allow them "
+        "between your nodes only (firewall: deny incoming TCP from elsewhere)",
+    )
+
+
+def _token(flags: Flags) -> Iterator[Check]:
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    token = Path(path) if path else Path.home() / ".ray" / "auth_token"
+    if os.environ.get("RAY_AUTH_TOKEN") or token.is_file():
+        yield Check(what="token", ok=True, found="Ray's authentication token is there")
+        return
+    folder = next(parent for parent in token.parents if parent.exists())
+    yield Check(
+        what="token",
+        ok=os.access(folder, os.W_OK),
+        found=f"none yet; Ray makes one at its first start ({token})",
+        fix=f"{folder} is not writable: set RAY_AUTH_TOKEN_PATH to a file in a folder that is",
+    )
+
+
+def _data(flags: Flags) -> Iterator[Check]:
+    root = flags.data_root or os.environ.get("ROBUSTRAY_DATA")
+    if not root:
+        yield Check(what="data", ok=True, found="no data root: embedded data only (--data-root or ROBUSTRAY_DATA)")
+        return
+    from robustray.tasks.data.reference import open_data
+
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        fix = f"make it, then `{typed_as()} import cifar10 SOURCE --data-root {root}`"
+        yield Check(what="data", ok=False, found=f"{root} is no folder", fix=fix)
+        return
+    for name in ("cifar10:train", "cifar10:test"):
+        try:
+            open_data(name, data_root=str(folder))
+            yield Check(what="data", ok=True, found=f"{name} in {root}")
+        except InputError as error:
+            yield Check(what="data", ok=False, found=f"{name} is not in {root}", fix=str(error))
+    weights = sorted(path.name for path in (folder / "models").glob("*.safetensors"))
+    found = f"{len(weights)} weight files in {folder / 'models'}" if weights else f"none in {folder / 'models'} (needed by size small)"
+    yield Check(what="weights", ok=True, found=found)
+
+
+def _store(flags: Flags) -> Iterator[Check]:
+    from robustray.tasks.lab.store import Store
+
+    store = Store(flags.store)
+    if not store.local:
+        store.create()
+        yield Check(what="store", ok=True, found=f"{store.url} can be written to")
+        return
+    folder = next(path for path in (Path(store.url), *Path(store.url).parents) if path.exists())
+    yield Check(
+        what="store", ok=os.access(folder, os.W_OK), found=store.url, fix=f"{folder} is not writable: choose another --store"
+    )
+    free = shutil.disk_usage(folder).free / 2**30
+    yield Check(
+        what="disk", ok=free >= FREE_GIB, found=f"{free:.1f} GiB free", fix=f"free {FREE_GIB:g} GiB, or choose another --store"
+    )
+    temporary = shutil.disk_usage(tempfile.gettempdir()).free / 2**30
+    yield Check(what="ray's logs", ok=temporary >= 1, found=f"{temporary:.1f} GiB free in Ray's temporary folder", fix="free 1 GiB")

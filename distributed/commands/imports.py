@@ -1,0 +1,80 @@
+"""`robustray import`: public data sets and weights, converted to what is read here. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustray.distributed.commands.parsing import gather, parse, typed_as
+from robustray.tasks.errors import InputError
+from robustray.tasks.words import nearest
+
+KINDS = {
+    "cifar10": "cifar10 SOURCE --data-root DIR: torchvision's cifar-10-batches-py, its .tar.gz, or Parquet shards",
+    "weights": "weights FILE.pt [--output FILE.safetensors] [--arch NAME]: a state dict saved by torch, never unpickled",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """Convert a public data set to Parquet shards under a data root."""
+
+    data_root: str | None = None
+    """Folder of data sets; ROBUSTRAY_DATA if not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFlags:
+    """Convert a PyTorch checkpoint to safetensors; pickled code in it is never run."""
+
+    output: str | None = None
+    """File to write; the source's name with .safetensors if not given."""
+    arch: str | None = None
+    """Architecture to check the weights against, as in --model."""
+
+
+def main(argv: list[str]) -> int:
+    """Import one thing."""
+    if argv and argv[0] in ("-h", "--help"):
+        print(f"usage: {typed_as()} import KIND SOURCE [flags]\n\n  " + "\n  ".join(KINDS.values()))
+        return 0
+    kind = argv[0] if argv else ""
+    if kind not in KINDS:
+        raise InputError(f"import what? {kind!r} is unknown{nearest(kind, KINDS)}")
+    source = argv[1] if len(argv) > 1 and not argv[1].startswith("-") else None
+    words = argv[2:] if source else argv[1:]
+    prog = f"{typed_as()} import {kind} SOURCE"
+    flags = (
+        parse(DataFlags, gather(words, DataFlags), prog=prog, default=DataFlags())
+        if kind == "cifar10"
+        else parse(WeightFlags, gather(words, WeightFlags), prog=prog, default=WeightFlags())
+    )
+    if source is None:
+        raise InputError(f"import {kind} from where? {KINDS[kind]}")
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise InputError(f"import {kind}: there is no {path}")
+    written = _data(path, flags) if isinstance(flags, DataFlags) else _weights(path, flags)
+    for line in written:
+        print(line)
+    return 0
+
+
+def _data(source: Path, flags: DataFlags) -> list[str]:
+    from robustray.tasks.data.imports import import_cifar10
+
+    root = flags.data_root or os.environ.get("ROBUSTRAY_DATA")
+    if not root:
+        raise InputError("import cifar10: where to? give --data-root DIR, or set ROBUSTRAY_DATA")
+    files = import_cifar10(source, Path(root).expanduser())
+    names = "\n".join(f"wrote {file}" for file in files)
+    return [names, f"next: {typed_as()} run attack-sweep --data cifar10:test --data-root {root} --model NAME@WEIGHTS"]
+
+
+def _weights(source: Path, flags: WeightFlags) -> list[str]:
+    from robustray.tasks.models.imports import import_weights
+
+    target = Path(flags.output).expanduser() if flags.output else source.with_suffix(".safetensors")
+    keys = import_weights(source, target, flags.arch)
+    return [f"wrote {target} ({len(keys)} tensors)", f"use it: --model {flags.arch or 'NAME'}@{target}"]

@@ -1,0 +1,64 @@
+"""`robustray list`: what can be named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from robustray.distributed.commands.parsing import gather, parse, typed_as
+from robustray.tasks.study import STUDIES
+
+
+SOURCES = {
+    "digits:SPLIT": "scikit-learn's 8x8 digits, embedded; SPLIT is train or test",
+    "cifar10:SPLIT": "CIFAR-10 under the data root; `robustray import cifar10` brings it there",
+    "cifar100:SPLIT": "CIFAR-100 as torchvision unpacks it, under the data root",
+    "FOLDER": "a folder of class folders, or of Parquet shards with image and label columns",
+    "FILE.parquet": "one Parquet shard",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Studies, models, data sources and attacks by name."""
+
+    json: bool = False
+    """Print one JSON document."""
+
+
+def main(argv: list[str]) -> int:
+    flags = parse(Flags, gather(argv, Flags), prog=f"{typed_as()} list", default=Flags())
+    from robustray.tasks.attacks.settings import ATTACKS
+    from robustray.tasks.models.registry import MODELS
+    from robustray.tasks.training.recipes import RECIPES
+
+    own = "my_pkg.my_mod:function"
+    listed = {
+        "studies": {name: words for name, (_, words) in STUDIES.items()},
+        "models": {
+            **{
+                name: f"{entry.num_classes} classes, images {'x'.join(map(str, entry.input_shape))}"
+                + ("; trains itself in seconds" if name in RECIPES else "; @WEIGHTS.safetensors")
+                for name, entry in MODELS.items()
+            },
+            "torchvision:NAME": "any classifier of torchvision, 1,000 classes; @WEIGHTS.safetensors",
+            "run:KEY": "trained in this store",
+            own: "your own: returns a torch module from pixels in [0, 1] to logits; @WEIGHTS.safetensors may follow",
+        },
+        "data": {**SOURCES, own: "your own: returns ImageData, or (images, labels[, classes])"},
+        "attacks": {
+            **{name: (kind.__doc__ or "").strip().splitlines()[0] for name, kind in ATTACKS.items()},
+            own: "your own: called with norm and eps, returns a frozen dataclass called like PGD",
+        },
+    }
+    if flags.json:
+        print(json.dumps(listed, indent=1))
+        return 0
+    for kind, names in listed.items():
+        print(f"{kind}:")
+        width = max(map(len, names))
+        for name, words in names.items():
+            print(f"  {name:<{width}}  {words}")
+        print()
+    print(f"run one: {typed_as()} run {next(iter(STUDIES))} --size quick")
+    return 0

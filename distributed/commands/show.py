@@ -1,0 +1,30 @@
+"""`robustray show STUDY`: what a run would do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+
+from robustray.distributed.commands.parsing import typed_as
+from robustray.distributed.commands.run import read_command
+from robustray.tasks.lab.keys import plain
+
+
+def main(argv: list[str]) -> int:
+    """Print what a run would do."""
+    outline, flags, settings = read_command(argv, "show")
+    work = outline.estimate(settings)
+    resolved = plain(settings)
+    resolved.pop("type")
+    if flags.json:
+        print(json.dumps({"study": outline.name, "settings": resolved, "work": dataclasses.asdict(work)}, indent=1))
+        return 0
+    print(f"{outline.name}: {outline.question} ({outline.paper})\n")
+    width = max(map(len, resolved))
+    for name, value in resolved.items():
+        words = " ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in value) if isinstance(value, list) else value
+        print(f"  {name:<{width}}  {words}")
+    print(f"\nup to {work.evaluations:,} passes of single images over {work.images:,} images. {work.note}")
+    print(f"nothing was run; to run it: {typed_as()} run {shlex.join(argv)}")
+    return 0
