@@ -30,7 +30,7 @@ def run(
     Raises: InputError for what cannot be used; WorkFailed when work failed (what finished is kept).
     """
     found = load_study(study)
-    sizes: dict[str, Any] = dict(found.outline.sizes)
+    sizes: dict[str, Any] = {name: known for name, known in found.outline.sizes.items()}
     if settings is None:
         settings = sizes[size]
     if lab is not None:

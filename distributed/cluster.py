@@ -18,6 +18,7 @@ def check_shared_store(store: Store) -> None:
     Raises: InputError naming the nodes that see another store.
     """
     import ray
+    import ray.exceptions
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     token = secrets.token_hex(8)
@@ -26,7 +27,9 @@ def check_shared_store(store: Store) -> None:
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
     task = ray.remote(_answer).options(num_cpus=0, max_retries=1)
     asked = {
-        node: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(store.url, token, node)
+        node: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            store.url, token, node
+        )
         for node in nodes
     }
     try:

@@ -95,7 +95,9 @@ def _listed(parts: list[str]) -> str:
 # -- claims ------------------------------------------------------------------------------------------------------------
 
 
-def _claims(settings: Settings, records: pd.DataFrame, worst: pd.DataFrame, reference: Mapping[Norm, float]) -> list[Claim]:
+def _claims(
+    settings: Settings, records: pd.DataFrame, worst: pd.DataFrame, reference: Mapping[Norm, float]
+) -> list[Claim]:
     claims = []
     for data, model, norm in itertools.product(settings.data, settings.models, settings.norms):
         claims.append(_broken_claim(records, worst, data, model, norm, reference[norm]))
@@ -224,10 +226,11 @@ def _figures(
     drawn = []
     for data, norm in itertools.product(settings.data, settings.norms):
         sizes = [0.0, *settings.eps(norm)]
+        n = settings.num_images or len(images[data])
         series = []
         for model in settings.models:
-            clean, n = _clean_accuracy(records, data, model)
-            lo, hi = map(float, wilson(round(clean * n), n))
+            clean, num_clean = _clean_accuracy(records, data, model)
+            lo, hi = map(float, wilson(round(clean * num_clean), num_clean))
             rows = _at(accuracy, data=data, model=model, norm=norm).sort_values("eps")
             series.append(
                 figures.Series(
@@ -262,7 +265,9 @@ def _figures(
 
 
 def _pictures(
-    examples: Mapping[tuple[str, str, Norm], pd.DataFrame], images: Mapping[str, ImageData], reference: Mapping[Norm, float]
+    examples: Mapping[tuple[str, str, Norm], pd.DataFrame],
+    images: Mapping[str, ImageData],
+    reference: Mapping[Norm, float],
 ) -> list[Picture]:
     drawn = []
     for (data, model, norm), rows in examples.items():

@@ -41,9 +41,13 @@ def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attac
     except InputError:
         raise
     except Exception as error:  # the function is the user's: whatever it raises is theirs to read
-        raise InputError(f"--attack {name}: called with norm={norm!r}, eps={eps:g} it fails: {describe(error)}") from error
+        raise InputError(
+            f"--attack {name}: called with norm={norm!r}, eps={eps:g} it fails: {describe(error)}"
+        ) from error
     if not dataclasses.is_dataclass(attack) or not callable(attack):
-        raise InputError(f"--attack {name}: must return a callable frozen dataclass (its fields are its key), got {attack!r}")
+        raise InputError(
+            f"--attack {name}: must return a callable frozen dataclass (its fields are its key), got {attack!r}"
+        )
     if getattr(attack, "norm", None) != norm or getattr(attack, "eps", None) != eps:
         raise InputError(f"--attack {name}: asked for norm={norm!r}, eps={eps:g}, it returned {attack!r}")
     return attack  # type: ignore[return-value]  # the protocol's call is checked by calling it

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from robustray.tasks.attack_sweep.settings import Norm
 from robustray.tasks.statistics.intervals import wilson
 
 CELL = ["data", "model", "norm", "attack", "seed"]
@@ -20,7 +21,7 @@ class Cell(NamedTuple):
 
     data: str
     model: str
-    norm: str
+    norm: Norm
     attack: str
     seed: int
 
@@ -59,7 +60,9 @@ def records(
             }
         )[~start.correct]
         for eps, rows in sizes:
-            whole = pd.concat([fallen.assign(carried=True, evaluations=0), rows.assign(carried=False)], ignore_index=True)
+            whole = pd.concat(
+                [fallen.assign(carried=True, evaluations=0), rows.assign(carried=False)], ignore_index=True
+            )
             parts.append(whole.sort_values("index", kind="stable").assign(**cell._asdict(), eps=eps))
             fallen = pd.concat([fallen, rows[rows.success]], ignore_index=True)
     columns = [*CELL, "eps", "index", "label", "clean_prediction", "prediction", "success", "loss", "distance"]

@@ -68,7 +68,9 @@ class Settings:
             if not values or any(not math.isfinite(v) or v <= 0 for v in values):
                 raise InputError(f"{name}: sizes must be positive numbers, got {', '.join(map(str, values)) or 'none'}")
             if list(values) != sorted(set(values)):
-                raise InputError(f"{name}: sizes must ascend without repeats, got {', '.join(f'{v:g}' for v in values)}")
+                raise InputError(
+                    f"{name}: sizes must ascend without repeats, got {', '.join(f'{v:g}' for v in values)}"
+                )
         if max(self.eps_linf) > 1:
             raise InputError(f"eps_linf: {max(self.eps_linf):g} is more than the whole pixel range; write 8/255, not 8")
         for name, least in (

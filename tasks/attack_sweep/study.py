@@ -24,6 +24,8 @@ from robustray.tasks.study import Opened, Study
 from robustray.tasks.training.recipes import RECIPES
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from robustray.tasks.lab import Lab
     from robustray.tasks.study import Findings
 
@@ -49,7 +51,10 @@ def door(settings: Settings, lab: Lab) -> Opened:
             if warnings := check_model(lab.load(model), few, images.num_classes):
                 raise InputError(f"{model.name}: {'; '.join(warnings)}: its numbers could not be computed again")
     return Opened(
-        refs={**{f"data {name}": ref for name, ref in data.items()}, **{f"model {name}": ref for name, ref in models.items()}},
+        refs={
+            **{f"data {name}": ref for name, ref in data.items()},
+            **{f"model {name}": ref for name, ref in models.items()},
+        },
         modules=tuple(sorted({type(attack).__module__ for attack in attacks if type(attack) not in ATTACKS.values()})),
     )
 
@@ -66,7 +71,12 @@ def run(settings: Settings, lab: Lab) -> Findings:
     # 2. Clean predictions: the sweep starts from the images that are right.
     clean_handles = {
         (d, m): lab.map(
-            "clean", predict_block, range(count[d]), block=settings.block, refs={"model": models[m], "data": data[d]}, needs=NEEDS
+            "clean",
+            predict_block,
+            range(count[d]),
+            block=settings.block,
+            refs={"model": models[m], "data": data[d]},
+            needs=NEEDS,
         )
         for d, m in itertools.product(data, models)
     }
@@ -76,7 +86,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     seeds = range(settings.seed, settings.seed + settings.num_seeds)
     cells = [Cell(*key) for key in itertools.product(data, models, settings.norms, settings.attacks, seeds)]
     alive = {cell: reduce.survivors_of_clean(clean[cell.data, cell.model]) for cell in cells}
-    stages: dict[Cell, list] = {cell: [] for cell in cells}
+    stages: dict[Cell, list[tuple[float, pd.DataFrame]]] = {cell: [] for cell in cells}
     for stage in range(max(len(settings.eps(norm)) for norm in settings.norms)):
         open_cells = [cell for cell in cells if stage < len(settings.eps(cell.norm))]
         handles = {
@@ -134,5 +144,7 @@ STUDY = Study(
     outline=OUTLINE,
     door=door,
     run=run,
-    functions=tuple(f"robustray.tasks.attacks.blocks:{name}" for name in ("predict_block", "attack_block", "example_block")),
+    functions=tuple(
+        f"robustray.tasks.attacks.blocks:{name}" for name in ("predict_block", "attack_block", "example_block")
+    ),
 )
