@@ -40,6 +40,15 @@ QUIET_S = 30.0
 """Time without any answer after which the user is told what is waited for."""
 
 
+_DEATHS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.OutOfMemoryError,  # Ray's memory monitor ended the actor; this is no RayActorError
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.WorkerCrashedError,
+)
+"""What is raised for a call whose actor is gone, whichever call killed it."""
+
+
 class BlockActor:
     """A `Worker` in a process of its own. Its methods only forward; the worker is tested without Ray."""
 
@@ -66,6 +75,8 @@ class _Task:
     job: Job
     listener: Listener
     strikes: int = 0
+    alone: bool = False
+    """It was a suspect when it was sent: nothing else ran, or waited, on its actor."""
 
 
 @dataclass(eq=False)
@@ -183,7 +194,9 @@ class Pool:
             if actor.quarantine and not group.suspects and not actor.in_flight:
                 actor.quarantine = False
             elif actor.quarantine and group.suspects and not actor.in_flight:
-                self._send(actor, group.suspects.popleft())
+                task = group.suspects.popleft()
+                task.alone = True
+                self._send(actor, task)
         # First one block for each, then a second where so many wait that it can't make another actor idle at the end.
         for depth in range(1, QUEUE_DEPTH + 1):
             for actor in free:
@@ -302,11 +315,13 @@ class Pool:
         if answer == actor.ping:
             self._settle_ping(actor, group)
             return
+        if answer not in actor.in_flight:  # an answer before this one said that the actor will not come back
+            return
         task = actor.in_flight.pop(answer)
         try:
             receipt: Receipt = ray.get(answer)
-        except ray.exceptions.RayActorError as error:
-            actor.up = False
+        except _DEATHS as error:
+            actor.up = actor.quarantine = False  # if it never comes back, suspects must not wait for it
             actor.ping_at = time.monotonic() + PING_EVERY_S
             self._settle_death(actor, group, task, _reason(error))
         except ray.exceptions.RayError as error:  # the job could not even be unpacked, or an object was lost
@@ -318,7 +333,7 @@ class Pool:
             elif receipt.outcome == "error":
                 task.listener.failed(task.job, receipt)
             else:
-                self._divide(group, task, f"out of memory ({receipt.message})", final=True)
+                self._divide(group, task, f"out of memory ({receipt.message})", final=task.alone)
 
     def _settle_ping(self, actor: _Actor, group: _Group) -> None:
         try:
@@ -329,6 +344,9 @@ class Pool:
         except ray.exceptions.ActorUnavailableError:
             actor.ping_at = time.monotonic() + PING_EVERY_S
         except ray.exceptions.RayError as error:  # it did not start, or will not come back: another takes its place
+            for task in actor.in_flight.values():
+                self._settle_death(actor, group, task, _reason(error))
+            actor.in_flight.clear()
             self._end(actor)
             if actor.failed_starts + 1 >= STARTS:
                 raise WorkFailed(f"workers don't start: {_reason(error)}") from error
@@ -339,7 +357,7 @@ class Pool:
             actor.ping = None
 
     def _settle_death(self, actor: _Actor, group: _Group, task: _Task, reason: str) -> None:
-        if not actor.quarantine:
+        if not task.alone:
             task.listener.retried(task.job, f"{actor.name} died ({reason})")
             group.suspects.append(task)
             return
@@ -365,7 +383,9 @@ class Pool:
             self._last_answer = now
         elif now - self._last_answer > QUIET_S and not any(a.up for g in self._groups.values() for a in g.actors):
             self._last_answer = now
-            wants = ", ".join(f"{g.needs.threads} CPU(s) + {self._cost(g.needs)[1]:g} GPU(s)" for g in self._groups.values())
+            wants = ", ".join(
+                f"{g.needs.threads} CPU(s) + {self._cost(g.needs)[1]:g} GPU(s)" for g in self._groups.values()
+            )
             self._message(f"waiting for workers to start ({wants} each); is the cluster busy? `ray status` tells")
 
 

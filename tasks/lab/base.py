@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab import keys, pieces
 from robustray.tasks.lab.code import code_hash
-from robustray.tasks.lab.jobs import BlockJob, Job, Receipt
+from robustray.tasks.lab.jobs import BlockJob, Job, Receipt, fix_kernels
 from robustray.tasks.lab.protocol import BlockFunction, Handle, Needs, Reference, Tensor
 from robustray.tasks.lab.runs import Journal, StepCount
 from robustray.tasks.lab.store import Store
@@ -177,6 +177,8 @@ class MapHandle(Pending):
         total = sum(b.num_items for b in self.blocks)
         self.count.items += total
         self.lab.progress.start(self.step, total, total - sum(b.num_items for b in missing))
+        if missing:
+            self.lab.store.sweep(pieces.folder(missing[0].step_key))
         self.submit(missing)
 
     def _find(
@@ -191,7 +193,7 @@ class MapHandle(Pending):
             self.found[block.first] = piece
             return
         last = block.first + block.num_items
-        known_bad = any(i in range(block.first, last) for i in self.lab.journal.failed_items(block.step_key))
+        known_bad = self.lab.journal.holds_failed_item(block)
         if known_bad and block.num_items == 1:
             self.count.failed_items += 1
             return
@@ -285,6 +287,7 @@ class BlockLab:
         data_root: str | None = None,
         fresh: Sequence[str] = (),
     ) -> None:
+        fix_kernels()  # before any model runs in this process
         self.store = store
         self.executor = executor
         self.journal = journal or Journal()

@@ -11,14 +11,14 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-_LEFT_OUT = ("robustray.tasks.lab", "robustray.tasks.report", "robustray.tasks.figures", "robustray.distributed")
+_LEFT_OUT = ("robustray.tasks.lab.", "robustray.tasks.report.", "robustray.tasks.figures.", "robustray.distributed.")
 _INSTALLED = tuple(
     Path(place).resolve()
     for place in {
@@ -54,7 +54,7 @@ def _sources(modules: frozenset[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     waiting = sorted(modules)
     for name in waiting:
-        if importlib.util.find_spec(name) is None:
+        if _find_spec(name) is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     while waiting:
         name = waiting.pop()
@@ -70,18 +70,34 @@ def _sources(modules: frozenset[str]) -> dict[str, bytes]:
 def _own_file(name: str) -> Path | None:
     """The source file of a module that belongs to robustray or to the user; None for all others."""
     root = name.partition(".")[0]
-    if root in sys.stdlib_module_names or name.startswith(_LEFT_OUT):
+    if root in sys.stdlib_module_names or f"{name}.".startswith(_LEFT_OUT):
         return None
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, AttributeError, ValueError):  # `from module import name_that_is_no_module`
-        return None
+    spec = _find_spec(name)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     path = Path(spec.origin)
     if root != "robustray" and any(path.resolve().is_relative_to(place) for place in _INSTALLED):
         return None
     return path
+
+
+def _find_spec(name: str) -> ModuleSpec | None:
+    """Where a module comes from; None where there is none.
+
+    Unlike `importlib.util.find_spec` it doesn't import the packages above: `from slow_library import thing` inside a
+    function must not load that library into the driver, or fail with it.
+    """
+    if name in sys.modules:
+        return getattr(sys.modules[name], "__spec__", None)
+    above = name.rpartition(".")[0]
+    path: Sequence[str] | None = None
+    if above:
+        spec = _find_spec(above)
+        path = getattr(sys.modules.get(above), "__path__", None) or (spec.submodule_search_locations if spec else None)
+        if path is None:  # `from module import name_that_is_no_module`
+            return None
+    specs = (finder.find_spec(name, path) for finder in sys.meta_path)
+    return next((spec for spec in specs if spec is not None), None)
 
 
 def _imported(name: str, source: bytes, is_package: bool) -> list[str]:

@@ -115,14 +115,29 @@ def _column(value: Any, kind: pa.DataType | Tensor) -> pa.Array:
         # safe=True: 40000 in an int16 column or 0.5 in an integer one is an error, not another number. Floats may
         # narrow: float64 to a declared float32 is a rounding that the declaration asks for.
         narrowing = pa.types.is_floating(kind) and np.issubdtype(value.dtype, np.floating)
-        return pa.array(value).cast(kind, safe=not narrowing)
+        return _same_sort(pa.array(value), kind).cast(kind, safe=not narrowing)
+    if pa.types.is_integer(kind):  # pa.array([1.5], type=pa.int64()) would be [1], without complaint
+        for number in value:
+            if isinstance(number, float | np.floating) and not float(number).is_integer():
+                raise TypeError(f"{number} is no whole number")
     return pa.array(value, type=kind)
+
+
+def _same_sort(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """`array`, which is about to be cast. Raises: TypeError where a cast would turn 0.5 into True or "1" into 1."""
+    for sort in (pa.types.is_boolean, pa.types.is_string):
+        if sort(array.type) != sort(kind) and not pa.types.is_null(array.type):
+            raise TypeError(f"values are {array.type}")
+    return array
 
 
 def tensor_column(table: pa.Table, name: str) -> np.ndarray:
     """A `Tensor` column as one array (rows, *shape)."""
     column = table.column(name).combine_chunks()
-    return column.to_numpy_ndarray() if isinstance(column, pa.FixedShapeTensorArray) else np.asarray(column)
+    if not isinstance(column, pa.FixedShapeTensorArray):
+        return np.asarray(column)
+    flat = column.storage.flatten().to_numpy(zero_copy_only=False)  # to_numpy_ndarray() doesn't know bool
+    return flat.reshape(len(column), *column.type.shape)
 
 
 def to_frame(tables: Sequence[pa.Table]) -> Any:

@@ -63,8 +63,14 @@ class Journal:
         item = job.items[0] if isinstance(job, BlockJob) else None
         self.failures.append({"step": job.step, "step_key": key, "index": first, "item": item, "reason": reason})
 
-    def failed_items(self, step_key: str) -> set[int]:
-        return {f["index"] for f in self.failures if f["step_key"] == step_key}
+    def holds_failed_item(self, job: BlockJob) -> bool:
+        """Was one of its items given up? By index and content: a step key may serve several lists of items."""
+        return any(
+            f["step_key"] == job.step_key
+            and 0 <= f["index"] - job.first < job.num_items
+            and f["item"] == job.items[f["index"] - job.first]
+            for f in self.failures
+        )
 
     def drop_once(self, step_key: str) -> bool:
         """True the first time: the pieces of this step are to be dropped (`--fresh`)."""
@@ -116,7 +122,9 @@ class RunFile:
     step_keys: dict[str, list[str]] = field(default_factory=dict)
     error: str = ""
     document: dict[str, Any] = field(default_factory=dict)
-    """The `--json` document of a finished run, and the cards' facts."""
+    """The `--json` document of a finished run."""
+    figure: dict[str, str] = field(default_factory=dict)
+    """Words of the main figure (name, title, caption, alt), for an index page."""
 
 
 class Run(Journal):
@@ -239,9 +247,7 @@ def create(store: Store, identity: RunIdentity, *, command: str, options: dict[s
     """Open a new run."""
     date = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{identity.study}-{date}-{identity.hash8}"
-    file = RunFile(
-        id=name, identity=identity, status="running", created=now(), command=command, options=options
-    )
+    file = RunFile(id=name, identity=identity, status="running", created=now(), command=command, options=options)
     run = Run(store, file)
     run.save()
     return run

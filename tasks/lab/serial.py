@@ -25,11 +25,13 @@ class SerialExecutor:
 
     def work_until(self, finished: Callable[[], bool]) -> None:
         while not finished():
-            job, listener = self._waiting.popleft()
-            if listener.stopped:
+            job, listener = self._waiting[0]
+            # Ctrl-C in a notebook: the job stays first in line until it has an answer
+            receipt = None if listener.stopped else self.worker.run(job)
+            self._waiting.popleft()
+            if receipt is None:
                 listener.dropped([job])
                 continue
-            receipt = self.worker.run(job)
             if receipt.outcome == "done":
                 listener.done(job, receipt)
             elif receipt.outcome == "error":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
 import time
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -30,6 +32,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         """A store at a local path or URL; nothing is written yet. Raises: InputError when it can't be one."""
+        if url.startswith("file://"):  # a local path by another name: it gets the local, atomic writes
+            url = unquote(urlsplit(url).path)
         self.url = url
         self.local = "://" not in url
         try:
@@ -97,9 +101,8 @@ class Store:
 
     def delete(self, name: str) -> None:
         """Remove a file; that it is gone already is fine (another driver may have been faster)."""
-        target = f"{self._root}/{name}"
-        if self._fs.get_file_info(target).type != pafs.FileType.NotFound:
-            self._fs.delete_file(target)
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.delete_file(f"{self._root}/{name}")
 
     def sweep(self, folder: str) -> int:
         """Remove the leftovers of writers that died more than a day ago. Returns how many."""
@@ -110,7 +113,8 @@ class Store:
             if info.base_name.endswith(".tmp") and info.mtime and time.time() - info.mtime.timestamp() > _LEFTOVER_AGE_S
         ]
         for path in old:
-            self._fs.delete_file(path)
+            with contextlib.suppress(FileNotFoundError):  # another driver swept at the same time
+                self._fs.delete_file(path)
         return len(old)
 
 

@@ -31,7 +31,7 @@ class Trained:
 def train_model(spec: TrainSpec, data: ImageData, device: str) -> Trained:
     """Train `spec.model` from its seed on all of `data`.
 
-    Raises: TrainingDiverged, naming epoch and step. InputError when the data are fewer than one batch.
+    Raises: TrainingDiverged, naming epoch and steps. InputError when the data are fewer than one batch.
     """
     from robustray.tasks.errors import InputError
     from robustray.tasks.models.registry import build_model
@@ -42,9 +42,7 @@ def train_model(spec: TrainSpec, data: ImageData, device: str) -> Trained:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeds.integer(spec.seed, "initial weights"))
         model = build_model(spec.model, num_classes=data.num_classes).to(device)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay
-    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
     num_steps = spec.epochs * steps_per_epoch
     curve = []
     model.train()
@@ -66,7 +64,9 @@ def train_model(spec: TrainSpec, data: ImageData, device: str) -> Trained:
             total_loss += loss.detach()
             num_correct += (logits.detach().argmax(1) == labels).sum()
         if not torch.isfinite(total_loss):
-            raise TrainingDiverged(f"{spec.model}: the loss is not finite in epoch {epoch + 1}; lower lr ({spec.lr})")
+            raise TrainingDiverged(
+                f"{spec.model}: the loss is not finite in {_where(epoch, steps_per_epoch)}; lower lr ({spec.lr:g})"
+            )
         curve.append(
             {
                 "epoch": epoch + 1.0,
@@ -75,4 +75,12 @@ def train_model(spec: TrainSpec, data: ImageData, device: str) -> Trained:
                 "lr": spec.learning_rate((epoch + 1) * steps_per_epoch - 1, num_steps),
             }
         )
+    if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):  # the last step did it
+        raise TrainingDiverged(
+            f"{spec.model}: weights are not finite after {_where(spec.epochs - 1, steps_per_epoch)}; lower lr ({spec.lr:g})"
+        )
     return Trained(model=model.eval(), curve=tuple(curve))
+
+
+def _where(epoch: int, steps_per_epoch: int) -> str:
+    return f"epoch {epoch + 1} (steps {epoch * steps_per_epoch + 1} to {(epoch + 1) * steps_per_epoch})"
