@@ -235,6 +235,9 @@ class MapHandle(Pending):
             self._repair(damaged)
         self.lab.progress.finish(self.step)
         ordered = [tables[first] for first in sorted(tables)]
+        if len({table.schema for table in ordered}) > 1:  # only the shape of a tensor is not declared
+            kinds = ", ".join(sorted({str(t.schema.types) for t in ordered}))
+            raise WorkFailed(f"{self.step}: {self.function.qualified_name} returned arrays of different shapes: {kinds}")
         self._frame = pieces.to_frame(ordered) if ordered else _no_rows(self.function)
         return self._frame
 
