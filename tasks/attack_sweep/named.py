@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attack:
-    """`pgd`, `fgsm`, `noise` with the sweep's settings, or one's own: `my_pkg.my_mod:function` is called with `norm` and
-    `eps` and returns a frozen dataclass that is called like PGD.
+    """`pgd`, `fgsm`, `noise` with the sweep's settings, or one's own.
+
+    `my_pkg.my_mod:function` is called with `norm` and `eps` and returns a frozen dataclass that is called like PGD.
 
     Raises: InputError for an unknown name, or an own attack that does not fit.
     """

@@ -71,7 +71,7 @@ def records(
 
 
 def robust_accuracy(all_records: pd.DataFrame) -> pd.DataFrame:
-    """Share of all images that survive, per cell and size, with its 95 % Wilson interval (95 % of samples of images)."""
+    """Share of all images that survive, per cell and size, with its 95 % Wilson interval over images."""
     grouped = all_records.groupby([*CELL, "eps"], sort=False, observed=True)
     table = grouped.success.agg(broken="sum", n="size").reset_index()
     return with_interval(table)
@@ -87,6 +87,16 @@ def worst_case_accuracy(worst: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataF
     """Share of images that survive the worst case, with its Wilson interval; also by class (`by=["label"]`)."""
     grouped = worst.groupby(["data", "model", "norm", "eps", *by], sort=False, observed=True)
     return with_interval(grouped.success.agg(broken="sum", n="size").reset_index())
+
+
+def clean_accuracy(clean: Mapping[tuple[str, str], pd.DataFrame], norms: Sequence[Norm]) -> pd.DataFrame:
+    """Accuracy without a perturbation as the rows of size 0 of every norm, in the form of `worst_case_accuracy`."""
+    rows = [
+        {"data": data, "model": model, "norm": norm, "eps": 0.0, "broken": int((~found.correct).sum()), "n": len(found)}
+        for (data, model), found in clean.items()
+        for norm in norms
+    ]
+    return with_interval(pd.DataFrame(rows))
 
 
 def with_interval(table: pd.DataFrame) -> pd.DataFrame:

@@ -128,7 +128,8 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 5. What it says.
     sizes = {norm: reference_eps(settings, norm) for norm in settings.norms}
-    return findings.compose(settings, images, records, examples, sizes)
+    clean_rows = reduce.clean_accuracy(clean, settings.norms)
+    return findings.compose(settings, images, clean_rows, records, examples, sizes)
 
 
 def reference_eps(settings: Settings, norm: Norm) -> float:
