@@ -1,0 +1,16 @@
+"""A block function that does nothing: what remains is the engine's own cost."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from robustray.tasks.lab import Context, block_function
+
+
+@block_function(version=1, columns={"index": pa.int64(), "value": pa.float64()})
+def noop_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """One row per item."""
+    index = np.asarray(items, dtype=np.int64)
+    return {"index": index, "value": index * 0.5}
