@@ -1,10 +1,10 @@
 """The pool: long-lived actors that get the next block when they are free, and what happens when one dies.
 
-Facts behind it (docs/design/engine.md): everything queued on a dead actor fails with it, and the error doesn't say which
-call was running. So a block whose actor died is a *suspect*: it runs again alone, on an actor that has nothing else.
-Only a failure there counts; then the block is halved, in the same quarantine, until the item that kills its worker
-stands alone. Healthy blocks go on meanwhile. Ray restarts the actors; re-issuing is ours, because Ray can't tell a
-poison item from bad luck and would crash the actor for ever.
+Facts behind it (docs/design/engine.md): everything queued on a dead actor fails with it, and the error doesn't say
+which call was running. So a block whose actor died is a *suspect*: it runs again alone, on an actor that has nothing
+else. Only a failure there counts; then the block is halved, in the same quarantine, until the item that kills its
+worker stands alone. Healthy blocks go on meanwhile. Ray restarts the actors; re-issuing is ours, because Ray can't tell
+a poison item from bad luck and would crash the actor for ever.
 
 One thread, no callbacks: `work_until` hands out work, waits for the first answer, settles it, and looks again.
 """

@@ -165,7 +165,9 @@ class MapHandle(Pending):
 
     def plan(self) -> None:
         """List what is there and submit what is not."""
-        listed = pieces.listing(self.lab.store, self.blocks[0].step_key) if self.blocks else {}
+        listed: Mapping[str, list[pieces.Piece]] = {}
+        if self.blocks:
+            listed = pieces.listing(self.lab.store, self.blocks[0].step_key)
         if self.blocks and self.step in self.lab.fresh:
             listed = self.lab.drop(self.blocks[0].step_key, listed)
         starts = {piece.first for versions in listed.values() for piece in versions}
@@ -237,7 +239,9 @@ class MapHandle(Pending):
         ordered = [tables[first] for first in sorted(tables)]
         if len({table.schema for table in ordered}) > 1:  # only the shape of a tensor is not declared
             kinds = ", ".join(sorted({str(t.schema.types) for t in ordered}))
-            raise WorkFailed(f"{self.step}: {self.function.qualified_name} returned arrays of different shapes: {kinds}")
+            raise WorkFailed(
+                f"{self.step}: {self.function.qualified_name} returned arrays of different shapes: {kinds}"
+            )
         self._frame = pieces.to_frame(ordered) if ordered else _no_rows(self.function)
         return self._frame
 
@@ -374,11 +378,12 @@ class BlockLab:
 
     def drop(self, step_key: str, listed: Mapping[str, list[pieces.Piece]]) -> Mapping[str, list[pieces.Piece]]:
         """Delete a step's pieces, once in this run: a resume doesn't drop what it computed itself."""
-        if not self.journal.drop_once(step_key):
+        if step_key in self.journal.dropped:
             return listed
         for versions in listed.values():
             for piece in versions:
                 self.store.delete(piece.name)
+        self.journal.drop(step_key)  # last: a driver that is killed before this deletes the rest when it goes on
         return {}
 
     def close(self) -> None:

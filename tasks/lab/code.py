@@ -33,7 +33,9 @@ _INSTALLED = tuple(
 
 
 def code_hash(modules: Iterable[str]) -> str:
-    """12 hex digits: hash of the source of `modules` and of every robustray or user module they import, with torch's and NumPy's version.
+    """12 hex digits: hash of the source of `modules` and of every robustray or user module that they import.
+
+    The versions of torch and NumPy enter as well.
 
     Raises: ModuleNotFoundError when a named module does not exist.
     """

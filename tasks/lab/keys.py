@@ -50,7 +50,10 @@ def canonical(value: Any) -> str:
 
 
 def digest(value: Any, length: int = 16) -> str:
-    """The first `length` hex digits of the SHA-256 of canonical JSON. 16 digits: one clash in 10^9 pieces is 1 in 37."""
+    """The first `length` hex digits of the SHA-256 of canonical JSON.
+
+    16 digits: with 10^9 pieces the chance of any clash is 1 in 37.
+    """
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
 
 

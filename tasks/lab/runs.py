@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import os
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -72,12 +74,9 @@ class Journal:
             for f in self.failures
         )
 
-    def drop_once(self, step_key: str) -> bool:
-        """True the first time: the pieces of this step are to be dropped (`--fresh`)."""
-        if step_key in self.dropped:
-            return False
+    def drop(self, step_key: str) -> None:
+        """The pieces of this step were deleted (`--fresh`), which is done once in a run."""
         self.dropped.append(step_key)
-        return True
 
     def note(self, text: str) -> None:
         """Something worth a line in the log."""
@@ -141,7 +140,7 @@ class Run(Journal):
         self._before = file.wall_seconds
         self._saved = 0.0
         self._lines: dict[str, list[str]] = {}
-        for line in self._read_lines("blocks.jsonl"):
+        for line in self._read_blocks():
             count = self.count(line["step"])
             count.seconds += line["seconds"]
             count.computed_items += line["items"]
@@ -200,11 +199,9 @@ class Run(Journal):
         self.save()
         return num
 
-    def drop_once(self, step_key: str) -> bool:
-        first = super().drop_once(step_key)
-        if first:
-            self.save()
-        return first
+    def drop(self, step_key: str) -> None:
+        super().drop(step_key)
+        self.save()
 
     def note(self, text: str) -> None:
         self._append("run.log", f"{now()} {text}")
@@ -216,26 +213,27 @@ class Run(Journal):
     def _append(self, name: str, line: str) -> None:
         """Add a line. A local file is appended to; elsewhere there is no append, and the file is written whole."""
         if self.store.local:
-            with open(self.path(name), "a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            with open(self.path(name), "ab+") as file:
+                torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+                file.write(("\n" if torn else "").encode() + line.encode() + b"\n")
             return
-        lines = self._lines.setdefault(name, [])
-        lines.append(line)
-        self.write(name, ("\n".join(lines) + "\n").encode())
+        if name not in self._lines:
+            self._lines[name] = self._read_lines(name)
+        self._lines[name].append(line)
+        self.write(name, ("\n".join(self._lines[name]) + "\n").encode())
 
-    def _read_lines(self, name: str) -> list[dict[str, Any]]:
+    def _read_lines(self, name: str) -> list[str]:
         try:
-            text = self.store.read(f"{self.id}/{name}").decode()
+            return self.store.read(f"{self.id}/{name}").decode(errors="replace").splitlines()
         except FileNotFoundError:
             return []
-        lines = text.splitlines()
-        self._lines[name] = lines
+
+    def _read_blocks(self) -> list[dict[str, Any]]:
+        """The sidecar's records."""
         found = []
-        for line in lines:
-            try:
+        for line in self._read_lines("blocks.jsonl"):
+            with contextlib.suppress(json.JSONDecodeError):  # torn: its driver was killed while it wrote
                 found.append(json.loads(line))
-            except json.JSONDecodeError:  # the last line of a driver that was killed while it wrote
-                continue
         return found
 
 
@@ -287,5 +285,5 @@ def _load(store: Store, name: str) -> Run | None:
         content = json.loads(store.read(f"{name}/run.json"))
         identity = RunIdentity(**content.pop("identity"))
         return Run(store, RunFile(identity=identity, **content))
-    except (FileNotFoundError, json.JSONDecodeError, TypeError, KeyError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         return None

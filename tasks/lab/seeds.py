@@ -15,7 +15,11 @@ def stream(seed: int, what: str, *index: int) -> np.random.Generator:
 
     `stream(0, "shuffle", epoch)` depends on its three arguments only. Independent for different arguments by the
     guarantees of `SeedSequence`, of which `what` (as its CRC-32) and `index` are the spawn key.
+
+    Raises: ValueError for a negative seed, or an index outside 0 .. 2^32 - 1 (NumPy would cut it into two).
     """
+    if not all(0 <= i < 2**32 for i in index):
+        raise ValueError(f"stream {what!r}: every index must fit into 32 bits, got {index}")
     key = (zlib.crc32(what.encode()), *index)
     return np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=key))
 

@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 
 from robustray.tasks.errors import InputError
 
+Names = list[str]
 _LEFTOVER_AGE_S = 24 * 3600.0
 """A temporary file older than this belongs to a writer that died."""
 
@@ -88,13 +89,13 @@ class Store:
         with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
             return stream.read()
 
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str) -> Names:
         """The names (without the folder) of the finished files right in `folder`, sorted; [] where there is none."""
         selector = pafs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
         infos = self._fs.get_file_info(selector)
         return sorted(i.base_name for i in infos if i.type == pafs.FileType.File and not i.base_name.endswith(".tmp"))
 
-    def folders(self, folder: str = "") -> list[str]:
+    def folders(self, folder: str = "") -> Names:
         """The names of the folders right in `folder`, sorted."""
         selector = pafs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
         return sorted(i.base_name for i in self._fs.get_file_info(selector) if i.type == pafs.FileType.Directory)

@@ -50,7 +50,9 @@ class TrainJob:
         trained = train_model(self.spec, worker.load(self.refs["data"], self.device), self.device)
         about = {"model": self.spec.model, "spec": keys.plain(self.spec), "curve": list(trained.curve)}
         tensors = {name: tensor.cpu() for name, tensor in trained.model.state_dict().items()}
-        return Receipt(outcome="done", rows=1, name=weights.publish_weights(worker.store, self.key, self.code, tensors, about))
+        return Receipt(
+            outcome="done", rows=1, name=weights.publish_weights(worker.store, self.key, self.code, tensors, about)
+        )
 
 
 def training_key(spec: TrainSpec, data: Reference, device: str) -> str:
@@ -78,12 +80,15 @@ class TrainHandle(Pending):
 
 def plan_training(lab: BlockLab, specs: Sequence[TrainSpec]) -> TrainHandle:
     """Submit the trainings that are not in the store."""
+    from robustray.tasks.models.registry import model_entry
+
     jobs: dict[str, TrainJob] = {}
     ordered = []
     for spec in specs:
         data = lab.data(spec.data)
         key = training_key(spec, data, lab.device)
-        code = code_hash(["robustray.tasks.training.loop", "robustray.tasks.models.registry", *data.modules])
+        own = () if model_entry(spec.model) is not None else (spec.model.partition(":")[0],)
+        code = code_hash(["robustray.tasks.training.loop", "robustray.tasks.models.registry", *data.modules, *own])
         job = TrainJob(spec=spec, key=key, code=code, refs={"data": data}, device=lab.device)
         jobs.setdefault(key, job)
         ordered.append(jobs[key])
@@ -93,9 +98,10 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec]) -> TrainHandle:
     for key, job in jobs.items():
         lab.journal.step(STEP, key)
         names = weights.list_weights(lab.store, key)
-        if STEP in lab.fresh and lab.journal.drop_once(key):
+        if STEP in lab.fresh and key not in lab.journal.dropped:
             for name in names:
                 lab.store.delete(name)
+            lab.journal.drop(key)
             names = []
         whole = [name for name in names if weights.read_weights(lab.store, name) is not None]
         for name in set(names) - set(whole):

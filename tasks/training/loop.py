@@ -34,14 +34,20 @@ def train_model(spec: TrainSpec, data: ImageData, device: str) -> Trained:
     Raises: TrainingDiverged, naming epoch and steps. InputError when the data are fewer than one batch.
     """
     from robustray.tasks.errors import InputError
+
+    if len(data) < spec.batch_size:
+        raise InputError(f"batch_size {spec.batch_size} is larger than the {len(data)} training images")
+    with torch.random.fork_rng(devices=[]):  # leave the worker's generator alone, and don't depend on it
+        return _train(spec, data, device)
+
+
+def _train(spec: TrainSpec, data: ImageData, device: str) -> Trained:
     from robustray.tasks.models.registry import build_model
 
     steps_per_epoch = len(data) // spec.batch_size
-    if steps_per_epoch == 0:
-        raise InputError(f"batch_size {spec.batch_size} is larger than the {len(data)} training images")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds.integer(spec.seed, "initial weights"))
-        model = build_model(spec.model, num_classes=data.num_classes).to(device)
+    torch.manual_seed(seeds.integer(spec.seed, "initial weights"))
+    model = build_model(spec.model, num_classes=data.num_classes).to(device)
+    torch.manual_seed(seeds.integer(spec.seed, "dropout"))  # whatever a network draws while it trains
     optimizer = torch.optim.SGD(model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
     num_steps = spec.epochs * steps_per_epoch
     curve = []
@@ -77,7 +83,8 @@ def train_model(spec: TrainSpec, data: ImageData, device: str) -> Trained:
         )
     if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):  # the last step did it
         raise TrainingDiverged(
-            f"{spec.model}: weights are not finite after {_where(spec.epochs - 1, steps_per_epoch)}; lower lr ({spec.lr:g})"
+            f"{spec.model}: weights are not finite after {_where(spec.epochs - 1, steps_per_epoch)}; "
+            f"lower lr ({spec.lr:g})"
         )
     return Trained(model=model.eval(), curve=tuple(curve))
 

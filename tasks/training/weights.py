@@ -16,7 +16,9 @@ def publish_weights(store: Store, key: str, code: str, tensors: dict[str, Any], 
     """Write the weights with what they are in the file's own header. Returns the file's name."""
     from safetensors.torch import save
 
-    data = save({name: t.contiguous() for name, t in sorted(tensors.items())}, metadata={"robustray": json.dumps(about)})
+    data = save(
+        {name: t.contiguous() for name, t in sorted(tensors.items())}, metadata={"robustray": json.dumps(about)}
+    )
     name = f"{FOLDER}/{key}-{code}-{sha256(data, _SHA_LENGTH)}.safetensors"
     store.write(name, data)
     return name
@@ -48,4 +50,6 @@ def find_weights(store: Store, key: str) -> tuple[str, bytes]:
         data = read_weights(store, name)
         if data is not None:
             return about_weights(data)["model"], data
-    raise InputError(f"run:{key}: no such weights in {store.url}; `robustray list --store {store.url}` names those there")
+    raise InputError(
+        f"run:{key}: no such weights in {store.url}; `robustray list --store {store.url}` names those there"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.metadata
 import itertools
 import shutil
 import subprocess
@@ -16,7 +18,7 @@ from robustray.tasks.lab import code
 _unique = itertools.count()
 
 MODULES = {
-    "entry.py": "import {p}.direct\nfrom {p} import package\n\ndef lazily():\n    from {p}.lazy import thing\n    return thing\n",
+    "entry.py": "import {p}.direct\nfrom {p} import package\ndef lazily():\n    from {p}.lazy import thing\n",
     "direct.py": "from .deeper import something as renamed\nimport numpy, torch, json\n",
     "deeper.py": "something = 1\n",
     "lazy.py": "import {p}.deepest\nthing = 2\n",
@@ -89,7 +91,7 @@ def test_nothing_is_imported_to_find_out(tree: Path) -> None:
 
 
 def test_no_library_is_loaded_to_find_out() -> None:
-    """`from torch.nn import functional` in a block function does not load torch into a driver that has no use for it."""
+    """`from torch.nn import functional` in a block function does not load torch into a driver without need of it."""
     program = (
         "import sys; from robustray.tasks.lab.code import code_hash; code_hash(['robustray.tasks.attacks.blocks']); "
         "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
@@ -128,8 +130,6 @@ ROBUSTRAY: list[tuple[str, bool]] = [
 def test_how_pieces_are_kept_or_shown_does_not_count(
     name: str, counts: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import importlib.machinery
-
     code._own_file.cache_clear()
     spec: Callable[[str], object] = code._find_spec
     if name.startswith("robustray.tasks.labels"):  # a study that is still to come
@@ -152,8 +152,8 @@ def test_the_attack_sweep_depends_on_attacks_models_and_data() -> None:
 def test_the_versions_of_torch_and_numpy_count(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = _hash(tree)
     for package in ("torch", "numpy"):
-        real = code.importlib.metadata.version
+        real = importlib.metadata.version
         with monkeypatch.context() as patch:
-            patch.setattr(code.importlib.metadata, "version", lambda p, k=package, r=real: "0.0" if p == k else r(p))
+            patch.setattr(importlib.metadata, "version", lambda p, k=package, r=real: "0.0" if p == k else r(p))
             assert _hash(tree) != before
     assert _hash(tree) == before

@@ -229,7 +229,7 @@ def test_what_rows_do_not_depend_on_leaves_the_key(change: dict[str, Any]) -> No
 def test_block_keys() -> None:
     key = keys.block_key("step", 4, [1, 2])
     assert key == keys.block_key("step", 4, (1, 2)) == keys.block_key("step", 4, range(1, 3))
-    others = [
+    others: list[tuple[str, int, list[Any]]] = [
         ("step2", 4, [1, 2]),
         ("step", 5, [1, 2]),
         ("step", 4, [1, 2, 3]),
