@@ -173,6 +173,7 @@ def _tables(
     n = int(accuracy.n.max())
     at_reference = pd.concat([_at(worst, norm=norm, eps=eps) for norm, eps in reference.items()])
     classes = reduce.worst_case_accuracy(at_reference, by=["label"])
+    classes = classes.sort_values(["data", "model", "norm", "label"], kind="stable", ignore_index=True)
     names = {name: loaded.classes for name, loaded in images.items()}
     classes = classes.assign(label=[names[d][i] for d, i in zip(classes.data, classes.label, strict=True)])
     interval = "intervals are 95 % Wilson intervals over images"
