@@ -3,6 +3,9 @@
 The rows of a batch are images in flight, each with its own start and step counter. A row leaves as soon as its fate is
 known and the next image takes its place, so the model always sees full batches (vision_performance.md section 3). No
 operation couples rows: an image's result does not depend on which others travel with it.
+
+Steps may use a faster stand-in of the model (`GradientView`). Where it sees a success, the row waits until the
+unmodified fp32 model has looked at it; a row that is refused there takes its next step as if nothing had been seen.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from torch import Tensor
 from robustray.tasks.attacks.doors import Problem, check_arguments, check_class_range
 from robustray.tasks.attacks.norms import GEOMETRIES
 from robustray.tasks.attacks.objective import ModelOutput, Objective, class_goal
+from robustray.tasks.attacks.precision import Arithmetic, resolve_precision
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.settings import MIN_BATCH, Plan
 from robustray.tasks.attacks.view import GradientView, Model, describe, refuse_probabilities
@@ -40,14 +44,20 @@ def run_attack(
     problem = check_arguments(
         plan, model, images, labels, indices=indices, objective=objective, mask=mask, targets=targets
     )
-    needs_latent = problem.objective.needs_latent
-    with GradientView(model, needs_latent=needs_latent, fake_relu=problem.objective.fake_relu) as view:
-        kept = _Kept(problem)
-        if len(images) == 0:
-            return kept.result(plan, warnings=())
+    kept = _Kept(problem)
+    if len(images) == 0:
+        return kept.result(plan, "fp32", folded=False, warnings=())
+    precision = resolve_precision(str(images.device)) if plan.precision == "auto" else plan.precision
+    with GradientView(
+        model,
+        needs_latent=problem.objective.needs_latent,
+        fake_relu=problem.objective.fake_relu,
+        precision=precision,
+        shape=problem.images.shape[1:],
+    ) as view:
         todo, warnings = _look_at_clean_images(plan, problem, model, view, kept)
         _Search(plan, problem, view, kept, seed).run(todo)
-        return kept.result(plan, warnings)
+        return kept.result(plan, precision, folded=view.folded, warnings=warnings)
 
 
 # --- What is known about each image -----------------------------------------------------------------------------------
@@ -80,7 +90,7 @@ class _Kept:
         self.success[items] = iterates.success[better]
         self.predictions[items] = iterates.predictions[better]
 
-    def result(self, plan: Plan, warnings: tuple[str, ...]) -> AttackResult:
+    def result(self, plan: Plan, precision: Arithmetic, *, folded: bool, warnings: tuple[str, ...]) -> AttackResult:
         distance = GEOMETRIES[plan.norm].size(self.images - self.clean) if len(self.images) else self.loss
         return AttackResult(
             images=self.images,
@@ -91,6 +101,8 @@ class _Kept:
             clean_predictions=self.clean_predictions,
             num_evaluations=self.num_evaluations.to(self.images.device),
             warnings=warnings,
+            precision=precision,
+            folded=folded,
         )
 
 
@@ -164,6 +176,10 @@ def _stochastic(model: Model, view: GradientView, images: Tensor, first: Tensor,
 # --- The search -------------------------------------------------------------------------------------------------------
 
 
+LOOK_AT = 32
+"""Rows that wait for the unmodified model before it looks at them: its speed per row is flat from here up."""
+
+
 @dataclass(eq=False)
 class _Rows:
     """Images in flight. Counters live on the CPU: unless successes count, the flow of rows waits for no GPU."""
@@ -171,14 +187,17 @@ class _Rows:
     items: Tensor
     restart: Tensor
     step: Tensor
+    """t of the iterate x_t in `images`."""
     images: Tensor
+    onward: Tensor
+    """x_(t+1) where it is known already, else x_t."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, rows: Tensor | slice) -> _Rows:
-        images = self.images[rows.to(self.images.device) if isinstance(rows, Tensor) else rows]
-        return _Rows(self.items[rows], self.restart[rows], self.step[rows], images)
+        at = rows.to(self.images.device) if isinstance(rows, Tensor) else rows
+        return _Rows(self.items[rows], self.restart[rows], self.step[rows], self.images[at], self.onward[at])
 
     def __add__(self, other: _Rows) -> _Rows:
         if len(other) == 0 or len(self) == 0:
@@ -188,7 +207,11 @@ class _Rows:
             torch.cat((self.restart, other.restart)),
             torch.cat((self.step, other.step)),
             torch.cat((self.images, other.images)),
+            torch.cat((self.onward, other.onward)),
         )
+
+    def moved(self) -> _Rows:
+        return _Rows(self.items, self.restart, self.step + 1, self.onward, self.onward)
 
 
 class _Search:
@@ -199,20 +222,28 @@ class _Search:
         self.geometry = GEOMETRIES[plan.norm]
         self.queue: deque[tuple[int, int]] = deque()
         """(item, restart) that wait for a free row."""
+        self.waiting = self._start(0)
+        """Rows that wait for a look: last iterates x_T, and iterates in which the stand-in saw a success."""
+        self.refused = self._start(0)
+        """Rows that go on, once a row is free: the unmodified model saw no success."""
 
     def run(self, todo: Tensor) -> None:
         plan = self.plan
         self.queue.extend((item, 0) for item in todo.tolist())
-        rows, arrived = self._start(0), self._start(0)
-        while self.queue or len(rows) or len(arrived):
+        rows = self._start(0)
+        while self.queue or len(rows) or len(self.waiting) or len(self.refused):
+            free = plan.batch_size - len(rows)
+            rows, self.refused = rows + self.refused[:free], self.refused[free:]
             rows = rows + self._start(plan.batch_size - len(rows))
             there = rows.step == plan.num_steps
-            rows, arrived = rows[~there], arrived + rows[there]
-            if len(arrived) >= plan.batch_size or not (len(rows) or self.queue):
-                self._settle(arrived[: plan.batch_size])
-                arrived = arrived[plan.batch_size :]
+            rows, self.waiting = rows[~there], self.waiting + rows[there]
+            if len(self.waiting) >= min(LOOK_AT, plan.batch_size) or not (len(rows) or self.queue):
+                looked, self.waiting = self.waiting[: plan.batch_size], self.waiting[plan.batch_size :]
+                self._look(looked)
             elif len(rows) == plan.batch_size or not self.queue:
                 rows = self._step(rows)
+        if plan.exit_rule == "best_loss" and not self.view.exact:
+            self._look_again(todo)
 
     def _start(self, free: int) -> _Rows:
         """The next `free` entries of the queue at their first iterate x_0."""
@@ -226,39 +257,56 @@ class _Search:
             drawn = self.geometry.draw(self.seed, self.plan.stream, restart, indices, images.shape[1:])
             start = self.plan.eps * self.geometry.start(self._masked(drawn, at))
             images = self.geometry.project(images + start, images, self.plan.eps)
-        return _Rows(items, restart, torch.zeros_like(items), images)
+        return _Rows(items, restart, torch.zeros_like(items), images, images)
 
     def _step(self, rows: _Rows) -> _Rows:
         """One gradient pass and one step; rows whose iterate ends the search under "first_success" leave."""
         plan, problem = self.plan, self.problem
         items = rows.items.to(rows.images.device)
+        centre = problem.images[items]
         loss, gradient, output = self.view.value_and_gradient(rows.images, problem.state[items], problem.objective)
         self.kept.num_evaluations[rows.items] += 1
+        ascent = plan.step_size * self.geometry.direction(self._masked(gradient, items))
+        rows.onward = self.geometry.project(rows.images + ascent, centre, plan.eps)
         if plan.exit_rule != "last":
             scored = _score(problem, items, rows.images, loss, output)
             if plan.exit_rule == "best_loss":
                 self.kept.offer(items, scored, best_by="loss")
             elif scored.success.any():
-                self.kept.offer(items[scored.success], scored[scored.success], best_by="success")
-                rows, gradient = rows[~scored.success.cpu()], gradient[~scored.success]
-                items = rows.items.to(rows.images.device)
-        ascent = plan.step_size * self.geometry.direction(self._masked(gradient, items))
-        images = self.geometry.project(rows.images + ascent, problem.images[items], plan.eps)
-        return _Rows(rows.items, rows.restart, rows.step + 1, images)
+                if self.view.exact:
+                    self.kept.offer(items[scored.success], scored[scored.success], best_by="success")
+                else:
+                    self.waiting += rows[scored.success.cpu()]
+                rows = rows[~scored.success.cpu()]
+        return rows.moved()
 
-    def _settle(self, rows: _Rows) -> None:
-        """Look at the last iterates x_T (no gradient) and queue the next start of images that want one."""
+    def _look(self, rows: _Rows) -> None:
+        """The verdict on iterates (no gradient). Queues the next start of images that want one."""
         plan, problem = self.plan, self.problem
         items = rows.items.to(rows.images.device)
-        loss, output = self.view.value(rows.images, problem.state[items], problem.objective)
+        # Under "best_loss" an iterate competes with those seen during the search, on equal terms.
+        look = self.view.estimate if plan.exit_rule == "best_loss" else self.view.value
+        loss, output = look(rows.images, problem.state[items], problem.objective)
         self.kept.num_evaluations[rows.items] += 1
         scored = _score(problem, items, rows.images, loss, output)
-        self.kept.offer(items, scored, best_by="loss" if plan.exit_rule == "best_loss" else "success")
-        again = rows.restart + 1 < plan.num_restarts
-        if again.any():
-            if plan.exit_rule != "best_loss":
-                again &= ~scored.success.cpu()
-            self.queue.extend(zip(rows.items[again].tolist(), (rows.restart[again] + 1).tolist(), strict=True))
+        success, last = scored.success.cpu(), rows.step == plan.num_steps
+        counts = (last | success).to(items.device)
+        self.kept.offer(items[counts], scored[counts], best_by="loss" if plan.exit_rule == "best_loss" else "success")
+        self.refused += rows[~last & ~success].moved()
+        again = last & (rows.restart + 1 < plan.num_restarts)
+        if plan.exit_rule != "best_loss":
+            again &= ~success
+        self.queue.extend(zip(rows.items[again].tolist(), (rows.restart[again] + 1).tolist(), strict=True))
+
+    def _look_again(self, todo: Tensor) -> None:
+        """The verdict on what was chosen by the stand-in's loss."""
+        plan, problem, kept = self.plan, self.problem, self.kept
+        for items in todo.split(plan.batch_size):
+            loss, output = self.view.value(kept.images[items], problem.state[items], problem.objective)
+            kept.num_evaluations[items.cpu()] += 1
+            scored = _score(problem, items, kept.images[items], loss, output)
+            kept.loss[items], kept.success[items] = scored.loss, scored.success
+            kept.predictions[items] = scored.predictions
 
     def _masked(self, values: Tensor, items: Tensor) -> Tensor:
         return values if self.problem.mask is None else values * self.problem.mask[items]

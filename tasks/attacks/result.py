@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from robustray.tasks.attacks.precision import Arithmetic
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttackResult:
@@ -29,3 +31,7 @@ class AttackResult:
     passes of the check for a stochastic model are not in it: they belong to the call and not to an image."""
     warnings: tuple[str, ...] = ()
     """What a reader of these numbers has to know; empty for a model that gives the same logits every time."""
+    precision: Arithmetic = "fp32"
+    """Of the gradients. Everything above is fp32."""
+    folded: bool = False
+    """Gradients came from a copy of the model with batch norm folded into the layers before it."""

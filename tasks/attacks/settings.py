@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
 
@@ -76,6 +77,7 @@ class Plan:
     exit_rule: ExitRule
     attack_misclassified: bool
     batch_size: int
+    precision: Precision = "auto"
 
 
 class GradientAttack(ABC):
@@ -159,6 +161,9 @@ class PGD(GradientAttack):
     True: they are attacked like all others (what adversarial training wants)."""
     batch_size: int = 128
     """Images in flight. On one kind of CPU it does not change results (see `__call__`)."""
+    precision: Precision = "auto"
+    """Of gradients and of the search; every verdict is the unmodified model's in fp32. "auto": bf16 where the hardware
+    multiplies it, which a study settles once for all machines (`precision.resolve_precision`)."""
 
     def __post_init__(self) -> None:
         _check_budget(self.norm, self.eps)
@@ -168,6 +173,7 @@ class PGD(GradientAttack):
         _check_count("num_restarts", self.num_restarts, at_least=1)
         _check_choice("exit_rule", self.exit_rule, EXIT_RULES)
         _check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        _check_choice("precision", self.precision, PRECISIONS)
         if self.num_restarts > 1 and not self.random_start:
             raise InputError(f"num_restarts={self.num_restarts} without random_start: all starts would be the same")
         if self.attack_misclassified and self.exit_rule == "first_success":
@@ -186,6 +192,7 @@ class PGD(GradientAttack):
             exit_rule=self.exit_rule,
             attack_misclassified=self.attack_misclassified,
             batch_size=self.batch_size,
+            precision=self.precision,
         )
 
 
@@ -212,12 +219,15 @@ class FGSM(GradientAttack):
     """As in PGD."""
     batch_size: int = 128
     """Images in flight."""
+    precision: Precision = "auto"
+    """As in PGD."""
 
     def __post_init__(self) -> None:
         _check_budget(self.norm, self.eps)
         if self.step_size is not None:
             _check_size("step_size", self.step_size)
         _check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        _check_choice("precision", self.precision, PRECISIONS)
 
     def plan(self) -> Plan:
         return Plan(
@@ -232,6 +242,7 @@ class FGSM(GradientAttack):
             exit_rule="last",
             attack_misclassified=self.attack_misclassified,
             batch_size=self.batch_size,
+            precision=self.precision,
         )
 
 
@@ -256,11 +267,14 @@ class RandomNoise(GradientAttack):
     """Towards `targets` instead of away from the labels."""
     batch_size: int = 128
     """Images in flight."""
+    precision: Precision = "auto"
+    """As in PGD."""
 
     def __post_init__(self) -> None:
         _check_budget(self.norm, self.eps)
         _check_count("num_draws", self.num_draws, at_least=1)
         _check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        _check_choice("precision", self.precision, PRECISIONS)
 
     def plan(self) -> Plan:
         return Plan(
@@ -275,6 +289,7 @@ class RandomNoise(GradientAttack):
             exit_rule="last",
             attack_misclassified=False,
             batch_size=self.batch_size,
+            precision=self.precision,
         )
 
 

@@ -26,6 +26,12 @@ Norms = Literal["linf", "l2"]
 NORMS: tuple[Norms, ...] = ("linf", "l2")
 
 
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "auto" is fp32 here, on any machine; what holds in bf16 too is in test_attacks_view.py."""
+    monkeypatch.setattr("robustray.tasks.attacks.engine.resolve_precision", lambda device: "fp32")
+
+
 def make_net(kind: str = "cnn", seed: int = 0) -> Normalised:
     torch.manual_seed(seed)
     net = Normalised(DigitsCnn(10) if kind == "cnn" else DigitsMlp(10), [0.3], [0.3])
@@ -78,6 +84,7 @@ BAD_SETTINGS: list[tuple[Any, dict[str, Any], str]] = [
     (PGD, {"norm": "l2", "eps": 1, "batch_size": 8}, "batch_size"),
     (FGSM, {"norm": "linf", "eps": 1.5}, "eps"),
     (FGSM, {"norm": "l2", "eps": 1, "step_size": float("nan")}, "step_size"),
+    (PGD, {"norm": "l2", "eps": 1, "precision": "fp16"}, "precision cannot be 'fp16'"),
     (RandomNoise, {"norm": "l2", "eps": 1, "num_draws": 0}, "num_draws"),
     (RandomNoise, {"norm": "l1", "eps": 1}, "norm"),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from robustray.tasks.attacks import FGSM, PGD, RandomNoise
 from robustray.tasks.attacks.objective import Margin
+from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.view import predict_logits
 from robustray.tasks.models.digits import DigitsCnn, DigitsMlp
@@ -26,6 +27,17 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 Norms = Literal["linf", "l2"]
 NORMS: tuple[Norms, ...] = ("linf", "l2")
+NO_BF16 = "this CPU does not multiply bf16: bits of emulated bf16 are not promised"
+PRECISIONS = [
+    "fp32",
+    pytest.param("bf16", marks=pytest.mark.skipif(resolve_precision("cpu") != "bf16", reason=NO_BF16)),
+]
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "auto" is fp32 here, on any machine."""
+    monkeypatch.setattr("robustray.tasks.attacks.engine.resolve_precision", lambda device: "fp32")
 
 
 @pytest.fixture(autouse=True)
@@ -207,8 +219,11 @@ def digits(count: int) -> tuple[Tensor, Tensor]:
 
 
 def same(a: AttackResult, b: AttackResult, rows: Tensor | slice = slice(None)) -> bool:
-    names = [field.name for field in fields(AttackResult) if field.name != "warnings"]
-    return all(torch.equal(getattr(a, name), getattr(b, name)[rows]) for name in names)
+    names = [field.name for field in fields(AttackResult) if isinstance(getattr(a, field.name), Tensor)]
+    assert len(names) == 7
+    return (a.precision, a.folded) == (b.precision, b.folded) and all(
+        torch.equal(getattr(a, name), getattr(b, name)[rows]) for name in names
+    )
 
 
 CASES: dict[str, Any] = {
@@ -224,47 +239,54 @@ WHOLE = 300
 
 
 @cache
-def undisturbed(case: str, kind: str) -> AttackResult:
-    return CASES[case](trained(kind), *digits(WHOLE), seed=7)
+def undisturbed(case: str, kind: str, precision: Any) -> AttackResult:
+    return replace(CASES[case], precision=precision)(trained(kind), *digits(WHOLE), seed=7)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", ["mlp", "cnn", "bn"])
 @pytest.mark.parametrize("case", CASES)
-def test_the_cases_are_not_trivial(case: str, kind: str) -> None:
-    result = undisturbed(case, kind)
+def test_the_cases_are_not_trivial(case: str, kind: str, precision: str) -> None:
+    result = undisturbed(case, kind, precision)
     attacked = result.num_evaluations > 1
     assert attacked.float().mean() > 0.7
     assert 0 < result.success[attacked].float().mean() < 1
+    assert (result.precision, result.folded) == (precision, kind == "bn")
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", ["mlp", "cnn", "bn"])
 @pytest.mark.parametrize("case", CASES)
-def test_results_do_not_depend_on_the_order(case: str, kind: str) -> None:
+def test_results_do_not_depend_on_the_order(case: str, kind: str, precision: Any) -> None:
     images, labels = digits(WHOLE)
     order = torch.randperm(WHOLE, generator=torch.Generator().manual_seed(1))
-    result = CASES[case](trained(kind), images[order], labels[order], seed=7, indices=order)
-    assert same(result, undisturbed(case, kind), order)
+    attack = replace(CASES[case], precision=precision)
+    result = attack(trained(kind), images[order], labels[order], seed=7, indices=order)
+    assert same(result, undisturbed(case, kind, precision), order)
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 127, 128, 129])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", ["mlp", "bn"])
 @pytest.mark.parametrize("case", ["pgd linf", "pgd l2", "pgd restarts", "noise"])
-def test_sharded_equals_unsharded(case: str, kind: str, size: int) -> None:
+def test_sharded_equals_unsharded(case: str, kind: str, precision: Any, size: int) -> None:
     images, labels = digits(WHOLE)
+    attack = replace(CASES[case], precision=precision)
     # tiny shards: a few from every part are enough
     firsts = range(0, WHOLE, size) if size > 100 else (0, 33, WHOLE - size)
     for first in firsts:
         rows = slice(first, min(first + size, WHOLE))
         indices = list(range(WHOLE))[rows]
-        result = CASES[case](trained(kind), images[rows], labels[rows], seed=7, indices=indices)
-        assert same(result, undisturbed(case, kind), rows)
+        result = attack(trained(kind), images[rows], labels[rows], seed=7, indices=indices)
+        assert same(result, undisturbed(case, kind, precision), rows)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("batch_size", [16, 33, 100])
-def test_results_do_not_depend_on_the_batch_size(batch_size: int) -> None:
+def test_results_do_not_depend_on_the_batch_size(batch_size: int, precision: Any) -> None:
     images, labels = digits(WHOLE)
-    attack = PGD(norm="l2", eps=0.5, num_steps=5, num_restarts=3, batch_size=batch_size)
-    assert same(attack(trained("bn"), images, labels, seed=7), undisturbed("pgd restarts", "bn"))
+    attack = replace(CASES["pgd restarts"], batch_size=batch_size, precision=precision)
+    assert same(attack(trained("bn"), images, labels, seed=7), undisturbed("pgd restarts", "bn", precision))
 
 
 def test_predictions_do_not_depend_on_the_company() -> None:
