@@ -34,6 +34,8 @@ STRIKES = 2
 QUANTUM_S = 10.0
 """How long an actor stays, at least, when another group waits for its place: starting one costs 2 to 5 s."""
 PING_EVERY_S = 0.25
+RETURN_S = 15.0
+"""How long suspects wait for the return of the actor in quarantine that one of them killed (measured: 2 s)."""
 STARTS = 3
 """Failed starts in a row after which actors are taken not to start at all."""
 QUIET_S = 30.0
@@ -90,6 +92,8 @@ class _Actor:
     ping: Any = None
     ping_at: float = 0.0
     failed_starts: int = 0
+    down_at: float = 0.0
+    """When its last call failed."""
     in_flight: dict[Any, _Task] = field(default_factory=dict)
     quarantine: bool = False
     """It gets suspects only, one at a time."""
@@ -188,6 +192,9 @@ class Pool:
 
     def _feed(self, group: _Group) -> None:
         free = [actor for actor in group.actors if actor.up and not actor.retiring]
+        for actor in group.actors:  # its node may be gone for good: suspects don't wait for it
+            if actor.quarantine and not actor.up and time.monotonic() - actor.down_at > RETURN_S:
+                actor.quarantine = False
         if group.suspects and free and not any(actor.quarantine for actor in group.actors):
             min(free, key=lambda actor: len(actor.in_flight)).quarantine = True
         for actor in free:
@@ -321,7 +328,9 @@ class Pool:
         try:
             receipt: Receipt = ray.get(answer)
         except _DEATHS as error:
-            actor.up = actor.quarantine = False  # if it never comes back, suspects must not wait for it
+            if actor.up:
+                actor.down_at = time.monotonic()
+            actor.up = False
             actor.ping_at = time.monotonic() + PING_EVERY_S
             self._settle_death(actor, group, task, _reason(error))
         except ray.exceptions.RayError as error:  # the job could not even be unpacked, or an object was lost
@@ -370,12 +379,13 @@ class Pool:
         if halves:
             task.listener.retried(task.job, f"{reason}; in halves")
             task.listener.split(len(halves))
-            group.suspects.extendleft(_Task(half, task.listener) for half in reversed(halves))
+            # At the end: blocks that were only queued beside the bad one come first and are out of it.
+            group.suspects.extend(_Task(half, task.listener) for half in halves)
         elif final:
             task.listener.poisoned(task.job, reason)
         else:
             task.listener.retried(task.job, reason)
-            group.suspects.appendleft(task)
+            group.suspects.append(task)
 
     def _say_if_quiet(self, answered: bool) -> None:
         now = time.monotonic()
