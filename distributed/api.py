@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from robustray.tasks.errors import InputError
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.protocol import Lab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.study import Findings, load_study
+from robustray.tasks.words import nearest
 
 
 def run(
@@ -24,15 +26,19 @@ def run(
 ) -> Findings:
     """Run a study and return what it found; tables, figures and the page are in the store as after the command.
 
-    settings: the study's settings; those of `size` if None. lab: a lab of your own; then nothing but the pieces is kept,
-    and `store`, `workers`, `data_root` and `device` are the lab's. workers: 0 computes in this process.
+    settings: the study's settings; those of `size` if None. lab: a lab of your own; then only the pieces are kept, and
+    `store`, `workers`, `data_root` and `device` are the lab's. workers: 0 computes in this process.
 
     Raises: InputError for what cannot be used; WorkFailed when work failed (what finished is kept).
     """
     found = load_study(study)
     sizes: dict[str, Any] = {name: known for name, known in found.outline.sizes.items()}
+    if size not in sizes:
+        raise InputError(f"size {size!r}: there is no such size{nearest(size, sizes)}")
     if settings is None:
         settings = sizes[size]
+    if not isinstance(settings, found.outline.settings):
+        raise InputError(f"settings of {study} must be {found.outline.settings.__name__}, got {settings!r}")
     if lab is not None:
         found.door(settings, lab)
         return found.run(settings, lab)

@@ -49,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
             raise InputError(f"there is no command {name!r}{nearest(name, COMMANDS)}")
         command = importlib.import_module(f"robustray.distributed.commands.{COMMANDS[name][0]}")
         return int(command.main(list(argv[1:])))
+    except SystemExit as ended:  # `--help` of a command was printed
+        return int(ended.code or 0)
     except InputError as error:
         return _say(f"error: {error}", 2)
     except (WorkFailed, OSError) as error:
@@ -58,7 +60,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    print(f"robustray: {' '.join(text.split())}", file=sys.stderr)
+    from robustray.distributed.commands.parsing import as_typed
+
+    print(f"robustray: {as_typed(' '.join(text.split()))}", file=sys.stderr)
     return code
 
 
@@ -79,6 +83,6 @@ def _help() -> str:
             *lines,
             "",
             "start with: robustray run attack-sweep --size quick      (two minutes, embedded data, ends with a report)",
-            "exit codes: 0 done, 1 work failed (the rest is kept), 2 bad input, 130 interrupted (the same command goes on)",
+            "exit codes: 0 done, 1 work failed (the rest is kept), 2 bad input, 130 interrupted (type it again)",
         ]
     )

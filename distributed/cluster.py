@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+import socket
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.store import Store
 
 FOLDER = ".shared"
+ANSWER_WITHIN_S = 5.0
+_HOST_AND_PORT = re.compile(r"(?:ray://)?(?P<host>[^\s:/@\[\]]+|\[[0-9a-fA-F:]+\]):(?P<port>\d+)")
+
+
+def check_answers(address: str) -> None:
+    """Knock at the door of `HOST:PORT` or `ray://HOST:PORT`; other addresses (auto) are Ray's to look up.
+
+    Asked for a cluster that is not there, Ray itself goes on trying for minutes.
+
+    Raises: InputError when nothing listens there.
+    """
+    found = _HOST_AND_PORT.fullmatch(address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout=ANSWER_WITHIN_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InputError(
+            f"--address {address}: nothing answers there ({error}); `ray status` on its head tells"
+        ) from error
 
 
 def check_shared_store(store: Store) -> None:

@@ -123,11 +123,16 @@ def start_ray(*, address: str | None, workers: int | None) -> None:
         cpus = max(workers or 1, os.cpu_count() or 1)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         return
+    from robustray.distributed.cluster import check_answers
+
+    check_answers(address)
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"--address {address}: no Ray cluster answers there ({line}); `ray status` on its head tells") from error
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there ({line}); `ray status` on its head tells"
+        ) from error
 
 
 def open_lab(
@@ -141,13 +146,15 @@ def open_lab(
 ) -> BlockLab:
     """The lab that a command asks for, on the device that is decided here, once.
 
-    Raises: InputError for `device="cuda"` where there is none, a cluster that does not answer, or a store that its nodes
-    don't share.
+    Raises: InputError for `device="cuda"` where there is none, a cluster that does not answer, or a store that its
+    nodes don't share.
     """
     if workers is not None and workers < 0:
         raise InputError(f"--workers {workers}: 0 computes in this process, 1 or more on actors")
     if workers == 0 and address:
-        raise InputError(f"--workers 0 computes in this process, but --address (or RAY_ADDRESS) {address} names a cluster")
+        raise InputError(
+            f"--workers 0 computes in this process, but --address (or RAY_ADDRESS) {address} names a cluster"
+        )
     if address:
         from robustray.distributed.cluster import check_shared_store
 
@@ -158,13 +165,11 @@ def open_lab(
         return SerialLab(store=store, progress=progress, device=device, data_root=data_root)
     if workers is None and device == "cpu" and not address:
         workers = os.cpu_count() or 1
-    return RayLab(
-        store=store, progress=progress, device=device, data_root=data_root, workers=workers, address=address
-    )
+    return RayLab(store=store, progress=progress, device=device, data_root=data_root, workers=workers, address=address)
 
 
 def decide_device(demand: str, address: str | None) -> str:
-    """"cpu" or "cuda" for the whole run. Raises: InputError when cuda is demanded and absent."""
+    """ "cpu" or "cuda" for the whole run. Raises: InputError when cuda is demanded and absent."""
     if demand == "cpu":
         return "cpu"
     if address:

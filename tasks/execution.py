@@ -22,6 +22,7 @@ from robustray.tasks.lab.jobs import find_function
 from robustray.tasks.lab.runs import Run, RunIdentity
 from robustray.tasks.lab.store import Store
 from robustray.tasks.study import Findings, Opened, Study
+from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
     from robustray.tasks.report.facts import RunFacts
@@ -73,8 +74,8 @@ def execute(
     A finished run of the same content and code is returned as it is, unless `rewalk`. `make_lab` gives a lab over the
     store; it is closed here, whatever happens. `resume` names the run instead of looking for it.
 
-    Raises: InputError before anything is written; WorkFailed after the run was marked as failed; KeyboardInterrupt after
-    it was marked as interrupted.
+    Raises: InputError before anything is written; WorkFailed after the run was marked as failed; KeyboardInterrupt
+    after it was marked as interrupted.
     """
     lab = make_lab(store)
     try:
@@ -86,9 +87,7 @@ def execute(
             run = runs.create(store, identity, command=request.command, options=dict(request.options))
             run.file.fresh = list(request.fresh)
         elif run.file.status == "finished" and not rewalk and run.file.identity.code == identity.code:
-            return Result(
-                run=run, document=run.file.document, findings=None, facts=None, num_failed=len(run.failures)
-            )
+            return Result(run=run, document=document_of(run), findings=None, facts=None, num_failed=len(run.failures))
         else:
             run.file.attempts += 1
             run.file.identity = identity
@@ -121,7 +120,12 @@ def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:
         run.file.error = f"{type(error).__name__}: {error}"
         run.save("failed")
         raise WorkFailed(f"{run.file.error} (traceback in {log})") from error
-    findings = dataclasses.replace(findings, warnings=(*opened.warnings, *findings.warnings))
+    unknown = [
+        f"--fresh {step}: this study has no such step{nearest(step, run.step_keys)}"
+        for step in run.file.fresh
+        if step not in run.step_keys
+    ]
+    findings = dataclasses.replace(findings, warnings=(*unknown, *opened.warnings, *findings.warnings))
     tables = write_tables(run, findings)
     facts = facts_of(request, run, tables)
     document = write_report(run, findings, facts)
@@ -161,8 +165,8 @@ def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
 def _find(store: Store, identity: RunIdentity, fresh: list[str]) -> Run | None:
     """The run that the same command continues.
 
-    Not a failed one: typed again, the command tries everything again. And with `--fresh` only an unfinished run that was
-    opened with it.
+    Not a failed one: typed again, the command tries everything again. And with `--fresh` only an unfinished run that
+    was opened with it.
     """
     run = runs.find(store, identity.study, identity.hash8)
     if run is None or run.file.status == "failed":
@@ -202,6 +206,13 @@ def write_report(run: Run, findings: Findings, facts: RunFacts) -> dict[str, Any
     page = run.write("report.html", render_page(findings, facts).encode())
     full = {name: run.path(path) for name, path in facts.tables.items()}
     return json_document(findings, facts, page, full)
+
+
+def document_of(run: Run) -> dict[str, Any]:
+    """The `--json` document of a run that has found something, with the paths at which its store is now."""
+    document = run.file.document
+    tables = {name: run.path(f"tables/{name}.parquet") for name in document["tables"]}
+    return {**document, "tables": tables, "report": run.path("report.html")}
 
 
 def facts_of(request: Request, run: Run, tables: Mapping[str, str]) -> RunFacts:
@@ -260,8 +271,8 @@ def _warnings(run: Run) -> list[str]:
     for name, count in run.counts.items():
         if count.old_blocks:
             found.append(
-                f"{name}: {count.old_blocks} of {count.blocks} blocks are old: computed before code that they depend on "
-                f"changed, under the same declared version. `--fresh {name}` computes them again."
+                f"{name}: {count.old_blocks} of {count.blocks} blocks are old: computed before code that they depend "
+                f"on changed, under the same declared version. `--fresh {name}` computes them again."
             )
     return found
 

@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from robustray.distributed.commands.parsing import gather, parse, typed_as
+from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
 from robustray.tasks.errors import InputError
 
 FREE_GIB = 2.0
@@ -22,11 +23,11 @@ FREE_GIB = 2.0
 class Flags:
     """Check Python, torch, devices, Ray, its token, data roots, weights and free space."""
 
-    store: str = "runs"
-    """Where runs will be kept."""
-    data_root: str | None = None
+    store: Annotated[str | None, optional("FOLDER")] = None
+    """Where runs will be kept; ./runs if not given."""
+    data_root: Annotated[str | None, optional("FOLDER")] = None
     """Folder of data sets and weights; ROBUSTRAY_DATA if not given."""
-    json: bool = False
+    json: Switch = False
     """Print one JSON document."""
 
 
@@ -84,7 +85,9 @@ def _torch(flags: Flags) -> Iterator[Check]:
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         yield Check(what="devices", ok=True, found=f"{len(names)} GPU(s): {', '.join(names)}")
     else:
-        built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built for CPUs only"
+        built = (
+            f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built for CPUs only"
+        )
         yield Check(what="devices", ok=True, found=f"CPU only, {os.cpu_count()} CPUs; no GPU is visible ({built})")
 
 
@@ -95,7 +98,12 @@ def _ray(flags: Flags) -> Iterator[Check]:
     address = os.environ.get("RAY_ADDRESS")
     where = f"RAY_ADDRESS={address}: runs join that cluster" if address else "runs start a Ray of their own here"
     fits = (2, 60) <= tuple(int(part) for part in ray.__version__.split(".")[:2]) < (2, 61)
-    yield Check(what="ray", ok=fits, found=f"{ray.__version__}; {where}", fix="pip install 'ray[default,tune,rllib]>=2.60,<2.61'")
+    yield Check(
+        what="ray",
+        ok=fits,
+        found=f"{ray.__version__}; {where}",
+        fix="pip install 'ray[default,tune,rllib]>=2.60,<2.61'",
+    )
     yield Check(
         what="ports",
         ok=True,
@@ -128,7 +136,7 @@ def _data(flags: Flags) -> Iterator[Check]:
 
     folder = Path(root).expanduser()
     if not folder.is_dir():
-        fix = f"make it, then `{typed_as()} import cifar10 SOURCE --data-root {root}`"
+        fix = f"make it, then `{again('import cifar10 SOURCE', data_root=root)}`"
         yield Check(what="data", ok=False, found=f"{root} is no folder", fix=fix)
         return
     for name in ("cifar10:train", "cifar10:test"):
@@ -136,27 +144,42 @@ def _data(flags: Flags) -> Iterator[Check]:
             open_data(name, data_root=str(folder))
             yield Check(what="data", ok=True, found=f"{name} in {root}")
         except InputError as error:
-            yield Check(what="data", ok=False, found=f"{name} is not in {root}", fix=str(error))
+            yield Check(what="data", ok=False, found=f"{name} is not in {root}", fix=as_typed(str(error)))
     weights = sorted(path.name for path in (folder / "models").glob("*.safetensors"))
-    found = f"{len(weights)} weight files in {folder / 'models'}" if weights else f"none in {folder / 'models'} (needed by size small)"
+    found = (
+        f"{len(weights)} weight files in {folder / 'models'}"
+        if weights
+        else f"none in {folder / 'models'} (needed by size small)"
+    )
     yield Check(what="weights", ok=True, found=found)
 
 
 def _store(flags: Flags) -> Iterator[Check]:
     from robustray.tasks.lab.store import Store
 
-    store = Store(flags.store)
+    store = Store(flags.store or "runs")
     if not store.local:
         store.create()
         yield Check(what="store", ok=True, found=f"{store.url} can be written to")
         return
     folder = next(path for path in (Path(store.url), *Path(store.url).parents) if path.exists())
     yield Check(
-        what="store", ok=os.access(folder, os.W_OK), found=store.url, fix=f"{folder} is not writable: choose another --store"
+        what="store",
+        ok=os.access(folder, os.W_OK),
+        found=store.url,
+        fix=f"{folder} is not writable: choose another --store",
     )
     free = shutil.disk_usage(folder).free / 2**30
     yield Check(
-        what="disk", ok=free >= FREE_GIB, found=f"{free:.1f} GiB free", fix=f"free {FREE_GIB:g} GiB, or choose another --store"
+        what="disk",
+        ok=free >= FREE_GIB,
+        found=f"{free:.1f} GiB free",
+        fix=f"free {FREE_GIB:g} GiB, or choose another --store",
     )
     temporary = shutil.disk_usage(tempfile.gettempdir()).free / 2**30
-    yield Check(what="ray's logs", ok=temporary >= 1, found=f"{temporary:.1f} GiB free in Ray's temporary folder", fix="free 1 GiB")
+    yield Check(
+        what="ray's logs",
+        ok=temporary >= 1,
+        found=f"{temporary:.1f} GiB free in Ray's temporary folder",
+        fix="free 1 GiB",
+    )

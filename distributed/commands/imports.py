@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from robustray.distributed.commands.parsing import gather, parse, typed_as
+from robustray.distributed.commands.parsing import again, gather, optional, parse, typed_as
 from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
 
 KINDS = {
     "cifar10": "cifar10 SOURCE --data-root DIR: torchvision's cifar-10-batches-py, its .tar.gz, or Parquet shards",
-    "weights": "weights FILE.pt [--output FILE.safetensors] [--arch NAME]: a state dict saved by torch, never unpickled",
+    "weights": "weights FILE.pt [--output FILE.safetensors] [--arch NAME]: a PyTorch state dict; no code in it is run",
 }
 
 
@@ -20,7 +22,7 @@ KINDS = {
 class DataFlags:
     """Convert a public data set to Parquet shards under a data root."""
 
-    data_root: str | None = None
+    data_root: Annotated[str | None, optional("FOLDER")] = None
     """Folder of data sets; ROBUSTRAY_DATA if not given."""
 
 
@@ -28,10 +30,10 @@ class DataFlags:
 class WeightFlags:
     """Convert a PyTorch checkpoint to safetensors; pickled code in it is never run."""
 
-    output: str | None = None
+    output: Annotated[str | None, optional("FILE.safetensors")] = None
     """File to write; the source's name with .safetensors if not given."""
-    arch: str | None = None
-    """Architecture to check the weights against, as in --model."""
+    arch: Annotated[str | None, optional("NAME")] = None
+    """Architecture that the weights must fit, as in --model; unchecked if not given."""
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +43,8 @@ def main(argv: list[str]) -> int:
         return 0
     kind = argv[0] if argv else ""
     if kind not in KINDS:
-        raise InputError(f"import what? {kind!r} is unknown{nearest(kind, KINDS)}")
+        asked = f"there is no import of {kind!r}" if kind else "import what?"
+        raise InputError(f"{asked}{nearest(kind, KINDS)}")
     source = argv[1] if len(argv) > 1 and not argv[1].startswith("-") else None
     words = argv[2:] if source else argv[1:]
     prog = f"{typed_as()} import {kind} SOURCE"
@@ -68,8 +71,8 @@ def _data(source: Path, flags: DataFlags) -> list[str]:
     if not root:
         raise InputError("import cifar10: where to? give --data-root DIR, or set ROBUSTRAY_DATA")
     files = import_cifar10(source, Path(root).expanduser())
-    names = "\n".join(f"wrote {file}" for file in files)
-    return [names, f"next: {typed_as()} run attack-sweep --data cifar10:test --data-root {root} --model NAME@WEIGHTS"]
+    next_command = again("run attack-sweep --data cifar10:test --model NAME@WEIGHTS.safetensors", data_root=root)
+    return [*(f"wrote {file}" for file in files), f"next: {next_command}"]
 
 
 def _weights(source: Path, flags: WeightFlags) -> list[str]:
@@ -77,4 +80,5 @@ def _weights(source: Path, flags: WeightFlags) -> list[str]:
 
     target = Path(flags.output).expanduser() if flags.output else source.with_suffix(".safetensors")
     keys = import_weights(source, target, flags.arch)
-    return [f"wrote {target} ({len(keys)} tensors)", f"use it: --model {flags.arch or 'NAME'}@{target}"]
+    model = shlex.quote(f"{flags.arch or 'NAME'}@{target}")
+    return [f"wrote {target} ({len(keys)} tensors)", f"next: {again(f'run attack-sweep --data NAME --model {model}')}"]

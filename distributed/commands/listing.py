@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Annotated
 
-from robustray.distributed.commands.parsing import gather, parse, typed_as
+from robustray.distributed.commands.parsing import Switch, gather, optional, parse, typed_as
 from robustray.tasks.study import STUDIES
-
 
 SOURCES = {
     "digits:SPLIT": "scikit-learn's 8x8 digits, embedded; SPLIT is train or test",
@@ -22,11 +22,14 @@ SOURCES = {
 class Flags:
     """Studies, models, data sources and attacks by name."""
 
-    json: bool = False
+    store: Annotated[str | None, optional("FOLDER")] = None
+    """Also name the models that were trained in this store; ./runs if not given."""
+    json: Switch = False
     """Print one JSON document."""
 
 
 def main(argv: list[str]) -> int:
+    """Print what can be named."""
     flags = parse(Flags, gather(argv, Flags), prog=f"{typed_as()} list", default=Flags())
     from robustray.tasks.attacks.settings import ATTACKS
     from robustray.tasks.models.registry import MODELS
@@ -42,7 +45,7 @@ def main(argv: list[str]) -> int:
                 for name, entry in MODELS.items()
             },
             "torchvision:NAME": "any classifier of torchvision, 1,000 classes; @WEIGHTS.safetensors",
-            "run:KEY": "trained in this store",
+            **(_trained(flags.store or "runs") or {"run:KEY": "trained in a store; none there yet"}),
             own: "your own: returns a torch module from pixels in [0, 1] to logits; @WEIGHTS.safetensors may follow",
         },
         "data": {**SOURCES, own: "your own: returns ImageData, or (images, labels[, classes])"},
@@ -62,3 +65,20 @@ def main(argv: list[str]) -> int:
         print()
     print(f"run one: {typed_as()} run {next(iter(STUDIES))} --size quick")
     return 0
+
+
+def _trained(url: str) -> dict[str, str]:
+    """Names of the models trained in a store, with what they are."""
+    from robustray.tasks.lab.store import Store
+    from robustray.tasks.training.weights import FOLDER, about_weights, read_weights
+
+    store = Store(url)
+    found = {}
+    for name in store.list(FOLDER):
+        data = read_weights(store, f"{FOLDER}/{name}")
+        if data is not None:
+            spec = about_weights(data)["spec"]
+            found[f"run:{name.partition('-')[0]}"] = (
+                f"{spec['model']} trained on {spec['data']} (seed {spec['seed']}) in {store.url}"
+            )
+    return found

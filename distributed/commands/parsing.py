@@ -7,11 +7,12 @@ import dataclasses
 import io
 import itertools
 import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import tyro
 
@@ -19,27 +20,65 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
 
 T = TypeVar("T")
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""A flag that is off unless given: `--json`, without a `--no-json`."""
 
 _REGISTRY = tyro.constructors.ConstructorRegistry()
 _BOX = re.compile(r"[─╭╮╰╯│]+")
 
 
-@_REGISTRY.primitive_rule
-def _fraction(info: Any) -> Any:
-    """Numbers may be written as fractions: `--eps-linf 2/255 8/255`."""
-    if info.type is not float:
-        return None
+def optional(metavar: str) -> Any:
+    """For a flag whose default needs no words, behind its type: `store: Annotated[str | None, optional("FOLDER")]`."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
-    def show(value: float) -> list[str]:
-        numerator = round(value * 255)
-        return [f"{numerator}/255" if 0 < numerator < 255 and value == numerator / 255 else f"{value:g}"]
+
+def show_number(value: float) -> str:
+    """As one would type it: 0.1, and 8/255 for what has no short decimal form."""
+    numerator = round(value * 255)
+    short = f"{value:.4g}"
+    return f"{numerator}/255" if value == numerator / 255 and value != float(short) else short
+
+
+def _number(word: str) -> float:
+    try:
+        return float(Fraction(word)) if "/" in word else float(word)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{word!r} is no number (0.1, 8/255)") from None
+
+
+def _whole(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"{word!r} is no whole number") from None
+
+
+@_REGISTRY.primitive_rule
+def _primitive(info: Any) -> Any:
+    """Numbers may be written as fractions: `--eps-linf 2/255 8/255`. And "None" is a word like any other."""
+    kinds: dict[Any, tuple[str, Callable[[str], Any], Callable[[Any], str]]] = {
+        float: ("NUMBER", _number, show_number),
+        int: ("NUMBER", _whole, str),
+        str: ("NAME", str, str),
+    }
+    inner, several, empty = info.type, False, False
+    if info.type_origin is tuple and get_args(info.type)[1:] == (...,):
+        inner, several = get_args(info.type)[0], True
+    elif type(None) in get_args(info.type):
+        inner, empty = next(kind for kind in get_args(info.type) if kind is not type(None)), True
+    if inner not in kinds:
+        return None
+    metavar, read, show = kinds[inner]
+
+    def fits(value: Any) -> bool:
+        return isinstance(value, int | float if inner is float else inner)
 
     return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="NUMBER",
-        instance_from_str=lambda words: float(Fraction(words[0])) if "/" in words[0] else float(words[0]),
-        is_instance=lambda value: isinstance(value, int | float),
-        str_from_instance=show,
+        nargs="*" if several else 1,
+        metavar=f"{metavar} ..." if several else metavar,
+        instance_from_str=lambda words: tuple(map(read, words)) if several else read(words[0]),
+        is_instance=lambda value: isinstance(value, tuple) if several else (empty and value is None) or fits(value),
+        str_from_instance=lambda value: [show(each) for each in value] if several else [show(value)],
     )
 
 
@@ -57,7 +96,7 @@ def parse(kind: type[T], argv: Sequence[str], *, prog: str, default: T | None = 
                 default=tyro.MISSING_NONPROP if default is None else default,
                 prog=prog,
                 registry=_REGISTRY,
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+                config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as ended:
         if ended.code in (0, None):
@@ -68,8 +107,10 @@ def parse(kind: type[T], argv: Sequence[str], *, prog: str, default: T | None = 
 def _one_line(box: str, prog: str) -> str:
     """tyro's box as one line: without its frame, its titles and the flag's help."""
     lines = [_BOX.sub(" ", line).strip() for line in box.splitlines()[1:]]
-    said = list(itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full helptext")), lines))
-    words = re.sub(r"^Error parsing \w+: (?=\w+:)", "", " ".join(filter(None, said)))
+    said = list(
+        itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full", "Perhaps")), lines)
+    )
+    words = re.sub(r"^Error parsing (run: |study: )?", "", " ".join(filter(None, said)))
     return f"{words} ({prog} --help explains)"
 
 
@@ -112,9 +153,21 @@ def _holds_several(name: str, fields: Sequence[dataclasses.Field[Any]]) -> bool:
 
 def typed_as() -> str:
     """How the user starts robustray, for the commands that we print: `robustray` or `python -m robustray`."""
-    if sys.orig_argv[1:3] == ["-m", "robustray"]:
-        return f"{sys.orig_argv[0]} -m robustray"
-    return sys.argv[0] if "/" in sys.argv[0] and not _on_path(sys.argv[0]) else Path(sys.argv[0]).name
+    for i, pair in enumerate(itertools.pairwise(sys.orig_argv)):
+        if pair == ("-m", "robustray"):
+            return shlex.join(sys.orig_argv[: i + 2])
+    return shlex.quote(sys.argv[0]) if "/" in sys.argv[0] and not _on_path(sys.argv[0]) else Path(sys.argv[0]).name
+
+
+def as_typed(text: str) -> str:
+    """Commands in a message of `tasks/`, which can't know how robustray was started, as the user would type them."""
+    return text.replace("`robustray ", f"`{typed_as()} ")
+
+
+def again(words: str, **flags: str | None) -> str:
+    """A command to be typed next: `words` behind what the user typed, and the flags that were given."""
+    given = [f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in flags.items() if value is not None]
+    return " ".join([typed_as(), words, *given])
 
 
 def _on_path(program: str) -> bool:

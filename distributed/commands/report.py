@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from robustray.distributed.commands.parsing import gather, parse, typed_as
+from robustray.distributed.commands.parsing import again, gather, parse, typed_as
 from robustray.distributed.commands.resume import find_run, request_of, split_names
-from robustray.distributed.commands.run import Where, carry_out
+from robustray.distributed.commands.run import Where, carry_out, print_document
 from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:
     from robustray.tasks.lab.runs import Run
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportFlags(Where):
+    """Write the page of a run again, from its stored pieces; of several runs, an index page with their answers.
+
+    What is missing in the store is computed again, where and how the run computed it unless flags say otherwise."""
+
+
 def main(argv: list[str]) -> int:
     """Write the page of one finished run again (its pieces are read, not computed), or an index over several."""
-    names, words = split_names(argv)
-    flags = parse(Where, gather(words, Where), prog=f"{typed_as()} report RUN [RUN ...]", default=Where())
+    names, words = split_names(argv, ReportFlags)
+    prog = f"{typed_as()} report RUN [RUN ...]"
+    flags = parse(ReportFlags, gather(words, ReportFlags), prog=prog, default=ReportFlags())
     if not names:
-        raise InputError(f"report of which run? `{typed_as()} status` lists them")
+        raise InputError(f"report of which run? give one or more; `{again('status', store=flags.store)}` lists them")
     found = [find_run(name, flags) for name in names]
     for run, _ in found:
         if not run.file.document:
-            raise InputError(f"{run.id} is {run.file.status} and has found nothing yet: `{typed_as()} resume {run.id}`")
+            resume = again(f"resume {run.id}", store=flags.store)
+            raise InputError(f"{run.id} is {run.file.status} and has found nothing yet: `{resume}`")
     if len(found) > 1:
-        print(write_index([run for run, _ in found]))
+        index = write_index([run for run, _ in found])
+        if flags.json:
+            print_document({"runs": [run.id for run, _ in found], "report": index})
+        else:
+            print(index)
         return 0
     run, where = found[0]
     return carry_out(request_of(run), where, resume=run, rewalk=True)

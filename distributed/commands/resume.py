@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from robustray.distributed.commands.parsing import gather, parse, typed_as
-from robustray.distributed.commands.run import Where, carry_out, open_store
+from robustray.distributed.commands.parsing import Switch, again, gather, parse, typed_as
+from robustray.distributed.commands.run import Where, carry_out, open_store, print_document
 from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,29 +21,42 @@ if TYPE_CHECKING:
 class ResumeFlags(Where):
     """Continue a run with the settings it was started with."""
 
-    failed: bool = False
+    failed: Switch = False
     """Try again the items that were given up."""
 
 
 def main(argv: list[str]) -> int:
     """Continue a run. Flags that are not given are those the run was started with."""
-    names, words = split_names(argv)
+    names, words = split_names(argv, ResumeFlags)
     flags = parse(ResumeFlags, gather(words, ResumeFlags), prog=f"{typed_as()} resume RUN", default=ResumeFlags())
     if len(names) != 1:
-        raise InputError(f"resume which run? `{typed_as()} status` lists them")
+        raise InputError(f"resume which run? give one; `{again('status', store=flags.store)}` lists them")
+    from robustray.tasks.execution import document_of
+
     run, where = find_run(names[0], flags)
     if run.file.status == "finished" and not run.failures:
-        print(f"{run.id} is finished; nothing is left to do. Its page: {run.file.document.get('report')}")
+        document = document_of(run)
+        if flags.json:
+            print_document(document)
+        else:
+            print(f"{run.id} is finished; nothing is left to do. Its page: {document['report']}")
         return 0
     if run.failures and not flags.failed:
-        print(f"{len(run.failures)} items were given up and stay out; --failed tries them again")
+        print(f"{len(run.failures)} items were given up and stay out; --failed tries them again", file=sys.stderr)
     return carry_out(request_of(run), where, resume=run, retry_failed=flags.failed, rewalk=True)
 
 
-def split_names(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Names of runs come first, then flags."""
-    first = next((i for i, word in enumerate(argv) if word.startswith("-")), len(argv))
-    return argv[:first], argv[first:]
+def split_names(argv: list[str], kind: type) -> tuple[list[str], list[str]]:
+    """Names of runs, before or behind the flags, and the flags with their values."""
+    switches = {"-h", "--help"}
+    switches |= {f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(kind) if isinstance(f.default, bool)}
+    names: list[str] = []
+    flags: list[str] = []
+    for word in argv:
+        before = flags[-1] if flags else ""
+        takes_value = before.startswith("--") and "=" not in before and before not in switches
+        (flags if word.startswith("-") or takes_value else names).append(word)
+    return names, flags
 
 
 def find_run(name: str, flags: Where) -> tuple[Run, Any]:
@@ -73,7 +87,7 @@ def request_of(run: Run) -> Request:
     try:
         if unknown := set(settings) - known:
             raise InputError(f"{run.id}: this version does not know its settings {', '.join(sorted(unknown))}")
-        read = TypeAdapter(study.outline.settings).validate_python(settings)
+        read: Any = TypeAdapter(study.outline.settings).validate_python(settings)
     except ValidationError as error:
         raise InputError(f"{run.id}: its settings are no longer valid: {error.errors()[0]['msg']}") from error
     return Request(

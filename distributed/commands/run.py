@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from robustray.distributed.commands.parsing import gather, parse, typed_as
+from robustray.distributed.commands.parsing import Switch, again, gather, optional, parse, typed_as
 from robustray.tasks.errors import InputError
 from robustray.tasks.study import STUDIES, Outline, Size, load_outline, load_study
 from robustray.tasks.words import nearest
@@ -30,18 +30,19 @@ SIZES: tuple[Size, ...] = ("quick", "small", "paper")
 class Where:
     """Where and how to compute. No result depends on any of these."""
 
-    store: str | None = None
+    store: Annotated[str | None, optional("FOLDER")] = None
     """Folder or URL that keeps everything finished; ./runs if not given. On a cluster: absolute, or a URL."""
-    workers: int | None = None
-    """Blocks that run at once; 0 computes in this process without Ray; default: one per CPU, or what the GPUs hold."""
-    address: str | None = None
-    """A Ray cluster ("auto", "ray://..."); RAY_ADDRESS if set; else a Ray of our own on this machine."""
+    workers: Annotated[int | None, optional("NUMBER")] = None
+    """Blocks that run at once, one per CPU (or what the GPUs hold) if not given; 0 computes in this process, without
+    Ray."""
+    address: Annotated[str | None, optional("ADDRESS")] = None
+    """A Ray cluster (auto, HOST:PORT, ray://HOST:PORT); RAY_ADDRESS if set; else a Ray of our own on this machine."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """cuda is a demand: an error where there is none. auto takes GPUs where they are, and says so."""
-    data_root: str | None = None
+    data_root: Annotated[str | None, optional("FOLDER")] = None
     """Folder of real data sets and weights; ROBUSTRAY_DATA if not given."""
-    json: bool = False
-    """Print one JSON document instead of tables."""
+    json: Switch = False
+    """Print one JSON document, and everything else on stderr."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +50,9 @@ class RunFlags(Where):
     """Flags of every study."""
 
     size: Size = "quick"
-    """quick: embedded data, two minutes; small: real data, two CPU cores; paper: the paper's protocol, a GPU cluster."""
-    fresh: tuple[str, ...] = ()
-    """Steps to compute again, once, whatever is in the store (repeatable)."""
+    """quick: embedded data, two minutes; small: real data, two CPU cores; paper: the paper's protocol, for GPUs."""
+    fresh: Annotated[tuple[str, ...], optional("STEP ...")] = ()
+    """Steps to compute again, once, whatever is in the store."""
 
 
 def main(argv: list[str]) -> int:
@@ -64,7 +65,12 @@ def main(argv: list[str]) -> int:
         settings=settings,
         size=flags.size if settings == outline.sizes[flags.size] else "custom",
         command=f"{typed_as()} run {shlex.join(argv)}",
-        options={name: getattr(flags, name) for name in ("workers", "address", "device", "data_root")},
+        options={
+            "workers": flags.workers,
+            "address": flags.address,
+            "device": flags.device,
+            "data_root": data_root(flags),  # as it was found: `resume` may be typed where ROBUSTRAY_DATA is not set
+        },
         fresh=flags.fresh,
     )
     return carry_out(request, flags)
@@ -74,30 +80,37 @@ def read_command(argv: list[str], command: str) -> tuple[Outline, RunFlags, Any]
     """Study, flags and settings from the words behind `run` or `show`. Raises: InputError."""
     if not argv or argv[0].startswith("-"):
         if not argv or argv[0] not in ("-h", "--help"):
-            raise InputError(f"{command} which study? {', '.join(STUDIES)}: {typed_as()} {command} {next(iter(STUDIES))}")
+            raise InputError(
+                f"{command} which study? Name it first ({', '.join(STUDIES)}): "
+                f"`{typed_as()} {command} {next(iter(STUDIES))}`"
+            )
         print(f"usage: {typed_as()} {command} STUDY [flags]     ({command} STUDY --help lists them)\n\nstudies:")
-        for name, (_, words) in STUDIES.items():
-            print(f"  {name}  {words}")
+        for name, (_, about) in STUDIES.items():
+            print(f"  {name}  {about}")
         raise SystemExit(0)
     outline = load_outline(argv[0])
     words = gather(argv[1:], outline.settings, RunFlags)
     size = _size_of(words)
-    both = dataclasses.make_dataclass("Command", [("flags", RunFlags), ("settings", outline.settings)], kw_only=True)
-    both.__doc__ = f"{outline.question} ({outline.paper})"
+    both = dataclasses.make_dataclass("Command", [("run", RunFlags), ("study", outline.settings)], kw_only=True)
+    both.__doc__ = (
+        f"{outline.question} ({outline.paper})\n\nDefaults shown are those of --size {size}. A flag that takes several "
+        "values takes them at once, or one at a time in the singular: --model A --model B"
+    )
     prog = f"{typed_as()} {command} {outline.name}"
-    read = parse(both, words, prog=prog, default=both(flags=RunFlags(size=size), settings=outline.sizes[size]))
-    return outline, read.flags, read.settings
+    read = parse(both, words, prog=prog, default=both(run=RunFlags(size=size), study=outline.sizes[size]))
+    return outline, read.run, read.study
 
 
 def _size_of(words: Sequence[str]) -> Size:
     """The size decides the other defaults, so it is read first."""
-    sizes = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--size"]
-    sizes += [word.removeprefix("--size=") for word in words if word.startswith("--size=")]
-    for size in sizes[-1:]:
-        if size not in SIZES:
-            raise InputError(f"--size {size}: there is no such size{nearest(size, SIZES)}")
-        return size  # type: ignore[return-value]  # just checked
-    return "quick"
+    given = "quick"
+    for word, following in zip(words, [*words[1:], "quick"], strict=True):
+        if word == "--size" or word.startswith("--size="):
+            given = following if word == "--size" else word.removeprefix("--size=")
+    for size in SIZES:
+        if size == given:
+            return size
+    raise InputError(f"--size {given}: there is no such size{nearest(given, SIZES)}")
 
 
 # -- shared with `resume` and `report` ---------------------------------------------------------------------------------
@@ -124,7 +137,7 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
             workers=where.workers,
             address=address,
             device=where.device,
-            data_root=where.data_root or os.environ.get("ROBUSTRAY_DATA") or None,
+            data_root=data_root(where),
             progress=progress,
         )
 
@@ -142,7 +155,7 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
 
     result = execute(request, store=store, make_lab=make_lab, on_start=on_start, **how)
     if where.json:
-        print(json.dumps(result.document, ensure_ascii=False, allow_nan=False))
+        print_document(result.document)
     elif result.findings is None or result.facts is None:
         print_again(result, console)
     else:
@@ -151,16 +164,22 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
             result.facts,
             page=result.document["report"],
             tables=result.document["tables"],
-            next_command=_next_command(request, result),
+            next_command=_next_command(request, where),
             console=console,
         )
     if result.num_failed:
         print(
             f"robustray: failed: {result.num_failed} item(s) were given up and are missing from the tables; "
-            f"`{typed_as()} resume {result.run.id} --failed` tries them again",
+            f"`{again(f'resume {result.run.id} --failed', store=where.store)}` tries them again",
             file=sys.stderr,
         )
     return 1 if result.num_failed else 0
+
+
+def data_root(where: Where) -> str | None:
+    """The folder of real data: the flag, else ROBUSTRAY_DATA, else none; absolute."""
+    given = where.data_root or os.environ.get("ROBUSTRAY_DATA")
+    return str(Path(given).expanduser().absolute()) if given else None
 
 
 def open_store(url: str | None, address: str | None) -> Store:
@@ -171,6 +190,11 @@ def open_store(url: str | None, address: str | None) -> Store:
         given = "no --store" if url is None else f"--store {url}"
         raise InputError(f"{given} with the cluster {address}: give one that every node reaches, absolute or a URL")
     return Store(url or "runs")
+
+
+def print_document(document: Mapping[str, Any]) -> None:
+    """The one document of `--json`."""
+    print(json.dumps(document, ensure_ascii=False, allow_nan=False))
 
 
 def print_again(result: Result, console: Any) -> None:
@@ -192,8 +216,8 @@ def _num_workers(workers: int | None) -> int:
     return (os.cpu_count() or 1) if workers is None else workers
 
 
-def _next_command(request: Request, result: Result) -> str | None:
+def _next_command(request: Request, where: Where) -> str:
     """What one would type next."""
     if request.size == "quick":
-        return f"{typed_as()} show {request.study.outline.name} --size small"
-    return f"{typed_as()} status" if request.size in ("small", "paper") else None
+        return again(f"show {request.study.outline.name} --size small", store=where.store, data_root=where.data_root)
+    return again("status", store=where.store)

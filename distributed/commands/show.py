@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shlex
 
-from robustray.distributed.commands.parsing import typed_as
+from robustray.distributed.commands.parsing import again, show_number
 from robustray.distributed.commands.run import read_command
 from robustray.tasks.lab.keys import plain
 
@@ -23,8 +23,12 @@ def main(argv: list[str]) -> int:
     print(f"{outline.name}: {outline.question} ({outline.paper})\n")
     width = max(map(len, resolved))
     for name, value in resolved.items():
-        words = " ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in value) if isinstance(value, list) else value
+        words = (
+            " ".join(show_number(v) if isinstance(v, float) else str(v) for v in value)
+            if isinstance(value, list)
+            else value
+        )
         print(f"  {name:<{width}}  {words}")
     print(f"\nup to {work.evaluations:,} passes of single images over {work.images:,} images. {work.note}")
-    print(f"nothing was run; to run it: {typed_as()} run {shlex.join(argv)}")
+    print(f"nothing was run; to run it: {again('run')} {shlex.join(argv)}")
     return 0

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Annotated
 
-from robustray.distributed.commands.parsing import gather, parse, typed_as
+from robustray.distributed.commands.parsing import Switch, again, gather, optional, parse, typed_as
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
     """The runs of a store, newest last."""
 
-    store: str | None = None
+    store: Annotated[str | None, optional("FOLDER")] = None
     """Folder or URL; ./runs if not given."""
-    json: bool = False
+    json: Switch = False
     """Print one JSON document."""
 
 
@@ -36,14 +37,14 @@ def main(argv: list[str]) -> int:
                 "seconds": run.file.wall_seconds,
                 "failed_items": len(run.failures),
                 "error": run.file.error,
-                "report": run.file.document.get("report"),
+                "report": run.path("report.html") if run.file.document else None,
             }
             for run in runs
         ]
         print(json.dumps({"store": store.url, "runs": rows}, indent=1))
         return 0
     if not runs:
-        print(f"no runs in {store.url}; start one: {typed_as()} run attack-sweep --size quick")
+        print(f"no runs in {store.url}; start one: {again('run attack-sweep --size quick', store=flags.store)}")
         return 0
     width = max(len(run.id) for run in runs)
     for run in runs:
@@ -55,6 +56,5 @@ def main(argv: list[str]) -> int:
     last = unfinished[-1] if unfinished else runs[-1]
     verb = "resume" if unfinished else "report"
     retry = " --failed" if last.failures else ""
-    given = f" --store {flags.store}" if flags.store else ""
-    print(f"\nnext: {typed_as()} {verb} {last.id}{retry}{given}")
+    print(f"\nnext: {again(f'{verb} {last.id}{retry}', store=flags.store)}")
     return 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from robustray.tasks.attack_sweep.settings import Norm, Settings
 from robustray.tasks.attacks.settings import ATTACKS, FGSM, PGD, RandomNoise
 from robustray.tasks.data.own import describe, load_function, looks_like_own
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.keys import plain
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
@@ -45,10 +45,15 @@ def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attac
         raise InputError(
             f"--attack {name}: called with norm={norm!r}, eps={eps:g} it fails: {describe(error)}"
         ) from error
-    if not dataclasses.is_dataclass(attack) or not callable(attack):
+    frozen = getattr(getattr(attack, "__dataclass_params__", None), "frozen", False)
+    if isinstance(attack, type) or not frozen or not callable(attack):
         raise InputError(
             f"--attack {name}: must return a callable frozen dataclass (its fields are its key), got {attack!r}"
         )
+    try:
+        plain(attack)
+    except InputError as error:
+        raise InputError(f"--attack {name}: {error}: keep arrays and functions out of its fields") from error
     if getattr(attack, "norm", None) != norm or getattr(attack, "eps", None) != eps:
         raise InputError(f"--attack {name}: asked for norm={norm!r}, eps={eps:g}, it returned {attack!r}")
-    return attack  # type: ignore[return-value]  # the protocol's call is checked by calling it
+    return attack  # its call is checked by calling it

@@ -19,11 +19,12 @@ class Settings:
     """How accuracy falls with the size of an adversarial perturbation."""
 
     models: tuple[str, ...]
-    """Models: NAME[@WEIGHTS.safetensors], run:KEY or my_pkg.my_mod:function[@WEIGHTS]; `digits:*` trains itself."""
+    """Models: NAME[@WEIGHTS.safetensors], run:KEY or my_pkg.my_mod:function[@WEIGHTS]; digits:mlp and digits:cnn train
+    themselves."""
     data: tuple[str, ...]
     """Images: digits:test, cifar10:test, a folder of class folders, Parquet shards, or my_pkg.my_mod:function."""
     num_images: int = 0
-    """The first so many images of each data set; 0 means all."""
+    """Images of each data set, from its first one on; 0 means all."""
     attacks: tuple[str, ...] = ("pgd",)
     """pgd, fgsm, noise, or my_pkg.my_mod:function (called with norm and eps, returns an attack)."""
     norms: tuple[Norm, ...] = ("linf", "l2")
@@ -43,7 +44,7 @@ class Settings:
     num_draws: int = 20
     """Draws of the noise attack."""
     num_seeds: int = 1
-    """Repeat every attack with so many seeds, from `seed` on."""
+    """Every attack is repeated with the seeds seed, seed + 1, ...: this many."""
     seed: int = 0
     """Of all randomness."""
     num_examples: int = 6

@@ -25,6 +25,7 @@ from robustray.tasks.training.recipes import RECIPES
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
     from robustray.tasks.lab import Lab
     from robustray.tasks.study import Findings
@@ -43,13 +44,20 @@ def door(settings: Settings, lab: Lab) -> Opened:
     ]
     data = {name: lab.data(name) for name in settings.data}
     models = {name: lab.model(name) for name in settings.models if name not in RECIPES}
+    tried = {name: lab.load(ref) for name, ref in models.items()} | {
+        name: untrained(name) for name in settings.models if name in RECIPES
+    }
     for images in map(lab.load, data.values()):
         if settings.num_images > len(images):
             raise InputError(f"num_images {settings.num_images}: {images.name} has {len(images)}; 0 means all")
         few, _ = images.batch(range(min(CHECKED_IMAGES, len(images))))
-        for model in models.values():
-            if warnings := check_model(lab.load(model), few, images.num_classes):
-                raise InputError(f"{model.name}: {'; '.join(warnings)}: its numbers could not be computed again")
+        for name, model in tried.items():
+            try:
+                warnings = check_model(model, few, images.num_classes)
+            except InputError as error:
+                raise InputError(f"--model {name} with --data {images.name}: {error}") from error
+            if warnings:
+                raise InputError(f"--model {name}: {'; '.join(warnings)}")
     return Opened(
         refs={
             **{f"data {name}": ref for name, ref in data.items()},
@@ -57,6 +65,16 @@ def door(settings: Settings, lab: Lab) -> Opened:
         },
         modules=tuple(sorted({type(attack).__module__ for attack in attacks if type(attack) not in ATTACKS.values()})),
     )
+
+
+def untrained(name: str) -> nn.Module:
+    """A model that the run will train, to see whether it fits the images."""
+    import torch
+
+    from robustray.tasks.models.registry import build_model
+
+    with torch.random.fork_rng(devices=[]):
+        return build_model(name)
 
 
 def run(settings: Settings, lab: Lab) -> Findings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -41,6 +42,7 @@ def import_cifar10(source: Path, data_root: Path) -> list[Path]:
         raise InputError(f"{target} exists already: remove it first or give another --data-root")
     if not source.exists():
         raise InputError(f"{source} is missing: give cifar-10-python.tar.gz, its extracted folder or Parquet shards")
+    made = [folder for folder in (data_root, *data_root.parents) if not folder.exists()]
     try:
         data_root.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".cifar10.", dir=data_root))
@@ -54,6 +56,10 @@ def import_cifar10(source: Path, data_root: Path) -> list[Path]:
         raise InputError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        if not target.exists():
+            with contextlib.suppress(OSError):  # no longer empty: someone else's
+                for folder in made:
+                    folder.rmdir()
     return [target / name for name in names]
 
 

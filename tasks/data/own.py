@@ -34,7 +34,7 @@ def load_function(text: str) -> Callable[..., Any]:
     module_name, _, function_name = text.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # the module is the user's: whatever it raises is theirs to read
+    except (Exception, SystemExit) as error:  # the module is the user's: whatever it raises is theirs to read
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (module_name + ".").startswith(missing + "."):
             where = "the current folder and the installed packages" if sys.path[:1] in ([""], ["."]) else "sys.path"
@@ -84,7 +84,7 @@ class OwnSource:
         function = load_function(self.function)
         try:
             result = function()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"{self.function} raised {describe(error)}") from error
         return checked(_as_image_data(self.function, result))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def check_model(model: nn.Module, images: torch.Tensor, num_classes: int) -> list[str]:
     """Run a few images through `model`, twice, in evaluation mode; every module's own mode is put back afterwards.
 
-    images: (b, channels, height, width) in [0, 1], on the model's device; num_classes: of the data.
+    images: (b, channels, height, width) in [0, 1], on any device; num_classes: of the data.
     Returns: warnings, empty for a good model (one line if two passes differ).
 
     Raises: InputError when the model cannot take such images, does not return finite logits (b, num_classes), or
@@ -26,6 +26,8 @@ def check_model(model: nn.Module, images: torch.Tensor, num_classes: int) -> lis
     name = type(model).__name__
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
+    if (parameter := next(model.parameters(), None)) is not None:
+        images = images.to(parameter.device)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             first, second = model(images), model(images)

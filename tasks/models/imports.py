@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ def import_weights(source: Path, target: Path, arch: str | None) -> list[str]:
     """
     if target.suffix != ".safetensors":
         raise InputError(f"{target} must end in .safetensors")
+    if target.resolve() == source.resolve():
+        raise InputError(f"{source} would be overwritten: give another --output")
     if source.suffix == ".safetensors":
         weights, metadata = from_safetensors(read_file(source), str(source))
     else:
@@ -64,7 +67,8 @@ def _state_dict(source: Path) -> dict[str, torch.Tensor]:
     if not source.is_file():
         raise InputError(f"{source} is {'no file' if source.exists() else 'missing'}")
     try:
-        loaded = torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # on the pickle's protocol; errors say more
+            loaded = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{source} holds pickled code or is no PyTorch file; nothing was run. Load it where you trust it, and save "

@@ -46,17 +46,22 @@ class Normalised(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, channels, height, width) in [0, 1] -> logits (b, classes)."""
-        return self.backbone((images - self.mean) / self.std)
+        return self.backbone(self._normalise(images))
 
     def latent(self, images: Tensor, fake_relu: bool = False) -> Tensor:
         """Penultimate features (b, width): after the last ReLU and the pooling, the input of the linear head."""
-        return self._halves.features((images - self.mean) / self.std, fake_relu)
+        return self._halves.features(self._normalise(images), fake_relu)
 
     def forward_with_latent(self, images: Tensor, fake_relu: bool = False) -> tuple[Tensor, Tensor]:
         """(logits, latent). fake_relu: the last block's final ReLU is ReLU forwards and the identity backwards, so that
         dead units still receive gradient; the values do not change."""
         latent = self.latent(images, fake_relu)
         return self._halves.classify(latent), latent
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        if images.shape[1] != self.mean.shape[1]:  # one channel would be broadcast to three, in silence
+            raise ValueError(f"images have {images.shape[1]} channels, the model takes {self.mean.shape[1]}")
+        return (images - self.mean) / self.std
 
     @property
     def _halves(self) -> Backbone:

@@ -159,7 +159,7 @@ def _build_own(name: str, num_classes: int | None) -> nn.Module:
             raise InputError(f"{name} needs {parameter.name!r}: give it a default (only num_classes is ever passed)")
     try:
         model = load_function(name)(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{name} raised {describe(error)}") from error
     if not isinstance(model, nn.Module):
         raise InputError(f"{name} returned {type(model).__name__}, expected a torch.nn.Module")
