@@ -31,7 +31,7 @@ class Flags:
 def main(argv: list[str]) -> int:
     """Print what can be named."""
     flags = parse(Flags, gather(argv, Flags), prog=f"{typed_as()} list", default=Flags())
-    from robustray.tasks.attacks.settings import ATTACKS
+    from robustray.tasks.attacks.catalogue import ATTACKS
     from robustray.tasks.models.registry import MODELS
     from robustray.tasks.training.recipes import RECIPES
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from robustray.tasks.attack_sweep.settings import Norm, Settings
-from robustray.tasks.attacks.settings import ATTACKS, FGSM, PGD, RandomNoise
+from robustray.tasks.attacks.catalogue import ATTACKS
+from robustray.tasks.attacks.settings import PGD, RandomNoise
 from robustray.tasks.data.own import describe, load_function, looks_like_own
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.keys import plain
@@ -30,11 +31,12 @@ def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attac
             num_restarts=settings.num_restarts,
             random_start=settings.random_start,
             exit_rule=settings.exit_rule,
+            precision=settings.precision,
         )
-    if name == "fgsm":
-        return FGSM(norm=norm, eps=eps)
     if name == "noise":
-        return RandomNoise(norm=norm, eps=eps, num_draws=settings.num_draws)
+        return RandomNoise(norm=norm, eps=eps, num_draws=settings.num_draws, precision=settings.precision)
+    if name in ATTACKS:
+        return ATTACKS[name](norm=norm, eps=eps)
     if not looks_like_own(name):
         raise InputError(f"there is no attack {name!r}{nearest(name, ATTACKS)}, or my_pkg.my_mod:function")
     try:

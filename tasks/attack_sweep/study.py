@@ -8,6 +8,7 @@ smaller broke it (a smaller ball lies within a larger one), so accuracy never ri
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from robustray.tasks.attack_sweep import findings, reduce
@@ -15,7 +16,7 @@ from robustray.tasks.attack_sweep.named import named_attack
 from robustray.tasks.attack_sweep.reduce import Cell
 from robustray.tasks.attack_sweep.settings import OUTLINE, Norm, Settings
 from robustray.tasks.attacks.blocks import attack_block, example_block, predict_block
-from robustray.tasks.attacks.settings import ATTACKS
+from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import Needs
 from robustray.tasks.lab.seeds import stream
@@ -63,6 +64,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
             **{f"data {name}": ref for name, ref in data.items()},
             **{f"model {name}": ref for name, ref in models.items()},
         },
+        decided={"precision": settled(settings, lab).precision},
         modules=tuple(sorted({type(attack).__module__ for attack in attacks if type(attack) not in ATTACKS.values()})),
     )
 
@@ -77,7 +79,16 @@ def untrained(name: str) -> nn.Module:
         return build_model(name)
 
 
+def settled(settings: Settings, lab: Lab) -> Settings:
+    """Decide what "auto" leaves to the machine, once for all workers."""
+    if settings.precision != "auto":
+        return settings
+    return replace(settings, precision=resolve_precision(lab.device))
+
+
 def run(settings: Settings, lab: Lab) -> Findings:
+    settings = settled(settings, lab)
+
     # 1. Models: those that a recipe trains in seconds are trained, the others are opened.
     recipes = [RECIPES[name] for name in settings.models if name in RECIPES]
     trained = dict(zip((spec.model for spec in recipes), lab.train(recipes).result() if recipes else [], strict=True))

@@ -4,6 +4,7 @@ Importing this loads neither torch nor pandas. Objectives are in `robustray.task
 a lab maps over images in `robustray.tasks.attacks.blocks`.
 """
 
-from robustray.tasks.attacks.settings import ATTACKS, FGSM, PGD, Attack, RandomNoise
+from robustray.tasks.attacks.catalogue import ATTACKS
+from robustray.tasks.attacks.settings import FGSM, PGD, Attack, RandomNoise
 
 __all__ = ["ATTACKS", "FGSM", "PGD", "Attack", "RandomNoise"]

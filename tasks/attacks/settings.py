@@ -7,15 +7,14 @@ All sizes are in pixel units, images in [0, 1]. Procedure and defaults: robust_t
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from robustray.tasks.attacks.checks import check_choice, check_count, check_size, fraction
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.errors import InputError
-from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +125,7 @@ class GradientAttack(ABC):
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             value = getattr(self, field.name)
             if field.default is dataclasses.MISSING or value != field.default:
-                shown.append(f"{field.name}={_fraction(value) if isinstance(value, float) else repr(value)}")
+                shown.append(f"{field.name}={fraction(value) if isinstance(value, float) else repr(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -166,14 +165,14 @@ class PGD(GradientAttack):
     multiplies it, which a study settles once for all machines (`precision.resolve_precision`)."""
 
     def __post_init__(self) -> None:
-        _check_budget(self.norm, self.eps)
+        check_budget(self.norm, self.eps)
         if self.step_size is not None:
-            _check_size("step_size", self.step_size)
-        _check_count("num_steps", self.num_steps, at_least=1)
-        _check_count("num_restarts", self.num_restarts, at_least=1)
-        _check_choice("exit_rule", self.exit_rule, EXIT_RULES)
-        _check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
-        _check_choice("precision", self.precision, PRECISIONS)
+            check_size("step_size", self.step_size)
+        check_count("num_steps", self.num_steps, at_least=1)
+        check_count("num_restarts", self.num_restarts, at_least=1)
+        check_choice("exit_rule", self.exit_rule, EXIT_RULES)
+        check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        check_choice("precision", self.precision, PRECISIONS)
         if self.num_restarts > 1 and not self.random_start:
             raise InputError(f"num_restarts={self.num_restarts} without random_start: all starts would be the same")
         if self.attack_misclassified and self.exit_rule == "first_success":
@@ -223,11 +222,11 @@ class FGSM(GradientAttack):
     """As in PGD."""
 
     def __post_init__(self) -> None:
-        _check_budget(self.norm, self.eps)
+        check_budget(self.norm, self.eps)
         if self.step_size is not None:
-            _check_size("step_size", self.step_size)
-        _check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
-        _check_choice("precision", self.precision, PRECISIONS)
+            check_size("step_size", self.step_size)
+        check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        check_choice("precision", self.precision, PRECISIONS)
 
     def plan(self) -> Plan:
         return Plan(
@@ -271,10 +270,10 @@ class RandomNoise(GradientAttack):
     """As in PGD."""
 
     def __post_init__(self) -> None:
-        _check_budget(self.norm, self.eps)
-        _check_count("num_draws", self.num_draws, at_least=1)
-        _check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
-        _check_choice("precision", self.precision, PRECISIONS)
+        check_budget(self.norm, self.eps)
+        check_count("num_draws", self.num_draws, at_least=1)
+        check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        check_choice("precision", self.precision, PRECISIONS)
 
     def plan(self) -> Plan:
         return Plan(
@@ -293,37 +292,9 @@ class RandomNoise(GradientAttack):
         )
 
 
-ATTACKS: Mapping[str, type[PGD] | type[FGSM] | type[RandomNoise]] = {
-    "pgd": PGD,
-    "fgsm": FGSM,
-    "noise": RandomNoise,
-}
-"""Name on the command line -> class."""
-
-
-def _check_budget(norm: str, eps: float) -> None:
-    _check_choice("norm", norm, NORMS)
-    _check_size("eps", eps)
+def check_budget(norm: str, eps: float) -> None:
+    """Raises: InputError for an unknown norm and for sizes that are not in pixel units."""
+    check_choice("norm", norm, NORMS)
+    check_size("eps", eps)
     if norm == "linf" and eps > 1:
         raise InputError(f"eps must be at most 1 for linf, got {eps}: pixel units, 8/255 and not 8")
-
-
-def _check_size(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise InputError(f"{name} must be a finite number and not negative, got {value!r}")
-
-
-def _check_count(name: str, value: object, *, at_least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise InputError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
-
-
-def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise InputError(f"{name} cannot be {value!r}{nearest(str(value), known)}")
-
-
-def _fraction(value: float) -> str:
-    """`8/255` where that is exactly the number, else its shortest decimal form."""
-    numerator = round(value * 255)
-    return f"{numerator}/255" if 0 < numerator < 255 and value == numerator / 255 else repr(value)

@@ -1,0 +1,14 @@
+"""Attacks by name. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from robustray.tasks.attacks.settings import FGSM, PGD, Attack, RandomNoise
+
+ATTACKS: Mapping[str, Callable[..., Attack]] = {
+    "pgd": PGD,
+    "fgsm": FGSM,
+    "noise": RandomNoise,
+}
+"""Name on the command line -> class; each is made with `norm` and `eps` alone."""
