@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import shlex
@@ -104,7 +105,7 @@ def read_command(argv: list[str], command: str) -> tuple[Outline, RunFlags, Any]
 def _size_of(words: Sequence[str]) -> Size:
     """The size decides the other defaults, so it is read first."""
     given = "quick"
-    for word, following in zip(words, [*words[1:], "quick"], strict=True):
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue=given):
         if word == "--size" or word.startswith("--size="):
             given = following if word == "--size" else word.removeprefix("--size=")
     for size in SIZES:
