@@ -96,7 +96,7 @@ def execute(
         lab.journal = run
         lab.fresh = frozenset(run.file.fresh)
         run.file.hashes = {what: ref.content_hash for what, ref in opened.refs.items()} | {"code": identity.code}
-        run.file.environment = {"versions": versions(), "hardware": hardware(lab.device)}
+        run.file.environment = {"versions": versions(), "hardware": {**hardware(lab.device), **opened.decided}}
         run.save("running")
         if on_start is not None:
             on_start(run)
@@ -146,6 +146,7 @@ def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
         "study": request.study.outline.name,
         "settings": request.settings,
         "device": lab.device,
+        "decided": opened.decided,
         "versions": {function.qualified_name: function.version for function in functions},
         "content": {what: ref.content_hash for what, ref in opened.refs.items()},
         "own modules": code_hash(own) if own else "",

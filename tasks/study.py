@@ -128,6 +128,8 @@ class Opened:
     """What it is ("model cifar:resnet20") -> reference."""
     modules: tuple[str, ...] = ()
     """The user's own modules beside those of the references."""
+    decided: Mapping[str, str] = field(default_factory=dict)
+    """What the settings leave to the machine, as it was decided here: {"precision": "bf16"}."""
     warnings: tuple[str, ...] = ()
 
 

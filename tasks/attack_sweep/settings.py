@@ -12,6 +12,7 @@ from robustray.tasks.study import Outline, Size, Work
 
 Norm = Literal["linf", "l2"]
 ExitRule = Literal["first_success", "last", "best_loss"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,10 @@ class Settings:
     """Start PGD at a random point of the ball."""
     exit_rule: ExitRule = "first_success"
     """When PGD leaves an image: at the first success, or after all steps (last iterate, or the one of highest loss)."""
-    num_draws: int = 20
+    num_draws: int = 5
     """Draws of the noise attack."""
+    precision: Precision = "auto"
+    """Arithmetic of the search; auto is bf16 where the hardware multiplies it. Verdicts are always fp32."""
     num_seeds: int = 1
     """Every attack is repeated with the seeds seed, seed + 1, ...: this many."""
     seed: int = 0
@@ -64,6 +67,8 @@ class Settings:
                 raise InputError(f"norms: {norm!r} is none of linf, l2")
         if self.exit_rule not in ("first_success", "last", "best_loss"):
             raise InputError(f"exit_rule: {self.exit_rule!r} is none of first_success, last, best_loss")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise InputError(f"precision: {self.precision!r} is none of auto, fp32, bf16")
         for name in ("eps_linf", "eps_l2"):
             values = getattr(self, name)
             if not values or any(not math.isfinite(v) or v <= 0 for v in values):

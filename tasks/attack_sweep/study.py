@@ -17,6 +17,7 @@ from robustray.tasks.attack_sweep.reduce import Cell
 from robustray.tasks.attack_sweep.settings import OUTLINE, Norm, Settings
 from robustray.tasks.attacks.blocks import attack_block, example_block, predict_block
 from robustray.tasks.attacks.catalogue import ATTACKS
+from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import Needs
 from robustray.tasks.lab.seeds import stream

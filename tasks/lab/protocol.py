@@ -137,6 +137,11 @@ class Handle(Protocol[T_co]):
 class Lab(Protocol):
     """The verbs through which a study does all heavy work, and the two doors through which names become references."""
 
+    @property
+    def device(self) -> str:
+        """"cpu" or "cuda", decided once per run."""
+        ...
+
     def model(self, name: str) -> Reference:
         """`"cifar:resnet20@weights.safetensors"`, `"run:KEY"`, `"my_pkg.my_mod:build@w.safetensors"` -> reference.
 
