@@ -42,7 +42,7 @@ class Settings:
     """Start PGD at a random point of the ball."""
     exit_rule: ExitRule = "first_success"
     """When PGD leaves an image: at the first success, or after all steps (last iterate, or the one of highest loss)."""
-    num_draws: int = 5
+    num_draws: int = 1
     """Draws of the noise attack."""
     precision: Precision = "auto"
     """Arithmetic of the search; auto is bf16 where the hardware multiplies it. Verdicts are always fp32."""
