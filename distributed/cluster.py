@@ -47,7 +47,7 @@ def check_shared_store(store: Store) -> None:
     store.create()
     store.write(f"{FOLDER}/{token}", token.encode())
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
-    task = ray.remote(_answer).options(num_cpus=0, max_retries=1)
+    task = ray.remote(num_cpus=0, max_retries=1)(_answer)
     asked = {
         node: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
             store.url, token, node
