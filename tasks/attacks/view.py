@@ -121,13 +121,13 @@ class GradientView:
         Raises: InputError for anything but finite logits, losses and gradients.
         """
         count, inputs, state = len(images), _padded(images), _padded(state)
-        loss, gradient, output = self._gradient(inputs, state, objective, self.precision)
+        loss, gradient, largest, output = self._gradient(inputs, state, objective, self.precision)
         if self.precision == "bf16":
             # Matrix units take the smallest floats for zero: where all of a gradient was lost, fp32 may still find one.
-            lost = (gradient.flatten(1).abs().amax(dim=1) == 0)[:count].nonzero()[:, 0]
+            lost = (largest[:count] == 0).nonzero()[:, 0]
             if len(lost):
                 rows = _padded(lost)
-                _, found, _ = self._gradient(inputs[rows], state[rows], objective, "fp32")
+                _, found, _, _ = self._gradient(inputs[rows], state[rows], objective, "fp32")
                 gradient = gradient.index_copy(0, lost, found[: len(lost)])
         return loss[:count], gradient[:count], _first(output, count)
 
@@ -141,7 +141,8 @@ class GradientView:
 
     def _gradient(
         self, inputs: Tensor, state: Tensor, objective: Objective, precision: Arithmetic
-    ) -> tuple[Tensor, Tensor, ModelOutput]:
+    ) -> tuple[Tensor, Tensor, Tensor, ModelOutput]:
+        """loss, gradient, its largest entry per image, output."""
         inputs = inputs.detach().requires_grad_(True)
         with torch.enable_grad():
             output = self._forward(inputs, exact=False, precision=precision)
@@ -149,8 +150,11 @@ class GradientView:
             if not loss.requires_grad:
                 raise InputError(f"the output of {describe(self._model)} does not depend on the images: no gradient")
             (gradient,) = torch.autograd.grad(loss.sum(), inputs)
-        self._refuse_non_finite(output, loss, gradient, objective)
-        return loss.detach(), gradient, output
+        gradient = gradient.contiguous()  # as the images are: mixed layouts make each step slower
+        largest = gradient.flatten(1).abs().amax(dim=1)  # passes NaN on
+        self._refuse_non_finite(output, loss, largest, objective)
+        output = ModelOutput(output.logits.detach(), None if output.latent is None else output.latent.detach())
+        return loss.detach(), gradient, largest, output
 
     def _forward(self, inputs: Tensor, *, exact: bool, precision: Arithmetic | None = None) -> ModelOutput:
         precision = "fp32" if exact else precision or self.precision
@@ -177,11 +181,11 @@ class GradientView:
         self,
         output: ModelOutput,
         loss: Tensor | None = None,
-        gradient: Tensor | None = None,
+        largest: Tensor | None = None,
         objective: Objective | None = None,
     ) -> None:
         """Raises: InputError. One question to the device for all of them: on a GPU each one waits for it."""
-        numbers = [tensor for tensor in (output.logits, loss, gradient) if tensor is not None]
+        numbers = [tensor for tensor in (output.logits, loss, largest) if tensor is not None]
         if torch.stack([torch.isfinite(tensor).all() for tensor in numbers]).all():
             return
         if not torch.isfinite(output.logits).all():
