@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT
 from robustray.tasks.attacks.settings import FGSM, PGD, Attack, RandomNoise
 
 ATTACKS: Mapping[str, Callable[..., Attack]] = {
     "pgd": PGD,
     "fgsm": FGSM,
     "noise": RandomNoise,
+    "rs-fgsm": RSFGSM,
+    "apgd-ce": ApgdCE,
+    "apgd-dlr": ApgdDLR,
+    "apgd-t": ApgdT,
 }
 """Name on the command line -> class; each is made with `norm` and `eps` alone."""

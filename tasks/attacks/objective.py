@@ -48,13 +48,15 @@ class Objective(Protocol):
         ...
 
 
-class _OnLogits:
+class OnLogits:
+    """What objectives of logits alone have in common."""
+
     needs_latent: bool = False
     fake_relu: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrossEntropy(_OnLogits):
+class CrossEntropy(OnLogits):
     """Cross-entropy with the label, or minus that with the target."""
 
     targeted: bool = False
@@ -68,7 +70,7 @@ class CrossEntropy(_OnLogits):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Margin(_OnLogits):
+class Margin(OnLogits):
     """Largest other logit minus that of the label: positive when the label is not predicted; or minus that with the
     target. Unlike cross-entropy its gradient does not vanish on confident images."""
 

@@ -1,0 +1,205 @@
+"""Settings of the attacks that AutoAttack is made of, each an attack of its own. Imports no torch.
+
+They are called like `PGD` and leave an image at its first success. They bring their own objectives, so `objective` and
+`targets` are refused. Procedures: robust_training.md section 5.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from robustray.tasks.attacks.checks import check_choice, check_count
+from robustray.tasks.attacks.precision import PRECISIONS, Precision
+from robustray.tasks.attacks.settings import (
+    FGSM,
+    MIN_BATCH,
+    GradientAttack,
+    Norm,
+    Plan,
+    check_budget,
+)
+from robustray.tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustray.tasks.attacks.objective import Objective
+    from robustray.tasks.attacks.result import AttackResult
+    from robustray.tasks.attacks.rows import Search
+    from robustray.tasks.attacks.view import Model
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Member(GradientAttack):
+    """What the attacks below share. Raises: InputError (a ValueError) for a value that cannot be used."""
+
+    name: ClassVar[str]
+    min_classes: ClassVar[int] = 2
+
+    norm: Norm
+    eps: float
+    """Largest distance from the clean image, in pixel units: 8/255, not 8."""
+    batch_size: int = 128
+    """Images, or targets of images, in flight. On one kind of CPU it does not change results."""
+    precision: Precision = "auto"
+    """As in PGD."""
+
+    def __post_init__(self) -> None:
+        check_budget(self.norm, self.eps)
+        check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        check_choice("precision", self.precision, PRECISIONS)
+        for name, value in self.counts().items():
+            check_count(name, value, at_least=1)
+
+    @abstractmethod
+    def counts(self) -> Mapping[str, int]:
+        """Its whole numbers by name."""
+
+    @abstractmethod
+    def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
+        """The search that runs, and its options."""
+
+    def filled_in(self, *, num_steps: int, num_restarts: int = 1) -> Plan:
+        return Plan(
+            stream=self.name,
+            norm=self.norm,
+            eps=self.eps,
+            step_size=2 * self.eps,
+            num_steps=num_steps,
+            random_start=True,
+            num_restarts=num_restarts,
+            targeted=False,
+            exit_rule="first_success",
+            attack_misclassified=False,
+            batch_size=self.batch_size,
+            precision=self.precision,
+        )
+
+    def __call__(
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        seed: int = 0,
+        indices: Sequence[int] | Tensor | None = None,
+        objective: Objective | None = None,
+        mask: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> AttackResult:
+        """As `GradientAttack.__call__`; `loss` of the result is the margin (largest other logit minus the label's).
+
+        Raises: InputError, also for an objective, for targets and for a model of too few classes.
+        """
+        from robustray.tasks.attacks.rows import run_search
+
+        if objective is not None or targets is not None:
+            raise InputError(f"{self.name} brings its own objective: leave out objective and targets, or use pgd")
+        kind, options = self.kind()
+        return run_search(kind, self.plan(), model, images, labels, seed=seed, indices=indices, mask=mask, **options)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Apgd(Member):
+    num_steps: int = 100
+    num_restarts: int = 1
+    """Random starts; an image begins again only without success."""
+    num_gradients: int = 1
+    """Passes over which gradients and verdicts are averaged: 20 for stochastic models (AutoAttack "rand")."""
+
+    def counts(self) -> Mapping[str, int]:
+        return {
+            "num_steps": self.num_steps,
+            "num_restarts": self.num_restarts,
+            "num_gradients": self.num_gradients,
+        }
+
+    def plan(self) -> Plan:
+        return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ApgdCE(_Apgd):
+    """Auto-PGD on cross-entropy: momentum, and a step size that each image halves by itself (arXiv:2003.01690)."""
+
+    name: ClassVar[str] = "apgd-ce"
+
+    def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
+        from robustray.tasks.attacks.apgd import ApgdSearch
+
+        return ApgdSearch, {"num_gradients": self.num_gradients}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ApgdDLR(_Apgd):
+    """Auto-PGD on the difference of logits ratio, which over-confident models cannot hide from; 3 classes or more."""
+
+    name: ClassVar[str] = "apgd-dlr"
+    min_classes: ClassVar[int] = 3
+
+    def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
+        from robustray.tasks.attacks.apgd import ApgdDLRSearch
+
+        return ApgdDLRSearch, {"num_gradients": self.num_gradients}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ApgdT(Member):
+    """Auto-PGD on the targeted difference of logits ratio, all targets of an image at once; 4 classes or more."""
+
+    name: ClassVar[str] = "apgd-t"
+    min_classes: ClassVar[int] = 4
+
+    num_steps: int = 100
+    """For each target."""
+    num_targets: int = 9
+    """The classes that follow the label in the clean logits; at most all of them are taken."""
+    num_restarts: int = 1
+
+    def counts(self) -> Mapping[str, int]:
+        return {"num_steps": self.num_steps, "num_targets": self.num_targets, "num_restarts": self.num_restarts}
+
+    def plan(self) -> Plan:
+        return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
+
+    def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
+        from robustray.tasks.attacks.apgd import ApgdTSearch
+
+        return ApgdTSearch, {"num_targets": self.num_targets}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RSFGSM(GradientAttack):
+    """One step of 1.25 eps from a random start: the adversary of fast adversarial training (arXiv:2001.03994)."""
+
+    name: ClassVar[str] = "rs-fgsm"
+
+    norm: Norm
+    eps: float
+    """Largest distance from the clean image, in pixel units: 8/255, not 8."""
+    attack_misclassified: bool = False
+    """As in PGD."""
+    batch_size: int = 128
+    """Images in flight."""
+    precision: Precision = "auto"
+    """As in PGD."""
+
+    def __post_init__(self) -> None:
+        check_budget(self.norm, self.eps)
+        check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        check_choice("precision", self.precision, PRECISIONS)
+
+    def plan(self) -> Plan:
+        one_step = FGSM(
+            norm=self.norm,
+            eps=self.eps,
+            step_size=1.25 * self.eps,
+            random_start=True,
+            attack_misclassified=self.attack_misclassified,
+            batch_size=self.batch_size,
+            precision=self.precision,
+        )
+        return replace(one_step.plan(), stream=self.name)
