@@ -5,6 +5,10 @@ under which it is imported. Importing it starts nothing and loads neither torch 
 """
 
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+if _TYPE_CHECKING:
+    from robustray.distributed.api import run as run
 
 __version__ = "0.1.0"
 

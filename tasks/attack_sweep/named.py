@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from robustray.tasks.attack_sweep.settings import Norm, Settings
 from robustray.tasks.attacks.catalogue import ATTACKS
@@ -40,7 +40,7 @@ def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attac
     if not looks_like_own(name):
         raise InputError(f"there is no attack {name!r}{nearest(name, ATTACKS)}, or my_pkg.my_mod:function")
     try:
-        attack = load_function(name)(norm=norm, eps=eps)
+        attack: Any = load_function(name)(norm=norm, eps=eps)
     except InputError:
         raise
     except Exception as error:  # the function is the user's: whatever it raises is theirs to read
@@ -58,4 +58,4 @@ def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attac
         raise InputError(f"--attack {name}: {error}: keep arrays and functions out of its fields") from error
     if getattr(attack, "norm", None) != norm or getattr(attack, "eps", None) != eps:
         raise InputError(f"--attack {name}: asked for norm={norm!r}, eps={eps:g}, it returned {attack!r}")
-    return attack  # its call is checked by calling it
+    return cast("Attack", attack)  # its call is checked by calling it

@@ -157,7 +157,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     examples = {key: handle.result() for key, handle in pictures.items()}
 
     # 5. What it says.
-    sizes = {norm: reference_eps(settings, norm) for norm in settings.norms}
+    sizes: dict[Norm, float] = {norm: reference_eps(settings, norm) for norm in settings.norms}
     clean_rows = reduce.clean_accuracy(clean, settings.norms)
     return findings.compose(settings, images, clean_rows, records, examples, sizes)
 

@@ -243,8 +243,9 @@ def now() -> str:
 
 def create(store: Store, identity: RunIdentity, *, command: str, options: dict[str, Any]) -> Run:
     """Open a new run."""
-    date = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{identity.study}-{date}-{identity.hash8}"
+    date, taken = datetime.datetime.now(), set(store.folders())
+    while (name := f"{identity.study}-{date:%Y%m%d-%H%M%S}-{identity.hash8}") in taken:
+        date += datetime.timedelta(seconds=1)  # one that failed within this second keeps its folder
     file = RunFile(id=name, identity=identity, status="running", created=now(), command=command, options=options)
     run = Run(store, file)
     run.save()

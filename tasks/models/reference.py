@@ -75,9 +75,19 @@ class ModelRef:
         if self.store_key is not None:
             return hashlib.sha256(self._from_store()).hexdigest()
         digest = hashlib.sha256()
-        for key, value in sorted(self.fetch()["weights"].items()):
+        for key, value in sorted(self._built.items()):
             digest.update(f"{key}\0{value.dtype.str}{value.shape}".encode() + value.tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def _built(self) -> dict[str, NDArray[Any]]:
+        """What one's own function without weights built: kept, since it may draw other weights when called again, and
+        then the hash would belong to a model that no one uses."""
+        from robustray.tasks.models.weights import check_finite, weights_of
+
+        weights = weights_of(self._build(None))
+        check_finite(weights, self.name)
+        return weights
 
     def fetch(self) -> ModelPayload:
         """Read the weights and check that they fit.
@@ -87,12 +97,12 @@ class ModelRef:
 
         Raises: InputError for damaged, non-finite or unfitting weights, and for errors in one's own function.
         """
-        from robustray.tasks.models.weights import check_finite, check_fit, from_safetensors, head_key, weights_of
+        from robustray.tasks.models.weights import check_fit, from_safetensors, head_key
 
         if self.weights_file is None and self.store_key is None:
-            weights = weights_of(self._build(None))
-            check_finite(weights, self.name)
-            return ModelPayload(architecture=self.architecture, num_classes=None, mean=None, std=None, weights=weights)
+            return ModelPayload(
+                architecture=self.architecture, num_classes=None, mean=None, std=None, weights=self._built
+            )
 
         data = read_file(Path(self.weights_file)) if self.weights_file is not None else self._from_store()
         weights, metadata = from_safetensors(data, self.weights_file or self.name)
@@ -136,8 +146,10 @@ class ModelRef:
         return self.read_weights()
 
     def __getstate__(self) -> dict[str, Any]:
-        # references travel without the way to the store, but with the hash that needed it
-        return {**self.__dict__, "_weights_hash": self._weights_hash, "read_weights": None}
+        # references travel without weights and the way to the store, but with the hash that needed them
+        state = {**self.__dict__, "_weights_hash": self._weights_hash, "read_weights": None}
+        state.pop("_built", None)
+        return state
 
 
 def open_model(text: str, *, store_weights: StoreWeights | None = None, data_root: str | None) -> ModelRef:

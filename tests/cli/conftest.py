@@ -44,7 +44,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
     def run(line: str) -> Outcome:
         capfd.readouterr()
         code = main(shlex.split(line))
-        return Outcome(code, *capfd.readouterr())
+        said = capfd.readouterr()
+        return Outcome(code, said.out, said.err)
 
     yield run
     signal.signal(signal.SIGTERM, on_terminate)

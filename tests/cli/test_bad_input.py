@@ -226,6 +226,11 @@ NUMBERS = [
     Case(name="a count that is no number", typed=RUN + "--num-steps many", says=("--num-steps", "no whole number")),
     Case(name="a count that is no whole number", typed=RUN + "--num-seeds 1.5", says=("--num-seeds", "'1.5'")),
     Case(name="no steps", typed=RUN + "--num-steps 0", says=("num_steps", "at least 1")),
+    Case(
+        name="restarts that would all be the same",
+        typed=RUN + "--num-restarts 2 --no-random-start",
+        says=("num_restarts=2", "random_start"),
+    ),
     Case(name="a negative seed", typed=RUN + "--seed -1", says=("seed", "at least 0")),
     Case(name="more images than there are", typed=RUN + "--num-images 356", says=("356", "digits:test has 355")),
 ]
