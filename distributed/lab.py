@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,7 @@ def start_ray(*, address: str | None, workers: int | None) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(search))
         cpus = max(workers or 1, os.cpu_count() or 1)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+        _take_back_sigterm()
         return
     from robustray.distributed.cluster import check_answers
 
@@ -133,6 +136,13 @@ def start_ray(*, address: str | None, workers: int | None) -> None:
         raise InputError(
             f"--address {address}: no Ray cluster answers there ({line}); `ray status` on its head tells"
         ) from error
+    _take_back_sigterm()
+
+
+def _take_back_sigterm() -> None:
+    """Ray installs a C++ handler that ends the process at once; ours lets the run be marked as interrupted (measured)."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def open_lab(
