@@ -202,7 +202,7 @@ def print_again(result: Result, console: Any) -> None:
     """A run that was finished before, from its document."""
     document = result.document
     console.print(f"finished before ({result.run.file.updated}); nothing was computed\n")
-    console.print(document["answer"], style="bold", highlight=False)
+    console.print(document["answer"], style="bold", highlight=False, markup=False)
     console.print()
     for claim in document["claims"]:
         console.print(f"{claim['verdict']:>12}  {claim['words']}", highlight=False, markup=False)
@@ -210,7 +210,7 @@ def print_again(result: Result, console: Any) -> None:
     rows: Mapping[str, str] = {"report": document["report"], **{f"table {k}": v for k, v in document["tables"].items()}}
     width = max(map(len, rows))
     for label, path in rows.items():
-        console.print(f"{label:<{width}}  {path}", soft_wrap=True, highlight=False)
+        console.print(f"{label:<{width}}  {path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _num_workers(workers: int | None) -> int:

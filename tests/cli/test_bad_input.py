@@ -303,6 +303,12 @@ DATA = [
         says=("nowhere/cifar10", "robustray import cifar10"),
     ),
     Case(
+        name="a data root at home",
+        typed=RUN + "--data cifar10:test --data-root=~/data",
+        environment={"HOME": "/nowhere"},
+        says=("/nowhere/data/cifar10",),
+    ),
+    Case(
         name="a data root without the files",
         typed=RUN + "--data cifar10:test",
         environment={"ROBUSTRAY_DATA": "."},

@@ -174,6 +174,14 @@ def test_a_finished_run_is_where_its_store_is_now(cli: Any, runs: Path, original
     assert row["report"] == document["report"]
 
 
+def test_a_folder_may_have_any_name(cli: Any, runs: Path, original: Original) -> None:
+    folder = runs.rename(runs.parent / "[bold] of $HOME")
+    outcome = cli(f"{FIRST} --store '{folder.name}'")
+    assert outcome.code == 0 and f"  {folder / original.run / 'report.html'}\n" in outcome.out
+    printed = cli(f"status --store '{folder.name}'").out.splitlines()[-1].removeprefix(f"next: {TYPED} ")
+    assert printed == f"report {original.run} --store '[bold] of $HOME'" and cli(printed).code == 0
+
+
 def test_json_prints_one_document_and_the_rest_on_stderr(cli: Any, runs: Path) -> None:
     outcome = cli(f"{FIRST} --seed 1 --json")
     document = only_document(outcome)
