@@ -172,6 +172,61 @@ class ApgdT(Member):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class FabT(Member):
+    """FAB: slides along the boundary with each target class to the point nearest to the image (arXiv:1907.02044).
+
+    Its result is a `fab.NearestResult` with the distance of the nearest wrong point found, also beyond eps.
+    """
+
+    name: ClassVar[str] = "fab-t"
+
+    num_steps: int = 100
+    """For each target."""
+    num_targets: int = 9
+    """As in ApgdT."""
+    num_restarts: int = 1
+    """The first from the clean image, the others from random points within eps / 2."""
+    smallest: bool = False
+    """Go on after a success within eps, to the smallest perturbation that can be found. A first success within eps
+    still saves the restarts."""
+
+    def counts(self) -> Mapping[str, int]:
+        return {"num_steps": self.num_steps, "num_targets": self.num_targets, "num_restarts": self.num_restarts}
+
+    def plan(self) -> Plan:
+        return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
+
+    def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
+        from robustray.tasks.attacks.fab import FabTSearch
+
+        return FabTSearch, {"num_targets": self.num_targets, "smallest": self.smallest}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Fab(Member):
+    """FAB towards the nearest boundary of all classes, whose gradients each step takes (arXiv:1907.02044)."""
+
+    name: ClassVar[str] = "fab"
+
+    num_steps: int = 100
+    num_restarts: int = 1
+    """As in FabT."""
+    smallest: bool = False
+    """As in FabT."""
+
+    def counts(self) -> Mapping[str, int]:
+        return {"num_steps": self.num_steps, "num_restarts": self.num_restarts}
+
+    def plan(self) -> Plan:
+        return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
+
+    def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
+        from robustray.tasks.attacks.fab import FabSearch
+
+        return FabSearch, {"num_targets": None, "smallest": self.smallest}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RSFGSM(GradientAttack):
     """One step of 1.25 eps from a random start: the adversary of fast adversarial training (arXiv:2001.03994)."""
 
