@@ -5,7 +5,20 @@ a lab maps over images in `robustray.tasks.attacks.blocks`.
 """
 
 from robustray.tasks.attacks.catalogue import ATTACKS
-from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT
+from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Square
 from robustray.tasks.attacks.settings import FGSM, PGD, Attack, RandomNoise
 
-__all__ = ["ATTACKS", "FGSM", "PGD", "RSFGSM", "ApgdCE", "ApgdDLR", "ApgdT", "Attack", "Fab", "FabT", "RandomNoise"]
+__all__ = [
+    "ATTACKS",
+    "FGSM",
+    "PGD",
+    "RSFGSM",
+    "ApgdCE",
+    "ApgdDLR",
+    "ApgdT",
+    "Attack",
+    "Fab",
+    "FabT",
+    "RandomNoise",
+    "Square",
+]

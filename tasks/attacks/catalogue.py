@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT
+from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Square
 from robustray.tasks.attacks.settings import FGSM, PGD, Attack, RandomNoise
 
 ATTACKS: Mapping[str, Callable[..., Attack]] = {
@@ -17,5 +17,6 @@ ATTACKS: Mapping[str, Callable[..., Attack]] = {
     "apgd-t": ApgdT,
     "fab": Fab,
     "fab-t": FabT,
+    "square": Square,
 }
 """Name on the command line -> class; each is made with `norm` and `eps` alone."""

@@ -227,6 +227,28 @@ class Fab(Member):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class Square(Member):
+    """Random squares, kept where the margin rises: no gradient that could be hidden from it (arXiv:1912.00049)."""
+
+    name: ClassVar[str] = "square"
+
+    num_queries: int = 5000
+    """Forward passes of an image, the start included."""
+    num_restarts: int = 1
+
+    def counts(self) -> Mapping[str, int]:
+        return {"num_queries": self.num_queries, "num_restarts": self.num_restarts}
+
+    def plan(self) -> Plan:
+        return self.filled_in(num_steps=self.num_queries, num_restarts=self.num_restarts)
+
+    def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
+        from robustray.tasks.attacks.square import SquareSearch
+
+        return SquareSearch, {}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RSFGSM(GradientAttack):
     """One step of 1.25 eps from a random start: the adversary of fast adversarial training (arXiv:2001.03994)."""
 

@@ -1,0 +1,172 @@
+"""Square: random search on the margin, no gradients (Andriushchenko et al., arXiv:1912.00049; robust_training.md 5).
+
+Each query changes one square (linf) or moves the mass of one square into another (l2), and is kept where the margin
+rises. Numbers of a query are noise of (seed, restart, query, image), so rows of different age share a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustray.tasks.attacks import noise
+from robustray.tasks.attacks.objective import Margin
+from robustray.tasks.attacks.rows import Search, State
+from robustray.tasks.errors import InputError
+
+FIRST_SHARE = 0.8
+"""Share of the image's area that the first square covers."""
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Queries after which the share is halved."""
+TILES = 5
+"""Tiles along a side of the first l2 perturbation."""
+
+
+def share(query: int) -> float:
+    """Share of the area that query 1, 2, ... changes; query 0 is the start."""
+    return FIRST_SHARE / 2 ** sum(query > halving for halving in HALVINGS)
+
+
+def side(query: int, height: int, width: int, *, odd: bool = False) -> int:
+    """Side of the square in pixels, at least 1, for l2 odd and at least 3, and never larger than the image."""
+    length = max(round(math.sqrt(share(query) * height * width)), 1)
+    if odd:
+        length = max(length, 3) | 1
+    limit = min(height, width)
+    return min(length, limit if not odd or limit % 2 else limit - 1)
+
+
+class SquareSearch(Search):
+    """State: `x` (n, channels, height, width), the best point so far, its `margin` (n,) and the query `k` (n,)."""
+
+    def __init__(self, *args: Any) -> None:
+        """Raises: InputError unless images are (batch, channels, height, width)."""
+        super().__init__(*args)
+        images = self.problem.images
+        if images.ndim != 4:
+            raise InputError(
+                f"square needs images (batch, channels, height, width), got {tuple(images.shape)}: it draws squares"
+            )
+        self.channels, self.height, self.width = images.shape[1:]
+        odd = self.plan.norm == "l2"
+        sides = [side(k, self.height, self.width, odd=odd) for k in range(self.plan.num_steps)]
+        self.sides = torch.tensor(sides, device=images.device)
+        self.y = torch.arange(self.height, device=images.device).view(1, 1, -1, 1)
+        self.x = torch.arange(self.width, device=images.device).view(1, 1, 1, -1)
+        inverse_squares = 1 / torch.arange(1.0, max(self.height, self.width) + 2, dtype=torch.float64) ** 2
+        sums = torch.cat((torch.zeros(1, dtype=torch.float64), inverse_squares.cumsum(0)))
+        self.sums = sums.float().to(images.device)
+        """sums[m] = 1 + 1/4 + ... + 1/m^2"""
+
+    def start(self, items: Tensor, restart: Tensor) -> State:
+        centre = self.problem.images[items]
+        k = torch.zeros_like(items)
+        first = self._stripes(items, restart) if self.plan.norm == "linf" else self._tiles(items, restart)
+        x = self._within(centre + self.masked(first, items), centre)
+        return {"x": x, "margin": torch.full_like(x[:, 0, 0, 0], -torch.inf), "k": k}
+
+    def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
+        centre, x, k = self.problem.images[items], state["x"], state["k"]
+        change = self._square if self.plan.norm == "linf" else self._mass
+        proposed = self._within(change(items, restart, k, x, centre), centre)
+        proposed = torch.where(_wide(k == 0), x, proposed)  # query 0 looks at the start
+        margin, output = self.view.estimate(proposed, self.problem.labels[items], Margin())
+        self.count(items)
+        wrong = output.logits.argmax(1) != self.problem.labels[items]
+        gone = self.confirm(items, proposed[:, None], wrong[:, None])[:, 0]
+        # a point that seemed wrong and is not would be a margin that nothing beats
+        better = (margin > state["margin"]) & ~(wrong & ~gone)
+        moved = {
+            "x": torch.where(_wide(better), proposed, x),
+            "margin": torch.where(better, margin, state["margin"]),
+            "k": k + 1,
+        }
+        return moved, gone, moved["k"] == self.plan.num_steps
+
+    def finish(self, items: Tensor, state: State) -> None:
+        self.record.offer(items, state["x"])
+
+    # linf: paint a square with +eps or -eps.
+
+    def _stripes(self, items: Tensor, restart: Tensor) -> Tensor:
+        """A start of vertical stripes of +eps or -eps."""
+        drawn = self._draw(items, restart, torch.zeros_like(items), self.channels * self.width)
+        return self.plan.eps * _sign(drawn).view(-1, self.channels, 1, self.width)
+
+    def _square(self, items: Tensor, restart: Tensor, k: Tensor, x: Tensor, centre: Tensor) -> Tensor:
+        drawn = self._draw(items, restart, k, 2 + self.channels)
+        _, _, inside = self._window(drawn[:, :2], self.sides[k])
+        painted = centre + self.plan.eps * self.masked(_sign(drawn[:, 2:, None, None]), items)
+        return torch.where(inside, painted, x)
+
+    # l2: move the mass of a second window into a first one, shaped as two opposite bumps.
+
+    def _tiles(self, items: Tensor, restart: Tensor) -> Tensor:
+        """A start of 5 x 5 tiles, each with bumps of random sign in each channel; length eps."""
+        drawn = self._draw(items, restart, torch.zeros_like(items), self.channels * TILES**2)
+        size = max(min(self.height, self.width) // TILES, 1)
+        y = self.y - max(self.height - TILES * size, 0) // 2
+        x = self.x - max(self.width - TILES * size, 0) // 2
+        inside = (y >= 0) & (y < TILES * size) & (x >= 0) & (x < TILES * size)
+        tile = ((y // size).clamp(0, TILES - 1) * TILES + (x // size).clamp(0, TILES - 1)).expand(1, 1, -1, -1)
+        sign = _sign(drawn).view(len(items), self.channels, -1)[:, :, tile.flatten()]
+        bumps = self._bumps(y % size, x % size, torch.tensor(size, device=y.device)) * inside
+        shape = sign.view(len(items), self.channels, self.height, self.width) * bumps
+        return self.plan.eps * self.geometry.direction(self.masked(shape, items))
+
+    def _mass(self, items: Tensor, restart: Tensor, k: Tensor, x: Tensor, centre: Tensor) -> Tensor:
+        drawn = self._draw(items, restart, k, 5 + self.channels)
+        size = self.sides[k]
+        y1, x1, first = self._window(drawn[:, :2], size)
+        _, _, second = self._window(drawn[:, 2:4], size)
+        turned = _wide(drawn[:, 4] < 0.5)
+        bumps = self._bumps(torch.where(turned, x1, y1), torch.where(turned, y1, x1), _wide(size))
+        bumps = self.geometry.direction(self.masked(bumps * first, items).expand_as(x).flatten(0, 1)).view_as(x)
+
+        moved = x - centre
+        spare = (self.plan.eps**2 - moved.square().sum((1, 2, 3), keepdim=True)).clamp_min(0)
+        mass = (moved.square() * (first | second)).sum((2, 3), keepdim=True)
+        along = self.geometry.direction((moved * first).flatten(0, 1)).view_as(x)
+        wanted = bumps * _sign(drawn[:, 5:, None, None]) + along
+        wanted = self.geometry.direction(wanted.flatten(0, 1)).view_as(x)
+        kept = moved * ~(first | second)
+        return centre + kept + wanted * (mass + spare / self.channels).sqrt()
+
+    def _bumps(self, y: Tensor, x: Tensor, size: Tensor) -> Tensor:
+        """Formula 2 of the paper at places y, x of a window of `size`: a bump upwards in its left half, one downwards
+        in its right half, each falling with the larger of the distances to its middle. Outside: anything."""
+        half, middle = size // 2, size // 2
+        left = x < half
+        across = torch.where(left, x - half // 2, x - half - (size - half) // 2)
+        away = torch.maximum((y - middle).abs(), across.abs()).clamp(max=len(self.sums) - 1)
+        height = (self.sums[middle + 1] - self.sums[away]).clamp_min(0)
+        return torch.where(left, height, -height)
+
+    # Both
+
+    def _draw(self, items: Tensor, restart: Tensor, k: Tensor, count: int) -> Tensor:
+        """(n, count): uniform numbers of query k."""
+        indices = self.problem.indices[items]
+        return noise.uniform(self.seed, self.plan.stream, restart * 2**32 + k, indices, (count,), items.device)
+
+    def _window(self, drawn: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows and columns counted from a window's corner, and what is inside; (n, 1, height, width) broadcast."""
+        top = (drawn[:, 0] * (self.height - size + 1)).long()
+        left = (drawn[:, 1] * (self.width - size + 1)).long()
+        y, x = self.y - _wide(top), self.x - _wide(left)
+        return y, x, (y >= 0) & (y < _wide(size)) & (x >= 0) & (x < _wide(size))
+
+    def _within(self, points: Tensor, centre: Tensor) -> Tensor:
+        return self.geometry.project(points, centre, self.plan.eps)
+
+
+def _sign(drawn: Tensor) -> Tensor:
+    return torch.where(drawn < 0.5, -1.0, 1.0)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """(n,) -> (n, 1, 1, 1)"""
+    return values.view(-1, 1, 1, 1)
