@@ -140,7 +140,7 @@ def start_ray(*, address: str | None, workers: int | None) -> None:
 
 
 def _take_back_sigterm() -> None:
-    """Ray installs a C++ handler that ends the process at once; ours lets the run be marked as interrupted (measured)."""
+    """Ray installs a C++ handler that ends the process at once (measured)."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 

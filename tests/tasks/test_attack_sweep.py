@@ -139,7 +139,8 @@ def test_claims_state_their_rule_and_the_answer_its_n(found: Findings) -> None:
     [("linf", (1 / 255, 8 / 255, 0.2), 8 / 255), ("linf", (0.1, 0.2, 0.3), 0.2), ("l2", (0.25, 0.5, 1.0), 0.5)],
 )
 def test_the_size_of_the_claims_is_fixed_before_the_run(norm: Any, sizes: tuple[float, ...], expected: float) -> None:
-    assert reference_eps(replace(TINY, **{f"eps_{norm}": sizes}), norm) == expected
+    changed: Any = {f"eps_{norm}": sizes}
+    assert reference_eps(replace(TINY, **changed), norm) == expected
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_neighbouring_streams_are_not_correlated() -> None:
     draws = np.array(
         [seeds.stream(seed, "x", i).standard_normal(1000) for seed, i in itertools.product(range(4), range(10))]
     )
-    correlations = np.corrcoef(draws)[np.triu_indices(len(draws), 1)]
+    correlations = np.asarray(np.corrcoef(draws))[np.triu_indices(len(draws), 1)]
     assert np.abs(correlations).max() < 5 / np.sqrt(1000)
 
 

@@ -1,0 +1,97 @@
+"""Write the tables of the documentation from their records: `python scripts/render_docs.py [--check]`.
+
+A page says where a table comes from in a comment, and everything up to the next `<!-- end -->` is rendered:
+
+    <!-- sweep: docs/results/attack-sweep-small/tables/worst-case.csv linf -->
+    <!-- engine: benchmarks/records/engine.json -->
+
+`--check` changes nothing and exits with 1 where a page and its records disagree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = re.compile(r"(<!-- (?P<kind>sweep|engine): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        before = page.read_text()
+        after = MARK.sub(lambda found: found[1] + RENDER[found["kind"]](*found["words"].split()) + found[5], before)
+        if after != before:
+            stale.append(str(page.relative_to(ROOT)))
+            if not check:
+                page.write_text(after)
+    print("\n".join(stale) or "every table is that of its records")
+    return 1 if check and stale else 0
+
+
+def sweep(path: str, norm: str) -> str:
+    """Rows: models. Columns: sizes. Cells: worst-case accuracy in percent with its 95 % interval."""
+    table = pd.read_csv(ROOT / path).query("norm == @norm")
+    sizes = sorted(table.eps.unique())
+    lines = [
+        f"| model | {' | '.join('clean' if eps == 0 else show_eps(eps) for eps in sizes)} |",
+        "|---|" + "---|" * len(sizes),
+    ]
+    for model, rows in table.groupby("model", sort=False):
+        cells = []
+        for eps in sizes:
+            row = rows[rows.eps == eps].iloc[0]
+            cells.append(f"{100 * row.robust_accuracy:.1f} [{100 * row.lo:.1f}, {100 * row.hi:.1f}]")
+        lines.append(f"| `{model}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def show_eps(eps: float) -> str:
+    """8/255 where it is one, else a short decimal."""
+    numerator = round(eps * 255)
+    return f"{numerator}/255" if numerator and abs(eps - numerator / 255) < 1e-9 else f"{eps:g}"
+
+
+def engine(path: str) -> str:
+    """Rows: what was measured. Columns: cases. Cells: median and range over rounds."""
+    document = json.loads((ROOT / path).read_text())
+    records = document["records"]
+    cases = list(dict.fromkeys(record["case"] for record in records))
+    lines = [f"| | {' | '.join(cases)} |", "|---|" + "---|" * len(cases)]
+    for what, unit in dict.fromkeys((record["what"], record["unit"]) for record in records):
+        cells = []
+        for case in cases:
+            values = [r["value"] for r in records if (r["what"], r["case"]) == (what, case)]
+            middle = statistics.median(values)
+            cells.append(f"{show(middle)} ({show(min(values))}–{show(max(values))})")
+        lines.append(f"| {what}, {unit} | {' | '.join(cells)} |")
+    rounds = len([r for r in records if r["case"] == cases[0]]) // len(dict.fromkeys(r["what"] for r in records))
+    loads = [record["foreign_load"] for record in records]
+    machine = document["machine"]
+    lines.append("")
+    lines.append(
+        f"Median (range) of {rounds} rounds; {machine['items']:,} items; {machine['cpus']} CPUs, Python "
+        f"{machine['python']}; other processes used {statistics.median(loads):.2f} CPUs (at most {max(loads):.2f})."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def show(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+RENDER: dict[str, Callable[..., str]] = {"sweep": sweep, "engine": engine}
+
+if __name__ == "__main__":
+    sys.exit(main())
