@@ -4,6 +4,7 @@ Importing this loads neither torch nor pandas. Objectives are in `robustray.task
 a lab maps over images in `robustray.tasks.attacks.blocks`.
 """
 
+from robustray.tasks.attacks.autoattack import AutoAttack, FastCascade
 from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Square
 from robustray.tasks.attacks.settings import FGSM, PGD, Attack, RandomNoise
@@ -17,8 +18,10 @@ __all__ = [
     "ApgdDLR",
     "ApgdT",
     "Attack",
+    "AutoAttack",
     "Fab",
     "FabT",
+    "FastCascade",
     "RandomNoise",
     "Square",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from robustray.tasks.attacks.autoattack import AutoAttack, FastCascade
 from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Square
 from robustray.tasks.attacks.settings import FGSM, PGD, Attack, RandomNoise
 
@@ -18,5 +19,7 @@ ATTACKS: Mapping[str, Callable[..., Attack]] = {
     "fab": Fab,
     "fab-t": FabT,
     "square": Square,
+    "autoattack": AutoAttack,
+    "fast-cascade": FastCascade,
 }
 """Name on the command line -> class; each is made with `norm` and `eps` alone."""

@@ -1,0 +1,136 @@
+"""AutoAttack: attacks without parameters in a fixed order, each on what the ones before it left. Imports no torch.
+
+Croce and Hein, arXiv:2003.01690; robust_training.md section 5.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
+
+from robustray.tasks.attacks.checks import check_choice, check_count
+from robustray.tasks.attacks.family import ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Member, Square
+from robustray.tasks.attacks.precision import PRECISIONS, Precision
+from robustray.tasks.attacks.settings import (
+    MIN_BATCH,
+    GradientAttack,
+    Norm,
+    check_budget,
+)
+from robustray.tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustray.tasks.attacks.cascade import CascadeResult
+    from robustray.tasks.attacks.objective import Objective
+    from robustray.tasks.attacks.view import Model
+
+Version = Literal["standard", "plus", "rand"]
+VERSIONS: tuple[Version, ...] = ("standard", "plus", "rand")
+
+
+class _Common(TypedDict):
+    norm: Norm
+    eps: float
+    batch_size: int
+    precision: Precision
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Cascade(ABC):
+    """Attacks in a row. Raises: InputError (a ValueError) for a value that cannot be used."""
+
+    name: ClassVar[str]
+
+    norm: Norm
+    eps: float
+    """Largest distance from the clean image, in pixel units: 8/255, not 8."""
+    batch_size: int = 128
+    """Images, or targets of images, in flight. On one kind of CPU it does not change results."""
+    precision: Precision = "auto"
+    """As in PGD."""
+
+    def __post_init__(self) -> None:
+        check_budget(self.norm, self.eps)
+        check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        check_choice("precision", self.precision, PRECISIONS)
+
+    @abstractmethod
+    def stages(self) -> tuple[Member, ...]:
+        """The attacks in their order.
+
+        Each may be run by itself on the survivors of the one before, gathered from all shards: with the same seed and
+        the images' indices that gives the same bits as one call of the cascade.
+        """
+
+    def __call__(
+        self,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        seed: int = 0,
+        indices: Sequence[int] | Tensor | None = None,
+        objective: Objective | None = None,
+        mask: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> CascadeResult:
+        """As `GradientAttack.__call__`; `loss` of the result is the margin (largest other logit minus the label's).
+
+        Raises: InputError, also for an objective, for targets and for a model of too few classes.
+        """
+        from robustray.tasks.attacks.cascade import run_cascade
+
+        if objective is not None or targets is not None:
+            raise InputError(f"{self.name} brings its own objectives: leave out objective and targets, or use pgd")
+        return run_cascade(self, model, images, labels, seed=seed, indices=indices, mask=mask)
+
+    def _common(self) -> _Common:
+        return {"norm": self.norm, "eps": self.eps, "batch_size": self.batch_size, "precision": self.precision}
+
+    __repr__ = GradientAttack.__repr__
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AutoAttack(Cascade):
+    """The ensemble that robust accuracy is reported with: APGD-CE, APGD-T, FAB-T and Square (arXiv:2003.01690)."""
+
+    name: ClassVar[str] = "autoattack"
+
+    version: Version = "standard"
+    """"plus": 5 restarts of APGD-CE, APGD-DLR and FAB, then Square, APGD-T and FAB-T. "rand", for stochastic models:
+    APGD-CE and APGD-DLR with gradients averaged over 20 passes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("version", self.version, VERSIONS)
+
+    def stages(self) -> tuple[Member, ...]:
+        common = self._common()
+        if self.version == "rand":
+            return (ApgdCE(**common, num_gradients=20), ApgdDLR(**common, num_gradients=20))
+        if self.version == "plus":
+            return (
+                ApgdCE(**common, num_restarts=5),
+                ApgdDLR(**common, num_restarts=5),
+                Fab(**common, num_restarts=5),
+                Square(**common),
+                ApgdT(**common),
+                FabT(**common),
+            )
+        return (ApgdCE(**common), ApgdT(**common), FabT(**common), Square(**common))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FastCascade(Cascade):
+    """The first two stages of AutoAttack: most of its strength for about a fifth of its cost, an upper bound of its
+    accuracy and no substitute for it in a report."""
+
+    name: ClassVar[str] = "fast-cascade"
+
+    def stages(self) -> tuple[Member, ...]:
+        common = self._common()
+        return (ApgdCE(**common), ApgdT(**common))
