@@ -36,7 +36,7 @@ def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attac
     if name == "noise":
         return RandomNoise(norm=norm, eps=eps, num_draws=settings.num_draws, precision=settings.precision)
     if name in ATTACKS:
-        return ATTACKS[name](norm=norm, eps=eps)
+        return ATTACKS[name](norm=norm, eps=eps, precision=settings.precision)
     if not looks_like_own(name):
         raise InputError(f"there is no attack {name!r}{nearest(name, ATTACKS)}, or my_pkg.my_mod:function")
     try:

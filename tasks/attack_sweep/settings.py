@@ -27,7 +27,8 @@ class Settings:
     num_images: int = 0
     """Images of each data set, from its first one on; 0 means all."""
     attacks: tuple[str, ...] = ("pgd",)
-    """pgd, fgsm, noise, or my_pkg.my_mod:function (called with norm and eps, returns an attack)."""
+    """pgd, fgsm, rs-fgsm, noise, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, autoattack, fast-cascade (autoattack's
+    first two), or my_pkg.my_mod:function (called with norm and eps, returns an attack)."""
     norms: tuple[Norm, ...] = ("linf", "l2")
     """Norms that bound the perturbation."""
     eps_linf: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255)
@@ -139,9 +140,39 @@ NUM_IMAGES: Mapping[str, int] = {"digits:test": 355, "cifar10:test": 10_000, "ci
 """Sizes of known data sets; the estimate takes 10,000 for others."""
 
 
+PASSES: Mapping[str, int] = {
+    "fgsm": 2,
+    "rs-fgsm": 2,
+    "apgd-ce": 102,
+    "apgd-dlr": 102,
+    "apgd-t": 9 * 102,
+    "fab": 100 * 10,
+    "fab-t": 9 * 206,
+    "square": 5001,
+    "fast-cascade": 102 + 9 * 102,
+    "autoattack": 102 + 9 * 102 + 9 * 206 + 5001,
+}
+"""Of an image that survives, with 10 classes. Those of PGD and noise follow from the settings."""
+
+
+PASSES: Mapping[str, int] = {
+    "fgsm": 3,
+    "rs-fgsm": 3,
+    "apgd-ce": 102,
+    "apgd-dlr": 102,
+    "apgd-t": 910,
+    "fab": 202,
+    "fab-t": 1_802,
+    "square": 5_002,
+    "fast-cascade": 1_012,
+    "autoattack": 7_816,
+}
+"""Most evaluations that an attack with its own defaults spends on an image; others count as `num_steps`."""
+
+
 def estimate(settings: Settings) -> Work:
     """An upper bound: every image survives everything."""
-    passes = {"pgd": (settings.num_steps + 1) * settings.num_restarts, "fgsm": 2, "noise": settings.num_draws}
+    passes = {**PASSES, "pgd": (settings.num_steps + 1) * settings.num_restarts, "noise": settings.num_draws}
     per_image = sum(passes.get(name, settings.num_steps) for name in settings.attacks) * settings.num_seeds
     images = sum(settings.num_images or NUM_IMAGES.get(name, 10_000) for name in settings.data) * len(settings.models)
     unknown = [name for name in settings.data if not settings.num_images and name not in NUM_IMAGES]

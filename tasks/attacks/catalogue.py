@@ -22,4 +22,4 @@ ATTACKS: Mapping[str, Callable[..., Attack]] = {
     "autoattack": AutoAttack,
     "fast-cascade": FastCascade,
 }
-"""Name on the command line -> class; each is made with `norm` and `eps` alone."""
+"""Name on the command line -> class; each is made with `norm` and `eps` alone, and takes `precision`."""

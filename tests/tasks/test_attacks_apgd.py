@@ -489,7 +489,8 @@ def test_bad_settings_are_refused_in_words(kind: Any, settings: dict[str, Any], 
 
 def test_ones_own_objective_is_refused_in_words() -> None:
     images, labels = digits(20)
-    for given in ({"objective": Margin()}, {"targets": labels}):
+    cases: list[dict[str, Any]] = [{"objective": Margin()}, {"targets": labels}]
+    for given in cases:
         with pytest.raises(InputError, match="apgd-ce brings its own objective"):
             ApgdCE(norm="linf", eps=0.1)(trained("mlp"), images, labels, **given)
     with pytest.raises(InputError, match=r"labels must be in 0 .. 9"):
