@@ -116,6 +116,7 @@ def start_ray(*, address: str | None, workers: int | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    ours = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         # Workers are children of this process and find modules where it does: the current folder first.
@@ -124,7 +125,7 @@ def start_ray(*, address: str | None, workers: int | None) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(search))
         cpus = max(workers or 1, os.cpu_count() or 1)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
-        _take_back_sigterm()
+        _take_back_sigterm(ours)
         return
     from robustray.distributed.cluster import check_answers
 
@@ -136,13 +137,13 @@ def start_ray(*, address: str | None, workers: int | None) -> None:
         raise InputError(
             f"--address {address}: no Ray cluster answers there ({line}); `ray status` on its head tells"
         ) from error
-    _take_back_sigterm()
+    _take_back_sigterm(ours)
 
 
-def _take_back_sigterm() -> None:
-    """Ray installs a C++ handler that ends the process at once (measured)."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+def _take_back_sigterm(ours: Any) -> None:
+    """Ray puts two handlers over ours: one in Python that exits with code 15, and one in C++ that ends the process."""
+    if ours is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
 
 
 def open_lab(

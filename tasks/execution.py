@@ -91,16 +91,20 @@ def execute(
         else:
             run.file.attempts += 1
             run.file.identity = identity
-        if retry_failed:
-            run.forget_failures()
-        lab.journal = run
-        lab.fresh = frozenset(run.file.fresh)
-        run.file.hashes = {what: ref.content_hash for what, ref in opened.refs.items()} | {"code": identity.code}
-        run.file.environment = {"versions": versions(), "hardware": {**hardware(lab.device), **opened.decided}}
-        run.save("running")
-        if on_start is not None:
-            on_start(run)
-        return _walk(request, run, lab, opened)
+        try:
+            if retry_failed:
+                run.forget_failures()
+            lab.journal = run
+            lab.fresh = frozenset(run.file.fresh)
+            run.file.hashes = {what: ref.content_hash for what, ref in opened.refs.items()} | {"code": identity.code}
+            run.file.environment = {"versions": versions(), "hardware": {**hardware(lab.device), **opened.decided}}
+            run.save("running")
+            if on_start is not None:
+                on_start(run)
+            return _walk(request, run, lab, opened)
+        except KeyboardInterrupt:
+            run.save("interrupted")
+            raise
     finally:
         lab.close()
 
@@ -108,9 +112,6 @@ def execute(
 def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:
     try:
         findings = request.study.run(request.settings, lab)
-    except KeyboardInterrupt:
-        run.save("interrupted")
-        raise
     except WorkFailed as error:
         run.file.error = str(error)
         run.save("failed")
