@@ -12,7 +12,7 @@ import pandas as pd
 from robustray.tasks import figures
 from robustray.tasks.attack_sweep import reduce
 from robustray.tasks.attack_sweep.settings import Norm, Settings
-from robustray.tasks.report.numbers import format_value
+from robustray.tasks.report.numbers import format_estimate, format_value
 from robustray.tasks.statistics.clusters import clustered_mean
 from robustray.tasks.statistics.intervals import wilson
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table, Verdict
@@ -83,7 +83,7 @@ def _answer(settings: Settings, accuracy: pd.DataFrame, reference: Mapping[Norm,
     for model in settings.models:
         row = _at(accuracy, data=data, model=model, norm=norm, eps=reference[norm]).iloc[0]
         clean = _at(accuracy, data=data, model=model, norm=norm, eps=0.0).robust_accuracy.iloc[0]
-        rest = f"{format_value(row.robust_accuracy, 'percent')} [{100 * row.lo:.1f}, {100 * row.hi:.1f}]"
+        rest = format_estimate(row.robust_accuracy, (row.lo, row.hi), "percent")
         parts.append(f"{rest} of {model}'s {format_value(clean, 'percent')}")
     n = int(_at(accuracy, data=data).n.iloc[0])
     return f"At {_size(norm, reference[norm])}, {_listed(parts)} remain correct (n = {n:,} images of {data})."
