@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from robustray.tasks.errors import InputError
 from robustray.tasks.statistics.clusters import clustered_mean
 from robustray.tasks.statistics.intervals import mean_interval
