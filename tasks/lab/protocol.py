@@ -139,7 +139,7 @@ class Lab(Protocol):
 
     @property
     def device(self) -> str:
-        """"cpu" or "cuda", decided once per run."""
+        """One of "cpu" and "cuda", decided once per run."""
         ...
 
     def model(self, name: str) -> Reference:
