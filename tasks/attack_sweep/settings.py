@@ -27,8 +27,8 @@ class Settings:
     num_images: int = 0
     """Images of each data set, from its first one on; 0 means all."""
     attacks: tuple[str, ...] = ("pgd",)
-    """pgd, fgsm, rs-fgsm, noise, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, autoattack, fast-cascade (autoattack's
-    first two), or my_pkg.my_mod:function (called with norm and eps, returns an attack)."""
+    """pgd, fgsm, rs-fgsm, noise, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, nes, autoattack, fast-cascade
+    (autoattack's first two), or my_pkg.my_mod:function (called with norm and eps, returns an attack)."""
     norms: tuple[Norm, ...] = ("linf", "l2")
     """Norms that bound the perturbation."""
     eps_linf: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255)
@@ -149,6 +149,7 @@ PASSES: Mapping[str, int] = {
     "fab": 100 * 10,
     "fab-t": 9 * 206,
     "square": 5001,
+    "nes": 21 * 51,
     "fast-cascade": 102 + 9 * 102,
     "autoattack": 102 + 9 * 102 + 9 * 206 + 5001,
 }

@@ -7,11 +7,14 @@ a lab maps over images in `robustray.tasks.attacks.blocks`.
 from robustray.tasks.attacks.autoattack import AutoAttack, FastCascade
 from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Square
+from robustray.tasks.attacks.free import FreePGD
+from robustray.tasks.attacks.nes import NES
 from robustray.tasks.attacks.settings import FGSM, PGD, Attack, RandomNoise
 
 __all__ = [
     "ATTACKS",
     "FGSM",
+    "NES",
     "PGD",
     "RSFGSM",
     "ApgdCE",
@@ -22,6 +25,7 @@ __all__ = [
     "Fab",
     "FabT",
     "FastCascade",
+    "FreePGD",
     "RandomNoise",
     "Square",
 ]

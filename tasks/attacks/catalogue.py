@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from robustray.tasks.attacks.autoattack import AutoAttack, FastCascade
 from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Square
+from robustray.tasks.attacks.nes import NES
 from robustray.tasks.attacks.settings import FGSM, PGD, Attack, RandomNoise
 
 ATTACKS: Mapping[str, Callable[..., Attack]] = {
@@ -19,6 +20,7 @@ ATTACKS: Mapping[str, Callable[..., Attack]] = {
     "fab": Fab,
     "fab-t": FabT,
     "square": Square,
+    "nes": NES,
     "autoattack": AutoAttack,
     "fast-cascade": FastCascade,
 }
