@@ -17,6 +17,8 @@ from typing import Any
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import BlockFunction, Needs, Reference, Tensor
 
+_BYTES = (bytes, bytearray, memoryview)
+
 
 def plain(value: Any) -> Any:
     """Turn settings or items into JSON values. Raises: InputError for what has no exact JSON form."""
@@ -35,10 +37,11 @@ def plain(value: Any) -> Any:
         if not all(isinstance(key, str) for key in value):
             raise InputError(f"settings with keys that are not text: {list(value)[:3]}")
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, Sequence) and not isinstance(value, _BYTES):
         return [plain(item) for item in value]
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a NumPy scalar
-        scalar = value.item()
+    number: Any = value
+    if hasattr(number, "item") and getattr(number, "shape", None) == ():  # a NumPy scalar
+        scalar = number.item()
         if type(scalar) is not type(value):  # a long double stays what it is
             return plain(scalar)
     raise InputError(f"{value!r} ({type(value).__name__}) in settings or items has no exact JSON form")
