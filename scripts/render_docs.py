@@ -31,13 +31,19 @@ def main() -> int:
     stale = []
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         before = page.read_text()
-        after = MARK.sub(lambda found: found[1] + RENDER[found["kind"]](*found["words"].split()) + found[5], before)
+        after = MARK.sub(render, before)
         if after != before:
             stale.append(str(page.relative_to(ROOT)))
             if not check:
                 page.write_text(after)
     print("\n".join(stale) or "every table is that of its records")
     return 1 if check and stale else 0
+
+
+def render(found: re.Match[str]) -> str:
+    """A mark with its table rendered anew."""
+    start, kind, words, _, end = found.groups("")
+    return start + RENDER[kind](*words.split()) + end
 
 
 def sweep(path: str, norm: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab import keys, pieces
@@ -323,7 +323,9 @@ class BlockLab:
     def data(self, name: str) -> Reference:
         from robustray.tasks.data.reference import open_data
 
-        return open_data(name, data_root=self.data_root)
+        return cast(
+            Reference, open_data(name, data_root=self.data_root)
+        )  # pyright knows no cached_property in a protocol
 
     def map(
         self,
