@@ -25,7 +25,7 @@ MARK = re.compile(r"(<!-- (?P<kind>sweep|engine): (?P<words>[^>]+?) -->\n)(?P<ta
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = []
