@@ -27,24 +27,36 @@ def step_to_plane(norm: Norm, x: Tensor, normal: Tensor, offset: Tensor) -> Tens
     slope = normal / torch.where(largest > 0, largest, 1)
     # finite for the smallest normals too: far beyond any room, so these go to the corner
     wanted = (offset.abs() / torch.where(largest > 0, largest, 1)[:, 0]).clamp_max(1e30)
-    toward = -offset.sign()[:, None] * slope.sign()
-    slope = slope.abs()
-    room = torch.where(toward > 0, 1 - x, torch.where(toward < 0, x, 0.0))
+    slope *= -offset.sign()[:, None]
+    toward = slope.sign()
+    # 1 - x upwards, x downwards (on a CPU `where` takes eight times as long)
+    room = ((slope > 0).to(x.dtype) - x).abs_()
+    slope.abs_()
+    # `reach`: the level at which a coordinate meets the box; until then it contributes gain * level
     if norm == "l2":
-        gain, reach = slope * slope, room / torch.where(slope > 0, slope, 1)
+        gain, reach, unit = slope * slope, room / slope.clamp_min(1e-30), slope
     else:
-        gain, reach = slope, room
-    # level at which a coordinate meets the box: `reach`; its contribution until then: gain * level
-    gain = torch.where(toward != 0, gain, 0.0)
-    level = torch.zeros_like(wanted)
-    rate = torch.full_like(wanted, -1.0)
+        gain, reach, unit = slope, room, torch.ones_like(slope[:, :1])
+    level = _level(gain, reach, wanted)
+    return torch.minimum(level[:, None] * unit, room).mul_(toward)
+
+
+def _level(gain: Tensor, reach: Tensor, wanted: Tensor) -> Tensor:
+    """(rows,): the solution of sum_i gain_i min(level, reach_i) = wanted, or beyond every reach if there is none."""
+    level, slopes = torch.zeros_like(wanted), torch.full_like(wanted, -1.0)
+    rows = torch.arange(len(wanted), device=wanted.device)
     for _ in range(MAX_ROUNDS):
-        free = (gain * (reach > level[:, None])).sum(1)
-        # once no further coordinate meets the box, the last step was exact: a row that has ended stays as it is
-        moves = (free > 0) & (free != rate)
-        if not moves.any():
+        at = level[rows, None]
+        slope = (gain * (reach > at)).sum(1)
+        # Once no further coordinate meets the box, the last step was exact: such a row stays as it is.
+        moves = (slope > 0) & (slope != slopes[rows])
+        num_moves = int(moves.sum())
+        if num_moves == 0:
             break
-        filled = (gain * torch.minimum(reach, level[:, None])).sum(1)
-        level = torch.where(moves, level + ((wanted - filled) / torch.where(free > 0, free, 1)).clamp_min(0), level)
-        rate = free
-    return toward * torch.minimum(level[:, None] * (slope if norm == "l2" else 1.0), room)
+        if 2 * num_moves < len(rows):  # after two or three rounds few are left
+            gain, reach, wanted, rows = gain[moves], reach[moves], wanted[moves], rows[moves]
+            at, slope, moves = at[moves], slope[moves], moves[moves]
+        short = (wanted - (gain * torch.minimum(reach, at)).sum(1)).clamp_min(0)
+        level[rows] += torch.where(moves, short / torch.where(slope > 0, slope, 1), 0.0)
+        slopes[rows] = slope
+    return level
