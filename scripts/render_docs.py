@@ -21,6 +21,10 @@ from pathlib import Path
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from robustray.tasks.report.numbers import format_estimate  # noqa: E402
+
 MARK = re.compile(r"(<!-- (?P<kind>sweep|engine): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -58,7 +62,7 @@ def sweep(path: str, norm: str) -> str:
         cells = []
         for eps in sizes:
             row = rows[rows.eps == eps].iloc[0]
-            cells.append(f"{100 * row.robust_accuracy:.1f} [{100 * row.lo:.1f}, {100 * row.hi:.1f}]")
+            cells.append(format_estimate(row.robust_accuracy, (row.lo, row.hi), "percent").replace(" %", ""))
         lines.append(f"| `{model}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
