@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -154,7 +155,9 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
             console=console,
         )
 
-    result = execute(request, store=store, make_lab=make_lab, on_start=on_start, **how)
+    # Ray prints its paragraph about a dead worker on stdout, which belongs to the one document of --json.
+    with contextlib.redirect_stdout(sys.stderr) if where.json else contextlib.nullcontext():
+        result = execute(request, store=store, make_lab=make_lab, on_start=on_start, **how)
     if where.json:
         print_document(result.document)
     elif result.findings is None or result.facts is None:
