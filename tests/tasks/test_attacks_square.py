@@ -127,7 +127,6 @@ def test_l2_keeps_its_length_while_it_moves_mass(shape: tuple[int, int, int]) ->
 def test_l2_leaves_what_is_outside_of_its_windows() -> None:
     found = search("l2", 0.3, (3, 32, 32))
     x = found.start(EVERY, 0 * EVERY)["x"]
-    centre = torch.full_like(x, 0.5)
     query = 1500 + 0 * EVERY
     drawn = found._draw(EVERY, 0 * EVERY, query, 8)
     first = found._window(drawn[:, :2], found.sides[query])[2]
