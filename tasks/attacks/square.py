@@ -40,7 +40,8 @@ def side(query: int, height: int, width: int, *, odd: bool = False) -> int:
 
 
 class SquareSearch(Search):
-    """State: `x` (n, channels, height, width), the best point so far, its `margin` (n,) and the query `k` (n,)."""
+    """State: `x` (n, channels, height, width), the best point so far, its `margin` (n,) and the query `k` (n,); for
+    linf also the `low` and `high` ends of each pixel."""
 
     def __init__(self, *args: Any) -> None:
         """Raises: InputError unless images are (batch, channels, height, width)."""
@@ -63,27 +64,28 @@ class SquareSearch(Search):
 
     def start(self, items: Tensor, restart: Tensor) -> State:
         centre = self.problem.images[items]
-        k = torch.zeros_like(items)
         first = self._stripes(items, restart) if self.plan.norm == "linf" else self._tiles(items, restart)
-        x = self._within(centre + self.masked(first, items), centre)
-        return {"x": x, "margin": torch.full_like(x[:, 0, 0, 0], -torch.inf), "k": k}
+        state = {"margin": torch.full_like(centre[:, 0, 0, 0], -torch.inf), "k": torch.zeros_like(items)}
+        state["x"] = self.geometry.project(centre + self.masked(first, items), centre, self.plan.eps)
+        if self.plan.norm == "linf":  # every painted pixel takes one of these
+            state["low"], state["high"] = (centre - self.plan.eps).clamp_(min=0), (centre + self.plan.eps).clamp_(max=1)
+        return state
 
     def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
-        centre, x, k = self.problem.images[items], state["x"], state["k"]
+        x, k = state["x"], state["k"]
         change = self._square if self.plan.norm == "linf" else self._mass
-        proposed = self._within(change(items, restart, k, x, centre), centre)
-        proposed = torch.where(_wide(k == 0), x, proposed)  # query 0 looks at the start
+        proposed = change(items, restart, state)
+        new = k == 0
+        if new.any():  # query 0 looks at the start
+            proposed[new] = x[new]
         margin, output = self.view.estimate(proposed, self.problem.labels[items], Margin())
         self.count(items)
         wrong = output.logits.argmax(1) != self.problem.labels[items]
         gone = self.confirm(items, proposed[:, None], wrong[:, None])[:, 0]
         # a point that seemed wrong and is not would be a margin that nothing beats
         better = (margin > state["margin"]) & ~(wrong & ~gone)
-        moved = {
-            "x": torch.where(_wide(better), proposed, x),
-            "margin": torch.where(better, margin, state["margin"]),
-            "k": k + 1,
-        }
+        x[better] = proposed[better]  # few rows: in place, in this search's own tensor
+        moved = dict(state, margin=torch.where(better, margin, state["margin"]), k=k + 1)
         return moved, gone, moved["k"] == self.plan.num_steps
 
     def finish(self, items: Tensor, state: State) -> None:
@@ -96,11 +98,13 @@ class SquareSearch(Search):
         drawn = self._draw(items, restart, torch.zeros_like(items), self.channels * self.width)
         return self.plan.eps * _sign(drawn).view(-1, self.channels, 1, self.width)
 
-    def _square(self, items: Tensor, restart: Tensor, k: Tensor, x: Tensor, centre: Tensor) -> Tensor:
-        drawn = self._draw(items, restart, k, 2 + self.channels)
-        _, _, inside = self._window(drawn[:, :2], self.sides[k])
-        painted = centre + self.plan.eps * self.masked(_sign(drawn[:, 2:, None, None]), items)
-        return torch.lerp(x, painted, inside.to(x.dtype))  # at weights 0 and 1 exact, and faster than `where`
+    def _square(self, items: Tensor, restart: Tensor, state: State) -> Tensor:
+        drawn = self._draw(items, restart, state["k"], 2 + self.channels)
+        _, _, inside = self._window(drawn[:, :2], self.sides[state["k"]])
+        up = (drawn[:, 2:, None, None] >= 0.5).to(drawn.dtype)
+        # At weights 0 and 1 `lerp` is exact, and many times faster than `where` on a CPU.
+        painted = torch.lerp(state["low"], state["high"], up)
+        return torch.lerp(state["x"], painted, self.masked(inside.to(drawn.dtype), items))
 
     # l2: move the mass of a second window into a first one, shaped as two opposite bumps.
 
@@ -117,7 +121,8 @@ class SquareSearch(Search):
         shape = sign.view(len(items), self.channels, self.height, self.width) * bumps
         return self.plan.eps * self.geometry.direction(self.masked(shape, items))
 
-    def _mass(self, items: Tensor, restart: Tensor, k: Tensor, x: Tensor, centre: Tensor) -> Tensor:
+    def _mass(self, items: Tensor, restart: Tensor, state: State) -> Tensor:
+        x, k, centre = state["x"], state["k"], self.problem.images[items]
         drawn = self._draw(items, restart, k, 5 + self.channels)
         size = self.sides[k]
         y1, x1, first = self._window(drawn[:, :2], size)
@@ -133,7 +138,8 @@ class SquareSearch(Search):
         wanted = bumps * _sign(drawn[:, 5:, None, None]) + along
         wanted = self.geometry.direction(wanted.flatten(0, 1)).view_as(x)
         kept = moved * ~(first | second)
-        return centre + kept + wanted * (mass + spare / self.channels).sqrt()
+        moved = centre + kept + wanted * (mass + spare / self.channels).sqrt()
+        return self.geometry.project(moved, centre, self.plan.eps)
 
     def _bumps(self, y: Tensor, x: Tensor, size: Tensor) -> Tensor:
         """Formula 2 of the paper at places y, x of a window of `size`: a bump upwards in its left half, one downwards
@@ -158,9 +164,6 @@ class SquareSearch(Search):
         left = (drawn[:, 1] * (self.width - size + 1)).long()
         y, x = self.y - _wide(top), self.x - _wide(left)
         return y, x, (y >= 0) & (y < _wide(size)) & (x >= 0) & (x < _wide(size))
-
-    def _within(self, points: Tensor, centre: Tensor) -> Tensor:
-        return self.geometry.project(points, centre, self.plan.eps)
 
 
 def _sign(drawn: Tensor) -> Tensor:

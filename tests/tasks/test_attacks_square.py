@@ -95,8 +95,9 @@ def test_linf_starts_from_stripes_and_paints_squares() -> None:
     assert (start == start[:, :, :1]).all()  # vertical
     assert (start.sign()[:, :, 0].mean((1, 2)).abs() < 0.5).all()
     for query in (1, 60, 700, 5000):
-        x = torch.full((16, 3, 32, 32), 0.5)
-        painted = found._square(EVERY, 0 * EVERY, query + 0 * EVERY, x, x) - 0.5
+        state = found.start(EVERY, 0 * EVERY)
+        state |= {"x": torch.full((16, 3, 32, 32), 0.5), "k": query + 0 * EVERY}
+        painted = found._square(EVERY, 0 * EVERY, state) - 0.5
         changed = painted != 0
         size = side(query, 32, 32)
         assert (changed.sum((2, 3)) == size**2).all()
@@ -116,7 +117,7 @@ def test_l2_keeps_its_length_while_it_moves_mass(shape: tuple[int, int, int]) ->
     centre = torch.full_like(x, 0.5)
     assert torch.allclose((x - centre).flatten(1).norm(dim=1), torch.tensor(0.3), rtol=1e-4)
     for query in (1, 5, 40, 100, 300, 2500):
-        x = found._mass(EVERY, 0 * EVERY, query + 0 * EVERY, x, centre)
+        x = found._mass(EVERY, 0 * EVERY, {"x": x, "k": query + 0 * EVERY})
         assert torch.isfinite(x).all()
         length = (x - centre).flatten(1).norm(dim=1)
         assert length.max() <= 0.3 * (1 + 1e-4)
@@ -131,7 +132,7 @@ def test_l2_leaves_what_is_outside_of_its_windows() -> None:
     drawn = found._draw(EVERY, 0 * EVERY, query, 8)
     first = found._window(drawn[:, :2], found.sides[query])[2]
     second = found._window(drawn[:, 2:4], found.sides[query])[2]
-    moved = found._mass(EVERY, 0 * EVERY, query, x, centre)
+    moved = found._mass(EVERY, 0 * EVERY, {"x": x, "k": query})
     outside = (~(first | second)).expand_as(x)
     assert torch.equal(moved[outside], x[outside])
     emptied = (second & ~first).expand_as(x)
