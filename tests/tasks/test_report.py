@@ -503,7 +503,9 @@ def test_json_document_takes_numpy_numbers(facts: RunFacts) -> None:
     half: Any = np.float32(0.5)
     three: Any = np.int64(3)
     claim = Claim(words="w", estimate=half, interval=(half, half), n=three, test="t", verdict="supported")
-    json.dumps(json_document(Findings(answer="a", claims=(claim,)), facts, "r", {}), allow_nan=False)
+    document = json_document(Findings(answer="a", claims=(claim,)), facts, "r", {})
+    (plain,) = json.loads(json.dumps(document, allow_nan=False))["claims"]
+    assert (plain["estimate"], plain["interval"], plain["n"]) == (0.5, [0.5, 0.5], 3)
 
 
 # Progress

@@ -67,7 +67,7 @@ def test_bad_values_are_named(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", [{"lr": 0.0}, {"weight_decay": 0.0}, {"momentum": 0.0}, {"schedule": "constant"}])
 def test_corner_values_are_fine(value: dict[str, Any]) -> None:
-    spec(**value)
+    assert {name: getattr(spec(**value), name) for name in value} == value
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 5, 100, 1001])
