@@ -157,6 +157,8 @@ class Study:
     door: Callable[[Any, Lab], Opened]
     """Open and check all that the settings name, before any work. Raises: InputError."""
     run: Callable[[Any, Lab], Findings]
+    steps: tuple[str, ...]
+    """The step names its `run` gives to the lab's verbs: what `--fresh` may name."""
     functions: tuple[str, ...]
     """The block functions it uses, as `module:name`; their versions are part of the run's identity."""
 

@@ -175,6 +175,7 @@ STUDY = Study(
     outline=OUTLINE,
     door=door,
     run=run,
+    steps=("train", "clean", "attack", "examples"),
     functions=tuple(
         f"robustray.tasks.attacks.blocks:{name}" for name in ("predict_block", "attack_block", "example_block")
     ),
