@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -150,6 +150,20 @@ class Outline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunTables:
+    """A finished run, as the comparison of two reads it."""
+
+    label: str
+    """"A" or "B"."""
+    settings: Mapping[str, Any]
+    """Resolved, as plain values; a run of another version may lack some or have others."""
+    hashes: Mapping[str, str]
+    """What it depends on ("data cifar10:test") -> SHA-256."""
+    read: Callable[[str, Sequence[str]], pd.DataFrame]
+    """`read("images", ["index", "success"])`: these columns of a table. Raises: InputError where it has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A study: an ordinary program that looks like the method section of its paper."""
 
@@ -161,6 +175,8 @@ class Study:
     """The step names its `run` gives to the lab's verbs: what `--fresh` may name."""
     functions: tuple[str, ...]
     """The block functions it uses, as `module:name`; their versions are part of the run's identity."""
+    compare: Callable[[RunTables, RunTables], Findings] | None = None
+    """Paired differences of two finished runs, for `robustray compare`. Raises: InputError where none can be paired."""
 
 
 STUDIES: Mapping[str, tuple[str, str]] = {
