@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,13 +61,32 @@ class CascadeResult(AttackResult):
 
 def masking_warning(table: Sequence[Stage], num_images: int) -> str | None:
     """The warning for a stage table over all `num_images` images of an evaluation; None if nothing is suspicious."""
-    for stage in table:
-        if stage.name == "square" and stage.broken > 1 and 100 * stage.broken > MASKING_POINTS * num_images:
-            return (
-                f"Square, which sees no gradients, broke {stage.broken} of {num_images} images that withstood every "
-                "attack before it: the model hides its gradients, and its robust accuracy is likely overestimated"
-            )
-    return None
+    broken = sum(stage.broken for stage in table if stage.name == "square")
+    if not is_suspicious(broken, num_images):
+        return None
+    return (
+        f"Square, which sees no gradients, broke {broken} of {num_images} images that withstood every attack before "
+        "it: the model hides its gradients, and its robust accuracy is likely overestimated"
+    )
+
+
+def is_suspicious(broken: int, num_images: int) -> bool:
+    """Whether so many images that Square alone broke, of all images of an evaluation, speak of hidden gradients."""
+    return broken > 1 and 100 * broken > MASKING_POINTS * num_images
+
+
+def merge_stage(whole: Mapping[str, Any], found: Mapping[str, Any], standing: Any, *, counted: str) -> None:
+    """Write into `whole`, in place, what a later stage found for the images that stood before it.
+
+    whole: one array (images, ...) per name, tensors or NumPy arrays. found: the same names (or some of them) for the
+    images at the positions `standing`, in that order; "success" and "loss" among them. The name `counted` adds up;
+    the others are taken over where the stage succeeded or ended at a larger loss (the margin, for every attack of a
+    cascade), so that a row always describes one point.
+    """
+    better = found["success"] | (found["loss"] > whole["loss"][standing])
+    whole[counted][standing] += found[counted]
+    for name in found.keys() - {counted}:
+        whole[name][standing[better]] = found[name][better]
 
 
 def run_cascade(
@@ -110,10 +129,8 @@ def run_cascade(
             # no attack touches what is wrong without one
             fell_to[last.success & (last.clean_predictions != problem.labels)] = WRONG_BEFORE
         else:
-            whole["num_evaluations"][standing] += last.num_evaluations
-            better = last.success | (last.loss > whole["loss"][standing])
-            for name in ("images", "success", "loss", "distance", "predictions"):
-                whole[name][standing[better]] = getattr(last, name)[better]
+            found = {name: getattr(last, name) for name in _PER_IMAGE}
+            merge_stage(whole, found, standing, counted="num_evaluations")
         fallen = standing[last.success]
         fell_to[fallen[fell_to[fallen] == STANDS]] = position
         standing = standing[~last.success]
