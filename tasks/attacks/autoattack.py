@@ -5,8 +5,7 @@ Croce and Hein, arXiv:2003.01690; robust_training.md section 5.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
@@ -15,17 +14,17 @@ from robustray.tasks.attacks.family import ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Me
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import (
     MIN_BATCH,
-    GradientAttack,
+    BaseAttack,
+    Given,
     Norm,
     check_budget,
+    refuse_objective,
 )
-from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from robustray.tasks.attacks.cascade import CascadeResult
-    from robustray.tasks.attacks.objective import Objective
     from robustray.tasks.attacks.view import Model
 
 Version = Literal["standard", "plus", "rand"]
@@ -40,7 +39,7 @@ class _Common(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Cascade(ABC):
+class Cascade(BaseAttack["CascadeResult"]):
     """Attacks in a row. Raises: InputError (a ValueError) for a value that cannot be used."""
 
     name: ClassVar[str]
@@ -66,32 +65,15 @@ class Cascade(ABC):
         the images' indices that gives the same bits as one call of the cascade.
         """
 
-    def __call__(
-        self,
-        model: Model,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        seed: int = 0,
-        indices: Sequence[int] | Tensor | None = None,
-        objective: Objective | None = None,
-        mask: Tensor | None = None,
-        targets: Tensor | None = None,
-    ) -> CascadeResult:
-        """As `GradientAttack.__call__`; `loss` of the result is the margin (largest other logit minus the label's).
-
-        Raises: InputError, also for an objective, for targets and for a model of too few classes.
-        """
+    def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> CascadeResult:
+        """See `BaseAttack`. Raises: InputError, also for a model of too few classes."""
         from robustray.tasks.attacks.cascade import run_cascade
 
-        if objective is not None or targets is not None:
-            raise InputError(f"{self.name} brings its own objectives: leave out objective and targets, or use pgd")
-        return run_cascade(self, model, images, labels, seed=seed, indices=indices, mask=mask)
+        refuse_objective(self.name, given)
+        return run_cascade(self, model, images, labels, seed=seed, indices=given["indices"], mask=given["mask"])
 
     def _common(self) -> _Common:
         return {"norm": self.norm, "eps": self.eps, "batch_size": self.batch_size, "precision": self.precision}
-
-    __repr__ = GradientAttack.__repr__
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

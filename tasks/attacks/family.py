@@ -7,7 +7,7 @@ They are called like `PGD` and leave an image at its first success. They bring t
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,17 +16,17 @@ from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import (
     FGSM,
     MIN_BATCH,
+    Given,
     GradientAttack,
     Norm,
     Plan,
     check_budget,
+    refuse_objective,
 )
-from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.tasks.attacks.objective import Objective
     from robustray.tasks.attacks.result import AttackResult
     from robustray.tasks.attacks.rows import Search
     from robustray.tasks.attacks.view import Model
@@ -78,28 +78,14 @@ class Member(GradientAttack):
             precision=self.precision,
         )
 
-    def __call__(
-        self,
-        model: Model,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        seed: int = 0,
-        indices: Sequence[int] | Tensor | None = None,
-        objective: Objective | None = None,
-        mask: Tensor | None = None,
-        targets: Tensor | None = None,
-    ) -> AttackResult:
-        """As `GradientAttack.__call__`; `loss` of the result is the margin (largest other logit minus the label's).
-
-        Raises: InputError, also for an objective, for targets and for a model of too few classes.
-        """
+    def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> AttackResult:
+        """See `BaseAttack`. Raises: InputError, also for a model of too few classes."""
         from robustray.tasks.attacks.rows import run_search
 
-        if objective is not None or targets is not None:
-            raise InputError(f"{self.name} brings its own objective: leave out objective and targets, or use pgd")
+        refuse_objective(self.name, given)
         kind, options = self.kind()
-        return run_search(kind, self.plan(), model, images, labels, seed=seed, indices=indices, mask=mask, **options)
+        shared: Mapping[str, Any] = {"seed": seed, "indices": given["indices"], "mask": given["mask"]}
+        return run_search(kind, self.plan(), model, images, labels, **shared, **options)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from robustray.tasks.attacks.checks import check_choice, check_count, check_size
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
-from robustray.tasks.attacks.settings import MIN_BATCH, GradientAttack, Plan
+from robustray.tasks.attacks.settings import MIN_BATCH, Given, GradientAttack, Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.tasks.attacks.objective import Objective
     from robustray.tasks.attacks.result import AttackResult
     from robustray.tasks.attacks.view import Model
 
@@ -76,23 +74,11 @@ class FreePGD(GradientAttack):
             precision=self.precision,
         )
 
-    def __call__(
-        self,
-        model: Model,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        seed: int = 0,
-        indices: Sequence[int] | Tensor | None = None,
-        objective: Objective | None = None,
-        mask: Tensor | None = None,
-        targets: Tensor | None = None,
-    ) -> AttackResult:
-        """As `GradientAttack.__call__`, from `images` on; every image takes all steps. `distance` is in l2.
+    def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> AttackResult:
+        """Attack from `images` on; every image takes all steps. `distance` is in l2.
 
         Raises: InputError, also for a mask in Fourier space, where every coefficient moves every pixel.
         """
         from robustray.tasks.attacks.free_run import run_free
 
-        given: dict[str, Any] = {"indices": indices, "objective": objective, "mask": mask, "targets": targets}
         return run_free(self, model, images, labels, seed=seed, **given)

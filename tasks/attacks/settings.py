@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypedDict, TypeVar
 
 from robustray.tasks.attacks.checks import check_choice, check_count, check_size, fraction
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from robustray.tasks.attacks.objective import Objective
     from robustray.tasks.attacks.result import AttackResult
     from robustray.tasks.attacks.view import Model
+
+ResultT = TypeVar("ResultT", bound="AttackResult")
 
 Norm = Literal["linf", "l2"]
 ExitRule = Literal["first_success", "last", "best_loss"]
@@ -56,7 +58,7 @@ class Attack(Protocol):
         mask: Tensor | None = None,
         targets: Tensor | None = None,
     ) -> AttackResult:
-        """Attack every image; see `GradientAttack.__call__`."""
+        """Attack every image; see `BaseAttack.__call__`."""
         ...
 
 
@@ -79,12 +81,21 @@ class Plan:
     precision: Precision = "auto"
 
 
-class GradientAttack(ABC):
-    """The call that the attacks of this module share."""
+class Given(TypedDict):
+    """What else a call was given, as it was given."""
+
+    indices: Sequence[int] | Tensor | None
+    objective: Objective | None
+    mask: Tensor | None
+    targets: Tensor | None
+
+
+class BaseAttack(ABC, Generic[ResultT]):
+    """The call that all attacks share."""
 
     @abstractmethod
-    def plan(self) -> Plan:
-        """The steps this attack takes, with all defaults resolved."""
+    def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> ResultT:
+        """What `__call__` does."""
 
     def __call__(
         self,
@@ -97,7 +108,7 @@ class GradientAttack(ABC):
         objective: Objective | None = None,
         mask: Tensor | None = None,
         targets: Tensor | None = None,
-    ) -> AttackResult:
+    ) -> ResultT:
         """Attack every image within `eps`; the model is left as it was, parameters, statistics, modes and gradients.
 
         model: maps images (b, ...) in [0, 1] to logits (b, classes), with its normalisation inside.
@@ -112,12 +123,14 @@ class GradientAttack(ABC):
         An image's result is the same to the bit in any batch and order on one kind of CPU under MKL's strict mode
         (environment variable MKL_CBWR=AUTO,STRICT); without it, on CPUs with AVX-512 and for `batch_size` up to 128.
 
-        Raises: InputError for arguments that do not fit, a model without finite logits, or an objective without them.
-        """
-        from robustray.tasks.attacks.engine import run_attack
+        Attacks of `family` and `autoattack` bring their own objectives; `loss` of their results is the margin (largest
+        other logit minus the label's).
 
-        given: Mapping[str, Any] = {"indices": indices, "objective": objective, "mask": mask, "targets": targets}
-        return run_attack(self.plan(), model, images, labels, seed=seed, **given)
+        Raises: InputError for arguments that do not fit, a model without finite logits, an objective without them, or
+            an objective and targets where the attack brings its own.
+        """
+        given: Given = {"indices": indices, "objective": objective, "mask": mask, "targets": targets}
+        return self.run(model, images, labels, seed, given)
 
     def __repr__(self) -> str:
         """What was set, and nothing that is at its default: `PGD(norm='linf', eps=8/255, num_steps=50)`."""
@@ -127,6 +140,26 @@ class GradientAttack(ABC):
             if field.default is dataclasses.MISSING or value != field.default:
                 shown.append(f"{field.name}={fraction(value) if isinstance(value, float) else repr(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class GradientAttack(BaseAttack["AttackResult"]):
+    """Attacks that are a plan."""
+
+    @abstractmethod
+    def plan(self) -> Plan:
+        """The steps this attack takes, with all defaults resolved."""
+
+    def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> AttackResult:
+        """See `BaseAttack`."""
+        from robustray.tasks.attacks.engine import run_attack
+
+        return run_attack(self.plan(), model, images, labels, seed=seed, **given)
+
+
+def refuse_objective(name: str, given: Given) -> None:
+    """For attacks that bring their own. Raises: InputError."""
+    if given["objective"] is not None or given["targets"] is not None:
+        raise InputError(f"{name} brings its own objective: leave out objective and targets, or use pgd")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -259,7 +259,7 @@ def test_bad_settings_are_refused_in_words() -> None:
         with pytest.raises(InputError, match=says):
             AutoAttack(**({"norm": "linf", "eps": 0.1} | settings))  # type: ignore[arg-type]
     images, labels = digits(20)
-    with pytest.raises(InputError, match="brings its own objectives"):
+    with pytest.raises(InputError, match="brings its own objective"):
         AutoAttack(norm="linf", eps=0.1)(trained(), images, labels, targets=labels)
     for attack in (AutoAttack(norm="linf", eps=8 / 255, version="plus"), FastCascade(norm="l2", eps=0.5)):
         assert eval(repr(attack)) == attack
