@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from robustray.tasks.errors import WorkFailed
+from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab import keys, runs
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.code import code_hash
@@ -43,6 +43,13 @@ class Request:
     options: Mapping[str, Any]
     """Where and how to compute; no result depends on it. `resume` needs it."""
     fresh: tuple[str, ...] = ()
+    """Steps to compute again. Raises: InputError for one that the study does not have."""
+
+    def __post_init__(self) -> None:
+        for step in self.fresh:
+            if step not in self.study.steps:
+                name = self.study.outline.name
+                raise InputError(f"--fresh {step}: {name} has no such step{nearest(step, self.study.steps)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +128,7 @@ def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:
         run.file.error = f"{type(error).__name__}: {error}"
         run.save("failed")
         raise WorkFailed(f"{run.file.error} (traceback in {log})") from error
-    unknown = [
-        f"--fresh {step}: this study has no such step{nearest(step, run.step_keys)}"
-        for step in run.file.fresh
-        if step not in run.step_keys
-    ]
-    findings = dataclasses.replace(findings, warnings=(*unknown, *opened.warnings, *findings.warnings))
+    findings = dataclasses.replace(findings, warnings=(*opened.warnings, *findings.warnings))
     tables = write_tables(run, findings)
     facts = facts_of(request, run, tables)
     document = write_report(run, findings, facts)

@@ -96,5 +96,4 @@ def request_of(run: Run) -> Request:
         size=identity.size,
         command=run.file.command,
         options=run.file.options,
-        fresh=tuple(run.file.fresh),
     )

@@ -205,6 +205,8 @@ WORDS = [
     Case(name="no such attack", typed=RUN + "--attack pdg", says=("did you mean 'pgd'",)),
     Case(name="no such norm", typed=RUN + "--norm l3", says=("'l3'", "linf", "l2")),
     Case(name="no such size", typed=RUN + "--size smal", says=("did you mean 'small'",)),
+    Case(name="no such step", typed=RUN + "--fresh attak", says=("--fresh attak", "did you mean 'attack'?", "clean")),
+    Case(name="one step of two", typed=RUN + "--fresh clean --fresh train2", says=("--fresh train2", "'train'")),
     Case(name="no such exit rule", typed=RUN + "--exit-rule lst", says=("'lst'", "'last'")),
     Case(name="no such device", typed=RUN + "--device gpu", says=("'gpu'", "cuda")),
     Case(name="no such trained model", typed=RUN + "--model run:0123", says=("run:0123", "robustray list --store")),

@@ -219,14 +219,6 @@ def test_fresh_computes_a_step_again_once(cli: Any, runs: Path, original: Origin
     assert only_document(cli(f"{FIRST} --json"))["run"] == document["run"]
 
 
-def test_fresh_says_when_there_is_no_such_step(cli: Any, runs: Path) -> None:
-    outcome = cli(f"{FIRST} --fresh attak")
-    assert outcome.code == 0
-    assert "warning: --fresh attak: this study has no such step: did you mean 'attack'?" in " ".join(
-        outcome.out.split()
-    )
-
-
 def test_several_models_and_a_size_as_a_fraction(cli: Any, runs: Path) -> None:
     (trained,) = [name for name in json.loads(cli("list --json").out)["models"] if name.startswith("run:")]
     line = FIRST.replace("0.1 0.3", "2/255 --eps-linf 8/255") + f" --model {trained} --json"
