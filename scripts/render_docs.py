@@ -23,7 +23,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from robustray.tasks.report.numbers import format_estimate  # noqa: E402
+from robustray.tasks.report.numbers import format_estimate, format_value  # noqa: E402
 
 MARK = re.compile(r"(<!-- (?P<kind>sweep|engine): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
 
@@ -55,7 +55,7 @@ def sweep(path: str, norm: str) -> str:
     table = pd.read_csv(ROOT / path).query("norm == @norm")
     sizes = sorted(table.eps.unique())
     lines = [
-        f"| model | {' | '.join('clean' if eps == 0 else show_eps(eps) for eps in sizes)} |",
+        f"| model | {' | '.join('clean' if eps == 0 else format_value(eps, "eps") for eps in sizes)} |",
         "|---|" + "---|" * len(sizes),
     ]
     for model, rows in table.groupby("model", sort=False):
@@ -65,12 +65,6 @@ def sweep(path: str, norm: str) -> str:
             cells.append(format_estimate(row.robust_accuracy, (row.lo, row.hi), "percent").replace(" %", ""))
         lines.append(f"| `{model}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def show_eps(eps: float) -> str:
-    """8/255 where it is one, else a short decimal."""
-    numerator = round(eps * 255)
-    return f"{numerator}/255" if numerator and abs(eps - numerator / 255) < 1e-9 else f"{eps:g}"
 
 
 def engine(path: str) -> str:
