@@ -129,7 +129,7 @@ def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:
         run.save("failed")
         raise WorkFailed(f"{run.file.error} (traceback in {log})") from error
     findings = dataclasses.replace(findings, warnings=(*opened.warnings, *findings.warnings))
-    tables = write_tables(run, findings)
+    tables = write_tables(run.write, findings)
     facts = facts_of(request, run, tables)
     document = write_report(run, findings, facts)
     run.file.document = document
@@ -183,8 +183,11 @@ def _find(store: Store, identity: RunIdentity, fresh: list[str]) -> Run | None:
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 
-def write_tables(run: Run, findings: Findings) -> dict[str, str]:
-    """Parquet for programs and CSV for people (of short tables). Returns table name -> path of its Parquet file."""
+def write_tables(write: Callable[[str, bytes], str], findings: Findings) -> dict[str, str]:
+    """Parquet for programs and CSV for people (of short tables). Returns table name -> path of its Parquet file.
+
+    write: takes a name and its content, returns the path, as `Run.write` does.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -192,9 +195,9 @@ def write_tables(run: Run, findings: Findings) -> dict[str, str]:
     for table in findings.tables:
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pandas(table.frame, preserve_index=False), buffer, compression="zstd")
-        paths[table.name] = run.write(f"tables/{table.name}.parquet", buffer.getvalue())
+        paths[table.name] = write(f"tables/{table.name}.parquet", buffer.getvalue())
         if table.on_page:
-            run.write(f"tables/{table.name}.csv", table.frame.to_csv(index=False).encode())
+            write(f"tables/{table.name}.csv", table.frame.to_csv(index=False).encode())
     return paths
 
 
@@ -248,7 +251,7 @@ def facts_of(request: Request, run: Run, tables: Mapping[str, str]) -> RunFacts:
         seed=run.file.identity.seed,
         date=run.file.created,
         status="finished with items given up" if run.failures else "finished",
-        settings=_without_types(run.file.identity.settings),
+        settings=without_types(run.file.identity.settings),
         hashes=run.file.hashes,
         versions=run.file.environment["versions"],
         hardware=run.file.environment["hardware"],
@@ -259,9 +262,10 @@ def facts_of(request: Request, run: Run, tables: Mapping[str, str]) -> RunFacts:
     )
 
 
-def _without_types(settings: Any) -> Any:
+def without_types(settings: Any) -> Any:
+    """Plain settings without the names of their classes."""
     if isinstance(settings, dict):
-        return {key: _without_types(value) for key, value in settings.items() if key != "type"}
+        return {key: without_types(value) for key, value in settings.items() if key != "type"}
     return settings
 
 
