@@ -54,10 +54,8 @@ def sweep(path: str, norm: str) -> str:
     """Rows: models. Columns: sizes. Cells: worst-case accuracy in percent with its 95 % interval."""
     table = pd.read_csv(ROOT / path).query("norm == @norm")
     sizes = sorted(table.eps.unique())
-    lines = [
-        f"| model | {' | '.join('clean' if eps == 0 else format_value(eps, "eps") for eps in sizes)} |",
-        "|---|" + "---|" * len(sizes),
-    ]
+    heads = ["clean" if eps == 0 else format_value(eps, "eps") for eps in sizes]
+    lines = [f"| model | {' | '.join(heads)} |", "|---|" + "---|" * len(sizes)]
     for model, rows in table.groupby("model", sort=False):
         cells = []
         for eps in sizes:
