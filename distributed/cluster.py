@@ -33,11 +33,11 @@ def check_answers(address: str) -> None:
 
 
 def check_shared_store(store: Store) -> None:
-    """Find out whether every node reaches the same store: a local disk may only look shared.
+    """Make the store and find out whether every node reaches the same: a local disk may only look shared.
 
     The driver writes a token; one task on each node reads it and writes its own; the driver reads them all.
 
-    Raises: InputError naming the nodes that see another store.
+    Raises: InputError naming the nodes that see another store; then no folder is left that was made for the question.
     """
     import ray
     import ray.exceptions
@@ -54,8 +54,8 @@ def check_shared_store(store: Store) -> None:
         )
         for node in nodes
     }
+    strangers = []
     try:
-        strangers = []
         for node, answer in asked.items():
             try:
                 ray.get(answer)
@@ -64,14 +64,16 @@ def check_shared_store(store: Store) -> None:
                 same = False
             if not same:
                 strangers.append(nodes[node])
-        if strangers:
-            raise InputError(
-                f"--store {store.url}: {len(strangers)} of {len(nodes)} nodes ({', '.join(strangers[:3])}) see another "
-                "folder there, or none; give one on a shared file system, or a URL"
-            )
     finally:
         for name in (token, *(f"{token}-{node}" for node in nodes)):
             store.delete(f"{FOLDER}/{name}")
+    if strangers:
+        store.remove_if_empty(FOLDER)
+        store.abandon()
+        raise InputError(
+            f"--store {store.url}: {len(strangers)} of {len(nodes)} nodes ({', '.join(strangers[:3])}) see another "
+            "folder there, or none; give one on a shared file system, or a URL"
+        )
 
 
 def _answer(url: str, token: str, node: str) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.base import BlockLab, Listener, ProgressLike
 from robustray.tasks.lab.jobs import Job
-from robustray.tasks.lab.protocol import Reference
 from robustray.tasks.lab.runs import Journal
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
@@ -93,9 +92,14 @@ class RayLab(BlockLab):
             max_actors=self._workers,
         )
 
-    def load(self, ref: Reference) -> Any:
-        """See `Lab.load`."""
-        return ref.build(self.payload(ref), "cpu")
+    def prepare_store(self) -> None:
+        """See `BlockLab.prepare_store`. Raises: InputError also when the nodes of the cluster don't share it."""
+        if self._address is None:
+            super().prepare_store()
+            return
+        from robustray.distributed.cluster import check_shared_store
+
+        check_shared_store(self.store)
 
     def close(self) -> None:
         super().close()
@@ -157,8 +161,7 @@ def open_lab(
 ) -> BlockLab:
     """The lab that a command asks for, on the device that is decided here, once.
 
-    Raises: InputError for `device="cuda"` where there is none, a cluster that does not answer, or a store that its
-    nodes don't share.
+    Raises: InputError for `device="cuda"` where there is none, or a cluster that does not answer.
     """
     if workers is not None and workers < 0:
         raise InputError(f"--workers {workers}: 0 computes in this process, 1 or more on actors")
@@ -167,10 +170,7 @@ def open_lab(
             f"--workers 0 computes in this process, but --address (or RAY_ADDRESS) {address} names a cluster"
         )
     if address:
-        from robustray.distributed.cluster import check_shared_store
-
         start_ray(address=address, workers=workers)
-        check_shared_store(store)
     device = decide_device(device, address)
     if workers == 0:
         return SerialLab(store=store, progress=progress, device=device, data_root=data_root)

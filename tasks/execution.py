@@ -78,6 +78,8 @@ def execute(
 ) -> Result:
     """Find the run that this request continues, or open one, and walk through the study.
 
+    The study's door comes before the store is made: bad input leaves nothing behind.
+
     A finished run of the same content and code is returned as it is, unless `rewalk`. `make_lab` gives a lab over the
     store; it is closed here, whatever happens. `resume` names the run instead of looking for it.
 
@@ -88,7 +90,7 @@ def execute(
     try:
         opened = request.study.door(request.settings, lab)
         identity = identify(request, opened, lab)
-        store.create()
+        lab.prepare_store()
         run = resume or _find(store, identity, list(request.fresh))
         if run is None:
             run = runs.create(store, identity, command=request.command, options=dict(request.options))

@@ -304,6 +304,10 @@ class BlockLab:
         self.fresh = frozenset(fresh)
         self._payloads: dict[str, Any] = {}
 
+    def prepare_store(self) -> None:
+        """Make the store, once the settings are accepted. Raises: InputError when it can't be used."""
+        self.store.create()
+
     def payload(self, ref: Reference) -> Any:
         """The arrays behind a reference, read once per lab."""
         if ref.content_hash not in self._payloads:

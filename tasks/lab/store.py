@@ -37,6 +37,7 @@ class Store:
             url = unquote(urlsplit(url).path)
         self.url = url
         self.local = "://" not in url
+        self._made: list[Path] = []
         try:
             if self.local:
                 self.url = str(Path(url).expanduser().absolute())
@@ -51,14 +52,29 @@ class Store:
 
     def create(self) -> None:
         """Make the folder if there is none, and try to write. Raises: InputError."""
+        if self.local:
+            folders = (Path(self.url), *Path(self.url).parents)
+            self._made = [*(folder for folder in folders if not folder.exists()), *self._made]
         try:
             self._fs.create_dir(self._root, recursive=True)
             self.write(".probe", b"robustray")
             self.delete(".probe")
         except (OSError, pa.ArrowException) as error:
+            self.abandon()
             raise InputError(
                 f"--store {self.url}: cannot be written to ({_short(error)}); give a folder you may write to"
             ) from error
+
+    def abandon(self) -> None:
+        """Remove the folders that `create` made, as far as they are empty: the store was refused after all.
+
+        Only on a local path; elsewhere an empty folder is nothing.
+        """
+        with contextlib.suppress(OSError):  # not empty, or gone
+            while self._made:
+                self._made[0].rmdir()
+                self._made.pop(0)
+        self._made.clear()
 
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
@@ -104,6 +120,12 @@ class Store:
         """Remove a file; that it is gone already is fine (another driver may have been faster)."""
         with contextlib.suppress(FileNotFoundError):
             self._fs.delete_file(f"{self._root}/{name}")
+
+    def remove_if_empty(self, folder: str) -> None:
+        """Remove a folder that holds nothing. Only on a local path; elsewhere an empty folder is nothing."""
+        if self.local:
+            with contextlib.suppress(OSError):  # not empty, or gone
+                Path(self.path(folder)).rmdir()
 
     def sweep(self, folder: str) -> int:
         """Remove the leftovers of writers that died more than a day ago. Returns how many."""

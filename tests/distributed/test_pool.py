@@ -311,4 +311,15 @@ def test_a_store_that_is_another_folder_on_a_node(
     store = Store("/proc/self/cwd/not-shared")
     with pytest.raises(InputError, match=r"1 of 1 nodes .* see another folder there, or none"):
         check_shared_store(store)
-    assert store.list(".shared") == []
+    assert not any(tmp_path.iterdir()), "the folders that were made for the question are gone again"
+
+
+def test_a_refused_store_keeps_what_was_in_it(two_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustray.distributed.cluster import check_shared_store
+
+    (tmp_path / "not-shared").mkdir()
+    (tmp_path / "not-shared" / "mine.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError):
+        check_shared_store(Store("/proc/self/cwd/not-shared"))
+    assert [path.name for path in (tmp_path / "not-shared").iterdir()] == ["mine.txt"]

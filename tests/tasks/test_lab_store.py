@@ -25,6 +25,22 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
+def test_folders_that_were_made_in_vain_go_again(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    made = Store(str(tmp_path / "there" / "a" / "b"))
+    made.create()
+    made.abandon()
+    assert [path.name for path in tmp_path.iterdir()] == ["there"] and not any((tmp_path / "there").iterdir())
+    made.create()
+    made.write("c/mine", b"")
+    made.abandon()
+    assert made.read("c/mine") == b"", "what holds anything stays"
+    found = Store(str(tmp_path / "there"))
+    found.create()
+    found.abandon()
+    assert (tmp_path / "there").is_dir()
+
+
 def test_what_is_written_is_read(store: Store) -> None:
     store.write("a/b/c.bin", b"\0\1\2")
     assert store.read("a/b/c.bin") == b"\0\1\2"
