@@ -26,7 +26,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), str(HERE.par
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import psutil  # noqa: E402
-from noop import noop_block  # noqa: E402
+from noop import hold_block, noop_block  # noqa: E402
 
 from robustray.distributed.lab import RayLab  # noqa: E402
 from robustray.tasks.lab.base import BlockLab  # noqa: E402
@@ -91,6 +91,7 @@ def measure(case: str, open_lab: Callable[[Store], BlockLab], num_items: int) ->
             assert len(lab.map(step, noop_block, range(items), block=block).result()) == items
 
         timed("start to first result", "s", lambda: run("first", 10, 10))
+        lab.map("hold", hold_block, range(20), block=1).result()  # long enough for every actor to be there
         timed("blocks of 1,000: per item", "µs", lambda: run("large", num_items, 1_000), per=num_items / 1e6)
         timed("blocks of 100: per block", "ms", lambda: run("small", num_items // 10, 100), per=num_items / 1e6)
         timed("resume: all blocks there", "s", lambda: run("large", num_items, 1_000))

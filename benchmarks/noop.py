@@ -1,5 +1,6 @@
-"""A block function that does nothing: what remains is the engine's own cost."""
+"""Block functions without work of their own: what remains is the engine's cost."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,3 +15,10 @@ def noop_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
     """One row per item."""
     index = np.asarray(items, dtype=np.int64)
     return {"index": index, "value": index * 0.5}
+
+
+@block_function(version=1, columns={"index": pa.int64()})
+def hold_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Half a second in which nothing happens: keeps one actor busy until the others have started."""
+    time.sleep(0.5)
+    return {"index": np.asarray(items, dtype=np.int64)}
