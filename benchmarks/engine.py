@@ -28,6 +28,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import psutil  # noqa: E402
 from noop import hold_block, noop_block  # noqa: E402
 
+from benchmarks.load import ForeignLoad  # noqa: E402
 from robustray.distributed.lab import RayLab  # noqa: E402
 from robustray.tasks.lab.base import BlockLab  # noqa: E402
 from robustray.tasks.lab.serial import SerialLab  # noqa: E402
@@ -105,31 +106,6 @@ def workers_memory() -> float:
     """Proportional set size of all actors together; shared pages are divided among those that share them."""
     actors = [p for p in psutil.Process().children(recursive=True) if "BlockActor" in " ".join(p.cmdline())]
     return sum(actor.memory_full_info().pss for actor in actors) / MIB
-
-
-class ForeignLoad:
-    """CPU time of everything that is not this process or its children."""
-
-    def __init__(self) -> None:
-        self._start = self._read()
-
-    def cpus(self) -> float:
-        (then, busy_then), (now, busy_now) = self._start, self._read()
-        return round(max(0.0, busy_now - busy_then) / max(now - then, 1e-9), 2)
-
-    @staticmethod
-    def _read() -> tuple[float, float]:
-        times = psutil.cpu_times()
-        busy = times.user + times.system + times.nice
-        here = psutil.Process()
-        own = 0.0
-        for process in (here, *here.children(recursive=True)):
-            try:
-                spent = process.cpu_times()
-            except psutil.NoSuchProcess:  # ended between being listed and being asked
-                continue
-            own += spent.user + spent.system
-        return time.perf_counter(), busy - own
 
 
 def show(records: list[Record]) -> None:
