@@ -24,7 +24,7 @@ from robustray.tasks.attacks.objective import ModelOutput, Objective, class_goal
 from robustray.tasks.attacks.precision import Arithmetic, resolve_precision
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.settings import MIN_BATCH, Plan
-from robustray.tasks.attacks.view import GradientView, Model, describe, refuse_probabilities
+from robustray.tasks.attacks.view import GradientView, Model, refuse_probabilities, repeat_warnings
 from robustray.tasks.errors import InputError
 
 
@@ -156,21 +156,7 @@ def _look_at_clean_images(
         all_logits.append(output.logits)
     logits = torch.cat(all_logits)
     refuse_probabilities(logits, model)
-    return torch.cat(todo), _stochastic(model, view, problem.images[:MIN_BATCH], probe, logits[:MIN_BATCH])
-
-
-def _stochastic(model: Model, view: GradientView, images: Tensor, first: Tensor, second: Tensor) -> tuple[str, ...]:
-    """A warning if these images got other logits when they were seen again."""
-    if torch.equal(first, second):
-        return ()
-    # Batches of other sizes may differ by rounding (GPU); the same batch again may not.
-    gap = float((view.evaluate(images).logits - first).abs().max())
-    if gap == 0:
-        return ()
-    return (
-        f"{describe(model)} gives other logits when it sees the same images again (up to {gap:.2g} apart): "
-        "a success may be a lucky draw, and results cannot be repeated",
-    )
+    return torch.cat(todo), repeat_warnings(model, view, problem.images[:MIN_BATCH], probe, logits[:MIN_BATCH])
 
 
 # --- The search -------------------------------------------------------------------------------------------------------

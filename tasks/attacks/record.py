@@ -11,7 +11,7 @@ from robustray.tasks.attacks.doors import Problem, check_class_range
 from robustray.tasks.attacks.norms import GEOMETRIES
 from robustray.tasks.attacks.objective import Margin, ModelOutput
 from robustray.tasks.attacks.settings import MIN_BATCH, Norm
-from robustray.tasks.attacks.view import GradientView, Model, describe, refuse_probabilities
+from robustray.tasks.attacks.view import GradientView, Model, refuse_probabilities, repeat_warnings
 
 
 class Record:
@@ -48,15 +48,8 @@ class Record:
             self.clean_logits[items] = self._keep(items, images[items])
         refuse_probabilities(self.clean_logits, model)
         self.clean_predictions = self.clean_logits.argmax(1)
-        warnings: tuple[str, ...] = ()
-        # The same batch twice: batches of other sizes may differ by rounding on a GPU.
-        gap = float((self.view.evaluate(images[:MIN_BATCH]).logits - probe).abs().max())
-        if gap > 0:
-            warnings = (
-                f"{describe(model)} gives other logits when it sees the same images again (up to {gap:.2g} apart): "
-                "a success may be a lucky draw, and results cannot be repeated",
-            )
-        return (~self.success).nonzero()[:, 0], warnings
+        again = self.clean_logits[:MIN_BATCH]
+        return (~self.success).nonzero()[:, 0], repeat_warnings(model, self.view, images[:MIN_BATCH], probe, again)
 
     def offer(self, items: Tensor, images: Tensor) -> Tensor:
         """Look at candidates (rows, ...) of `items` and keep the better ones; returns which of them succeed.

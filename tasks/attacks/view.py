@@ -213,6 +213,21 @@ def refuse_probabilities(logits: Tensor, model: Model) -> None:
         raise InputError(f"{describe(model)} returns probabilities; attacks need logits: remove the softmax")
 
 
+def repeat_warnings(model: Model, view: GradientView, images: Tensor, first: Tensor, second: Tensor) -> tuple[str, ...]:
+    """A warning if the model gives these images other logits each time. first: those of the images as a batch of their
+    own; second: those they got in a larger one."""
+    if torch.equal(first, second):
+        return ()
+    # Batches of other sizes may differ by rounding (GPU); the same batch again may not.
+    gap = float((view.evaluate(images).logits - first).abs().max())
+    if gap == 0:
+        return ()
+    return (
+        f"{describe(model)} gives other logits when it sees the same images again (up to {gap:.2g} apart): "
+        "a success may be a lucky draw, and results cannot be repeated",
+    )
+
+
 def _loss(objective: Objective, output: ModelOutput, inputs: Tensor, state: Tensor) -> Tensor:
     """Raises: InputError unless it has one entry per image."""
     loss = objective.loss(output, inputs, state)
