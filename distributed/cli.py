@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "status": ("status", "the runs of a store"),
     "resume": ("resume", "continue a run; --failed tries again what was given up"),
     "report": ("report", "write the page of a finished run again; of several runs, an index page"),
+    "compare": ("compare", "two finished runs of one study: what differs, and paired differences of their results"),
     "import": ("imports", "convert public data sets and weights to the formats used here"),
     "doctor": ("doctor", "check Python, torch, devices, Ray, data and disk: each OK, or the fix"),
 }

@@ -94,6 +94,14 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def exact(value: Any) -> str:
+    """A setting as one would type it, without rounding: 0.1, `8/255` for what is exactly that, `pgd`."""
+    if not isinstance(value, float) or len(repr(value)) <= 8:
+        return str(value)
+    numerator = round(255 * value)
+    return f"{numerator}/255" if value == numerator / 255 else repr(value)
+
+
 def pad_decimals(cells: Sequence[str]) -> list[str]:
     """Fill up behind the decimals so that right-aligned tabular figures stand with their points below each other.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,39 @@ def render_page(findings: Findings, facts: RunFacts) -> str:
 
 
 def _render(findings: Findings, facts: RunFacts, more_warnings: tuple[str, ...]) -> str:
+    return fill(
+        "page.html.j2",
+        findings,
+        tables=facts.tables,
+        warnings=(*findings.warnings, *facts.warnings, *more_warnings),
+        facts=facts,
+        scale=SCALES[facts.size],
+        day=facts.date[:10],
+        paper_link=paper_link(facts.paper),
+        step_heads=STEP_HEADS,
+        steps=step_cells(facts.steps),
+        evidence=(
+            ("Settings", flat(facts.settings), ""),
+            ("Data, weights and code (SHA-256)", flat(facts.hashes), "hash"),
+            ("Hardware", flat(facts.hardware), ""),
+            ("Versions", flat(facts.versions), ""),
+        ),
+    )
+
+
+def fill(
+    template: str,
+    findings: Findings,
+    *,
+    tables: Mapping[str, str],
+    warnings: Sequence[str],
+    first_sections: Sequence[tuple[str, str]] = (),
+    **more: Any,
+) -> str:
+    """A page of one kind with everything that was found. tables: name -> path relative to the page.
+
+    first_sections: anchors and words of sections that the template puts before the others.
+    """
     from markupsafe import Markup
 
     script = environment().get_template("script.html.j2").render().strip()
@@ -52,29 +85,18 @@ def _render(findings: Findings, facts: RunFacts, more_warnings: tuple[str, ...])
     )
     return (
         environment()
-        .get_template("page.html.j2")
+        .get_template(template)
         .render(
             findings=findings,
-            facts=facts,
-            scale=SCALES[facts.size],
-            day=facts.date[:10],
-            paper_link=paper_link(facts.paper),
-            warnings=[*findings.warnings, *facts.warnings, *more_warnings],
-            sections=[(anchor, words) for anchor, words, things in present if things],
+            warnings=list(warnings),
+            sections=[*first_sections, *((anchor, words) for anchor, words, things in present if things)],
             marks=MARKS,
             figures=[_figure(figure) for figure in findings.figures],
-            tables=[page_table(table, facts.tables.get(table.name)) for table in findings.tables],
+            tables=[page_table(table, tables.get(table.name)) for table in findings.tables],
             pictures=[_picture(picture) for picture in findings.pictures],
-            step_heads=STEP_HEADS,
-            steps=step_cells(facts.steps),
-            evidence=(
-                ("Settings", flat(facts.settings), ""),
-                ("Data, weights and code (SHA-256)", flat(facts.hashes), "hash"),
-                ("Hardware", flat(facts.hardware), ""),
-                ("Versions", flat(facts.versions), ""),
-            ),
             script=Markup(script),
             script_hash=f"sha256-{digest}",
+            **more,
         )
     )
 
@@ -124,9 +146,9 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             for i, entry in enumerate(value):
                 lines += flat(entry if isinstance(entry, Mapping) else {"": entry}, f"{name}[{i}].")
         elif isinstance(value, list | tuple):
-            lines.append((name, ", ".join(str(entry) for entry in value) or "none"))
+            lines.append((name, ", ".join(map(numbers.exact, value)) or "none"))
         else:
-            lines.append((name, "none" if value is None or value == {} else str(value)))
+            lines.append((name, "none" if value is None or value == {} else numbers.exact(value)))
     return lines
 
 

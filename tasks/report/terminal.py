@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustray.tasks.report.comparison import ComparisonFacts
 from robustray.tasks.report.facts import RunFacts
 from robustray.tasks.report.numbers import format_estimate, format_value
 from robustray.tasks.report.page import MARKS
@@ -53,6 +54,41 @@ def print_end(
     console.print(Text(findings.answer, style="bold"))
     if findings.claims:
         console.print(_claims(findings.claims, with_paper=console.width >= WIDE))
+    lines = [("report", str(page)), *((f"table {name}", path) for name, path in tables.items())]
+    lines += [("next", next_command)] if next_command else []
+    _print_rest(findings, (*findings.warnings, *facts.warnings), lines, console)
+
+
+def print_comparison(
+    findings: Findings, facts: ComparisonFacts, *, page: str, tables: Mapping[str, str], console: Console
+) -> None:
+    """Two runs side by side: the answer, what differs, the first table, and where everything lies."""
+    from rich.text import Text
+
+    console.print(Text(findings.answer, style="bold"))
+    console.print()
+    for side in facts.sides:
+        console.print(Text.assemble((f"{side.label}  ", "bold"), side.run), soft_wrap=True)
+    console.print()
+    if facts.differences:
+        grid = _grid()
+        for head in ("kind", "what differs", "A", "B"):
+            grid.add_column(head, overflow="fold")
+        for found in facts.differences:
+            grid.add_row(*map(Text, (found.kind, found.name, found.a, found.b)))
+        console.print(grid)
+    if facts.same:
+        console.print(Text(f"equal in both: {', '.join(facts.same)}", style="dim"))
+    lines = [("report", page), *((f"table {name}", path) for name, path in tables.items())]
+    _print_rest(findings, (*facts.warnings, *findings.warnings), lines, console)
+
+
+def _print_rest(
+    findings: Findings, warnings: Sequence[str], lines: Sequence[tuple[str, str]], console: Console
+) -> None:
+    """The first table, the warnings, and what one may copy."""
+    from rich.text import Text
+
     first = next((table for table in findings.tables if table.on_page and len(table.frame)), None)
     if first is not None:
         console.print()
@@ -62,11 +98,9 @@ def print_end(
         if hidden > 0:
             console.print(Text(f"… and {hidden:,} more rows on the page", style="dim"))
     console.print()
-    for warning in (*findings.warnings, *facts.warnings):
+    for warning in warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
     # Paths and commands stay on one line whatever the width, so that they can be copied.
-    lines = [("report", str(page)), *((f"table {name}", path) for name, path in tables.items())]
-    lines += [("next", next_command)] if next_command else []
     width = max(len(label) for label, _ in lines)
     for label, words in lines:
         console.print(Text.assemble((f"{label:<{width}}  ", "dim"), words), soft_wrap=True)
