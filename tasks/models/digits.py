@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from robustray.tasks.models.normalised import final_relu
+from robustray.tasks.models.normalised import ReluBackbone
 
 
-class DigitsMlp(nn.Module):
+class DigitsMlp(ReluBackbone):
     """64 pixels - 128 - 64 - classes; latent of width 64."""
 
     def __init__(self, num_classes: int) -> None:
@@ -16,17 +16,17 @@ class DigitsMlp(nn.Module):
         self.hidden2 = nn.Linear(128, 64)
         self.head = nn.Linear(64, num_classes)
 
-    def features(self, x: Tensor, fake_relu: bool = False) -> Tensor:
-        return final_relu(self.hidden2(self.hidden1(x.flatten(1)).relu()), fake_relu)
+    def body(self, x: Tensor) -> Tensor:
+        return self.hidden2(self.hidden1(x.flatten(1)).relu())
+
+    def pool(self, x: Tensor) -> Tensor:
+        return x
 
     def classify(self, latent: Tensor) -> Tensor:
         return self.head(latent)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classify(self.features(x))
 
-
-class DigitsCnn(nn.Module):
+class DigitsCnn(ReluBackbone):
     """Three 3x3 convolutions, 16-32-64 channels, strides 1, 2, 2; mean over the 2x2 positions; latent of width 64."""
 
     def __init__(self, num_classes: int) -> None:
@@ -36,12 +36,11 @@ class DigitsCnn(nn.Module):
         self.conv3 = nn.Conv2d(32, 64, 3, stride=2, padding=1)
         self.head = nn.Linear(64, num_classes)
 
-    def features(self, x: Tensor, fake_relu: bool = False) -> Tensor:
-        x = self.conv2(self.conv1(x).relu()).relu()
-        return final_relu(self.conv3(x), fake_relu).mean((2, 3))
+    def body(self, x: Tensor) -> Tensor:
+        return self.conv3(self.conv2(self.conv1(x).relu()).relu())
+
+    def pool(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
 
     def classify(self, latent: Tensor) -> Tensor:
         return self.head(latent)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classify(self.features(x))

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from robustray.tasks.errors import InputError
+
 
 class Backbone(Protocol):
     """A classifier in two halves; `classify(features(x))` is its forward pass."""
 
-    def features(self, x: Tensor, fake_relu: bool = False) -> Tensor:
-        """Normalised images (b, channels, height, width) -> latent (b, width): what the linear head reads.
-
-        fake_relu: the last block's final ReLU passes gradients as if it were the identity.
-        """
+    def features(self, x: Tensor) -> Tensor:
+        """Normalised images (b, channels, height, width) -> latent (b, width): what the linear head reads."""
         ...
 
     def classify(self, latent: Tensor) -> Tensor:
         """Latent (b, width) -> logits (b, classes)."""
         ...
+
+
+class ReluBackbone(nn.Module, ABC):
+    """A `Backbone` whose last block ends in a ReLU, and one can look before it: body, ReLU, pool, linear head."""
+
+    @abstractmethod
+    def body(self, x: Tensor) -> Tensor:
+        """Normalised images -> what the last block's final ReLU reads (b, channels, ...)."""
+
+    @abstractmethod
+    def pool(self, x: Tensor) -> Tensor:
+        """What that ReLU gives -> latent (b, width)."""
+
+    @abstractmethod
+    def classify(self, latent: Tensor) -> Tensor:
+        """Latent (b, width) -> logits (b, classes)."""
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.pool(torch.relu(self.body(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classify(self.features(x))
 
 
 class Normalised(nn.Module):
@@ -39,7 +61,7 @@ class Normalised(nn.Module):
         """backbone: a module that is a `Backbone`. mean, std: one number per channel, in pixel units [0, 1]."""
         super().__init__()
         self.backbone = backbone
-        hide_level(self, "backbone.")
+        show_as(self, {"backbone.": ""})
         # not persistent: weights files hold the backbone only
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
@@ -48,15 +70,35 @@ class Normalised(nn.Module):
         """Images (b, channels, height, width) in [0, 1] -> logits (b, classes)."""
         return self.backbone(self._normalise(images))
 
-    def latent(self, images: Tensor, fake_relu: bool = False) -> Tensor:
-        """Penultimate features (b, width): after the last ReLU and the pooling, the input of the linear head."""
-        return self._halves.features(self._normalise(images), fake_relu)
+    def latent(self, images: Tensor, fake_relu: bool = False, *, no_relu: bool = False) -> Tensor:
+        """Penultimate features (b, width): the second of `forward_with_latent`."""
+        return self.forward_with_latent(images, fake_relu, no_relu=no_relu)[1]
 
-    def forward_with_latent(self, images: Tensor, fake_relu: bool = False) -> tuple[Tensor, Tensor]:
-        """(logits, latent). fake_relu: the last block's final ReLU is ReLU forwards and the identity backwards, so that
-        dead units still receive gradient; the values do not change."""
-        latent = self.latent(images, fake_relu)
-        return self._halves.classify(latent), latent
+    def forward_with_latent(
+        self, images: Tensor, fake_relu: bool = False, *, no_relu: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """(logits, latent): the latent (b, width) is the input of the linear head, after the last ReLU and the pooling.
+
+        fake_relu: the last block's final ReLU is ReLU forwards and the identity backwards, so that dead units still
+        receive gradient; no value changes. no_relu: the latent is pooled from what that ReLU reads; the logits stay the
+        model's own (the reference puts the head on that latent, which it was never trained for).
+
+        Raises: InputError for both at once, for a network without such a ReLU, and for one without a linear head.
+        """
+        if fake_relu and no_relu:
+            raise InputError("fake_relu and no_relu exclude each other: give one")
+        x, backbone = self._normalise(images), self.backbone
+        if not (fake_relu or no_relu):
+            latent = self._halves.features(x)
+            return self._halves.classify(latent), latent
+        if not isinstance(backbone, ReluBackbone):
+            raise InputError(
+                f"{getattr(backbone, 'name', type(backbone).__name__)} has no {'fake' if fake_relu else 'no'}_relu: its "
+                "last block does not end in a ReLU that can be reached; residual networks and DenseNets have one"
+            )
+        before = backbone.body(x)
+        latent = backbone.pool(final_relu(before, fake_relu))
+        return backbone.classify(latent), backbone.pool(before) if no_relu else latent
 
     def _normalise(self, images: Tensor) -> Tensor:
         if images.shape[1] != self.mean.shape[1]:  # one channel would be broadcast to three, in silence
@@ -75,20 +117,31 @@ def final_relu(x: Tensor, fake: bool) -> Tensor:
     return x + (positive - x).detach() if fake else positive
 
 
-def hide_level(module: nn.Module, level: str) -> None:
-    """Leave `level` ("backbone.") out of the keys of `module`'s state dict, in saving and in loading.
+def show_as(module: nn.Module, levels: Mapping[str, str]) -> None:
+    """Give keys of `module`'s state dict other first parts, in saving and in loading: {"net.": "", "head.": "fc."}.
 
     So weights files have the keys of the published networks, whatever is wrapped around them here.
     """
-    module.register_state_dict_post_hook(partial(_leave_out, level))
-    module.register_load_state_dict_pre_hook(partial(_put_back, level))
+    # of several that fit, the longest is meant: "" fits all keys
+    module.register_state_dict_post_hook(partial(_on_saving, sorted(levels.items(), key=lambda e: -len(e[0]))))
+    back = [(shown, level) for level, shown in levels.items()]
+    module.register_load_state_dict_pre_hook(partial(_on_loading, sorted(back, key=lambda e: -len(e[0]))))
 
 
-def _leave_out(level: str, module: nn.Module, state: MutableMapping[str, Any], prefix: str, metadata: Any) -> None:
-    for key in [key for key in state if key.startswith(prefix + level)]:
-        state[prefix + key.removeprefix(prefix + level)] = state.pop(key)
+def _on_saving(
+    levels: Sequence[tuple[str, str]], module: nn.Module, state: MutableMapping[str, Any], prefix: str, metadata: Any
+) -> None:
+    _rename(state, prefix, levels)
 
 
-def _put_back(level: str, module: nn.Module, state: MutableMapping[str, Any], prefix: str, *rest: Any) -> None:
+def _on_loading(
+    levels: Sequence[tuple[str, str]], module: nn.Module, state: MutableMapping[str, Any], prefix: str, *rest: Any
+) -> None:
+    _rename(state, prefix, levels)
+
+
+def _rename(state: MutableMapping[str, Any], prefix: str, levels: Sequence[tuple[str, str]]) -> None:
     for key in [key for key in state if key.startswith(prefix)]:
-        state[prefix + level + key.removeprefix(prefix)] = state.pop(key)
+        inner = key.removeprefix(prefix)
+        old, new = next((each for each in levels if inner.startswith(each[0])), ("", ""))
+        state[prefix + new + inner.removeprefix(old)] = state.pop(key)

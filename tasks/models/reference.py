@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from robustray.tasks.data.files import file_sha256, read_file
 from robustray.tasks.data.own import load_function
 from robustray.tasks.errors import InputError
-from robustray.tasks.models.registry import build_model, model_entry, takes_num_classes
+from robustray.tasks.models.registry import build_model, check_name, model_entry, takes_num_classes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -232,10 +232,7 @@ def _check_normalisation(
 def _entry_or_own(name: str) -> bool:
     """Whether the registry knows `name`; False for one's own function, which is imported as a check."""
     if model_entry(name) is not None:
-        if name.startswith("torchvision:"):
-            from robustray.tasks.models.torchvision_nets import check_name
-
-            check_name(name.partition(":")[2])
+        check_name(name)
         return True
     try:
         load_function(name)

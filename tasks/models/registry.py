@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.data.own import describe, load_function, looks_like_own
 from robustray.tasks.errors import InputError
@@ -26,9 +27,9 @@ class ModelEntry:
 
     backbone: Callable[[int], nn.Module]
     """Number of classes -> untrained `normalised.Backbone`, initialised from torch's global generator."""
-    mean: _Stats
-    std: _Stats
-    """Per channel, in pixel units [0, 1]."""
+    mean: _Stats | None
+    std: _Stats | None
+    """Per channel, in pixel units [0, 1]; None: the backbone's own attributes of these names."""
     num_classes: int
     """Where nothing else is asked for."""
     input_shape: tuple[int, int, int]
@@ -45,10 +46,22 @@ def _cifar_resnet(depth: int) -> ModelEntry:
     return ModelEntry(backbone=backbone, mean=_IMAGENET[0], std=_IMAGENET[1], num_classes=10, input_shape=(3, 32, 32))
 
 
-def _resnet18(num_classes: int) -> nn.Module:
-    from robustray.tasks.models.resnet18 import CifarResNet18
+def _stem_resnet(depth: int, width: int = 64) -> ModelEntry:
+    def backbone(num_classes: int) -> nn.Module:
+        from robustray.tasks.models.resnet_stem import StemResNet
 
-    return CifarResNet18(num_classes)
+        return StemResNet(depth, num_classes, width)
+
+    return ModelEntry(backbone=backbone, mean=_CIFAR10[0], std=_CIFAR10[1], num_classes=10, input_shape=(3, 32, 32))
+
+
+def _wide_resnet(depth: int, width: int) -> ModelEntry:
+    def backbone(num_classes: int) -> nn.Module:
+        from robustray.tasks.models.wide_resnet import WideResNet
+
+        return WideResNet(depth, width, num_classes)
+
+    return ModelEntry(backbone=backbone, mean=_CIFAR10[0], std=_CIFAR10[1], num_classes=10, input_shape=(3, 32, 32))
 
 
 def _small(num_classes: int) -> nn.Module:
@@ -69,44 +82,81 @@ def _cnn(num_classes: int) -> nn.Module:
     return DigitsCnn(num_classes)
 
 
-def _torchvision(name: str) -> ModelEntry:
+def _from_library(family: str, name: str) -> ModelEntry:
     def backbone(num_classes: int) -> nn.Module:
-        from robustray.tasks.models.torchvision_nets import TorchvisionBackbone
+        if family == "timm":
+            from robustray.tasks.models.timm_nets import timm_backbone
 
-        return TorchvisionBackbone(name, num_classes)
+            return timm_backbone(name, num_classes)
+        from robustray.tasks.models.torchvision_nets import torchvision_backbone
 
-    return ModelEntry(
-        backbone=backbone, mean=_IMAGENET[0], std=_IMAGENET[1], num_classes=1000, input_shape=(3, 224, 224)
-    )
+        return torchvision_backbone(name, num_classes)
+
+    return ModelEntry(backbone=backbone, mean=None, std=None, num_classes=1000, input_shape=(3, 224, 224))
 
 
 MODELS: Mapping[str, ModelEntry] = {
     **{f"cifar:resnet{depth}": _cifar_resnet(depth) for depth in (20, 32, 44, 56, 110)},
-    "cifar:resnet18": ModelEntry(
-        backbone=_resnet18, mean=_CIFAR10[0], std=_CIFAR10[1], num_classes=10, input_shape=(3, 32, 32)
-    ),
+    **{f"cifar:resnet{depth}": _stem_resnet(depth) for depth in (18, 34, 50)},
+    "cifar:resnet18-w16": _stem_resnet(18, width=16),
+    **{f"cifar:wrn-{depth}-{width}": _wide_resnet(depth, width) for depth, width in ((28, 10), (34, 10))},
     "small:s": ModelEntry(backbone=_small, mean=_CIFAR10[0], std=_CIFAR10[1], num_classes=10, input_shape=(3, 32, 32)),
     "digits:mlp": ModelEntry(backbone=_mlp, mean=_DIGITS[0], std=_DIGITS[1], num_classes=10, input_shape=(1, 8, 8)),
     "digits:cnn": ModelEntry(backbone=_cnn, mean=_DIGITS[0], std=_DIGITS[1], num_classes=10, input_shape=(1, 8, 8)),
 }
-"""Besides these, `torchvision:NAME` is any of torchvision's classifiers, and `module:function` one's own."""
+"""Besides these: what `FORMS` spells, and `module:function`, one's own."""
 
-_FAMILIES = ("cifar", "small", "digits", "torchvision", "run")
+FORMS: Mapping[str, str] = {
+    "cifar:resnetDEPTH-wWIDTH": "ResNet-18, 34, 50, 101 or 152 whose first stage has WIDTH channels (64 as published)",
+    "cifar:wrn-DEPTH-WIDTH": "Wide ResNet: DEPTH 10, 16, 22 ... 100, WIDTH 1 to 20 times 16 channels",
+    "torchvision:NAME": "any classifier of torchvision, 1,000 classes",
+    "timm:NAME": "any classifier of timm, 1,000 classes; needs `pip install timm`",
+}
+"""Names with a place for one's own choice -> what they name."""
+
+_FAMILIES = ("cifar", "small", "digits", "torchvision", "timm", "run")
+_RESNET = re.compile(r"cifar:resnet(\d+)(?:-w(\d+))?")
+_WIDE_RESNET = re.compile(r"cifar:wrn-(\d+)-(\d+)")
 
 
 def model_entry(name: str) -> ModelEntry | None:
     """The entry of a registered architecture; None when `name` is one's own `module:function`.
+
+    Whether torchvision or timm has the name is found out by `check_name` or by building the model.
 
     Raises: InputError for a name that is neither, with the nearest known one.
     """
     if name in MODELS:
         return MODELS[name]
     family, _, rest = name.partition(":")
-    if family == "torchvision" and rest:
-        return _torchvision(rest)
+    if family in ("torchvision", "timm") and rest:
+        return _from_library(family, rest)
+    if found := _WIDE_RESNET.fullmatch(name):
+        depth, width = map(int, found.groups())
+        if not 10 <= depth <= 100 or depth % 6 != 4 or not 1 <= width <= 20:
+            raise InputError(f"there is no {name}: cifar:wrn-DEPTH-WIDTH takes DEPTH 10, 16, 22 ... 100, WIDTH 1 to 20")
+        return _wide_resnet(depth, width)
+    if (found := _RESNET.fullmatch(name)) and int(found[1]) in (18, 34, 50, 101, 152):
+        width = int(found[2] or 64)
+        if not 1 <= width <= 256:
+            raise InputError(f"there is no {name}: cifar:resnet{found[1]}-wWIDTH takes WIDTH 1 to 256")
+        return _stem_resnet(int(found[1]), width)
     if looks_like_own(name) and family not in _FAMILIES:
         return None
-    raise InputError(f"there is no model {name!r}{nearest(name, [*MODELS, 'torchvision:NAME'])}")
+    raise InputError(f"there is no model {name!r}{nearest(name, [*MODELS, *FORMS])}")
+
+
+def check_name(name: str) -> None:
+    """Raises: InputError for a name that torchvision or timm does not have, and for timm where it is not installed."""
+    family, _, rest = name.partition(":")
+    if family == "torchvision":
+        from robustray.tasks.models import torchvision_nets
+
+        torchvision_nets.check_name(rest)
+    if family == "timm":
+        from robustray.tasks.models import timm_nets
+
+        timm_nets.check_name(rest)
 
 
 def build_model(
@@ -129,8 +179,8 @@ def build_model(
         return _build_own(name, num_classes)
     from robustray.tasks.models.normalised import Normalised
 
-    backbone = entry.backbone(entry.num_classes if num_classes is None else num_classes)
-    return Normalised(backbone, mean or entry.mean, std or entry.std)
+    backbone: Any = entry.backbone(entry.num_classes if num_classes is None else num_classes)
+    return Normalised(backbone, mean or entry.mean or backbone.mean, std or entry.std or backbone.std)
 
 
 def takes_num_classes(name: str) -> bool:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustray.tasks.models.blocks import BasicBlock, conv3x3, init_residual, run_blocks
+from robustray.tasks.models.normalised import ReluBackbone
 
 DEPTHS = (20, 32, 44, 56, 110)
 
@@ -21,7 +22,7 @@ class PadShortcut(nn.Module):
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.side, self.side))
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(ReluBackbone):
     """6n + 2 layers: three stages of n basic blocks with 16, 32 and 64 channels; latent of width 64."""
 
     def __init__(self, depth: int, num_classes: int) -> None:
@@ -36,16 +37,15 @@ class CifarResNet(nn.Module):
         self.linear = nn.Linear(64, num_classes)
         init_residual(self)
 
-    def features(self, x: Tensor, fake_relu: bool = False) -> Tensor:
+    def body(self, x: Tensor) -> Tensor:
         x = self.bn1(self.conv1(x)).relu()
-        x = run_blocks([*self.layer1, *self.layer2, *self.layer3], x, fake_relu)
+        return run_blocks([*self.layer1, *self.layer2, *self.layer3], x)
+
+    def pool(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
 
     def classify(self, latent: Tensor) -> Tensor:
         return self.linear(latent)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classify(self.features(x))
 
 
 def _stage(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:

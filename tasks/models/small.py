@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from robustray.tasks.models.blocks import BasicBlock, init_residual, run_blocks
+from robustray.tasks.models.normalised import ReluBackbone
 
 
 class ConvNorm(nn.Module):
@@ -19,7 +20,7 @@ class ConvNorm(nn.Module):
         return self.bn(self.conv(x))
 
 
-class SmallResNet(nn.Module):
+class SmallResNet(ReluBackbone):
     """3x3 stem of stride 2 to 32 channels; basic blocks 32-32, 32-64, 64-128 (strides 1, 2, 2); latent of width 128."""
 
     def __init__(self, num_classes: int) -> None:
@@ -33,11 +34,11 @@ class SmallResNet(nn.Module):
         self.head = nn.Linear(128, num_classes)
         init_residual(self)
 
-    def features(self, x: Tensor, fake_relu: bool = False) -> Tensor:
-        return run_blocks(self.blocks, self.stem(x).relu(), fake_relu).mean((2, 3))
+    def body(self, x: Tensor) -> Tensor:
+        return run_blocks(self.blocks, self.stem(x).relu())
+
+    def pool(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
 
     def classify(self, latent: Tensor) -> Tensor:
         return self.head(latent)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classify(self.features(x))
