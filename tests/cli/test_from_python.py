@@ -1,0 +1,65 @@
+"""`robustray.run` is the same as the command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import robustray
+from robustray.tasks.attack_sweep.settings import Settings
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
+from tests.cli.conftest import (
+    Original,
+    computed,
+    ids,
+    run_file,
+)
+
+SETTINGS = Settings(
+    models=("digits:mlp",),
+    data=("digits:test",),
+    num_images=40,
+    attacks=("fgsm",),
+    norms=("linf",),
+    eps_linf=(0.1, 0.3),
+    eps_l2=(0.2, 0.4, 0.8, 1.2, 1.6),
+    num_examples=1,
+    block=90,
+)
+
+
+def test_from_python_it_is_the_same_run(cli: Any, runs: Path, original: Original) -> None:
+    findings = robustray.run("attack-sweep", SETTINGS)
+    assert findings.answer == run_file(original.store, original.run)["document"]["answer"]
+    assert ids(runs) == [original.run] and len(computed(runs, original.run)) == 5
+    assert findings.tables[0].name == "worst-case"
+
+
+def test_from_python_with_a_lab_of_ones_own(cli: Any, runs: Path, original: Original) -> None:
+    lab = SerialLab(store=Store(str(runs)))
+    findings = robustray.run("attack-sweep", SETTINGS, lab=lab)
+    assert findings.answer == run_file(original.store, original.run)["document"]["answer"]
+    assert lab.journal.counts["attack"].computed_blocks == 0 and lab.journal.counts["attack"].reused_blocks == 2
+    assert ids(runs) == [original.run]
+    lab.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: robustray.run("attack-swep"), "did you mean 'attack-sweep'"),
+        (lambda: robustray.run("attack-sweep", size="smal"), "did you mean 'small'"),
+        (lambda: robustray.run("attack-sweep", {"models": ()}), "settings of attack-sweep must be Settings"),
+        (lambda: robustray.run("attack-sweep", workers=-1), "--workers -1"),
+    ],
+)
+def test_from_python_bad_input_is_an_input_error(call: Callable[[], Any], says: str, cli: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
+        call()
+    assert not any(tmp_path.iterdir())
