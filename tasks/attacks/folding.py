@@ -15,7 +15,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils.fusion import (
+    fuse_conv_bn_eval,
+    fuse_conv_bn_weights,
+    fuse_linear_bn_eval,
+    fuse_linear_bn_weights,
+)
 
 from robustray.tasks.attacks.settings import MIN_BATCH
 
@@ -60,6 +65,46 @@ def fast_copy(model: nn.Module, shape: torch.Size, *, latent: bool = False, fake
     return mine[key].copy
 
 
+class StandingCopy:
+    """A fast copy of a model that is being trained: made once, brought up to date by `update` before each use.
+
+    `fast_copy` compares the copy with its model at every call; here that is done once, and harder: the copy is made
+    from another set of weights and has to agree after an update. So nothing of the weights can be baked into it.
+    """
+
+    module: nn.Module | None
+    """As `FastCopy.module`: in evaluation mode whatever the model's mode is. None if there is no usable copy."""
+    num_folded: int
+    reason: str
+    """As in `FastCopy`."""
+
+    def __init__(self, model: nn.Module, shape: torch.Size) -> None:
+        """shape: of an image (channels, ...). `model` is in evaluation mode and is not changed."""
+        self._model = model
+        other = copy.deepcopy(model)
+        _scramble(other)
+        made = _make(other, _State.of(other), shape)
+        self.module, self.num_folded, self.reason = made.copy.module, made.copy.num_folded, made.copy.reason
+        self._made = made
+        if self.module is not None:
+            self.update()
+            if difference := _difference(model, self.module, shape):
+                self.module, self.num_folded, self.reason = None, 0, difference
+
+    def update(self) -> None:
+        """Write the model's present numbers into the copy, in place."""
+        if self.module is not None:
+            _refresh(self._model, self._made)
+
+
+@torch.no_grad()
+def _scramble(model: nn.Module) -> None:
+    """Slightly other numbers everywhere: far above the tolerance, and no deep network explodes."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            tensor.mul_(1.02).add_(0.002)
+
+
 @dataclass(frozen=True)
 class _State:
     """Tells whether a model is what it was."""
@@ -95,6 +140,9 @@ def _make(root: nn.Module, state: _State, shape: torch.Size) -> _Made:
     try:
         traced = copy.deepcopy(fx.GraphModule(root, _Tracer(shape).trace(root)))
         fused = _fold(traced)
+        traced.requires_grad_(False)
+        if any(isinstance(module, nn.Conv2d) for module in traced.modules()):
+            traced.to(memory_format=torch.channels_last)  # before tensors are listed: it replaces buffers
         ours = {id(tensor) for layer, _, _ in fused for tensor in layer.parameters()}
         theirs = {name for name, _ in (*root.named_parameters(), *root.named_buffers())}
         mine = (*traced.named_parameters(), *traced.named_buffers())
@@ -102,9 +150,6 @@ def _make(root: nn.Module, state: _State, shape: torch.Size) -> _Made:
         _keep_head_exact(traced)
     except Exception as error:  # the model's own code ran on symbols: whatever it raised, it cannot be traced
         return _Made(FastCopy(None, 0, f"it cannot be traced ({type(error).__name__})"), state, [], [])
-    traced.requires_grad_(False)
-    if any(isinstance(module, nn.Conv2d) for module in traced.modules()):
-        traced.to(memory_format=torch.channels_last)
     if difference := _difference(root, traced, shape):
         return _Made(FastCopy(None, 0, difference), state, [], [])
     reason = "" if fused else "it has no batch norm behind a convolution or linear layer"
@@ -115,9 +160,9 @@ def _make(root: nn.Module, state: _State, shape: torch.Size) -> _Made:
 def _refresh(root: nn.Module, made: _Made) -> None:
     """Write the model's present numbers into the copy: much faster than tracing again."""
     for layer, name, norm in made.fused:
-        now = dict(_fuse(root.get_submodule(name), root.get_submodule(norm)).named_parameters())
-        for key, tensor in layer.named_parameters():
-            tensor.copy_(now[key])
+        weight, bias = _fused_weights(root.get_submodule(name), root.get_submodule(norm))
+        layer.get_parameter("weight").copy_(weight)
+        layer.get_parameter("bias").copy_(bias)
     theirs: dict[str, Tensor] = {**dict(root.named_parameters()), **dict(root.named_buffers())}
     for mine, name in made.copied:
         mine.copy_(theirs[name])
@@ -205,6 +250,12 @@ def _fold(traced: fx.GraphModule) -> list[tuple[nn.Module, str, str]]:
 
 def _fuse(layer: Any, norm: Any) -> nn.Module:
     return fuse_linear_bn_eval(layer, norm) if isinstance(layer, nn.Linear) else fuse_conv_bn_eval(layer, norm)
+
+
+def _fused_weights(layer: Any, norm: Any) -> tuple[Tensor, Tensor]:
+    """The numbers of `_fuse`, without copying the layer."""
+    fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
+    return fuse(layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
 
 
 def _keep_head_exact(traced: fx.GraphModule) -> None:
