@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from robustray.tasks.errors import InputError
 from robustray.tasks.lab import keys
 from robustray.tasks.lab.base import BlockLab, Pending
 from robustray.tasks.lab.code import code_hash
 from robustray.tasks.lab.jobs import Job, Receipt, Worker
 from robustray.tasks.lab.protocol import Needs, Reference
+from robustray.tasks.lab.store import Store
 from robustray.tasks.training import weights
+from robustray.tasks.training.checkpoint import Checkpoints, Interval
 
 if TYPE_CHECKING:
+    from robustray.tasks.training.loop import Trained
     from robustray.tasks.training.settings import TrainSpec
+    from robustray.tasks.training.state import Row
 
 STEP = "train"
-VERSION = 1
+VERSION = 2
 """Raise when the same spec would give other weights by intent."""
+VARIANTS = ("", "@best", "@last", "@ema")
+"""`run:KEY` is what the spec selects; the others are kept beside it where there is a difference to keep."""
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +37,13 @@ class TrainJob:
     """One training."""
 
     spec: TrainSpec
+    """Settled: no "auto" is left in it."""
     key: str
     code: str
     refs: Mapping[str, Reference]
     device: str
+    interval: Interval = Interval()
+    """Between checkpoints. Not part of the key: it changes no weight."""
     step: str = STEP
     num_items: int = 1
 
@@ -39,26 +53,84 @@ class TrainJob:
 
     @property
     def label(self) -> str:
-        return f"{self.step} {self.spec.model} on {self.spec.data}"
+        return f"{self.step} {self.spec.model} on {self.spec.data_name}"
 
     def halves(self) -> tuple[Job, ...]:
         return ()
 
     def run(self, worker: Worker) -> Receipt:
+        """Train, or go on from the newest checkpoint; publish; remove the checkpoints. `Receipt.message` is what a
+        person should know."""
         from robustray.tasks.training.loop import train_model
 
-        trained = train_model(self.spec, worker.load(self.refs["data"], self.device), self.device)
-        about = {"model": self.spec.model, "spec": keys.plain(self.spec), "curve": list(trained.curve)}
-        tensors = {name: tensor.cpu() for name, tensor in trained.model.state_dict().items()}
-        return Receipt(
-            outcome="done", rows=1, name=weights.publish_weights(worker.store, self.key, self.code, tensors, about)
-        )
+        diary = Diary(job=self, store=worker.store)
+        checkpoints = self.checkpoints(worker.store, diary)
+        data = worker.load(self.refs["data"], self.device)
+        trained = train_model(self.spec, data, self.device, keeper=checkpoints, report=diary.epoch)
+        name = self.publish(worker.store, trained)
+        checkpoints.clear()
+        return Receipt(outcome="done", rows=1, name=name, message="; ".join(diary.said))
+
+    def checkpoints(self, store: Store, diary: Diary) -> Checkpoints:
+        return Checkpoints(store=store, key=self.key, code=self.code, interval=self.interval, say=diary.say)
+
+    def publish(self, store: Store, trained: Trained) -> str:
+        """Write all weights, the selected ones last: when `run:KEY` is there, all of it is. Returns their file."""
+        about: dict[str, Any] = {
+            "model": self.spec.model,
+            "spec": keys.plain(dataclasses.replace(self.spec, data=self.spec.data_name)),
+            "data": {"name": self.spec.data_name, "hash": self.refs["data"].content_hash},
+            "curve": list(trained.curve),
+            "why_not_folded": trained.why_not_folded,
+        }
+        names = {
+            variant: weights.publish_weights(
+                store,
+                self.key if variant == self.spec.select else f"{self.key}@{variant}",
+                self.code,
+                dict(snapshot.tensors),
+                {**about, "weights": variant, "epoch": snapshot.epoch, "score": snapshot.score},
+            )
+            for variant, snapshot in sorted(trained.weights.items(), key=lambda item: item[0] == self.spec.select)
+        }
+        return names[self.spec.select]
+
+
+@dataclass(kw_only=True)
+class Diary:
+    """Log lines and curve of a running training, and what its driver is told at the end."""
+
+    job: TrainJob
+    store: Store
+    said: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        _LOG.warning("%s: %s", self.job.label, text)
+        self.said.append(text)
+
+    def epoch(self, curve: Sequence[Row]) -> None:
+        """After each epoch, with all rows so far."""
+        from robustray.tasks.training.curves import write_curve
+
+        row = curve[-1]
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, int | float))
+        _LOG.info("%s: %s", self.job.label, numbers)
+        if row.get("flag"):
+            self.say(f"{row['flag']} in epoch {row['epoch']}")
+        try:
+            write_curve(self.store, self.job.key, curve)
+        except OSError as error:  # the curve is in the weights' file too
+            _LOG.warning("%s: no TensorBoard file: %s", self.job.label, error)
 
 
 def training_key(spec: TrainSpec, data: Reference, device: str) -> str:
-    """No step name and no run seed in it (the spec has its own): two studies share a model."""
+    """No step name and no run seed in it (the spec has its own): two studies share a model.
+
+    `spec` is settled. Data are in it by their content, whatever they are called.
+    """
     numerics = keys.numerics_class(device, Needs(threads=spec.threads))
-    return keys.digest({"spec": spec, "version": VERSION, "data": data.content_hash, "numerics": numerics})
+    nameless = dataclasses.replace(spec, data="")
+    return keys.digest({"spec": nameless, "version": VERSION, "data": data.content_hash, "numerics": numerics})
 
 
 @dataclass(kw_only=True)
@@ -66,6 +138,12 @@ class TrainHandle(Pending):
     """Trained models, wanted."""
 
     jobs: list[TrainJob] = field(default_factory=list)
+
+    def done(self, job: Job, receipt: Receipt) -> None:
+        super().done(job, receipt)
+        if receipt.message:
+            self.lab.journal.note(f"{job.label}: {receipt.message}")
+            self.lab.progress.message(f"{job.label}: {receipt.message}")
 
     def result(self) -> list[Reference]:
         """One reference per spec. Raises: WorkFailed."""
@@ -78,31 +156,24 @@ class TrainHandle(Pending):
         return [self.lab.model(f"run:{job.key}") for job in self.jobs]
 
 
-def plan_training(lab: BlockLab, specs: Sequence[TrainSpec]) -> TrainHandle:
-    """Submit the trainings that are not in the store."""
-    from robustray.tasks.models.registry import model_entry
+def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interval = Interval()) -> TrainHandle:
+    """Submit the trainings that are not in the store.
 
+    Raises: InputError, before anything starts, for a spec that does not fit its data or model, or cannot be placed.
+    """
     jobs: dict[str, TrainJob] = {}
     ordered = []
     for spec in specs:
-        data = lab.data(spec.data)
-        key = training_key(spec, data, lab.device)
-        own = () if model_entry(spec.model) is not None else (spec.model.partition(":")[0],)
-        code = code_hash(["robustray.tasks.training.loop", "robustray.tasks.models.registry", *data.modules, *own])
-        job = TrainJob(spec=spec, key=key, code=code, refs={"data": data}, device=lab.device)
-        jobs.setdefault(key, job)
-        ordered.append(jobs[key])
+        job = _job(lab, spec, interval)
+        ordered.append(jobs.setdefault(job.key, job))
     count = lab.journal.count(STEP)
     handle = TrainHandle(lab=lab, step=STEP, count=count, jobs=ordered)
     missing = []
     for key, job in jobs.items():
         lab.journal.step(STEP, key)
-        names = weights.list_weights(lab.store, key)
         if STEP in lab.fresh and key not in lab.journal.dropped:
-            for name in names:
-                lab.store.delete(name)
-            lab.journal.drop(key)
-            names = []
+            _drop(lab, job)
+        names = weights.list_weights(lab.store, key)
         whole = [name for name in names if weights.read_weights(lab.store, name) is not None]
         for name in set(names) - set(whole):
             lab.progress.message(f"{job.label}: {name} is damaged; trained again")
@@ -111,9 +182,45 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec]) -> TrainHandle:
             missing.append(job)
         elif not any(name.split("-")[-2] == job.code for name in whole):
             count.old_blocks += 1
+    for job in missing:
+        _check(lab, job)
     count.items += len(jobs)
     count.blocks += len(jobs)
     count.reused_blocks += len(jobs) - len(missing)
     lab.progress.start(STEP, len(jobs), len(jobs) - len(missing))
     handle.submit(missing)
     return handle
+
+
+def _job(lab: BlockLab, spec: TrainSpec, interval: Interval) -> TrainJob:
+    from robustray.tasks.models.registry import model_entry
+
+    data = lab.data(spec.data) if isinstance(spec.data, str) else spec.data
+    own = () if model_entry(spec.model) is not None else (spec.model.partition(":")[0],)
+    spec = spec.settled(lab.device)
+    return TrainJob(
+        spec=spec,
+        key=training_key(spec, data, lab.device),
+        code=code_hash(["robustray.tasks.training.loop", "robustray.tasks.models.registry", *data.modules, *own]),
+        refs={"data": data},
+        device=lab.device,
+        interval=interval,
+    )
+
+
+def _check(lab: BlockLab, job: TrainJob) -> None:
+    """What can be known before a worker starts. Raises: InputError."""
+    from robustray.tasks.training.doors import check_training
+
+    if job.spec.ranks != 1:
+        raise InputError(f"{job.label}: ranks={job.spec.ranks}: this lab trains on one rank; set ranks=1")
+    check_training(job.spec, lab.load(job.refs["data"]))
+
+
+def _drop(lab: BlockLab, job: TrainJob) -> None:
+    """Delete all that is kept of a training, once in this run: a resume doesn't drop what it computed itself."""
+    for variant in VARIANTS:
+        for name in weights.list_weights(lab.store, f"{job.key}{variant}"):
+            lab.store.delete(name)
+    Checkpoints(store=lab.store, key=job.key, code=job.code).clear()
+    lab.journal.drop(job.key)

@@ -1,93 +1,157 @@
-"""The training loop: plain PyTorch, one device, deterministic on a CPU."""
+"""The training loop: plain PyTorch, resumable at every step, deterministic to the bit on a CPU."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 
-from robustray.tasks.lab import seeds
+from robustray.tasks.data.images import ImageData
+from robustray.tasks.training.batches import Batches
+from robustray.tasks.training.doors import check_fit
+from robustray.tasks.training.evaluate import count_correct, flag
+from robustray.tasks.training.ranks import Alone, Ranks
 from robustray.tasks.training.settings import TrainSpec
+from robustray.tasks.training.state import EMA, WEIGHTS, Row, Snapshot, TrainState, initial_model
+from robustray.tasks.training.step import TrainStep
 
-if TYPE_CHECKING:
-    from robustray.tasks.data.images import ImageData
-
-
-class TrainingDiverged(RuntimeError):
-    """A loss was not finite."""
+_LOOK_EVERY = 50
+"""Steps between two looks at whether losses are finite, where a look waits for a GPU. The step named is exact."""
 
 
-@dataclass(frozen=True, kw_only=True)
+class Keeper(Protocol):
+    """Who keeps states while a training runs."""
+
+    def restore(self, state: TrainState) -> None:
+        """Bring a fresh state to where an earlier attempt got; leave it alone if there was none."""
+        ...
+
+    def due(self, step: int) -> bool:
+        """Is it time to keep a state? Asked after every step, and after every epoch's check."""
+        ...
+
+    def save(self, state: TrainState) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """A trained model with its learning curve."""
+    """What a training leaves."""
 
-    model: torch.nn.Module
-    curve: tuple[dict[str, float], ...]
-    """One row per epoch: epoch, loss, accuracy (both on the training batches as they came), lr."""
+    weights: Mapping[str, Snapshot]
+    """"last"; "best" if images were held out; "ema" if there is an average: its best or last, as `spec.select` says."""
+    curve: tuple[Row, ...]
+    why_not_folded: str
+    """Why attacks ran on the model itself; empty if they ran on a folded copy, or there were none."""
 
 
-def train_model(spec: TrainSpec, data: ImageData, device: str) -> Trained:
-    """Train `spec.model` from its seed on all of `data`.
+def train_model(
+    spec: TrainSpec,
+    data: ImageData,
+    device: str,
+    *,
+    keeper: Keeper | None = None,
+    report: Callable[[Sequence[Row]], None] | None = None,
+    ranks: Ranks | None = None,
+) -> Trained:
+    """Train `spec.model` from its seed on `data` without the held-out images.
 
-    Raises: TrainingDiverged, naming epoch and steps. InputError when the data are fewer than one batch.
+    device: "cpu", "cuda". keeper: where it keeps states, and finds those of an earlier attempt. report: called after
+    each epoch with the curve so far. Both are asked on rank 0 only, but every rank restores.
+
+    Columns of the curve: epoch (from 1), loss and accuracy (on the training batches as they came, perturbed), lr and
+    eps (of the epoch's last step); where checked, clean_accuracy and robust_accuracy of the held-out images, the same
+    with the prefix ema_, and flag ("", "robust overfitting", "catastrophic overfitting").
+
+    Raises: TrainingDiverged, naming the first step whose loss was not finite. InputError for data that do not fit.
     """
-    from robustray.tasks.errors import InputError
-
-    if len(data) < spec.batch_size:
-        raise InputError(f"batch_size {spec.batch_size} is larger than the {len(data)} training images")
-    with torch.random.fork_rng(devices=[]):  # leave the worker's generator alone, and don't depend on it
-        return _train(spec, data, device)
-
-
-def _train(spec: TrainSpec, data: ImageData, device: str) -> Trained:
-    from robustray.tasks.models.registry import build_model
-
-    steps_per_epoch = len(data) // spec.batch_size
-    torch.manual_seed(seeds.integer(spec.seed, "initial weights"))
-    model = build_model(spec.model, num_classes=data.num_classes).to(device)
-    torch.manual_seed(seeds.integer(spec.seed, "dropout"))  # whatever a network draws while it trains
-    optimizer = torch.optim.SGD(model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
-    num_steps = spec.epochs * steps_per_epoch
-    curve = []
-    model.train()
-    for epoch in range(spec.epochs):
-        order = seeds.stream(spec.seed, "shuffle", epoch).permutation(len(data))
-        total_loss = torch.zeros((), device=device)
-        num_correct = torch.zeros((), device=device)
-        for i in range(steps_per_epoch):
-            step = epoch * steps_per_epoch + i
-            for group in optimizer.param_groups:
-                group["lr"] = spec.learning_rate(step, num_steps)
-            images, labels = data.batch(order[i * spec.batch_size : (i + 1) * spec.batch_size])
-            images, labels = images.to(device), labels.to(device)
-            logits = model(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=spec.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            total_loss += loss.detach()
-            num_correct += (logits.detach().argmax(1) == labels).sum()
-        if not torch.isfinite(total_loss):
-            raise TrainingDiverged(
-                f"{spec.model}: the loss is not finite in {_where(epoch, steps_per_epoch)}; lower lr ({spec.lr:g})"
-            )
-        curve.append(
-            {
-                "epoch": epoch + 1.0,
-                "loss": float(total_loss) / steps_per_epoch,
-                "accuracy": float(num_correct) / (steps_per_epoch * spec.batch_size),
-                "lr": spec.learning_rate((epoch + 1) * steps_per_epoch - 1, num_steps),
-            }
-        )
-    if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):  # the last step did it
-        raise TrainingDiverged(
-            f"{spec.model}: weights are not finite after {_where(spec.epochs - 1, steps_per_epoch)}; "
-            f"lower lr ({spec.lr:g})"
-        )
-    return Trained(model=model.eval(), curve=tuple(curve))
+    spec = spec.settled(device)
+    check_fit(spec, data)
+    devices = [] if device == "cpu" else [torch.cuda.current_device()]
+    with torch.random.fork_rng(devices=devices):  # leave the worker's generators alone
+        return _train(spec, data, device, keeper, report, ranks or Alone())
 
 
-def _where(epoch: int, steps_per_epoch: int) -> str:
-    return f"epoch {epoch + 1} (steps {epoch * steps_per_epoch + 1} to {(epoch + 1) * steps_per_epoch})"
+def _train(
+    spec: TrainSpec,
+    data: ImageData,
+    device: str,
+    keeper: Keeper | None,
+    report: Callable[[Sequence[Row]], None] | None,
+    ranks: Ranks,
+) -> Trained:
+    batches = Batches(spec, data, device, rank=ranks.rank, num_ranks=ranks.num_ranks)
+    steps_per_epoch = batches.steps_per_epoch
+    state = TrainState.start(spec, initial_model(spec, data.num_classes), device)
+    if keeper is not None:
+        keeper.restore(state)
+    step = TrainStep(
+        state,
+        shape=torch.Size(data.shape),
+        steps_per_epoch=steps_per_epoch,
+        forward=ranks.wrap(state.model),
+        rank=ranks.rank,
+    )
+    while len(state.curve) < spec.epochs:
+        if state.step < (len(state.curve) + 1) * steps_per_epoch:
+            step(batches[state.step])
+            if device == "cpu" or state.step % _LOOK_EVERY == 0:
+                state.refuse_non_finite()
+        else:
+            _close_epoch(state, batches, data, device, ranks)
+            if report is not None and ranks.rank == 0:
+                report(state.curve)
+        if keeper is not None and ranks.rank == 0 and keeper.due(state.step):
+            state.refuse_non_finite(weights=True)
+            keeper.save(state)
+    return Trained(
+        weights=_weights(state),
+        curve=tuple(state.curve),
+        why_not_folded=step.adversary.why_not_folded if spec.loss in ("adversarial", "trades") else "",
+    )
+
+
+def _close_epoch(state: TrainState, batches: Batches, data: ImageData, device: str, ranks: Ranks) -> None:
+    """Write the epoch's row, check the weights on the held-out images, and keep them if they are the best."""
+    spec, epoch = state.spec, len(state.curve) + 1
+    state.refuse_non_finite(weights=True)
+    sums = ranks.total(torch.stack((state.loss_sum, state.num_correct)))
+    row: Row = {
+        "epoch": epoch,
+        "loss": float(sums[0]) / (batches.steps_per_epoch * ranks.num_ranks),
+        "accuracy": float(sums[1]) / (batches.steps_per_epoch * spec.batch_size),
+        "lr": spec.learning_rate(state.step - 1, batches.num_steps),
+        "eps": spec.train_eps((state.step - 1) / batches.steps_per_epoch),
+    }
+    held_out = batches.held_out
+    if len(held_out) and (epoch % spec.check_every == 0 or epoch == spec.epochs):
+        for name, network in state.networks.items():
+            counts = torch.zeros(2, dtype=torch.float64)
+            if ranks.rank == 0:
+                counts += torch.tensor(count_correct(spec, network, data, held_out, device))
+            clean, robust = (ranks.total(counts.to(device)) / len(held_out)).tolist()
+            prefix = "" if name == WEIGHTS else f"{name}_"
+            row |= {f"{prefix}clean_accuracy": clean} | ({f"{prefix}robust_accuracy": robust} if spec.eps else {})
+            if name not in state.best or robust > state.best[name].score:
+                state.best[name] = state.snapshot(name, epoch=epoch, score=robust)
+        row["flag"] = flag(row, state.curve, len(held_out))
+    state.loss_sum.zero_()
+    state.num_correct.zero_()
+    state.curve.append(row)
+
+
+def _weights(state: TrainState) -> dict[str, Snapshot]:
+    spec, last = state.spec, state.curve[-1]
+    score = _score(last, "")
+    found = {"last": state.snapshot(WEIGHTS, epoch=spec.epochs, score=score)}
+    if WEIGHTS in state.best:
+        found["best"] = state.best[WEIGHTS]
+    if state.ema is not None:
+        last_ema = state.snapshot(EMA, epoch=spec.epochs, score=_score(last, "ema_"))
+        found[EMA] = state.best[EMA] if spec.select == "best" else last_ema
+    return found
+
+
+def _score(row: Row, prefix: str) -> float:
+    return row.get(f"{prefix}robust_accuracy", row.get(f"{prefix}clean_accuracy", 0.0))

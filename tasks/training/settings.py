@@ -1,56 +1,223 @@
-"""What a training is. Imports nothing heavy: the command line reads it."""
+"""What a training is. Imports nothing heavy: the command line reads it.
+
+All of it enters the key of the trained weights. How often a checkpoint is written does not: it changes no weight.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
+from robustray.tasks.attacks.checks import check_choice, check_count, check_size
+from robustray.tasks.attacks.precision import PRECISIONS, Precision, resolve_precision
+from robustray.tasks.attacks.settings import NORMS, Norm, check_budget
 from robustray.tasks.errors import InputError
-from robustray.tasks.words import nearest
+from robustray.tasks.training.schedules import SCHEDULES, Schedule, eps_multiplier, rate
 
-Schedule = Literal["triangular", "constant"]
+if TYPE_CHECKING:
+    from robustray.tasks.lab.protocol import Reference
+
+Loss = Literal["standard", "adversarial", "trades", "noise"]
+Augmentation = Literal["none", "crop-flip"]
+Select = Literal["best", "last"]
+
+LOSSES: tuple[Loss, ...] = ("standard", "adversarial", "trades", "noise")
+AUGMENTATIONS: tuple[Augmentation, ...] = ("none", "crop-flip")
+SELECTS: tuple[Select, ...] = ("best", "last")
+
+_NOT_STANDARD = ("adversarial", "trades", "noise")
+_ATTACKED = ("adversarial", "trades")
+_USED_BY: Mapping[str, tuple[str, ...]] = {
+    "eps": _NOT_STANDARD,
+    "norm": _NOT_STANDARD,
+    "eps_schedule": _NOT_STANDARD,
+    "step_size": _ATTACKED,
+    "num_steps": _ATTACKED,
+    "random_start": _ATTACKED,
+    "use_best": _ATTACKED,
+    "trades_beta": ("trades",),
+}
+"""Fields that only some losses read. Elsewhere they must be left alone: they would change the key and nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
-    """Standard training of one model on one device by SGD with Nesterov-free momentum."""
+    """The training of one model by SGD with momentum, on clean, noisy or adversarial images.
+
+    `TrainSpec(model="small:s", data="cifar10:train", epochs=14, loss="adversarial", norm="linf", eps=8 / 255)`.
+    Sizes are in pixel units, images in [0, 1]. Procedure: robust_training.md section 4.
+
+    Raises: InputError (a ValueError) for a value that cannot be used.
+    """
 
     model: str
-    """Architecture: a name of the registry ("digits:cnn"), without weights."""
-    data: str
-    """Training data: "digits:train"."""
+    """Architecture: a name of the registry ("digits:cnn") or one's own "module:function", without weights."""
+    data: str | Reference
+    """Training data: "digits:train", or a data reference that a lab returned."""
     epochs: int
     batch_size: int = 128
-    """Images per step; the last, smaller batch of an epoch is left out (batch norm wants full ones)."""
+    """Images per step, over all ranks; the last, smaller batch of an epoch is left out (batch norm wants full ones)."""
     lr: float = 0.1
     """Peak learning rate."""
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    """On all parameters, batch norm included (robust_training.md section 4)."""
+    """On all parameters, batch norm included."""
     schedule: Schedule = "triangular"
-    """Per step; triangular rises from 0 to `lr` in the first fifth and falls to 0."""
+    """Of the learning rate, per step. "triangular" rises from 0 to `lr` in the first fifth and falls to 0; "cosine"
+    falls from `lr` to 0; "steps" multiplies by 0.1 at each of `lr_drops`."""
+    lr_drops: tuple[float, ...] = ()
+    """Epochs after which the learning rate drops, for "steps": (50, 100)."""
     label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+    loss: Loss = "standard"
+    """What a step sees. "adversarial": adversarial images only. "trades": clean cross-entropy plus `trades_beta` times
+    KL(clean || adversarial), arXiv:1901.08573. "noise": images with random noise."""
+    norm: Norm = "linf"
+    eps: float = 0.0
+    """Largest distance from the clean image, in pixel units: 8/255, not 8. For "noise": uniform within eps (linf), or
+    Gaussian of length eps on average (l2: standard deviation eps / sqrt(number of pixels and channels))."""
+    step_size: float | None = None
+    """Of the attack, pixel units; None for 2.5 * eps / num_steps, with the eps of the moment."""
+    num_steps: int = 7
+    """Gradient steps of the attack. 1, with `random_start` and step_size = 1.25 * eps, is fast adversarial training."""
+    random_start: bool = False
+    """Start the attack at a random point: linf uniform in the ball, l2 on the sphere."""
+    use_best: bool = False
+    """Train on the iterate of highest loss, at the price of one more forward pass; else on the last iterate."""
+    eps_schedule: tuple[tuple[float, float], ...] = ()
+    """(epoch, multiplier of eps) in order of epochs, interpolated linearly per step: ((0, 0.0), (5, 1.0)). Training
+    only: checks always use eps."""
+    trades_beta: float = 6.0
+    augmentation: Augmentation = "none"
+    """"crop-flip": a crop of the image's own size out of the image padded by an eighth (4 of 32), then a mirror image
+    in half of the cases. Each draw depends on (seed, epoch, image) only."""
+    ema_decay: float = 0.0
+    """Above 0, an average of the weights over steps is kept, checked and stored besides them. It follows faster during
+    the first steps: min(ema_decay, (1 + step) / (10 + step))."""
+    precision: Precision = "fp32"
+    """Of the weight update. Logits and losses are fp32 in any case; "auto": see `attack_precision`."""
+    attack_precision: Precision = "auto"
+    """Of the attack's gradients. "auto": bf16 where the hardware multiplies it; decided once, before the key."""
+    validation: float = 0
+    """Training images held out, fixed by the seed: a number of them, or a share below 1."""
+    check_steps: int = 10
+    """PGD steps, from a random start, of the check on held-out images."""
+    check_every: int = 1
+    """Epochs between checks. The last epoch is always checked."""
+    select: Select = "last"
+    """Which weights `run:KEY` names: those of the last epoch, or those of the highest held-out robust accuracy (clean
+    accuracy where eps is 0). The others are kept as `run:KEY@best` and `run:KEY@last`."""
     seed: int = 0
-    """Of initial weights and shuffling."""
+    """Of initial weights, shuffling, augmentation, noise, random starts and the held-out images."""
     threads: int = 1
     """CPU threads. A field, since one and two threads give different weights."""
+    ranks: int | tuple[int, int] = 1
+    """Processes that train one model together; (2, 4): as many as there are between 2 and 4, at the same batch."""
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("threads", 1), ("seed", 0)):
+        for name in ("epochs", "batch_size", "num_steps", "check_steps", "check_every", "threads"):
+            check_count(name, getattr(self, name), at_least=1)
+        check_count("seed", self.seed, at_least=0)
+        for name in ("lr", "weight_decay", "eps", "trades_beta"):
+            check_size(name, getattr(self, name))
+        for name in ("momentum", "label_smoothing", "ema_decay"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
-        for name, below in (("lr", math.inf), ("momentum", 1.0), ("weight_decay", math.inf), ("label_smoothing", 1.0)):
-            value = getattr(self, name)
-            if not 0 <= value < below:
-                raise InputError(f"{name} must be at least 0 and below {below:g}, got {value!r}")
-        if self.schedule not in get_args(Schedule):
-            raise InputError(f"schedule: there is no {self.schedule!r}{nearest(self.schedule, get_args(Schedule))}")
+            check_size(name, value)
+            if value >= 1:
+                raise InputError(f"{name} must be below 1, got {value!r}")
+        for name, known in (
+            ("schedule", SCHEDULES),
+            ("loss", LOSSES),
+            ("norm", NORMS),
+            ("augmentation", AUGMENTATIONS),
+            ("precision", PRECISIONS),
+            ("attack_precision", PRECISIONS),
+            ("select", SELECTS),
+        ):
+            check_choice(name, getattr(self, name), known)
+        check_budget(self.norm, self.eps)
+        if self.step_size is not None:
+            check_size("step_size", self.step_size)
+        self._check_validation()
+        self._check_lists()
+        self._check_ranks()
+        for name, losses in _USED_BY.items():
+            if self.loss not in losses and getattr(self, name) != _DEFAULTS[name]:
+                words = " or ".join(repr(loss) for loss in losses)
+                raise InputError(f"{name}={getattr(self, name)!r} has no effect with loss={self.loss!r}: needs {words}")
+        if self.loss == "trades" and self.eps > 0 and not self.random_start:
+            raise InputError("loss='trades' needs random_start=True: on the clean image its attack has no gradient")
+
+    def _check_validation(self) -> None:
+        check_size("validation", self.validation)
+        if self.validation >= 1 and self.validation != int(self.validation):
+            raise InputError(f"validation must be a share below 1 or a whole number of images, got {self.validation!r}")
+        if self.select == "best" and not self.validation:
+            raise InputError("select='best' needs validation images: the best is chosen on images held out of training")
+
+    def _check_lists(self) -> None:
+        drops = _numbers("lr_drops", self.lr_drops)
+        if any(not 0 < drop for drop in drops) or any(a >= b for a, b in zip(drops, drops[1:], strict=False)):
+            raise InputError(f"lr_drops must be epochs above 0 in rising order, got {self.lr_drops!r}")
+        if (self.schedule == "steps") != bool(drops):
+            raise InputError(f"lr_drops={self.lr_drops!r} with schedule={self.schedule!r}: they belong to 'steps'")
+        if not isinstance(self.eps_schedule, Sequence) or any(len(pair) != 2 for pair in self.eps_schedule):
+            raise InputError(f"eps_schedule must be pairs (epoch, multiplier), got {self.eps_schedule!r}")
+        epochs = _numbers("eps_schedule", [pair[0] for pair in self.eps_schedule])
+        _numbers("eps_schedule", [pair[1] for pair in self.eps_schedule])
+        if any(a >= b for a, b in zip(epochs, epochs[1:], strict=False)):
+            raise InputError(f"eps_schedule must have rising epochs, got {self.eps_schedule!r}")
+
+    def _check_ranks(self) -> None:
+        counts = self.ranks if isinstance(self.ranks, tuple) else (self.ranks, self.ranks)
+        if len(counts) != 2:
+            raise InputError(f"ranks must be a number or two, (least, most), got {self.ranks!r}")
+        for count in counts:
+            check_count("ranks", count, at_least=1)
+        if counts[0] > counts[1]:
+            raise InputError(f"ranks must be (least, most), got {self.ranks!r}")
+        for count in range(counts[0], counts[1] + 1):
+            if self.batch_size % count:
+                raise InputError(f"batch_size {self.batch_size} cannot be shared by {count} ranks: make it a multiple")
 
     def learning_rate(self, step: int, num_steps: int) -> float:
         """Learning rate of step `step` in 0 .. num_steps - 1."""
-        if self.schedule == "constant":
-            return self.lr
-        where = (step + 0.5) / num_steps
-        return self.lr * min(where / 0.2, (1 - where) / 0.8)
+        return self.lr * rate(self.schedule, step, num_steps, drops=[drop / self.epochs for drop in self.lr_drops])
+
+    def train_eps(self, epoch: float) -> float:
+        """eps of a step `epoch` epochs after the beginning (2.5: in the middle of the third)."""
+        return self.eps * eps_multiplier(self.eps_schedule, epoch)
+
+    def num_validation(self, num_images: int) -> int:
+        """How many of `num_images` are held out."""
+        return int(self.validation) if self.validation >= 1 else round(self.validation * num_images)
+
+    def settled(self, device: str) -> TrainSpec:
+        """With "auto" decided for this machine and `device` ("cpu" or "cuda"). Imports torch if there is any."""
+        attacked = self.loss in _ATTACKED or self.eps > 0
+        chosen = {name: getattr(self, name) for name in ("precision", "attack_precision")}
+        if not attacked:
+            chosen["attack_precision"] = "fp32"  # nothing reads it: the key must not depend on the machine
+        for name, precision in chosen.items():
+            if precision == "auto":
+                chosen[name] = resolve_precision(device)
+        return dataclasses.replace(self, **chosen)
+
+    @property
+    def data_name(self) -> str:
+        return self.data if isinstance(self.data, str) else self.data.name
+
+
+def _numbers(name: str, values: Sequence[float]) -> Sequence[float]:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise InputError(f"{name} must be a list of numbers, got {values!r}")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            raise InputError(f"{name} must hold finite numbers that are not negative, got {value!r}")
+    return values
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainSpec)}

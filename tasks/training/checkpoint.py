@@ -1,0 +1,111 @@
+"""Checkpoints in a lab's store: `checkpoints/KEY/STEP-CODE-SHA.safetensors`, the last two of a training.
+
+One file is one state: tensors, and everything else as JSON in the header. It appears whole or not at all, is checked
+against the hash in its name when it is read, and nothing in it is ever unpickled. Only states of the same code are
+used: half a training by one code and half by another would be a result of neither.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from robustray.tasks.lab.store import Store, sha256
+from robustray.tasks.training.state import TrainState
+
+FOLDER = "checkpoints"
+KEPT = 2
+"""The newest, and the one before it in case the newest is damaged."""
+_SHA_LENGTH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """How often a state is written: after so many steps or so many seconds, whichever comes first.
+
+    At most one interval of work is repeated after a kill.
+    """
+
+    steps: int | None = None
+    seconds: float | None = 60.0
+
+
+@dataclass(kw_only=True)
+class Checkpoints:
+    """A `loop.Keeper` for one training."""
+
+    store: Store
+    key: str
+    code: str
+    interval: Interval = Interval()
+    say: Callable[[str], None] = print
+    """Told what a person should know: where a training went on, and what could not be read or written."""
+    _last_step: int = 0
+    _last_time: float = field(default_factory=time.monotonic)
+
+    def due(self, step: int) -> bool:
+        """Is it time to write?"""
+        steps, seconds = self.interval.steps, self.interval.seconds
+        enough_steps = steps is not None and step - self._last_step >= steps
+        return enough_steps or (seconds is not None and time.monotonic() - self._last_time >= seconds)
+
+    def save(self, state: TrainState) -> None:
+        """Write a state and drop all but the last two. A disk that is full is said, and tried again when next due."""
+        from safetensors.torch import save
+
+        data = save(state.tensors(), metadata={"robustray": json.dumps(state.record())})
+        name = f"{self._folder}/{state.step:09d}-{self.code}-{sha256(data, _SHA_LENGTH)}.safetensors"
+        self._last_step, self._last_time = state.step, time.monotonic()
+        try:
+            self.store.write(name, data)
+            for old in self._names()[:-KEPT]:
+                self.store.delete(old)
+        except OSError as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            self.say(f"no checkpoint at step {state.step}: {reason}; the training goes on and tries again")
+
+    def restore(self, state: TrainState) -> None:
+        """Bring a fresh state to the newest readable checkpoint; damaged ones are said and removed."""
+        self.store.sweep(self._folder)
+        if not self._names() and self.store.list(self._folder):
+            self.say("its checkpoints were written by other code and are not used")
+        for name in reversed(self._names()):
+            data = self._read(name)
+            if data is None:
+                self.say(f"checkpoint {name} is damaged and is not used; the one before it is")
+                self.store.delete(name)
+                continue
+            _restore(state, data)
+            self._last_step, self._last_time = state.step, time.monotonic()
+            self.say(f"goes on from its checkpoint after step {state.step}")
+            return
+
+    def clear(self) -> None:
+        """Remove all of this training, whatever code wrote them: its weights are published, or it starts afresh."""
+        for name in self.store.list(self._folder):
+            self.store.delete(f"{self._folder}/{name}")
+
+    @property
+    def _folder(self) -> str:
+        return f"{FOLDER}/{self.key}"
+
+    def _names(self) -> list[str]:
+        """Those of this code, oldest step first."""
+        parts = {name: name.removesuffix(".safetensors").split("-") for name in self.store.list(self._folder)}
+        return [f"{self._folder}/{name}" for name, each in parts.items() if len(each) == 3 and each[1] == self.code]
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            data = self.store.read(name)
+        except OSError:  # gone, or a disk that does not give it back
+            return None
+        return data if sha256(data, _SHA_LENGTH) == name.removesuffix(".safetensors").rpartition("-")[2] else None
+
+
+def _restore(state: TrainState, data: bytes) -> None:
+    from safetensors.torch import load
+
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    state.load(load(data), json.loads(header["__metadata__"]["robustray"]))

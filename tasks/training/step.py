@@ -1,0 +1,82 @@
+"""One training step: the same on one device and on every rank of several (robust_training.md section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robustray.tasks.lab import seeds
+from robustray.tasks.training.adversary import Adversary, divergence
+from robustray.tasks.training.batches import Batch
+from robustray.tasks.training.state import TrainState
+
+
+class TrainStep:
+    """Attack the batch as the model is now, then update it once on what came out.
+
+    The attack sees the model in evaluation mode and moves no statistics; the update runs in whatever mode each module
+    is in, so batch norm that was frozen on purpose stays frozen, and learns its statistics from the perturbed images.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        *,
+        shape: torch.Size,
+        steps_per_epoch: int,
+        forward: Callable[[Tensor], Tensor] | None = None,
+        rank: int = 0,
+    ) -> None:
+        """shape: of an image. forward: the model, wrapped so that its backward pass averages gradients over all ranks;
+        the model itself if None."""
+        self._state, self._steps_per_epoch, self._rank = state, steps_per_epoch, rank
+        self._num_steps = state.spec.epochs * steps_per_epoch
+        self._forward = state.model if forward is None else forward
+        self._channels_last = any(isinstance(module, nn.Conv2d) for module in state.model.modules())
+        self.adversary = Adversary(state.spec, state.model, shape)
+
+    def __call__(self, batch: Batch) -> None:
+        """Take step `batch.step`. Nothing in here waits for the device: `state.first_bad` tells whether it went well."""
+        state, spec = self._state, self._state.spec
+        assert batch.step == state.step
+        for group in state.optimizer.param_groups:
+            group["lr"] = spec.learning_rate(batch.step, self._num_steps)
+        eps = spec.train_eps(batch.step / self._steps_per_epoch)
+        perturbed = self.adversary(batch.images, batch.labels, batch.indices, eps=eps, epoch=batch.epoch)
+
+        torch.manual_seed(seeds.integer(spec.seed, "dropout", batch.step, self._rank))  # whatever a network draws
+        loss, logits = self._loss(batch, perturbed)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        state.optimizer.step()
+        state.step += 1
+        state.update_ema()
+
+        with torch.no_grad():
+            state.loss_sum += loss.detach()
+            state.num_correct += (logits.detach().argmax(1) == batch.labels).sum()
+            bad = ~torch.isfinite(loss) & (state.first_bad < 0)
+            state.first_bad.masked_fill_(bad, batch.step)
+
+    def _loss(self, batch: Batch, perturbed: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean loss of the batch and the logits of what it was attacked with."""
+        spec = self._state.spec
+        logits = self._logits(perturbed)
+        if spec.loss != "trades" or perturbed is batch.images:  # without a perturbation the divergence is zero
+            return self._cross_entropy(logits, batch.labels), logits
+        clean = self._logits(batch.images)
+        loss = self._cross_entropy(clean, batch.labels) + spec.trades_beta * divergence(clean, logits).mean()
+        return loss, logits
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, labels, label_smoothing=self._state.spec.label_smoothing)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        if self._channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._state.spec.precision == "bf16"):
+            logits = self._forward(images)
+        return logits.float()
