@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from robustray.tasks.attack_sweep.settings import Norm, Settings
+from robustray.tasks.attacks.autoattack import Cascade
 from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.settings import PGD, RandomNoise
 from robustray.tasks.data.own import describe, load_function, looks_like_own
@@ -15,22 +16,41 @@ from robustray.tasks.words import nearest
 if TYPE_CHECKING:
     from robustray.tasks.attacks.settings import Attack
 
+TRANSFER = "transfer"
+"""The attack that tries on a model what was made on others."""
+
+
+def named_stages(name: str, norm: Norm, eps: float, settings: Settings) -> tuple[tuple[str, Attack], ...]:
+    """The stages of a cascade by name, in their order; any other attack is one stage, under its own name.
+
+    Raises: InputError as `named_attack`, and for an own cascade two of whose stages have one name.
+    """
+    attack = named_attack(name, norm, eps, settings)
+    if not isinstance(attack, Cascade):
+        return ((name, attack),)
+    stages = tuple((stage.name, stage) for stage in attack.stages())
+    if len(dict(stages)) < len(stages):
+        raise InputError(f"--attack {name}: two of its stages have the same name: {[stage for stage, _ in stages]}")
+    return stages
+
 
 def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attack:
-    """`pgd`, `fgsm`, `noise` with the sweep's settings, or one's own.
+    """An attack of the catalogue with the sweep's settings, or one's own. For `transfer`: what crafts on its sources.
 
     `my_pkg.my_mod:function` is called with `norm` and `eps` and returns a frozen dataclass that is called like PGD.
 
     Raises: InputError for an unknown name, or an own attack that does not fit.
     """
-    if name == "pgd":
+    if name in ("pgd", TRANSFER):
         return PGD(
             norm=norm,
             eps=eps,
             num_steps=settings.num_steps,
             num_restarts=settings.num_restarts,
             random_start=settings.random_start,
-            exit_rule=settings.exit_rule,
+            # See `attacks.transfer`; what a source gets wrong by itself has yet to fool the model.
+            exit_rule="best_loss" if name == TRANSFER else settings.exit_rule,
+            attack_misclassified=name == TRANSFER,
             precision=settings.precision,
         )
     if name == "noise":
@@ -38,7 +58,7 @@ def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attac
     if name in ATTACKS:
         return ATTACKS[name](norm=norm, eps=eps, precision=settings.precision)
     if not looks_like_own(name):
-        raise InputError(f"there is no attack {name!r}{nearest(name, ATTACKS)}, or my_pkg.my_mod:function")
+        raise InputError(f"there is no attack {name!r}{nearest(name, [*ATTACKS, TRANSFER])}, or my_pkg.my_mod:function")
     try:
         attack: Any = load_function(name)(norm=norm, eps=eps)
     except InputError:

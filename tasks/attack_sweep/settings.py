@@ -27,8 +27,10 @@ class Settings:
     num_images: int = 0
     """Images of each data set, from its first one on; 0 means all."""
     attacks: tuple[str, ...] = ("pgd",)
-    """pgd, fgsm, rs-fgsm, noise, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, nes, autoattack, fast-cascade
-    (autoattack's first two), or my_pkg.my_mod:function (called with norm and eps, returns an attack)."""
+    """pgd, fgsm, rs-fgsm, noise, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, nes; autoattack (apgd-ce, apgd-t,
+    fab-t, square, each on what the ones before left: the number to report); fast-cascade (its first two: an upper
+    bound of that number for about a fifth of the cost); transfer (needs sources); or my_pkg.my_mod:function (called
+    with norm and eps, returns an attack)."""
     norms: tuple[Norm, ...] = ("linf", "l2")
     """Norms that bound the perturbation."""
     eps_linf: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255)
@@ -45,6 +47,12 @@ class Settings:
     """When PGD leaves an image: at the first success, or after all steps (last iterate, or the one of highest loss)."""
     num_draws: int = 1
     """Draws of the noise attack."""
+    num_transfer: int = 0
+    """Images of the transfer matrix (does what fools one model fool another?): the first ones that all models classify
+    correctly, attacked by PGD with all its steps; 0 or a single model: no matrix."""
+    sources: tuple[str, ...] = ()
+    """Models whose adversarial examples the attack transfer tries on each of the models (never on the one they were
+    made with)."""
     precision: Precision = "auto"
     """Arithmetic of the search; auto is bf16 where the hardware multiplies it. Verdicts are always fp32."""
     num_seeds: int = 1
@@ -54,7 +62,8 @@ class Settings:
     num_examples: int = 6
     """Images shown with their perturbation, drawn at random."""
     block: int = 512
-    """Images per block of work; a block takes 5 to 30 s on one CPU core with the models of the small size."""
+    """Images per block of work for PGD with 20 steps: 5 to 30 s on one CPU core with the models of the small size.
+    Attacks that cost more get smaller blocks, down to 16 images; pgd, fgsm and noise take it as it is."""
 
     def __post_init__(self) -> None:
         for name in ("models", "data", "attacks", "norms"):
@@ -85,6 +94,7 @@ class Settings:
             ("num_steps", 1),
             ("num_restarts", 1),
             ("num_draws", 1),
+            ("num_transfer", 0),
             ("num_seeds", 1),
             ("seed", 0),
             ("num_examples", 0),
@@ -92,6 +102,18 @@ class Settings:
         ):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        self._check_sources()
+
+    def _check_sources(self) -> None:
+        if len(set(self.sources)) < len(self.sources):
+            raise InputError(f"sources: {', '.join(self.sources)} names one twice")
+        if "transfer" in self.attacks and not self.sources:
+            raise InputError("attacks: transfer needs models to craft on: name them with --sources")
+        if self.sources and "transfer" not in self.attacks:
+            raise InputError("sources: only the attack transfer uses them: add it to the attacks, or leave them out")
+        for model in self.models:
+            if self.sources == (model,):
+                raise InputError(f"sources: {model} has no source but itself: name another one, or attack it alone")
 
     def eps(self, norm: Norm) -> tuple[float, ...]:
         """The sizes of a norm, ascending."""
@@ -106,6 +128,7 @@ def quick() -> Settings:
         attacks=("pgd", "fgsm", "noise"),
         eps_linf=(0.05, 0.1, 0.2, 0.3, 0.4),
         eps_l2=(0.2, 0.4, 0.8, 1.2, 1.6),
+        num_transfer=100,
         block=90,
     )
 
@@ -116,6 +139,7 @@ def small() -> Settings:
         models=("cifar:resnet20", "cifar:resnet56", "small:standard", "small:linf8", "small:l2_05"),
         data=("cifar10:test",),
         attacks=("pgd", "fgsm", "noise"),
+        num_transfer=1_000,
     )
 
 
@@ -129,6 +153,7 @@ def paper() -> Settings:
         eps_l2=(0.1, 0.25, 0.5, 1.0, 2.0, 3.0),
         num_steps=100,
         num_restarts=5,
+        num_transfer=10_000,
         num_seeds=3,
     )
 
@@ -153,25 +178,64 @@ PASSES: Mapping[str, int] = {
     "fast-cascade": 102 + 9 * 102,
     "autoattack": 102 + 9 * 102 + 9 * 206 + 5001,
 }
-"""Of an image that survives, with 10 classes. Those of PGD and noise follow from the settings."""
+"""Of an image that survives, with 10 classes: what the estimate adds up and what block sizes follow from. Those of PGD,
+noise and transfer depend on the settings, those of one's own attacks are unknown."""
+
+PGD_20 = 22
+"""Passes of the attack that `Settings.block` is meant for."""
+LEAST_BLOCK = 16
+"""Smaller batches are filled up to this (`attacks.settings.MIN_BATCH`)."""
+
+
+def passes(attack: str, settings: Settings) -> int:
+    """Upper bound of the passes through models that `attack` takes for one image of one size."""
+    crafted = (settings.num_steps + 1) * settings.num_restarts + 1
+    of_settings = {
+        "pgd": crafted,
+        "noise": 2 * settings.num_draws + 1,
+        "transfer": (crafted + 2) * len(settings.sources) + 1,
+    }
+    return of_settings.get(attack) or PASSES.get(attack, settings.num_steps)
+
+
+def block_size(attack: str, settings: Settings, *, num_restarts: int = 1) -> int:
+    """Images per block of an attack, or of a stage of a cascade, so that a block costs about as much as one of PGD-20.
+
+    It depends on nothing but the settings: other blocks are other pieces, and would be computed again.
+    """
+    cost = PASSES.get(attack) if attack != "transfer" else passes(attack, settings)
+    if cost is None:  # pgd and noise, whatever their settings, and one's own
+        return settings.block
+    fitting = settings.block * PGD_20 // (cost * num_restarts)
+    return min(settings.block, max(LEAST_BLOCK, fitting - fitting % LEAST_BLOCK))
 
 
 def estimate(settings: Settings) -> Work:
     """An upper bound: every image survives everything."""
-    passes = {
-        **PASSES,
-        "pgd": (settings.num_steps + 1) * settings.num_restarts + 1,
-        "noise": 2 * settings.num_draws + 1,
-    }
-    per_image = sum(passes.get(name, settings.num_steps) for name in settings.attacks) * settings.num_seeds
-    images = sum(settings.num_images or NUM_IMAGES.get(name, 10_000) for name in settings.data) * len(settings.models)
+    per_size = sum(passes(name, settings) for name in settings.attacks) * settings.num_seeds
+    images = {name: settings.num_images or NUM_IMAGES.get(name, 10_000) for name in settings.data}
+    attacked = sum(images.values()) * len(settings.models)
     unknown = [name for name in settings.data if not settings.num_images and name not in NUM_IMAGES]
-    return Work(
-        images=images,
-        evaluations=images * per_image * sum(len(settings.eps(norm)) for norm in settings.norms),
-        note=(f"{', '.join(unknown)} taken as 10,000 images. " if unknown else "")
-        + "Images that fall early cost less: standard models about a tenth of this, robust ones about half.",
+    transfer = transfer_passes(settings, images)
+    stages = "; a cascade's stages are counted as if nothing fell before them" * (
+        not {"autoattack", "fast-cascade"}.isdisjoint(settings.attacks)
     )
+    return Work(
+        images=attacked,
+        evaluations=attacked * per_size * sum(len(settings.eps(norm)) for norm in settings.norms) + transfer,
+        note=(f"{', '.join(unknown)} taken as 10,000 images. " if unknown else "")
+        + f"Images that fall early cost less: standard models about a tenth of this, robust ones about half{stages}."
+        + (f" The transfer matrix, {transfer:,} of it, has no early exit." if transfer else ""),
+    )
+
+
+def transfer_passes(settings: Settings, images: Mapping[str, int]) -> int:
+    """Upper bound of the passes of the transfer matrix: each model crafts, all models look. images: by data set."""
+    if len(settings.models) < 2:
+        return 0
+    chosen = sum(min(settings.num_transfer, count) for count in images.values())
+    per_source = (settings.num_steps + 1) * settings.num_restarts + 2 + len(settings.models)
+    return chosen * len(settings.models) * len(settings.norms) * per_source
 
 
 OUTLINE = Outline(

@@ -2,64 +2,74 @@
 
 For every model, data set, norm, attack and seed: attack the images that the model classifies correctly, at the smallest
 size first; what survives goes on to the next size. An image counts as broken at a size when some attack of that size or
-smaller broke it (a smaller ball lies within a larger one), so accuracy never rises with the size.
+smaller broke it (a smaller ball lies within a larger one), so accuracy never rises with the size. A cascade such as
+AutoAttack runs stage by stage, each on the survivors of all blocks, with the same result as one call of it. With two
+models or more: does what fools one fool the others?
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from robustray.tasks.attack_sweep import findings, reduce
-from robustray.tasks.attack_sweep.named import named_attack
-from robustray.tasks.attack_sweep.reduce import Cell
+from robustray.tasks.attack_sweep import findings, matrix, reduce
+from robustray.tasks.attack_sweep.compare import compare
+from robustray.tasks.attack_sweep.named import TRANSFER, named_stages
+from robustray.tasks.attack_sweep.results import Results
 from robustray.tasks.attack_sweep.settings import OUTLINE, Norm, Settings
-from robustray.tasks.attacks.blocks import attack_block, example_block, predict_block
+from robustray.tasks.attack_sweep.sweep import NEEDS, foreign_sources, sweep
+from robustray.tasks.attacks.blocks import example_block, predict_block
 from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.errors import InputError
-from robustray.tasks.lab import Needs
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.models.doors import check_model
 from robustray.tasks.study import Opened, Study
 from robustray.tasks.training.recipes import RECIPES
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import nn
 
+    from robustray.tasks.attacks.settings import Attack
+    from robustray.tasks.data.images import ImageData
     from robustray.tasks.lab import Lab
     from robustray.tasks.study import Findings
 
-NEEDS = Needs(threads=1, gpus=0.25)
 CHECKED_IMAGES = 32
 """Images on which the door tries each model."""
 
 
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open every attack, model and data set, and try each model on a few images. Raises: InputError."""
-    attacks = [
-        named_attack(name, norm, eps, settings)
+    stages = {
+        (name, norm, eps): named_stages(name, norm, eps, settings)
         for name, norm in itertools.product(settings.attacks, settings.norms)
         for eps in settings.eps(norm)
-    ]
-    data = {name: lab.data(name) for name in settings.data}
-    models = {name: lab.model(name) for name in settings.models if name not in RECIPES}
-    tried = {name: lab.load(ref) for name, ref in models.items()} | {
-        name: untrained(name) for name in settings.models if name in RECIPES
     }
+    attacks = [attack for named in stages.values() for _, attack in named]
+    data = {name: lab.data(name) for name in settings.data}
+    names = model_names(settings)
+    models = {name: lab.model(name) for name in names if name not in RECIPES}
+    tried = {name: lab.load(ref) for name, ref in models.items()} | {
+        name: untrained(name) for name in names if name in RECIPES
+    }
+    for name in settings.models:
+        foreign_sources(name, settings.sources, models)
     for images in map(lab.load, data.values()):
         if settings.num_images > len(images):
             raise InputError(f"num_images {settings.num_images}: {images.name} has {len(images)}; 0 means all")
         few, _ = images.batch(range(min(CHECKED_IMAGES, len(images))))
         for name, model in tried.items():
+            flag = "--model" if name in settings.models else "--sources"
             try:
                 warnings = check_model(model, few, images.num_classes)
             except InputError as error:
-                raise InputError(f"--model {name} with --data {images.name}: {error}") from error
+                raise InputError(f"{flag} {name} with --data {images.name}: {error}") from error
             if warnings:
-                raise InputError(f"--model {name}: {'; '.join(warnings)}")
+                raise InputError(f"{flag} {name}: {'; '.join(warnings)}")
+        check_classes(attacks, images)
     return Opened(
         refs={
             **{f"data {name}": ref for name, ref in data.items()},
@@ -68,6 +78,22 @@ def door(settings: Settings, lab: Lab) -> Opened:
         decided={"precision": settled(settings, lab).precision},
         modules=tuple(sorted({type(attack).__module__ for attack in attacks if type(attack) not in ATTACKS.values()})),
     )
+
+
+def model_names(settings: Settings) -> tuple[str, ...]:
+    """Models to attack and models to craft on, each once."""
+    return tuple(dict.fromkeys((*settings.models, *settings.sources)))
+
+
+def check_classes(attacks: Iterable[Attack], images: ImageData) -> None:
+    """Raises: InputError for an attack that needs more classes than there are, before any work."""
+    for attack in attacks:
+        least = getattr(attack, "min_classes", 0)
+        if images.num_classes < least:
+            raise InputError(
+                f"--attack {getattr(attack, 'name', attack)}, by itself or in a cascade, needs at least {least} "
+                f"classes; {images.name} has {images.num_classes}: leave it out"
+            )
 
 
 def untrained(name: str) -> nn.Module:
@@ -91,9 +117,10 @@ def run(settings: Settings, lab: Lab) -> Findings:
     settings = settled(settings, lab)
 
     # 1. Models: those that a recipe trains in seconds are trained, the others are opened.
-    recipes = [RECIPES[name] for name in settings.models if name in RECIPES]
+    names = model_names(settings)
+    recipes = [RECIPES[name] for name in names if name in RECIPES]
     trained = dict(zip((spec.model for spec in recipes), lab.train(recipes).result() if recipes else [], strict=True))
-    models = {name: trained.get(name) or lab.model(name) for name in settings.models}
+    models = {name: trained.get(name) or lab.model(name) for name in names}
     data = {name: lab.data(name) for name in settings.data}
     images = {name: lab.load(ref) for name, ref in data.items()}
     count = {name: settings.num_images or len(loaded) for name, loaded in images.items()}
@@ -108,58 +135,51 @@ def run(settings: Settings, lab: Lab) -> Findings:
             refs={"model": models[m], "data": data[d]},
             needs=NEEDS,
         )
-        for d, m in itertools.product(data, models)
+        for d, m in itertools.product(data, settings.models)
     }
     clean = {key: handle.result() for key, handle in clean_handles.items()}
 
-    # 3. Sizes outermost: open all cells of one size, read them all, carry their survivors to the next size.
-    seeds = range(settings.seed, settings.seed + settings.num_seeds)
-    cells = [Cell(*key) for key in itertools.product(data, models, settings.norms, settings.attacks, seeds)]
-    alive = {cell: reduce.survivors_of_clean(clean[cell.data, cell.model]) for cell in cells}
-    stages: dict[Cell, list[tuple[float, pd.DataFrame]]] = {cell: [] for cell in cells}
-    for stage in range(max(len(settings.eps(norm)) for norm in settings.norms)):
-        open_cells = [cell for cell in cells if stage < len(settings.eps(cell.norm))]
-        handles = {
-            cell: lab.map(
-                "attack",
-                attack_block,
-                alive[cell],
-                block=settings.block,
-                seed=cell.seed,
-                settings=named_attack(cell.attack, cell.norm, settings.eps(cell.norm)[stage], settings),
-                refs={"model": models[cell.model], "data": data[cell.data]},
-                needs=NEEDS,
-            )
-            for cell in open_cells
-        }
-        for cell, handle in handles.items():
-            rows = handle.result()
-            stages[cell].append((settings.eps(cell.norm)[stage], rows))
-            alive[cell] = reduce.survivors(rows)
-    records = reduce.records(clean, stages)
+    # 3. Sizes outermost, cascades stage by stage: survivors go on to the next stage and the next size.
+    records = reduce.records(clean, sweep(settings, lab, models, data, clean))
 
-    # 4. A few random images with their perturbations, at the reference size of each norm.
+    # 4. At the reference size of each norm: who is fooled by whose examples, and a few random images to look at.
+    sizes: dict[Norm, float] = {norm: reference_eps(settings, norm) for norm in settings.norms}
+    transfers = matrix.ask(settings, lab, models, data, clean, sizes)
     pictures = {}
-    for d, m, norm in itertools.product(data, models, settings.norms):
+    for d, m, norm in itertools.product(data, settings.models, settings.norms):
+        shown = shown_attack(settings, norm, sizes[norm])
         right = reduce.survivors_of_clean(clean[d, m])
         chosen = sorted(stream(settings.seed, "examples").permutation(len(right))[: settings.num_examples].tolist())
-        if chosen:
+        if chosen and shown is not None:
             pictures[d, m, norm] = lab.map(
                 "examples",
                 example_block,
                 [right[i] for i in chosen],
                 block=settings.num_examples,
                 seed=settings.seed,
-                settings=named_attack(settings.attacks[0], norm, reference_eps(settings, norm), settings),
+                settings=shown,
                 refs={"model": models[m], "data": data[d]},
                 needs=NEEDS,
             )
-    examples = {key: handle.result() for key, handle in pictures.items()}
 
     # 5. What it says.
-    sizes: dict[Norm, float] = {norm: reference_eps(settings, norm) for norm in settings.norms}
-    clean_rows = reduce.clean_accuracy(clean, settings.norms)
-    return findings.compose(settings, images, clean_rows, records, examples, sizes)
+    return findings.compose(
+        Results(
+            settings=settings,
+            images=images,
+            clean=clean,
+            records=records,
+            transfers={key: handle.result() for key, handle in transfers.items()},
+            examples={key: handle.result() for key, handle in pictures.items()},
+            reference=sizes,
+        )
+    )
+
+
+def shown_attack(settings: Settings, norm: Norm, eps: float) -> Attack | None:
+    """Whose examples the pictures show: the first attack, of a cascade its first stage; None for transfer alone."""
+    name = next((name for name in settings.attacks if name != TRANSFER), None)
+    return None if name is None else named_stages(name, norm, eps, settings)[0][1]
 
 
 def reference_eps(settings: Settings, norm: Norm) -> float:
@@ -175,8 +195,16 @@ STUDY = Study(
     outline=OUTLINE,
     door=door,
     run=run,
-    steps=("train", "clean", "attack", "examples"),
+    steps=("train", "clean", "attack", "transfer", "examples"),
     functions=tuple(
-        f"robustray.tasks.attacks.blocks:{name}" for name in ("predict_block", "attack_block", "example_block")
+        f"robustray.tasks.attacks.{name}"
+        for name in (
+            "blocks:predict_block",
+            "blocks:attack_block",
+            "blocks:example_block",
+            "transfer:transfer_block",
+            "transfer:transferred_block",
+        )
     ),
+    compare=compare,
 )

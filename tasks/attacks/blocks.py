@@ -36,7 +36,7 @@ def predict_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]
 
     from robustray.tasks.attacks.view import predict_logits
 
-    images, labels = _load(indices, context)
+    images, labels = load_images(indices, context)
     logits = predict_logits(context.load("model"), images)
     return {
         "index": indices,
@@ -62,7 +62,7 @@ def predict_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]
 )
 def attack_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
     """The attack `context.settings` on each image; the columns are those of `AttackResult`."""
-    images, labels = _load(indices, context)
+    images, labels = load_images(indices, context)
     result = _attack(images, labels, indices, context)
     return {
         "index": indices,
@@ -90,7 +90,7 @@ def attack_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
 )
 def example_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
     """As `attack_block`, with the images (channels, height, width) in [0, 1]: for pictures, not for whole data sets."""
-    images, labels = _load(indices, context)
+    images, labels = load_images(indices, context)
     result = _attack(images, labels, indices, context)
     return {
         "index": indices,
@@ -103,14 +103,19 @@ def example_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]
     }
 
 
-def _load(indices: Sequence[int], context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+def load_images(indices: Sequence[int], context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and labels of the data set behind "data", on the device of the block."""
     images, labels = context.load("data").batch(indices)
     return images.to(context.device), labels.to(context.device)
 
 
-def _attack(images: torch.Tensor, labels: torch.Tensor, indices: Sequence[int], context: Context) -> AttackResult:
+def refuse_stochastic(result: AttackResult) -> None:
     """Raises: InputError for a stochastic model: its rows could not be computed again."""
-    result = context.settings(context.load("model"), images, labels, seed=context.seed, indices=indices)
     if result.warnings:
         raise InputError("; ".join(result.warnings))
+
+
+def _attack(images: torch.Tensor, labels: torch.Tensor, indices: Sequence[int], context: Context) -> AttackResult:
+    result: AttackResult = context.settings(context.load("model"), images, labels, seed=context.seed, indices=indices)
+    refuse_stochastic(result)
     return result

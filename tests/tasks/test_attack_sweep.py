@@ -60,6 +60,7 @@ def attack_rows(indices: list[int], broken: list[int]) -> pd.DataFrame:
             "loss": np.float32(2),
             "distance": np.float32(0.1),
             "evaluations": 5,
+            "fell_to": ["pgd" if i in broken else "" for i in indices],
         }
     )
 
