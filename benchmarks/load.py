@@ -29,5 +29,6 @@ class ForeignLoad:
                 spent = process.cpu_times()
             except psutil.NoSuchProcess:  # ended between being listed and being asked
                 continue
-            own += spent.user + spent.system
+            # with those of its children that have ended
+            own += spent.user + spent.system + spent.children_user + spent.children_system
         return time.perf_counter(), busy - own

@@ -1,0 +1,236 @@
+"""Timings of attacks as a file that grows round by round, and the comparisons read from it. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+OURS = "robustray"
+ACCEPTED = 0.85
+"""Share of an aim that is accepted."""
+QUIET = 0.15
+"""CPUs that others may use before wall time is no longer believed."""
+EQUAL_POINTS = 1.0
+"""Percentage points by which robust accuracies may differ and still count as equal."""
+
+STANDARD = ("cifar:resnet20",)
+ROBUST = ("small:linf8", "small:l2_05")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One contender in one round."""
+
+    kind: str
+    """One of `KINDS`."""
+    model: str
+    norm: str
+    contender: str
+    precision: str
+    """"fp32" or "bf16", of the gradients."""
+    round: int
+    images: int
+    threads: int
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds of this process on all its threads."""
+    foreign_load: float
+    """CPUs that other processes used meanwhile, on average."""
+    standing: str
+    """Hexadecimal: bit i is 1 where the unmodified model in fp32 classifies the result of image i as its label."""
+    code: str
+    """Hash of the attack modules that were measured."""
+
+    @property
+    def cell(self) -> Cell:
+        return Cell(self.kind, self.model, self.norm)
+
+    @property
+    def stand(self) -> list[bool]:
+        bits = int(self.standing or "0", 16)
+        return [bool(bits >> i & 1) for i in range(self.images)]
+
+    @property
+    def accuracy(self) -> float:
+        """Percent."""
+        return 100 * sum(self.stand) / self.images
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """What is compared with what: all records of a cell were taken in the same rounds."""
+
+    kind: str
+    model: str
+    norm: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One line of the issue's table."""
+
+    words: str
+    aims: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By ("standard" or "robust", precision): how many times the speed of the fastest rival."""
+
+    def aim(self, model: str, precision: str) -> float | None:
+        return self.aims.get(("standard" if model in STANDARD else "robust", precision))
+
+
+KINDS: Mapping[str, Kind] = {
+    "last": Kind(
+        "PGD-20, last iterate",
+        {(m, p): aim for m in ("standard", "robust") for p, aim in (("fp32", 1.5), ("bf16", 2.7))},
+    ),
+    "exit": Kind("PGD-20, first success", {("standard", "bf16"): 15.0, ("robust", "bf16"): 3.5}),
+    "apgd": Kind("APGD-CE, 100 steps", {("robust", "fp32"): 2.7, ("robust", "bf16"): 4.5}),
+    "autoattack": Kind("AutoAttack standard", {("robust", "bf16"): 3.0}),
+    "bound": Kind(
+        "gradient step, share of its convolutions", {(m, p): 0.8 for m in ("standard", "robust") for p in ("bf16",)}
+    ),
+    "sharded": Kind("two actors, share of the best in one process", {("standard", "bf16"): 0.9}),
+    "strength": Kind("PGD-20, robust accuracy"),
+}
+
+
+PASSES: Mapping[str, int] = {"bound": 20}
+"""Gradient passes that a record times, where the rate is that of passes and not of whole attacks."""
+
+
+def standing(stand: Sequence[bool]) -> str:
+    """As in `Record.standing`."""
+    return f"{sum(1 << i for i, stands in enumerate(stand) if stands):x}"
+
+
+# --- The file ---------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> tuple[dict[str, Any], list[Record]]:
+    """What the machine was, and all records; nothing if there is no file."""
+    if not path.is_file():
+        return {}, []
+    document = json.loads(path.read_text())
+    return document["machine"], [Record(**record) for record in document["records"]]
+
+
+def save(path: Path, machine: Mapping[str, Any], records: Sequence[Record]) -> None:
+    path.parent.mkdir(exist_ok=True, parents=True)
+    lines = ",\n".join("  " + json.dumps(asdict(record)) for record in records)
+    text = f'{{\n "machine": {json.dumps(machine)},\n "records": [\n{lines}\n ]\n}}\n'
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def still_good(records: Sequence[Record], cell: Cell, images: int, threads: int, code: str) -> list[Record]:
+    """The records of a cell that new rounds may be added to: same images, threads and code."""
+    wanted = (cell, images, threads, code)
+    return [r for r in records if (r.cell, r.images, r.threads, r.code) == wanted]
+
+
+# --- Comparisons ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Ours in one precision against its fastest rival of the cell."""
+
+    cell: Cell
+    precision: str
+    rival: str
+    ratio: float
+    """Seconds of the rival / seconds of ours, medians over rounds."""
+    low: float
+    high: float
+    """Smallest and largest ratio within a round."""
+    by: str
+    """"wall", or "cpu" where other processes were busy."""
+    rate: float
+    """Ours: images (passes of an image, for "bound") per second of `by`."""
+    rounds: int
+    images: int
+    accuracy: float
+    rival_accuracy: float
+    """Percent of the images that stand; 0 where it means nothing."""
+    foreign_load: float
+    """Largest of all timings."""
+    aim: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the aim is reached, or 85 % of it."""
+        if self.aim is None:
+            return ""
+        return "aim" if self.ratio >= self.aim else "accepted" if self.ratio >= ACCEPTED * self.aim else "below"
+
+
+def compare(records: Sequence[Record]) -> list[Comparison]:
+    """One for each cell and precision, in the order of `KINDS`; "strength" has no speeds and is left out.
+
+    A rival whose robust accuracy is more than a point above ours (the median of each) does less and does not count.
+    """
+    order = list(KINDS)
+    cells = sorted({r.cell for r in records if r.kind != "strength"}, key=lambda c: (order.index(c.kind), c))
+    found = []
+    for cell in cells:
+        mine = [r for r in records if r.cell == cell]
+        for precision in ("fp32", "bf16"):
+            ours = _rounds(r for r in mine if r.contender == OURS and r.precision == precision)
+            if ours:
+                # what our parts are measured by has our precision; other libraries are what they are
+                same = cell.kind in ("bound", "sharded")
+                rest = [r for r in mine if r.contender != OURS and (not same or r.precision == precision)]
+                found += _against(cell, precision, ours, rest)
+    return found
+
+
+def _against(cell: Cell, precision: str, ours: dict[int, Record], others: Sequence[Record]) -> list[Comparison]:
+    def middle(rounds: Mapping[int, Record]) -> float:
+        return statistics.median(seconds(record) for record in rounds.values())
+
+    everything = [*ours.values(), *others]
+    load = max(record.foreign_load for record in everything)
+    by = "wall" if load <= QUIET or cell.kind == "sharded" else "cpu"
+
+    def seconds(record: Record) -> float:
+        return record.wall if by == "wall" else record.cpu
+
+    accuracy = statistics.median(r.accuracy for r in ours.values())
+    rivals = {}
+    for name in dict.fromkeys(record.contender for record in others):
+        rounds = _rounds(r for r in others if r.contender == name)
+        if rounds and statistics.median(r.accuracy for r in rounds.values()) <= accuracy + EQUAL_POINTS:
+            rivals[name] = rounds
+    if not rivals:
+        return []
+    rival = min(rivals, key=lambda name: middle(rivals[name]))
+    shared = sorted(ours.keys() & rivals[rival].keys())
+    each = [seconds(rivals[rival][number]) / seconds(ours[number]) for number in shared]
+    first = next(iter(ours.values()))
+    return [
+        Comparison(
+            cell=cell,
+            precision=precision,
+            rival=rival,
+            ratio=middle(rivals[rival]) / middle(ours),
+            low=min(each),
+            high=max(each),
+            by=by,
+            rate=first.images * PASSES.get(cell.kind, 1) / middle(ours),
+            rounds=len(shared),
+            images=first.images,
+            accuracy=accuracy,
+            rival_accuracy=statistics.median(r.accuracy for r in rivals[rival].values()),
+            foreign_load=load,
+            aim=KINDS[cell.kind].aim(cell.model, precision),
+        )
+    ]
+
+
+def _rounds(records: Any) -> dict[int, Record]:
+    return {record.round: record for record in records}

@@ -1,0 +1,192 @@
+"""Who takes part in a cell, and a round: everybody once, in turn, each on the same images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.load import ForeignLoad
+from benchmarks.versus import bound, peers
+from benchmarks.versus.records import OURS, PASSES, ROBUST, STANDARD, Cell, Record, standing
+from robustray.tasks.attacks import PGD, ApgdCE, AutoAttack
+from robustray.tasks.attacks.precision import Arithmetic
+from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.attacks.view import predict_logits
+from robustray.tasks.data.reference import open_data
+from robustray.tasks.models.reference import open_model
+
+EPS: Mapping[str, float] = {"linf": 8 / 255, "l2": 0.5}
+PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16")
+CELLS: Mapping[str, tuple[tuple[str, ...], bool]] = {
+    # kind: (models, only at the model's own norm)
+    "last": (STANDARD + ROBUST, False),
+    "exit": (STANDARD + ROBUST, False),
+    "apgd": (ROBUST, False),
+    "autoattack": (ROBUST, True),
+    "bound": (STANDARD + ROBUST, False),
+    "strength": (ROBUST, True),
+}
+IMAGES: Mapping[str, int] = {
+    "last": 256, "exit": 256, "apgd": 128, "autoattack": 64, "bound": 128, "strength": 500, "sharded": 2048
+}  # fmt: skip
+OWN_NORM: Mapping[str, str] = {"small:linf8": "linf", "small:l2_05": "l2"}
+MODULES = (
+    "apgd", "engine", "fab", "folding", "noise", "norms", "objective", "objectives_dlr", "planes", "record", "rows",
+    "square", "view",
+)  # fmt: skip
+"""Of `tasks/attacks`: what decides speed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """The images and the model of a cell, and what is asked of the attacks."""
+
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    norm: Norm
+    batch_size: int
+    """Of the other libraries; ours is 128."""
+
+    @property
+    def eps(self) -> float:
+        return EPS[self.norm]
+
+    def budget(self, num_steps: int) -> peers.Budget:
+        return peers.Budget(norm=self.norm, eps=self.eps, num_steps=num_steps, batch_size=self.batch_size)
+
+
+Contender = Callable[[], Tensor | None]
+"""One run; returns the images it made, None where there are none."""
+
+
+def cells(kind: str) -> list[Cell]:
+    """All of a kind."""
+    models, own = CELLS[kind]
+    return [Cell(kind, m, norm) for m in models for norm in EPS if not own or OWN_NORM[m] == norm]
+
+
+def open_case(cell: Cell, num_images: int, data_root: str, batch_size: int) -> Case:
+    """The first images of the CIFAR-10 test set."""
+    model, data = open_model(cell.model, data_root=data_root), open_data("cifar10:test", data_root=data_root)
+    images, labels = data.build(data.fetch(), "cpu").batch(range(num_images))
+    return Case(
+        model=model.build(model.fetch(), "cpu").eval(),
+        images=images,
+        labels=labels,
+        norm=cast(Norm, cell.norm),
+        batch_size=batch_size,
+    )
+
+
+def contenders(kind: str, case: Case, num_steps: int | None = None) -> dict[tuple[str, str], Contender]:
+    """By name and precision. num_steps: fewer than the kind's own, to warm up; ignored by whole cascades."""
+    if kind == "bound":
+        return _bound(case, num_steps or PASSES[kind])
+    steps = num_steps or (100 if kind == "apgd" else 20)
+    found: dict[tuple[str, str], Contender] = {}
+    for precision in PRECISIONS:
+        found[OURS, precision] = _ours(kind, case, steps, precision)
+    if kind == "strength":
+        found = {
+            (OURS, "fp32"): found[OURS, "fp32"],
+            ("robustray, first success", "bf16"): _ours("exit", case, steps, "bf16"),
+        }
+    theirs = (
+        {"pyautoattack": peers.pyautoattack_apgd}
+        if kind == "apgd"
+        else {"pyautoattack": peers.pyautoattack_standard}
+        if kind == "autoattack"
+        else {name: peers.PGD[name] for name in ("foolbox", "robustness")}
+        if kind == "strength"
+        else peers.PGD
+    )
+    for name, adapter in theirs.items():
+        found[name, "fp32"] = _theirs(adapter(case.model, case.budget(steps)), case)
+    return found
+
+
+def _ours(kind: str, case: Case, steps: int, precision: Arithmetic) -> Contender:
+    norm, eps = case.norm, case.eps
+    size = case.budget(steps).step_size
+    if kind == "exit":
+        attack = PGD(norm=norm, eps=eps, step_size=size, num_steps=steps, precision=precision)
+    elif kind == "apgd":
+        attack = ApgdCE(norm=norm, eps=eps, num_steps=steps, precision=precision)
+    elif kind == "autoattack":
+        attack = AutoAttack(norm=norm, eps=eps, precision=precision)
+    else:
+        attack = PGD(
+            norm=norm, eps=eps, step_size=size, num_steps=steps, precision=precision,
+            exit_rule="last", attack_misclassified=True,
+        )  # fmt: skip
+    return lambda: attack(case.model, case.images, case.labels).images
+
+
+def _theirs(attack: peers.Attack, case: Case) -> Contender:
+    return lambda: attack(case.images, case.labels)
+
+
+def _bound(case: Case, times: int) -> dict[tuple[str, str], Contender]:
+    found: dict[tuple[str, str], Contender] = {}
+    for precision in PRECISIONS:
+        steps = bound.gradient_steps(case.model, case.images, case.labels, case.norm, case.eps, precision)
+        alone = bound.convolutions(case.model, case.images, precision)
+        found[OURS, precision] = lambda run=steps: run(times)  # type: ignore[misc]
+        found["its convolutions", precision] = lambda run=alone: run(times)  # type: ignore[misc]
+    return found
+
+
+def run_round(cell: Cell, case: Case, number: int, threads: int, code: str) -> Iterator[Record]:
+    """Every contender once; the order moves on by one each round."""
+    everybody = list(contenders(cell.kind, case).items())
+    start = number % len(everybody)
+    for (name, precision), run in everybody[start:] + everybody[:start]:
+        foreign, wall, cpu = ForeignLoad(), time.perf_counter(), time.process_time()
+        images = run()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        load = foreign.cpus()
+        yield Record(
+            kind=cell.kind,
+            model=cell.model,
+            norm=cell.norm,
+            contender=name,
+            precision=precision,
+            round=number,
+            images=len(case.images),
+            threads=threads,
+            wall=round(wall, 4),
+            cpu=round(cpu, 4),
+            foreign_load=load,
+            standing="" if images is None else standing(_stand(case, images)),
+            code=code,
+        )
+
+
+def warm_up(cell: Cell, case: Case) -> None:
+    """The first pass of a shape chooses kernels, the first attack folds the model."""
+    for kind in {"autoattack": ("apgd",)}.get(cell.kind, (cell.kind,)):
+        for run in contenders(kind, case, num_steps=3).values():
+            run()
+
+
+def _stand(case: Case, images: Tensor) -> list[bool]:
+    return (predict_logits(case.model, images).argmax(1) == case.labels).tolist()
+
+
+def code_hash() -> str:
+    """Of the modules that decide speed, and of torch's version."""
+    import robustray.tasks.attacks as package
+
+    digest = hashlib.sha256(torch.__version__.encode())
+    for name in MODULES:
+        digest.update((Path(os.fspath(package.__path__[0])) / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,86 @@
+"""The comparisons as Markdown, for the terminal and the documentation. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.versus.records import ACCEPTED, KINDS, QUIET, Comparison, Record, compare
+from robustray.tasks.statistics import paired_difference, proportion
+
+HEAD = ("model", "norm", "", "times as fast as", "ratio", "by", "aim", "accepted", "", "robust accuracy", "images/s")
+SHARES = ("bound", "sharded")
+"""Kinds whose ratio is a share."""
+
+
+def speeds(records: Sequence[Record]) -> str:
+    """One table for each kind, then how it was measured."""
+    comparisons, parts = compare(records), []
+    for kind in KINDS:
+        rows = [comparison for comparison in comparisons if comparison.cell.kind == kind]
+        if rows:
+            parts.append(f"**{KINDS[kind].words}**\n\n" + _table(HEAD, [_speed(row) for row in rows]))
+    if comparisons:
+        rounds = sorted({c.rounds for c in comparisons})
+        loads = [record.foreign_load for record in records]
+        parts.append(
+            f"Medians of {_span(rounds)} rounds (smallest and largest ratio within a round in brackets). "
+            f"`by`: wall time, or CPU time of the process where others used more than {QUIET:g} CPUs "
+            f"(at most {max(loads):.2f}). Accepted is {ACCEPTED:g} of the aim."
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def strength(records: Sequence[Record]) -> str:
+    """Robust accuracies with 95 % intervals, and how much ours is above each of the others on the same images."""
+    rows = []
+    mine = [record for record in records if record.kind == "strength"]
+    for cell in dict.fromkeys(record.cell for record in mine):
+        here = {record.contender: record for record in mine if record.cell == cell}
+        ours = next(record for name, record in here.items() if name == "robustray")
+        for name, record in here.items():
+            left = proportion(record.stand)
+            above = "" if record is ours else _points(paired_difference(ours.stand, record.stand))
+            rows.append((f"`{cell.model}`", _norm(cell.norm), name, str(record.images), _points(left), above))
+    head = ("model", "norm", "attack", "n", "robust accuracy, %", "ours (last iterate) minus this, points")
+    return _table(head, rows) + "\n"
+
+
+def _speed(row: Comparison) -> tuple[str, ...]:
+    share = row.cell.kind in SHARES
+
+    def ratio(value: float) -> str:
+        return f"{100 * value:.0f} %" if share else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+    same = "" if share else f"{row.accuracy:.1f} % / {row.rival_accuracy:.1f} %"
+    return (
+        f"`{row.cell.model}`",
+        _norm(row.cell.norm),
+        row.precision,
+        row.rival,
+        f"{ratio(row.ratio)} ({ratio(row.low)}–{ratio(row.high)})",
+        row.by,
+        "" if row.aim is None else ratio(row.aim),
+        "" if row.aim is None else ratio(ACCEPTED * row.aim),
+        row.verdict,
+        same,
+        f"{row.rate:.3g}" if row.rate < 1000 else f"{row.rate:.0f}",
+    )
+
+
+def _points(estimate: Any) -> str:
+    """12.3 [10.1, 14.6]"""
+    return f"{100 * estimate.value:.1f} [{100 * estimate.lo:.1f}, {100 * estimate.hi:.1f}]"
+
+
+def _norm(norm: str) -> str:
+    return {"linf": "ℓ∞ 8/255", "l2": "ℓ2 0.5"}[norm]
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
