@@ -9,7 +9,7 @@ import dataclasses
 import io
 import platform
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from robustray.tasks.lab.jobs import find_function
 from robustray.tasks.lab.runs import Run, RunIdentity
 from robustray.tasks.lab.store import Store
 from robustray.tasks.study import Findings, Opened, Study
+from robustray.tasks.typed import spell_like
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
@@ -204,15 +205,21 @@ def write_tables(write: Callable[[str, bytes], str], findings: Findings) -> dict
 
 
 def write_report(run: Run, findings: Findings, facts: RunFacts) -> dict[str, Any]:
-    """Figures, pictures and the page. Returns the `--json` document."""
+    """Figures, pictures and the page, whose warnings spell commands like the page's own. Returns the document."""
     from robustray.tasks.report.page import render_page
     from robustray.tasks.report.terminal import json_document
+
+    def spelt(warnings: Sequence[str]) -> tuple[str, ...]:
+        return tuple(spell_like(words, facts.command) for words in warnings)
+
+    shown = dataclasses.replace(findings, warnings=spelt(findings.warnings))
+    about = dataclasses.replace(facts, warnings=spelt(facts.warnings))
 
     for figure in findings.figures:
         run.write(f"figures/{figure.name}.svg", figure.svg.encode())
     for picture in findings.pictures:
         run.write(f"figures/{picture.name}.png", picture.png)
-    page = run.write("report.html", render_page(findings, facts).encode())
+    page = run.write("report.html", render_page(shown, about).encode())
     full = {name: run.path(path) for name, path in facts.tables.items()}
     return json_document(findings, facts, page, full)
 

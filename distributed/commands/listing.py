@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated
 
-from robustray.distributed.commands.parsing import Switch, gather, optional, parse, typed_as
+from robustray.distributed.commands.parsing import Switch, as_typed, gather, optional, parse, typed_as
 from robustray.tasks.study import STUDIES
 
 SOURCES = {
@@ -48,7 +48,10 @@ def main(argv: list[str]) -> int:
             **(_trained(flags.store or "runs") or {"run:KEY": "trained in a store; none there yet"}),
             own: "your own: returns a torch module from pixels in [0, 1] to logits; @WEIGHTS.safetensors may follow",
         },
-        "data": {**SOURCES, own: "your own: returns ImageData, or (images, labels[, classes])"},
+        "data": {
+            **{name: as_typed(words) for name, words in SOURCES.items()},
+            own: "your own: returns ImageData, or (images, labels[, classes])",
+        },
         "attacks": {
             **{name: (kind.__doc__ or "").strip().splitlines()[0] for name, kind in ATTACKS.items()},
             own: "your own: called with norm and eps, returns a frozen dataclass called like PGD",

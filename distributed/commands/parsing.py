@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import tyro
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.typed import spell_commands
 from robustray.tasks.words import nearest
 
 T = TypeVar("T")
@@ -159,9 +160,9 @@ def typed_as() -> str:
     return shlex.quote(sys.argv[0]) if "/" in sys.argv[0] and not _on_path(sys.argv[0]) else Path(sys.argv[0]).name
 
 
-def as_typed(text: str) -> str:
-    """Commands in a message of `tasks/`, which can't know how robustray was started, as the user would type them."""
-    return text.replace("`robustray ", f"`{typed_as()} ")
+def as_typed(text: str, store: str | None = None) -> str:
+    """Commands in a text of `tasks/`, which can't know how robustray was started, as the user would type them."""
+    return spell_commands(text, typed_as(), store)
 
 
 def again(words: str, **flags: str | None) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from robustray.distributed.commands.parsing import Switch, again, gather, optional, parse, typed_as
+from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
 from robustray.tasks.errors import InputError
 from robustray.tasks.study import STUDIES, Outline, Size, load_outline, load_study
 from robustray.tasks.words import nearest
@@ -163,9 +163,13 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
     elif result.findings is None or result.facts is None:
         print_again(result, console)
     else:
+
+        def spelt(warnings: Sequence[str]) -> tuple[str, ...]:
+            return tuple(as_typed(words, where.store) for words in warnings)
+
         print_end(
-            result.findings,
-            result.facts,
+            dataclasses.replace(result.findings, warnings=spelt(result.findings.warnings)),
+            dataclasses.replace(result.facts, warnings=spelt(result.facts.warnings)),
             page=result.document["report"],
             tables=result.document["tables"],
             next_command=_next_command(request, where),

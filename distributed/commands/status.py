@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated
 
-from robustray.distributed.commands.parsing import Switch, again, gather, optional, parse, typed_as
+from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     width = max(len(run.id) for run in runs)
     for run in runs:
         failed = f", {len(run.failures)} items given up" if run.failures else ""
-        error = f": {run.file.error}" if run.file.error else ""
+        error = f": {as_typed(run.file.error, flags.store)}" if run.file.error else ""
         size, status = run.file.identity.size, run.file.status
         print(f"{run.id:<{width}}  {size:<6}  {status:<11}  {run.file.updated}{failed}{error}")
     unfinished = [run for run in runs if run.file.status != "finished"]

@@ -250,4 +250,4 @@ def _entry_or_own(name: str) -> bool:
 
 def _refuse_pickled(file: str) -> None:
     if file.lower().endswith(PICKLED):
-        raise InputError(f"{file}: pickled weights are never loaded: robustray import weights {file}")
+        raise InputError(f"{file}: pickled weights are never loaded: `robustray import weights {file}` converts them")
