@@ -6,7 +6,7 @@ Which results can be paired is the study's business (`Study.compare`); everythin
 from __future__ import annotations
 
 import io
-import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -187,4 +187,5 @@ def _warnings(a: Run, b: Run) -> Iterator[str]:
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON values; a number that is not finite becomes null."""
-    return json.loads(frame.to_json(orient="records", double_precision=15))
+    rows: list[dict[str, Any]] = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
+    return [{k: None if v in (math.inf, -math.inf) else v for k, v in row.items()} for row in rows]

@@ -46,6 +46,7 @@ def main(argv: list[str]) -> int:
 
 def write_index(runs: list[Run]) -> str:
     """Cards of several runs as `index.html` in their store. Returns its path."""
+    from robustray.tasks.execution import without_types
     from robustray.tasks.report.index import Card, render_index
     from robustray.tasks.study import Figure, load_outline
 
@@ -64,6 +65,8 @@ def write_index(runs: list[Run]) -> str:
                 date=run.file.created,
                 link=f"{run.id}/report.html",
                 figure=Figure(**figure) if figure else None,
+                run=run.id,
+                settings=without_types(identity.settings),
             )
         )
     store = runs[0].store

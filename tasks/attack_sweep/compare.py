@@ -105,12 +105,13 @@ def _alone(a: pd.DataFrame, b: pd.DataFrame, partners: Mapping[str, Mapping[str,
         for column, names in partners.items():
             met = set(names.values()) if label == "A" else set(names)
             missing = [name for name in own[column].unique() if name not in met]
-            found += [f"{column} {_listed(missing)}"] if missing else []
+            aside = " (counts in its worst case)" if column == "attack" else ""
+            found += [f"{column} {_listed(missing)}{aside}"] if missing else []
         for norm in own.norm.unique():
             sizes = sorted(set(own.eps[own.norm == norm]) - set(other.eps[other.norm == norm]))
             found += [f"{NORMS[norm]} {_listed(format_value(eps, 'eps') for eps in sizes)}"] if sizes else []
         if found:
-            yield f"Only in {label}, and in no row here: {'; '.join(found)}."
+            yield f"Only in {label}, with no row here: {'; '.join(found)}."
 
 
 def _listed(names: Iterable[Any]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from robustray.tasks.report.facts import Scale
-from robustray.tasks.report.page import environment, inline_svg
+from robustray.tasks.report.page import environment, flat, inline_svg
 from robustray.tasks.study import Figure
 
 
@@ -24,6 +25,10 @@ class Card:
     """Path of the run's page relative to the index page."""
     figure: Figure | None = None
     """The main figure, shown small."""
+    run: str = ""
+    """Its id."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Resolved. What differs among the cards of one study is shown: it tells them apart."""
 
 
 def render_index(cards: Sequence[Card], title: str = "Runs") -> str:
@@ -36,8 +41,20 @@ def render_index(cards: Sequence[Card], title: str = "Runs") -> str:
             "size": card.size,
             "date": card.date,
             "link": card.link,
+            "run": card.run,
+            "settings": own,
             "thumbnail": inline_svg(card.figure, f"card-{i}") if card.figure else None,
         }
-        for i, card in enumerate(cards)
+        for i, (card, own) in enumerate(zip(cards, _telling(cards), strict=True))
     ]
     return environment().get_template("index.html.j2").render(cards=shown, title=title)
+
+
+def _telling(cards: Sequence[Card]) -> list[list[tuple[str, str]]]:
+    """For each card its settings that are not the same in all cards of its study."""
+    plain = [dict(flat(card.settings)) for card in cards]
+    shown = []
+    for card, own in zip(cards, plain, strict=True):
+        others = [settings for other, settings in zip(cards, plain, strict=True) if other.study == card.study]
+        shown.append([(name, words) for name, words in own.items() if any(o.get(name) != words for o in others)])
+    return shown
