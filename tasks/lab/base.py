@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from robustray.tasks.errors import InputError, WorkFailed
@@ -303,6 +304,7 @@ class BlockLab:
         self.data_root = data_root
         self.fresh = frozenset(fresh)
         self._payloads: dict[str, Any] = {}
+        self._said: set[str] = set()
 
     def prepare_store(self) -> None:
         """Make the store, once the settings are accepted. Raises: InputError when it can't be used."""
@@ -319,12 +321,18 @@ class BlockLab:
         return ref.build(self.payload(ref), "cpu")
 
     def model(self, name: str) -> Reference:
+        """See `Lab.model`."""
         from robustray.tasks.models.reference import open_model
+        from robustray.tasks.training.handle import code_now
         from robustray.tasks.training.weights import find_weights
 
-        return open_model(name, store_weights=lambda key: find_weights(self.store, key), data_root=self.data_root)
+        def store_weights(key: str) -> tuple[str, bytes]:
+            return find_weights(self.store, key, code_now=partial(code_now, self), message=self._say_once)
+
+        return open_model(name, store_weights=store_weights, data_root=self.data_root)
 
     def data(self, name: str) -> Reference:
+        """See `Lab.data`."""
         from robustray.tasks.data.reference import open_data
 
         return cast(
@@ -381,6 +389,11 @@ class BlockLab:
         from robustray.tasks.training.handle import plan_training
 
         return plan_training(self, specs)
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.progress.message(text)
 
     def drop(self, step_key: str, listed: Mapping[str, list[pieces.Piece]]) -> Mapping[str, list[pieces.Piece]]:
         """Delete a step's pieces, once in this run: a resume doesn't drop what it computed itself."""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -110,6 +111,12 @@ class Store:
         selector = pafs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
         infos = self._fs.get_file_info(selector)
         return sorted(i.base_name for i in infos if i.type == pafs.FileType.File and not i.base_name.endswith(".tmp"))
+
+    def newest(self, names: Sequence[str]) -> Names:
+        """These files, the one that was written last first; those that are gone are left out."""
+        infos = self._fs.get_file_info([f"{self._root}/{name}" for name in names])
+        times = {name: info.mtime_ns for name, info in zip(names, infos, strict=True) if info.mtime_ns is not None}
+        return sorted(times, key=lambda name: (times[name], name), reverse=True)
 
     def folders(self, folder: str = "") -> Names:
         """The names of the folders right in `folder`, sorted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,22 @@ def training_key(spec: TrainSpec, data: Reference, device: str) -> str:
     return keys.digest({"spec": nameless, "version": VERSION, "data": data.content_hash, "numerics": numerics})
 
 
+def training_code(model: str, data_modules: Iterable[str]) -> str:
+    """CODE of a training of the architecture `model` on data with these modules of the user's own."""
+    from robustray.tasks.models.registry import model_entry
+
+    own = () if model_entry(model) is not None else (model.partition(":")[0],)
+    return code_hash(["robustray.tasks.training.loop", "robustray.tasks.models.registry", *data_modules, *own])
+
+
+def code_now(lab: BlockLab, about: Mapping[str, Any]) -> str:
+    """CODE with which stored weights would be trained now; "" where their data or their code are not at hand."""
+    try:
+        return training_code(about["model"], lab.data(about["spec"]["data"]).modules)
+    except (InputError, ModuleNotFoundError):
+        return ""
+
+
 @dataclass(kw_only=True)
 class TrainHandle(Pending):
     """Trained models, wanted."""
@@ -180,7 +196,7 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
             lab.store.delete(name)
         if not whole:
             missing.append(job)
-        elif not any(name.split("-")[-2] == job.code for name in whole):
+        elif not any(weights.code_of(name) == job.code for name in whole):
             count.old_blocks += 1
     for job in missing:
         _check(lab, job)
@@ -193,15 +209,12 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
 
 
 def _job(lab: BlockLab, spec: TrainSpec, interval: Interval) -> TrainJob:
-    from robustray.tasks.models.registry import model_entry
-
     data = lab.data(spec.data) if isinstance(spec.data, str) else spec.data
-    own = () if model_entry(spec.model) is not None else (spec.model.partition(":")[0],)
     spec = spec.settled(lab.device)
     return TrainJob(
         spec=spec,
         key=training_key(spec, data, lab.device),
-        code=code_hash(["robustray.tasks.training.loop", "robustray.tasks.models.registry", *data.modules, *own]),
+        code=training_code(spec.model, data.modules),
         refs={"data": data},
         device=lab.device,
         interval=interval,

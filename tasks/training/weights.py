@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from robustray.tasks.errors import InputError
@@ -44,12 +45,48 @@ def about_weights(data: bytes) -> dict[str, Any]:
     return json.loads(header["__metadata__"]["robustray"])
 
 
-def find_weights(store: Store, key: str) -> tuple[str, bytes]:
-    """Architecture and file content of a model trained in this store. Raises: InputError."""
-    for name in reversed(list_weights(store, key)):
+def find_weights(
+    store: Store,
+    key: str,
+    *,
+    code_now: Callable[[Mapping[str, Any]], str] = lambda about: "",
+    message: Callable[[str], None] = lambda text: None,
+) -> tuple[str, bytes]:
+    """Architecture and file content of a model trained in this store.
+
+    Of several files, one of the present code, else the newest; `message` is told when it is not of the present code.
+    code_now: from what `about_weights` tells to the CODE with which they would be trained now, "" if unknown.
+
+    Raises: InputError.
+    """
+    names = store.newest(list_weights(store, key))
+    newest = next(_readable(store, names), None)
+    if newest is None:
+        raise InputError(
+            f"run:{key}: no such weights in {store.url}; `robustray list --store {store.url}` names those there"
+        )
+    now = code_now(about_weights(newest[1]))
+    present = [name for name in names if code_of(name) == now and name != newest[0]]
+    name, data = newest if code_of(newest[0]) == now else next(_readable(store, present), newest)
+    num_codes = len({code_of(name) for name in names})
+    if now and code_of(name) != now:
+        message(
+            f"run:{key}: its weights were trained by other code than the present; `--fresh train` trains them again"
+        )
+    elif not now and num_codes > 1:
+        message(
+            f"run:{key}: the newest of {num_codes} weights that different versions of the code have trained is used"
+        )
+    return about_weights(data)["model"], data
+
+
+def _readable(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    for name in names:
         data = read_weights(store, name)
         if data is not None:
-            return about_weights(data)["model"], data
-    raise InputError(
-        f"run:{key}: no such weights in {store.url}; `robustray list --store {store.url}` names those there"
-    )
+            yield name, data
+
+
+def code_of(name: str) -> str:
+    """CODE in the name of a weights file."""
+    return name.split("-")[-2]
