@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from robustray.distributed.commands.parsing import Switch, again, gather, optional, parse, typed_as
+from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
 from robustray.distributed.commands.resume import split_names
 from robustray.distributed.commands.run import print_document
 from robustray.tasks.errors import InputError
@@ -36,8 +36,11 @@ def main(argv: list[str]) -> int:
         raise InputError(f"compare needs two runs, got {len(names)}; `{again('status', store=flags.store)}` lists them")
     from robustray.tasks.comparison import compare_runs
 
-    a, b = (find(name, flags.store) for name in names)
-    found = compare_runs(a, b, command=f"{typed_as()} compare {shlex.join(argv)}")
+    try:
+        a, b = (find(name, flags.store) for name in names)
+        found = compare_runs(a, b, command=f"{typed_as()} compare {shlex.join(argv)}")
+    except InputError as error:
+        raise InputError(as_typed(str(error), flags.store)) from error
     if flags.json:
         print_document(found.document)
         return 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from robustray.tasks.attack_sweep.compare_view import CLEAN, NORMS, compose
@@ -143,7 +144,7 @@ def _differences(outcomes: pd.DataFrame) -> pd.DataFrame:
             dict(zip(CELL, cell, strict=True))
             | {"accuracy_A": a.mean(), "accuracy_B": b.mean()}
             | {"difference": difference.value, "lo": difference.lo, "hi": difference.hi}
-            | {"only_A": only_a, "only_B": only_b, "n": len(a), "p": mcnemar_exact(only_a, only_b)}
+            | {"p_holm": np.nan, "n": len(a), "only_A": only_a, "only_B": only_b, "p": mcnemar_exact(only_a, only_b)}
         )
     cells = pd.DataFrame(found)
     cells["p_holm"] = holm(cells.p)

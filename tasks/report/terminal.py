@@ -11,7 +11,7 @@ from robustray.tasks.report.comparison import ComparisonFacts
 from robustray.tasks.report.facts import RunFacts
 from robustray.tasks.report.numbers import format_estimate, format_value
 from robustray.tasks.report.page import MARKS
-from robustray.tasks.report.tables import columns_of
+from robustray.tasks.report.tables import Column, columns_of
 from robustray.tasks.study import Claim, Findings, Table, Work
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def print_end(
         console.print(_claims(findings.claims, with_paper=console.width >= WIDE))
     lines = [("report", str(page)), *((f"table {name}", path) for name, path in tables.items())]
     lines += [("next", next_command)] if next_command else []
-    _print_rest(findings, (*findings.warnings, *facts.warnings), lines, console)
+    first = _first_table(findings)
+    _print_rest(first, first and _rows(first), (*findings.warnings, *facts.warnings), lines, console)
 
 
 def print_comparison(
@@ -80,21 +81,29 @@ def print_comparison(
     if facts.same:
         console.print(Text(f"equal in both: {', '.join(facts.same)}", style="dim"))
     lines = [("report", page), *((f"table {name}", path) for name, path in tables.items())]
-    _print_rest(findings, (*facts.warnings, *findings.warnings), lines, console)
+    first = _first_table(findings)
+    _print_rest(first, first and _fitting(first, console.width), (*facts.warnings, *findings.warnings), lines, console)
+
+
+def _first_table(findings: Findings) -> Table | None:
+    return next((table for table in findings.tables if table.on_page and len(table.frame)), None)
 
 
 def _print_rest(
-    findings: Findings, warnings: Sequence[str], lines: Sequence[tuple[str, str]], console: Console
+    table: Table | None,
+    rows: Grid | None,
+    warnings: Sequence[str],
+    lines: Sequence[tuple[str, str]],
+    console: Console,
 ) -> None:
     """The first table, the warnings, and what one may copy."""
     from rich.text import Text
 
-    first = next((table for table in findings.tables if table.on_page and len(table.frame)), None)
-    if first is not None:
+    if table is not None and rows is not None:
         console.print()
-        console.print(Text(first.title, style="bold"))
-        console.print(_rows(first))
-        hidden = len(first.frame) - MAX_ROWS
+        console.print(Text(table.title, style="bold"))
+        console.print(rows)
+        hidden = len(table.frame) - MAX_ROWS
         if hidden > 0:
             console.print(Text(f"… and {hidden:,} more rows on the page", style="dim"))
     console.print()
@@ -157,9 +166,32 @@ def _rows(table: Table) -> Grid:
     for column in columns:
         grid.add_column(Text(column.head), justify="right" if column.numeric and not column.intervals else "left")
     for i in range(min(MAX_ROWS, len(table.frame))):
-        cells = [c.words[i] + (f" {c.intervals[i]}" if c.intervals and c.intervals[i] else "") for c in columns]
-        grid.add_row(*(Text(cell) for cell in cells))
+        grid.add_row(*(Text(_cell(column, i)) for column in columns))
     return grid
+
+
+def _fitting(table: Table, width: int) -> Grid:
+    """As `_rows`, with as many columns from the left as have room: what matters stands there."""
+    from rich.text import Text
+
+    grid, kept, used = _grid(), [], 0
+    for column in columns_of(table):
+        cells = [_cell(column, i) for i in range(min(MAX_ROWS, len(table.frame)))]
+        needed = max(map(len, [*column.head.split(), *cells]))
+        used += needed + 3  # the space between columns
+        if used - 3 > width:
+            break
+        right = column.numeric and not column.intervals
+        grid.add_column(Text(column.head), justify="right" if right else "left", min_width=needed)
+        kept.append(cells)
+    for row in zip(*kept, strict=True):
+        grid.add_row(*map(Text, row))
+    return grid
+
+
+def _cell(column: Column, row: int) -> str:
+    interval = column.intervals[row] if column.intervals else ""
+    return column.words[row] + (f" {interval}" if interval else "")
 
 
 def _grid() -> Grid:
