@@ -14,7 +14,7 @@ from robustray.tasks.words import nearest
 
 KINDS = {
     "cifar10": "cifar10 SOURCE --data-root DIR: torchvision's cifar-10-batches-py, its .tar.gz, or Parquet shards",
-    "weights": "weights FILE.pt [--output FILE.safetensors] [--arch NAME]: a PyTorch state dict; no code in it is run",
+    "weights": "weights FILE.pt [--output FILE.safetensors] [--arch NAME]: a PyTorch checkpoint; no code in it is run",
 }
 
 
@@ -33,7 +33,12 @@ class WeightFlags:
     output: Annotated[str | None, optional("FILE.safetensors")] = None
     """File to write; the source's name with .safetensors if not given."""
     arch: Annotated[str | None, optional("NAME")] = None
-    """Architecture that the weights must fit, as in --model; unchecked if not given."""
+    """Architecture that the weights must fit, key by key, as in --model; if not given, one that fits is looked for."""
+    mean: tuple[float, ...] = ()
+    """What pixels were normalised with in training, per channel or one number for all, where the file does not hold it
+    and it is not the architecture's: `--mean 0 --std 1` for weights that were trained on plain pixels."""
+    std: tuple[float, ...] = ()
+    """Goes with --mean."""
 
 
 def main(argv: list[str]) -> int:
@@ -79,6 +84,18 @@ def _weights(source: Path, flags: WeightFlags) -> list[str]:
     from robustray.tasks.models.imports import import_weights
 
     target = Path(flags.output).expanduser() if flags.output else source.with_suffix(".safetensors")
-    keys = import_weights(source, target, flags.arch)
-    model = shlex.quote(f"{flags.arch or 'NAME'}@{target}")
-    return [f"wrote {target} ({len(keys)} tensors)", f"next: {again(f'run attack-sweep --data NAME --model {model}')}"]
+    done = import_weights(source, target, flags.arch, mean=flags.mean, std=flags.std)
+    classes = "" if done.num_classes is None else f", {done.num_classes} classes"
+    lines = [f"wrote {target} ({len(done.keys)} tensors)"]
+    if done.architecture is None:
+        lines.append("they fit no architecture known here: --arch my_pkg.my_mod:build checks them against your own")
+    else:
+        lines.append(f"they fit {done.architecture}{classes}")
+    if done.left_out:
+        lines.append(f"left out {len(done.left_out)} tensors of layers that are never used ({done.left_out[0]} ...)")
+    if done.mean and done.std:
+        mean, std = (" ".join(f"{each:.4g}" for each in values) for values in (done.mean, done.std))
+        whose = "came with them" if done.brought else "are the architecture's; --mean and --std give others"
+        lines.append(f"pixels: mean {mean}, std {std} {whose}")
+    model = shlex.quote(f"{done.architecture or 'NAME'}@{target}")
+    return [*lines, f"next: {again(f'run attack-sweep --data NAME --model {model}')}"]

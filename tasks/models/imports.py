@@ -2,120 +2,164 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from robustray.tasks.data.files import first_line, read_file, write_atomically
+from robustray.tasks.data.files import read_file, write_atomically
 from robustray.tasks.errors import InputError
-from robustray.tasks.models.registry import build_model, takes_num_classes
-from robustray.tasks.models.weights import (
-    check_finite,
-    check_fit,
-    from_safetensors,
-    head_key,
-    to_safetensors,
-)
+from robustray.tasks.models.checkpoints import as_arrays, check_stats, read_state, unwrap
+from robustray.tasks.models.fitting import fitting
+from robustray.tasks.models.registry import build_model, check_name, model_entry, takes_num_classes
+from robustray.tasks.models.weights import check_finite, from_safetensors, head_key, is_counter, misfit, to_safetensors
 
 if TYPE_CHECKING:
-    import torch
+    from torch import nn
 
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
-_NORMALISERS = ("normalizer.", "normalize.", "normaliser.", "normalise.")
+# TRADES published Wide ResNets with a stage that their forward pass never uses.
+_UNUSED = "sub_block1."
 
 
-def import_weights(source: Path, target: Path, arch: str | None) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What was written, and what will become of it."""
+
+    keys: tuple[str, ...]
+    """Of the weights."""
+    architecture: str | None
+    """What the weights fit: the architecture asked for, else a known one that was found; None if none was."""
+    num_classes: int | None
+    """Outputs of the network's head; None where it has no linear one."""
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    """Per channel in pixel units [0, 1]: what these weights will be used with; None where only one's own code knows."""
+    brought: bool
+    """mean and std came with the weights or were given for them; False: they are the architecture's."""
+    left_out: tuple[str, ...]
+    """Keys of layers that the network has, but never uses."""
+
+
+def import_weights(
+    source: Path, target: Path, arch: str | None, *, mean: Sequence[float] = (), std: Sequence[float] = ()
+) -> Imported:
     """Write the weights in `source` to `target` (.safetensors), whole or not at all.
 
-    source: `.pt`-like file, read by `torch.load(weights_only=True)`: a bare state dict, or a dict with one under
-    `state_dict` or `model`; or a `.safetensors` file. Prefixes of wrappers (`module.`, `module.model.`) go, and so do
-    the attacker's copy and the normaliser of published robust checkpoints (robust_training.md section 2); the
-    normaliser's mean and std are kept as metadata and used when the weights are loaded. Floats become float32.
-    arch: name of an architecture that the weights must fit; None to write them unchecked.
+    source: `.pt`-like file, in a layout of `checkpoints`; or a `.safetensors` file. Floats become float32.
+    arch: name of an architecture that the weights must fit, key by key; None to write them as they are.
+    mean, std: what pixels were normalised with in training, one number per channel or one for all, where the file does
+    not say so and `arch` says something else. Kept as metadata, as a normaliser in the file is, and used on loading.
 
-    Returns: the keys written. Raises: InputError for a file with pickled code (nothing of it is run), a damaged file,
-    weights that do not fit, and an unwritable target.
+    Raises: InputError for a file with pickled code (nothing of it is run), a damaged file, weights twice that differ,
+    weights that do not fit, a normalisation that contradicts the file's, and an unwritable target.
     """
     if target.suffix != ".safetensors":
         raise InputError(f"{target} must end in .safetensors")
     if target.resolve() == source.resolve():
         raise InputError(f"{source} would be overwritten: give another --output")
-    if source.suffix == ".safetensors":
-        weights, metadata = from_safetensors(read_file(source), str(source))
-    else:
-        weights, metadata = _strip(_state_dict(source), source)
-        check_finite(weights, str(source))
     if arch is not None:
-        _check_architecture(weights, source, arch)
-        metadata = {**metadata, "architecture": arch}
+        model_entry(arch)
+        check_name(arch)
+    weights, metadata = _read(source, arch)
+    check_finite(weights, str(source))
+
+    left_out: tuple[str, ...] = ()
+    if arch is not None:
+        if arch.startswith("cifar:wrn-"):
+            left_out = tuple(key for key in weights if key.startswith(_UNUSED))
+            weights = {key: value for key, value in weights.items() if key not in left_out}
+        metadata["architecture"] = arch
+    fits = arch if arch is not None else fitting(weights)
+    model = None if fits is None else _fitting_model(weights, fits, str(source))
+    given = _given(mean, std, metadata, arch, model, str(source))
+    metadata.update(given)
+    brought = {name: tuple(metadata[name]) for name in ("mean", "std") if name in metadata}
+    used = brought or _stats_of(model)
+
     data = to_safetensors(weights, **metadata)
     write_atomically(target, lambda path: _write(path, data))
-    return list(weights)
+    head = None if model is None else head_key(model)
+    return Imported(
+        keys=tuple(weights),
+        architecture=fits,
+        num_classes=int(weights[head].shape[0]) if head in weights else None,
+        mean=used.get("mean"),
+        std=used.get("std"),
+        brought=bool(brought),
+        left_out=left_out,
+    )
 
 
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _state_dict(source: Path) -> dict[str, torch.Tensor]:
-    import torch
-
-    if not source.is_file():
-        raise InputError(f"{source} is {'no file' if source.exists() else 'missing'}")
-    try:
-        with warnings.catch_warnings(action="ignore"):  # on the pickle's protocol; errors say more
-            loaded = torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{source} holds pickled code or is no PyTorch file; nothing was run. Load it where you trust it, and save "
-            "model.state_dict() alone"
-        ) from error
-    except Exception as error:  # damaged archives fail in many ways, from RuntimeError to EOFError
-        raise InputError(
-            f"{source} cannot be read as a PyTorch file: {type(error).__name__}: {first_line(error)}"
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, Mapping) or not loaded:
-        raise InputError(f"{source} holds {type(loaded).__name__}, expected a state dict")
-    for key, value in loaded.items():
-        if not isinstance(value, torch.Tensor):
-            raise InputError(f"{source}: {key!r} is {type(value).__name__}, expected a state dict of tensors")
-    return {str(key): value for key, value in loaded.items()}
+def _read(source: Path, arch: str | None) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Weights under the network's own keys, and metadata."""
+    if source.suffix == ".safetensors":
+        return from_safetensors(read_file(source), str(source))
+    state = read_state(source)
+    if arch is not None and model_entry(arch) is None:
+        # one's own network may well keep its layers under `model.`: then nothing is a wrapper
+        expected = build_model(arch, 10).state_dict()
+        if all(key in state or is_counter(key) for key in expected):
+            return as_arrays(state), {}
+    state, stats = unwrap(state, str(source))
+    return as_arrays(state), dict(stats)
 
 
-def _strip(state: dict[str, torch.Tensor], source: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Weights under the architecture's own keys, and the normaliser's mean and std if the file has one."""
-    metadata: dict[str, Any] = {}
-    while True:
-        state = {key: value for key, value in state.items() if not key.startswith("attacker.")}
-        for key in [key for key in state if key.startswith(_NORMALISERS)]:
-            name = key.rpartition(".")[2].removeprefix("new_")
-            if name in ("mean", "std"):
-                metadata[name] = [float(number) for number in state[key].flatten()]
-            del state[key]
-        prefix = next((wrapper for wrapper in _WRAPPERS if state and all(key.startswith(wrapper) for key in state)), "")
-        if not prefix:
-            break
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    if not state:
-        raise InputError(f"{source} holds no weights of a model")
-    weights: dict[str, NDArray[Any]] = {}
-    for key, value in state.items():
-        weights[key] = (value.float() if value.is_floating_point() else value).detach().contiguous().numpy()
-    return weights, metadata
-
-
-def _check_architecture(weights: dict[str, NDArray[Any]], source: Path, arch: str) -> None:
+def _fitting_model(weights: dict[str, NDArray[Any]], arch: str, where: str) -> nn.Module:
+    """Raises: InputError if the weights do not fit."""
     num_classes = None
     if takes_num_classes(arch):
         head = head_key(build_model(arch, 10))
-        if head in weights:
+        if head in weights and weights[head].ndim == 2:
             num_classes = int(weights[head].shape[0])
-    check_fit(weights, build_model(arch, num_classes), str(source), arch)
+    model = build_model(arch, num_classes)
+    if why := misfit(weights, model):
+        better = fitting(weights)
+        raise InputError(f"{where} does not fit {arch}: {why}" + (f". It fits {better}" if better else ""))
+    return model
+
+
+def _given(
+    mean: Sequence[float],
+    std: Sequence[float],
+    metadata: dict[str, Any],
+    arch: str | None,
+    model: nn.Module | None,
+    where: str,
+) -> dict[str, list[float]]:
+    """The normalisation that was given by hand, as float32 for each channel. Raises: InputError."""
+    import numpy as np
+
+    channels = len(_stats_of(model).get("mean", ()))
+    if channels and "mean" in metadata and len(metadata["mean"]) != channels:
+        raise InputError(f"{where} normalises {len(metadata['mean'])} channels, {arch or 'its network'} has {channels}")
+    if not mean and not std:
+        return {}
+    if not mean or not std:
+        raise InputError("--mean and --std go together: give both")
+    if arch is None or model_entry(arch) is None:
+        raise InputError("--mean and --std need --arch with a registered architecture: one's own normalises by itself")
+    given = {}
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, channels):
+            raise InputError(f"--{name} has {len(values)} numbers, {arch} has {channels} channels")
+        check_stats({name: list(values)}, f"--{name}")
+        given[name] = [float(np.float32(each)) for each in values] * (channels // len(values))
+    for name in given:
+        if name in metadata and not np.allclose(metadata[name], given[name], atol=1e-4):
+            raise InputError(f"{where} holds a normaliser with {name} {metadata[name]}: leave --{name} out")
+    return given
+
+
+def _stats_of(model: nn.Module | None) -> dict[str, tuple[float, ...]]:
+    """mean and std of a registered architecture."""
+    from robustray.tasks.models.normalised import Normalised
+
+    if not isinstance(model, Normalised):
+        return {}
+    return {"mean": tuple(model.mean.flatten().tolist()), "std": tuple(model.std.flatten().tolist())}

@@ -92,9 +92,10 @@ class Normalised(nn.Module):
             latent = self._halves.features(x)
             return self._halves.classify(latent), latent
         if not isinstance(backbone, ReluBackbone):
+            name = getattr(backbone, "name", type(backbone).__name__)
             raise InputError(
-                f"{getattr(backbone, 'name', type(backbone).__name__)} has no {'fake' if fake_relu else 'no'}_relu: its "
-                "last block does not end in a ReLU that can be reached; residual networks and DenseNets have one"
+                f"{name} has no {'fake' if fake_relu else 'no'}_relu: its last block ends in no ReLU in reach; "
+                "residual networks and DenseNets have one"
             )
         before = backbone.body(x)
         latent = backbone.pool(final_relu(before, fake_relu))

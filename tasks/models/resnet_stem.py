@@ -22,7 +22,7 @@ BLOCKS = {
 
 
 class StemResNet(ReluBackbone):
-    """Four stages of `width` to 8 `width` channels, 64 to 512 as published; latent 8 `width` wide, 32 for bottlenecks."""
+    """Four stages; the first has `width` channels (published: 64). Latent 8 times as wide, 32 from depth 50 on."""
 
     def __init__(self, depth: int, num_classes: int, width: int = 64) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from torch import Tensor, nn
@@ -84,11 +85,10 @@ def _last_relu(net: Any) -> str | None:
 
 def _timm() -> Any:
     try:
-        import timm
+        return importlib.import_module("timm")
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
         raise InputError(
             "timm:NAME needs timm, which is not installed: pip install timm (it is in the extra `hub`)"
         ) from error
-    return timm

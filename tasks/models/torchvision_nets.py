@@ -88,9 +88,10 @@ class TorchvisionResNet(TorchvisionBackbone, ReluBackbone):
     def body(self, x: Tensor) -> Tensor:
         net = self.net
         x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-        *inner, last = [*net.layer1, *net.layer2, *net.layer3, *net.layer4]
-        for block in inner:
+        blocks: list[Any] = [block for stage in (net.layer1, net.layer2, net.layer3, net.layer4) for block in stage]
+        for block in blocks[:-1]:
             x = block(x)
+        last = blocks[-1]
         # the last block by hand: torchvision's own forward pass ends in the ReLU
         shortcut = x if last.downsample is None else last.downsample(x)
         x = last.bn2(last.conv2(last.relu(last.bn1(last.conv1(x)))))

@@ -31,7 +31,7 @@ def load_weights(model: nn.Module, weights: Weights) -> None:
 
     state = {key: torch.tensor(value) for key, value in weights.items()}  # a copy: arrays may be read-only
     missing, unexpected = model.load_state_dict(state, strict=False)
-    assert not unexpected and all(_is_counter(key) for key in missing)
+    assert not unexpected and all(is_counter(key) for key in missing)
 
 
 def to_safetensors(weights: Weights, **metadata: Any) -> bytes:
@@ -75,19 +75,28 @@ def check_finite(weights: Weights, where: str) -> None:
             raise InputError(f"{where}: {key} holds NaN or infinite weights: the file is damaged or training diverged")
 
 
-def check_fit(weights: Weights, model: nn.Module, where: str, architecture: str) -> None:
-    """Raises: InputError naming the first keys that are missing, left over or of another shape."""
+def misfit(weights: Weights, model: nn.Module) -> str:
+    """Why `weights` are not those of `model`, the first keys named; empty if they are."""
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    missing = [key for key in expected if key not in weights and not _is_counter(key)]
+    missing = [key for key in expected if key not in weights and not is_counter(key)]
     unexpected = [key for key in weights if key not in expected]
     if missing or unexpected:
         parts = [f"lacks {_first(missing)}"] * bool(missing) + [f"has unknown {_first(unexpected)}"] * bool(unexpected)
-        raise InputError(f"{where} does not fit {architecture}: it {' and '.join(parts)}")
-    for key, shape in expected.items():
-        if key in weights and weights[key].shape != shape:
-            raise InputError(
-                f"{where} does not fit {architecture}: {key} has shape {weights[key].shape}, expected {shape}"
-            )
+        return f"it {' and '.join(parts)}"
+    return next(
+        (
+            f"{key} has shape {weights[key].shape}, expected {shape}"
+            for key, shape in expected.items()
+            if key in weights and weights[key].shape != shape
+        ),
+        "",
+    )
+
+
+def check_fit(weights: Weights, model: nn.Module, where: str, architecture: str) -> None:
+    """Raises: InputError naming the first keys that are missing, left over or of another shape."""
+    if why := misfit(weights, model):
+        raise InputError(f"{where} does not fit {architecture}: {why}")
 
 
 def head_key(model: nn.Module) -> str | None:
@@ -101,7 +110,7 @@ def head_key(model: nn.Module) -> str | None:
     )
 
 
-def _is_counter(key: str) -> bool:
+def is_counter(key: str) -> bool:
     """BatchNorm's batch counter: many published files lack it, and nothing in evaluation reads it."""
     return key.endswith("num_batches_tracked")
 

@@ -220,9 +220,9 @@ def test_unusable_weights_are_refused_in_one_line_with_the_file(case: str, tmp_p
         ("cifar:resnet20", "found no DATA_ROOT/models/resnet20_cifar10.safetensors .*cifar:resnet20@FILE.safetensors"),
         ("small:standard", "small:s@FILE.safetensors"),
         ("small:standard@w.safetensors", "small:s@w.safetensors"),
-        ("digits:mlp@model.pt", "pickled weights are never loaded: robustray import weights model.pt"),
+        ("digits:mlp@model.pt", "pickled weights are never loaded: `robustray import weights model.pt"),
         ("digits:mlp@model.PTH", "pickled weights are never loaded"),
-        ("model.ckpt", "pickled weights are never loaded: robustray import weights model.ckpt"),
+        ("model.ckpt", "pickled weights are never loaded: `robustray import weights model.ckpt"),
         ("w.safetensors", "names no architecture: give NAME@w.safetensors"),
         ("digits:mlp@", "must be a .safetensors file"),
         ("digits:mlp@weights.npz", "must be a .safetensors file"),
@@ -231,6 +231,9 @@ def test_unusable_weights_are_refused_in_one_line_with_the_file(case: str, tmp_p
         ("resnet", "there is no model 'resnet'"),
         ("", "there is no model ''"),
         ("torchvision:resnet19@w.safetensors", "no classifier 'resnet19': did you mean"),
+        ("torchvision:resnet18", "torchvision:resnet18 has no weights: give torchvision:resnet18@FILE.safetensors"),
+        ("cifar:wrn-28-10", "cifar:wrn-28-10 has no weights"),
+        ("cifar:wrn-26-10@w.safetensors", "takes DEPTH 10, 16, 22"),
     ],
 )
 def test_names_that_lead_nowhere_say_what_to_write(name: str, says: str) -> None:
