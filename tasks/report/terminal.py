@@ -57,7 +57,7 @@ def print_end(
     lines = [("report", str(page)), *((f"table {name}", path) for name, path in tables.items())]
     lines += [("next", next_command)] if next_command else []
     first = _first_table(findings)
-    _print_rest(first, first and _rows(first), (*findings.warnings, *facts.warnings), lines, console)
+    _print_rest(first, _rows(first) if first else None, (*findings.warnings, *facts.warnings), lines, console)
 
 
 def print_comparison(
@@ -82,7 +82,8 @@ def print_comparison(
         console.print(Text(f"equal in both: {', '.join(facts.same)}", style="dim"))
     lines = [("report", page), *((f"table {name}", path) for name, path in tables.items())]
     first = _first_table(findings)
-    _print_rest(first, first and _fitting(first, console.width), (*facts.warnings, *findings.warnings), lines, console)
+    rows = _fitting(first, console.width) if first else None
+    _print_rest(first, rows, (*facts.warnings, *findings.warnings), lines, console)
 
 
 def _first_table(findings: Findings) -> Table | None:
@@ -182,7 +183,7 @@ def _fitting(table: Table, width: int) -> Grid:
         if used - 3 > width:
             break
         right = column.numeric and not column.intervals
-        grid.add_column(Text(column.head), justify="right" if right else "left", min_width=needed)
+        grid.add_column(Text(column.head), justify="right" if right else "left", width=needed)
         kept.append(cells)
     for row in zip(*kept, strict=True):
         grid.add_row(*map(Text, row))
