@@ -70,8 +70,8 @@ def _tables(
     caption = (
         "Difference = B minus A, with its 95 % interval for paired shares (Tango) for each row alone; only A, only B = "
         "images that stand in one of the runs only. p is McNemar's exact test of no difference; p holm is adjusted "
-        f"for all {len(cells)} comparisons of this page (Holm), and is the one to go by. With few images that differ the "
-        "test is stricter than the interval."
+        f"for all {len(cells)} comparisons of this page (Holm), and is the one to go by. With few images "
+        "that differ the test is stricter than the interval."
     )
     hidden = ["attack"] + (["data"] if cells.data.nunique() == 1 else [])
     yield Table(
