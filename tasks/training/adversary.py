@@ -50,9 +50,7 @@ class Divergence(OnLogits):
 
 def divergence(clean: Tensor, perturbed: Tensor) -> Tensor:
     """KL(softmax(clean) || softmax(perturbed)) of logits (batch, classes); (batch,)."""
-    return functional.kl_div(
-        perturbed.log_softmax(1), clean.log_softmax(1), reduction="none", log_target=True
-    ).sum(1)
+    return functional.kl_div(perturbed.log_softmax(1), clean.log_softmax(1), reduction="none", log_target=True).sum(1)
 
 
 class Adversary:

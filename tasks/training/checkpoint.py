@@ -43,7 +43,7 @@ class Checkpoints:
     say: Callable[[str], None] = print
     """Told what a person should know: where a training went on, and what could not be read or written."""
     _last_step: int = 0
-    _last_time: float = field(default_factory=time.monotonic)
+    _last_time: float = field(default_factory=lambda: time.monotonic())
 
     def due(self, step: int) -> bool:
         """Is it time to write?"""

@@ -135,7 +135,11 @@ class TrainState:
 
     def load(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Become what was written down by `tensors` and `record` of a state of the same spec."""
-        for mine, name in ((self.loss_sum, "loss_sum"), (self.num_correct, "num_correct"), (self.first_bad, "first_bad")):
+        for mine, name in (
+            (self.loss_sum, "loss_sum"),
+            (self.num_correct, "num_correct"),
+            (self.first_bad, "first_bad"),
+        ):
             mine.copy_(tensors[name])
         for name, network in self.networks.items():
             network.load_state_dict(_part(tensors, name))
