@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab import keys, runs
 from robustray.tasks.lab.base import BlockLab
-from robustray.tasks.lab.code import code_hash
+from robustray.tasks.lab.code import code_hash, settings_modules
 from robustray.tasks.lab.jobs import find_function
 from robustray.tasks.lab.runs import Run, RunIdentity
 from robustray.tasks.lab.store import Store
@@ -157,7 +157,8 @@ def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
         "content": {what: ref.content_hash for what, ref in opened.refs.items()},
         "own modules": code_hash(own) if own else "",
     }
-    modules = [request.study.run.__module__, *(function.function.__module__ for function in functions), *own]
+    modules = {request.study.run.__module__, *(function.function.__module__ for function in functions), *own}
+    modules |= settings_modules(request.settings)
     settings = keys.plain(request.settings)
     return RunIdentity(
         study=request.study.outline.name,

@@ -21,9 +21,9 @@ from robustray.tasks.attack_sweep.results import Results
 from robustray.tasks.attack_sweep.settings import OUTLINE, Norm, Settings
 from robustray.tasks.attack_sweep.sweep import NEEDS, foreign_sources, sweep
 from robustray.tasks.attacks.blocks import example_block, predict_block
-from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.code import settings_modules
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.models.doors import check_model
 from robustray.tasks.study import Opened, Study
@@ -76,7 +76,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
             **{f"model {name}": ref for name, ref in models.items()},
         },
         decided={"precision": settled(settings, lab).precision},
-        modules=tuple(sorted({type(attack).__module__ for attack in attacks if type(attack) not in ATTACKS.values()})),
+        modules=tuple(sorted(name for name in settings_modules(attacks) if not name.startswith("robustray."))),
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab import keys, pieces
-from robustray.tasks.lab.code import code_hash
+from robustray.tasks.lab.code import code_hash, settings_modules
 from robustray.tasks.lab.jobs import BlockJob, Job, Receipt, fix_kernels
 from robustray.tasks.lab.protocol import BlockFunction, Handle, Needs, Reference, Tensor
 from robustray.tasks.lab.runs import Journal, StepCount
@@ -359,10 +359,8 @@ class BlockLab:
         refs = dict(refs or {})
         numerics = keys.numerics_class(self.device, needs)
         key = keys.step_key(step, function, seed=seed, settings=settings, refs=refs, numerics=numerics)
-        modules = {function.function.__module__, *(m for ref in refs.values() for m in ref.modules)}
-        if hasattr(settings, "__module__"):
-            modules.add(type(settings).__module__)
-        code = code_hash(modules)
+        own = {module for ref in refs.values() for module in ref.modules}
+        code = code_hash({function.function.__module__, *own, *settings_modules(settings)})
         jobs = [
             BlockJob(
                 step=step,

@@ -3,22 +3,28 @@
 The modules are found by reading import statements, lazy ones included, without importing anything. robustray's own
 modules and the user's count; the standard library and installed packages don't, except the versions of torch and NumPy.
 Left out are `tasks.lab`, `tasks.report` and `tasks.figures`: how a piece is kept or shown does not change what it says.
+Of the lab `seeds` counts, which says where random numbers come from.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
+
+from robustray.tasks.errors import InputError
 
 _LEFT_OUT = ("robustray.tasks.lab.", "robustray.tasks.report.", "robustray.tasks.figures.", "robustray.distributed.")
+_COUNTS = ("robustray.tasks.lab.seeds",)
 _INSTALLED = tuple(
     Path(place).resolve()
     for place in {
@@ -40,6 +46,26 @@ def code_hash(modules: Iterable[str]) -> str:
     Raises: ModuleNotFoundError when a named module does not exist.
     """
     return _code_hash(frozenset(modules))
+
+
+def settings_modules(settings: Any) -> set[str]:
+    """The modules of all dataclasses in the settings of a step, however deep: an attack of one's own in a field.
+
+    Raises: InputError for a class of `__main__`, whose source could not be found again.
+    """
+    found: set[str] = set()
+    inner: Iterable[Any] = ()
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        kind = type(settings)
+        if kind.__module__ == "__main__":
+            raise InputError(f"{kind.__qualname__} stands in __main__: move it to a module that can be imported")
+        found.add(kind.__module__)
+        inner = [getattr(settings, field.name) for field in dataclasses.fields(settings)]
+    elif isinstance(settings, Mapping):
+        inner = settings.values()
+    elif isinstance(settings, Sequence) and not isinstance(settings, str | bytes):
+        inner = settings
+    return found.union(*map(settings_modules, inner))
 
 
 @functools.cache  # what this process has imported stays what it was
@@ -72,7 +98,7 @@ def _sources(modules: frozenset[str]) -> dict[str, bytes]:
 def _own_file(name: str) -> Path | None:
     """The source file of a module that belongs to robustray or to the user; None for all others."""
     root = name.partition(".")[0]
-    if root in sys.stdlib_module_names or f"{name}.".startswith(_LEFT_OUT):
+    if root in sys.stdlib_module_names or (f"{name}.".startswith(_LEFT_OUT) and name not in _COUNTS):
         return None
     spec = _find_spec(name)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):

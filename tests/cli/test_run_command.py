@@ -166,6 +166,31 @@ def test_a_changed_module_of_ones_own_is_another_run(cli: Any, tmp_path: Path) -
     assert run(OWN + "\n# the results are the same, but who knows that before?\n") != first
 
 
+def test_a_change_deep_in_an_attack_of_ones_own_is_another_run(cli: Any, tmp_path: Path) -> None:
+    """The module of a dataclass in a field of the attack, which the attack's own module does not import."""
+    from robustray.tasks.lab import code
+
+    header = "from dataclasses import dataclass\nfrom typing import Any\n\n@dataclass(frozen=True)\n"
+    outer = "class Outer:\n    norm: str\n    eps: float\n    inner: Any\n"
+    call = "    def __call__(self, *given, **named):\n        return self.inner(*given, **named)\n"
+    (tmp_path / "my_outer.py").write_text(header + outer + call)
+    make = "from my_inner import Trouble\nfrom my_outer import Outer\n"
+    (tmp_path / "my_make.py").write_text(
+        f"{make}def make(norm, eps):\n    return Outer(norm, eps, Trouble(norm, eps))\n"
+    )
+
+    def run(text: str) -> str:
+        (tmp_path / "my_inner.py").write_text(text)
+        for name in ("my_inner", "my_make", "my_outer"):
+            sys.modules.pop(name, None)  # as in a process of its own
+        code._code_hash.cache_clear()
+        return only_document(cli(f"{FIRST.replace('--attack fgsm', '--attack my_make:make')} --json"))["run"]
+
+    first = run(OWN)
+    assert run(OWN) == first
+    assert run(OWN + "\n# changed\n") != first
+
+
 # -- when it goes wrong ------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import importlib.metadata
 import itertools
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from robustray.tasks.errors import InputError
 from robustray.tasks.lab import code
 
 _unique = itertools.count()
@@ -117,6 +119,7 @@ ROBUSTRAY: list[tuple[str, bool]] = [
     ("robustray.tasks.labels.study", True),
     ("robustray.tasks.lab", False),
     ("robustray.tasks.lab.store", False),
+    ("robustray.tasks.lab.seeds", True),  # the one module of the lab that draws numbers
     ("robustray.tasks.report.page", False),
     ("robustray.tasks.figures.style", False),
     ("robustray.distributed.pool", False),
@@ -147,6 +150,43 @@ def test_the_attack_sweep_depends_on_attacks_models_and_data() -> None:
         "robustray.tasks.attacks.settings",
     } <= set(found)
     assert not [name for name in found if name.startswith(("robustray.tasks.lab.", "robustray.tasks.report"))]
+
+
+def test_a_training_depends_on_where_its_random_numbers_come_from() -> None:
+    found = code._sources(frozenset(["robustray.tasks.training.loop"]))
+    assert [name for name in found if name.startswith("robustray.tasks.lab.")] == ["robustray.tasks.lab.seeds"]
+
+
+SETTINGS = """
+from dataclasses import dataclass, field
+from typing import Any
+
+@dataclass(frozen=True)
+class Leaf:
+    eps: float = 0.1
+"""
+
+
+def test_settings_depend_on_the_modules_of_all_dataclasses_in_them(tree: Path) -> None:
+    """An own attack inside the settings of a step, however deep."""
+    (tree / "outer.py").write_text(SETTINGS.replace("eps: float = 0.1", "attack: Any = None"))
+    (tree / "deep.py").write_text(SETTINGS)
+    outer = importlib.import_module(f"{tree.name}.outer").Leaf
+    deep = importlib.import_module(f"{tree.name}.deep").Leaf
+    outermost, innermost = f"{tree.name}.outer", f"{tree.name}.deep"
+    assert code.settings_modules(outer()) == {outermost}
+    for within in (deep(), [deep()], {"attack": (1, deep())}, outer(attack=[{"a": deep()}])):
+        assert code.settings_modules(outer(attack=within)) == {outermost, innermost}
+        assert innermost in code.settings_modules({"settings": within})
+    assert code.settings_modules(None) == code.settings_modules([1, "a", {"b": 2.0}]) == set()
+
+
+def test_settings_without_a_module_to_import_are_refused(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:
+    (tree / "deep.py").write_text(SETTINGS)
+    leaf = importlib.import_module(f"{tree.name}.deep").Leaf
+    monkeypatch.setattr(leaf, "__module__", "__main__")
+    with pytest.raises(InputError, match="Leaf stands in __main__: move it to a module that can be imported"):
+        code.settings_modules({"attack": leaf()})
 
 
 def test_the_versions_of_torch_and_numpy_count(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
