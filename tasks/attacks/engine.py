@@ -52,6 +52,7 @@ def run_attack(
         model,
         needs_latent=problem.objective.needs_latent,
         fake_relu=problem.objective.fake_relu,
+        no_relu=problem.objective.no_relu,
         precision=precision,
         shape=problem.images.shape[1:],
     ) as view:

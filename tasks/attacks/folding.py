@@ -41,15 +41,17 @@ class FastCopy:
     """Why there is no copy, or why nothing is folded in it; empty otherwise."""
 
 
-def fast_copy(model: nn.Module, shape: torch.Size, *, latent: bool = False, fake_relu: bool = False) -> FastCopy:
+def fast_copy(
+    model: nn.Module, shape: torch.Size, *, latent: bool = False, fake_relu: bool = False, no_relu: bool = False
+) -> FastCopy:
     """The copy for images of `shape` (channels, ...); `model` is in evaluation mode and is not changed.
 
     Kept for as long as the model lives: the next call brings its weights up to date and compares it with the model, on
     fixed random images, so that all parts of a data set get the same answer. A copy is good until the next call.
     """
-    root = _WithLatent(model, fake_relu) if latent else model
+    root = _WithLatent(model, latent_options(fake_relu, no_relu)) if latent else model
     mine = _kept.setdefault(model, {})
-    key = (shape, latent, fake_relu)
+    key = (shape, latent, fake_relu, no_relu)
     known, now = mine.get(key), _State.of(model)
     if known is not None and known.state.modules == now.modules:
         changed = known.state.tensors != now.tensors
@@ -133,7 +135,7 @@ class _Made:
     """(parameter or buffer of the copy, its name in the model)"""
 
 
-_kept: WeakKeyDictionary[nn.Module, dict[tuple[torch.Size, bool, bool], _Made]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[nn.Module, dict[tuple[torch.Size, bool, bool, bool], _Made]] = WeakKeyDictionary()
 
 
 def _make(root: nn.Module, state: _State, shape: torch.Size) -> _Made:
@@ -194,14 +196,19 @@ class _Images(fx.Proxy):
 class _WithLatent(nn.Module):
     """`forward_with_latent` as a forward pass, which is what FX traces."""
 
-    def __init__(self, model: nn.Module, fake_relu: bool) -> None:
+    def __init__(self, model: nn.Module, options: dict[str, bool]) -> None:
         super().__init__()
         self.model = model
-        self.fake_relu = fake_relu
+        self.options = options
         self.training = False
 
     def forward(self, images: Tensor) -> Any:
-        return self.model.forward_with_latent(images, fake_relu=self.fake_relu)  # type: ignore[operator]
+        return self.model.forward_with_latent(images, **self.options)  # type: ignore[operator]
+
+
+def latent_options(fake_relu: bool, no_relu: bool) -> dict[str, bool]:
+    """What `forward_with_latent` is called with: one's own model needs no `no_relu` before an objective asks for it."""
+    return {"fake_relu": fake_relu, **({"no_relu": True} if no_relu else {})}
 
 
 class _Exact(nn.Module):

@@ -53,6 +53,7 @@ def run_free(
         model,
         needs_latent=goal.needs_latent,
         fake_relu=goal.fake_relu,
+        no_relu=goal.no_relu,
         precision=precision,
         shape=images.shape[1:],
     ) as view:

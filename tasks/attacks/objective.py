@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from robustray.tasks.errors import InputError
+
 
 @dataclass(frozen=True)
 class ModelOutput:
@@ -39,6 +41,12 @@ class Objective(Protocol):
         `needs_latent`."""
         ...
 
+    @property
+    def no_relu(self) -> bool:
+        """The latent is pooled from what that ReLU reads; the model then needs `forward_with_latent(..., no_relu)`.
+        Not with `fake_relu`."""
+        ...
+
     def loss(self, output: ModelOutput, images: Tensor, state: Tensor) -> Tensor:
         """(batch,) finite, differentiable; images: (batch, ...) in [0, 1]."""
         ...
@@ -53,6 +61,7 @@ class OnLogits:
 
     needs_latent: bool = False
     fake_relu: bool = False
+    no_relu: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +103,12 @@ class LatentMatching:
     """
 
     fake_relu: bool = False
+    no_relu: bool = False
+    """Match what stands before the last ReLU: `state` is then made with `no_relu` too."""
+
+    def __post_init__(self) -> None:
+        if self.fake_relu and self.no_relu:
+            raise InputError("fake_relu and no_relu exclude each other: give one")
 
     @property
     def needs_latent(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from robustray.tasks.attacks.folding import fast_copy
+from robustray.tasks.attacks.folding import fast_copy, latent_options
 from robustray.tasks.attacks.objective import ModelOutput, Objective
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.attacks.settings import MIN_BATCH
@@ -45,13 +45,15 @@ class GradientView:
         *,
         needs_latent: bool = False,
         fake_relu: bool = False,
+        no_relu: bool = False,
         precision: Arithmetic = "fp32",
         shape: torch.Size | None = None,
     ) -> None:
         """precision: of `value_and_gradient` and `estimate`; "bf16" by autocast. shape: that of the images (channels,
         ...), if these two may use a folded copy of the model; None for the model itself.
 
-        Raises: InputError if the latent is needed and the model has no `forward_with_latent(images, fake_relu)`.
+        Raises: InputError if the latent is needed and the model has no `forward_with_latent(images, fake_relu)`, and
+        for fake_relu and no_relu at once.
         """
         self.precision: Arithmetic = precision
         self.folded, self.why_not_folded, self.exact = False, "", precision == "fp32"
@@ -60,7 +62,9 @@ class GradientView:
         self._modes: list[bool] = []
         # Measured for ResNet-20 and network "S" on one core: 16 % faster per step, no image's bits depend on the batch.
         self._channels_last = any(isinstance(module, nn.Conv2d) for module in self._modules)
-        self._fake_relu = fake_relu
+        if fake_relu and no_relu:
+            raise InputError("fake_relu and no_relu exclude each other: give one")
+        self._relu = latent_options(fake_relu, no_relu)
         self._with_latent: Any = getattr(model, "forward_with_latent", None) if needs_latent else None
         if needs_latent and self._with_latent is None:
             raise InputError(
@@ -79,7 +83,7 @@ class GradientView:
             self.why_not_folded = "only modules can be traced"
         else:
             latent = self._with_latent is not None
-            made = fast_copy(self._model, self._shape, latent=latent, fake_relu=self._fake_relu)
+            made = fast_copy(self._model, self._shape, latent=latent, **self._relu)
             self.folded, self.why_not_folded = made.num_folded > 0, made.reason
             # In fp32 a copy with nothing folded gains nothing.
             self._stand_in = made.module if self.folded or self.precision == "bf16" else None
@@ -167,7 +171,7 @@ class GradientView:
                 if self._with_latent is not None:
                     logits, latent = logits
             elif self._with_latent is not None:
-                logits, latent = self._with_latent(inputs, fake_relu=self._fake_relu)
+                logits, latent = self._with_latent(inputs, **self._relu)
             else:
                 logits = self._model(inputs)
         shape = _shape(logits)
