@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     """Print what can be named."""
     flags = parse(Flags, gather(argv, Flags), prog=f"{typed_as()} list", default=Flags())
     from robustray.tasks.attacks.catalogue import ATTACKS
-    from robustray.tasks.models.registry import MODELS
+    from robustray.tasks.models.registry import FORMS, MODELS
     from robustray.tasks.training.recipes import RECIPES
 
     own = "my_pkg.my_mod:function"
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
                 + ("; trains itself in seconds" if name in RECIPES else "; @WEIGHTS.safetensors")
                 for name, entry in MODELS.items()
             },
-            "torchvision:NAME": "any classifier of torchvision, 1,000 classes; @WEIGHTS.safetensors",
+            **{form: f"{words}; @WEIGHTS.safetensors" for form, words in FORMS.items()},
             **(_trained(flags.store or "runs") or {"run:KEY": "trained in a store; none there yet"}),
             own: "your own: returns a torch module from pixels in [0, 1] to logits; @WEIGHTS.safetensors may follow",
         },

@@ -110,7 +110,7 @@ FORMS: Mapping[str, str] = {
     "cifar:resnetDEPTH-wWIDTH": "ResNet-18, 34, 50, 101 or 152 whose first stage has WIDTH channels (64 as published)",
     "cifar:wrn-DEPTH-WIDTH": "Wide ResNet: DEPTH 10, 16, 22 ... 100, WIDTH 1 to 20 times 16 channels",
     "torchvision:NAME": "any classifier of torchvision, 1,000 classes",
-    "timm:NAME": "any classifier of timm, 1,000 classes; needs `pip install timm`",
+    "timm:NAME": "any classifier of timm (pip install timm), 1,000 classes",
 }
 """Names with a place for one's own choice -> what they name."""
 
