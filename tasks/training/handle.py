@@ -42,7 +42,7 @@ class TrainJob:
     code: str
     refs: Mapping[str, Reference]
     device: str
-    interval: Interval = Interval()
+    interval: Interval
     """Between checkpoints. Not part of the key: it changes no weight."""
     step: str = STEP
     num_items: int = 1

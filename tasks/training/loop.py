@@ -154,4 +154,7 @@ def _weights(state: TrainState) -> dict[str, Snapshot]:
 
 
 def _score(row: Row, prefix: str) -> float:
-    return row.get(f"{prefix}robust_accuracy", row.get(f"{prefix}clean_accuracy", 0.0))
+    for name in ("robust_accuracy", "clean_accuracy"):
+        if prefix + name in row:
+            return row[prefix + name]
+    return 0.0

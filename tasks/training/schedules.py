@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -34,7 +35,7 @@ def eps_multiplier(points: Sequence[tuple[float, float]], epoch: float) -> float
         return 1.0
     if epoch <= points[0][0]:
         return points[0][1]
-    for (e0, m0), (e1, m1) in zip(points, points[1:], strict=False):
+    for (e0, m0), (e1, m1) in itertools.pairwise(points):
         if epoch < e1:
             return m0 + (m1 - m0) * (epoch - e0) / (e1 - e0)
     return points[-1][1]

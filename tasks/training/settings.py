@@ -6,7 +6,7 @@ All of it enters the key of the trained weights. How often a checkpoint is writt
 from __future__ import annotations
 
 import dataclasses
-import math
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -159,17 +159,17 @@ class TrainSpec:
             raise InputError("select='best' needs validation images: the best is chosen on images held out of training")
 
     def _check_lists(self) -> None:
-        drops = _numbers("lr_drops", self.lr_drops)
-        if any(not 0 < drop for drop in drops) or any(a >= b for a, b in zip(drops, drops[1:], strict=False)):
-            raise InputError(f"lr_drops must be epochs above 0 in rising order, got {self.lr_drops!r}")
+        drops = _rising("lr_drops", self.lr_drops)
+        if 0 in drops:
+            raise InputError(f"lr_drops must be epochs above 0, got {self.lr_drops!r}")
         if (self.schedule == "steps") != bool(drops):
             raise InputError(f"lr_drops={self.lr_drops!r} with schedule={self.schedule!r}: they belong to 'steps'")
-        if not isinstance(self.eps_schedule, Sequence) or any(len(pair) != 2 for pair in self.eps_schedule):
-            raise InputError(f"eps_schedule must be pairs (epoch, multiplier), got {self.eps_schedule!r}")
-        epochs = _numbers("eps_schedule", [pair[0] for pair in self.eps_schedule])
-        _numbers("eps_schedule", [pair[1] for pair in self.eps_schedule])
-        if any(a >= b for a, b in zip(epochs, epochs[1:], strict=False)):
-            raise InputError(f"eps_schedule must have rising epochs, got {self.eps_schedule!r}")
+        pairs: object = self.eps_schedule
+        if not isinstance(pairs, Sequence) or any(not isinstance(pair, Sequence) or len(pair) != 2 for pair in pairs):
+            raise InputError(f"eps_schedule must be pairs (epoch, multiplier), got {pairs!r}")
+        _rising("eps_schedule", [epoch for epoch, _ in self.eps_schedule])
+        for _, multiplier in self.eps_schedule:
+            check_size("eps_schedule's multiplier", multiplier)
 
     def _check_ranks(self) -> None:
         counts = self.ranks if isinstance(self.ranks, tuple) else (self.ranks, self.ranks)
@@ -211,13 +211,15 @@ class TrainSpec:
         return self.data if isinstance(self.data, str) else self.data.name
 
 
-def _numbers(name: str, values: Sequence[float]) -> Sequence[float]:
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise InputError(f"{name} must be a list of numbers, got {values!r}")
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            raise InputError(f"{name} must hold finite numbers that are not negative, got {value!r}")
-    return values
+def _rising(name: str, epochs: object) -> Sequence[float]:
+    """Raises: InputError unless these are epochs in rising order."""
+    if isinstance(epochs, str) or not isinstance(epochs, Sequence):
+        raise InputError(f"{name} must be a list of epochs, got {epochs!r}")
+    for epoch in epochs:
+        check_size(f"{name}'s epoch", epoch)
+    if any(first >= second for first, second in itertools.pairwise(epochs)):
+        raise InputError(f"{name} must have its epochs in rising order, got {epochs!r}")
+    return epochs
 
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainSpec)}

@@ -63,7 +63,7 @@ class TrainState:
         """`model` is moved to `device`, into channels_last if it convolves; its modes stay as they are."""
         model = model.to(device)
         if any(isinstance(module, nn.Conv2d) for module in model.modules()):
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         return TrainState(
             spec=spec,
             model=model,

@@ -39,7 +39,7 @@ class TrainStep:
         self.adversary = Adversary(state.spec, state.model, shape)
 
     def __call__(self, batch: Batch) -> None:
-        """Take step `batch.step`. Nothing in here waits for the device: `state.first_bad` tells whether it went well."""
+        """Take step `batch.step`. Nothing here waits for the device: `state.first_bad` tells whether it went well."""
         state, spec = self._state, self._state.spec
         assert batch.step == state.step
         for group in state.optimizer.param_groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from robustray.tasks.errors import WorkFailed
 from robustray.tasks.lab.runs import Journal
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.training import checkpoint, handle, loop, step
+from robustray.tasks.training import loop, step
 from robustray.tasks.training.batches import Batch
 from robustray.tasks.training.checkpoint import Checkpoints, Interval
 from robustray.tasks.training.handle import plan_training
 from robustray.tasks.training.loop import Trained, train_model
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.state import TrainState, initial_model
+from robustray.tasks.training.weights import list_weights
 
 NUM_STEPS = 12  # 3 epochs of 4 steps
 
@@ -162,7 +164,7 @@ def test_a_finished_state_has_nothing_left_to_do(
 
 def test_the_interval_counts_steps_or_seconds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     state = TrainState.start(spec(), initial_model(spec(), 3), "cpu")
 
     def kept(steps: int | None, seconds: float | None) -> Checkpoints:
@@ -243,7 +245,8 @@ class FullDisk(Store):
 
 def test_a_full_disk_is_said_and_the_training_goes_on(undisturbed: Trained, tmp_path: Path) -> None:
     store = FullDisk(str(tmp_path))
-    store.full, said = ["checkpoints/"], []
+    store.full = ["checkpoints/"]
+    said: list[str] = []
     assert_same(attempt(store, Interval(steps=5, seconds=None), said), undisturbed)
     assert len(said) == 2 and "no checkpoint at step 5: [Errno 28] No space left on device" in said[0]
     assert listing(store) == []
@@ -306,4 +309,4 @@ def test_a_curve_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     store = FullDisk(str(tmp_path))
     store.full = ["tensorboard/", "checkpoints/"]
     assert SerialLab(store=store).train([DIGITS]).result()
-    assert handle.weights.list_weights(store, store.list("models")[0].partition("-")[0])
+    assert list_weights(store, store.list("models")[0].partition("-")[0])

@@ -67,7 +67,7 @@ TOGETHER: list[tuple[dict[str, Any], str]] = [
     ({"select": "best"}, r"select='best' needs validation images"),
     ({"schedule": "steps"}, r"lr_drops=\(\) with schedule='steps'"),
     ({"lr_drops": (1,)}, r"lr_drops=\(1,\) with schedule='triangular'"),
-    ({"schedule": "steps", "lr_drops": (2, 1)}, r"rising order"),
+    ({"schedule": "steps", "lr_drops": (2, 1)}, r"lr_drops must have its epochs in rising order"),
     ({"schedule": "steps", "lr_drops": (0,)}, r"epochs above 0"),
     ({"ranks": 3}, r"batch_size 256 cannot be shared by 3 ranks"),
     ({"ranks": (2, 4)}, r"batch_size 256 cannot be shared by 3 ranks"),
@@ -164,6 +164,7 @@ def test_the_twins_differ_in_nothing_but_the_threat() -> None:
         for twin in twins.values():
             assert (twin.model, twin.epochs, twin.batch_size, twin.lr) == ("small:s", 14, 256, 0.2)
             assert "auto" not in (twin.precision, twin.attack_precision)
+    twins = reference_specs(0)
     assert (twins["linf8"].eps, twins["linf8"].step_size, twins["linf8"].num_steps) == (8 / 255, 4 / 255, 3)
     assert (twins["l2_05"].eps, twins["l2_05"].step_size, twins["l2_05"].num_steps) == (0.5, 0.25, 3)
 
