@@ -164,7 +164,8 @@ def test_the_state_dict_goes_around_through_copies_files_and_parents(name: str) 
     ],
 )
 def test_keys_are_those_of_the_published_networks(name: str, keys: set[str]) -> None:
-    assert keys <= set(built(name).state_dict())
+    with torch.device("meta"):
+        assert keys <= set(built(name).state_dict())
 
 
 def test_the_same_seed_gives_the_same_initial_weights() -> None:
