@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
     from robustray.distributed.api import run as run
+    from robustray.tasks.attacks.evaluate import evaluate as evaluate
 
 __version__ = "0.1.0"
 
@@ -18,9 +19,13 @@ if not (_here / "tasks").is_dir():  # links did not survive (zip archive, Window
 
 
 def __getattr__(name: str) -> object:
-    """`robustray.run`, loaded when it is first used."""
+    """`robustray.run` and `robustray.evaluate`, each loaded when it is first used."""
     if name == "run":
         from robustray.distributed.api import run
 
         return run
+    if name == "evaluate":
+        from robustray.tasks.attacks.evaluate import evaluate
+
+        return evaluate
     raise AttributeError(f"module 'robustray' has no attribute {name!r}")
