@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     # The user's own modules are found in the folder where the command is typed, before installed packages.
     if sys.path[:1] != [os.getcwd()]:
         sys.path.insert(0, os.getcwd())
-    signal.signal(signal.SIGTERM, _terminate)
+    _listen()
     try:
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(_help())
@@ -57,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
     except (WorkFailed, OSError) as error:
         return _say(f"failed: {error}", 1)
     except KeyboardInterrupt:
+        _be_deaf()
         return _say("interrupted; everything finished is kept, the same command goes on from there", 130)
 
 
@@ -67,9 +68,36 @@ def _say(text: str, code: int) -> int:
     return code
 
 
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+# -- Ctrl-C and SIGTERM ------------------------------------------------------------------------------------------------
+
+
+def _listen() -> None:
     """SIGTERM (a cluster takes the node back) ends a run as cleanly as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+        signal.signal(signal.SIGINT, _stop)
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    """The first time: end cleanly. From then on: at once, whatever that is waiting for."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop_at_once)
     raise KeyboardInterrupt
+
+
+def _stop_at_once(signum: int, frame: FrameType | None) -> NoReturn:
+    """Without cleaning up: Ray's processes end with their driver, and a file in the store is whole or absent."""
+    visible = b"\x1b[?25h" if sys.stderr.isatty() else b""  # a bar that was being drawn has hidden the cursor
+    os.write(2, visible + b"\nrobustray: ended at once; everything finished is kept\n")
+    os._exit(130)
+
+
+def _be_deaf() -> None:
+    """All is cleaned up and the process about to end: nothing may change its exit code any more."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) in (_stop, _stop_at_once):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _help() -> str:

@@ -91,7 +91,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
     for name in ("ROBUSTRAY_DATA", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     known = set(sys.modules)
-    on_terminate = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def run(line: str) -> Outcome:
         capfd.readouterr()
@@ -100,7 +100,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
         return Outcome(code, said.out, said.err)
 
     yield run
-    signal.signal(signal.SIGTERM, on_terminate)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     for name in set(sys.modules) - known:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
@@ -153,13 +154,17 @@ class Original:
     err: str
 
 
+def outside(repository: Path) -> dict[str, str]:
+    """The environment of a command in a process of its own."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("ROBUSTRAY_DATA", "RAY_ADDRESS")}
+    return {**kept, "PYTHONPATH": str(repository)}
+
+
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Original:
     folder = tmp_path_factory.mktemp("original")
-    environment = {key: value for key, value in os.environ.items() if key not in ("ROBUSTRAY_DATA", "RAY_ADDRESS")}
-    environment["PYTHONPATH"] = str(repository)
     command = [sys.executable, "-m", "robustray", *shlex.split(FIRST), "--store", "store"]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=outside(repository))
     assert ended.returncode == 0, ended.stderr
     (run,) = ids(folder / "store")
     return Original(folder / "store", run, ended.stdout, ended.stderr)
