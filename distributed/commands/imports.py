@@ -34,10 +34,10 @@ class WeightFlags:
     """File to write; the source's name with .safetensors if not given."""
     arch: Annotated[str | None, optional("NAME")] = None
     """Architecture that the weights must fit, key by key, as in --model; if not given, one that fits is looked for."""
-    mean: tuple[float, ...] = ()
+    mean: Annotated[tuple[float, ...], optional("NUMBER ...")] = ()
     """What pixels were normalised with in training, per channel or one number for all, where the file does not hold it
     and it is not the architecture's: `--mean 0 --std 1` for weights that were trained on plain pixels."""
-    std: tuple[float, ...] = ()
+    std: Annotated[tuple[float, ...], optional("NUMBER ...")] = ()
     """Goes with --mean."""
 
 
