@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from robustray.tasks.training.settings import TrainSpec
 
 MAX_FAILED_ITEMS = 10
-"""More items than this that fail even alone end the step: then it is not the items."""
+"""More items of a step than this, over all its handles in a run, that fail even alone end it: it is not the items."""
 
 
 class Listener(Protocol):
@@ -105,7 +105,6 @@ class Pending:
     count: StepCount
     open_jobs: int = 0
     error: str = ""
-    failed_items: int = 0
 
     @property
     def stopped(self) -> bool:
@@ -138,11 +137,10 @@ class Pending:
 
     def poisoned(self, job: Job, reason: str) -> None:
         self.open_jobs -= 1
-        self.failed_items += 1
         self.count.failed_items += job.num_items
         self.lab.journal.failure(job, reason)
         self.lab.progress.message(f"{job.label}: given up ({reason}); the rest goes on")
-        if self.failed_items > MAX_FAILED_ITEMS and not self.error:
+        if self.lab.journal.num_failures(self.step) > MAX_FAILED_ITEMS and not self.error:
             self.error = f"{self.step}: more than {MAX_FAILED_ITEMS} items failed even alone, the last one: {reason}"
 
     def retried(self, job: Job, reason: str) -> None:

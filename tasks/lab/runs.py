@@ -65,6 +65,10 @@ class Journal:
         item = job.items[0] if isinstance(job, BlockJob) else None
         self.failures.append({"step": job.step, "step_key": key, "index": first, "item": item, "reason": reason})
 
+    def num_failures(self, step: str) -> int:
+        """Items of this step that were given up, in all its handles and all attempts of the run."""
+        return sum(failure["step"] == step for failure in self.failures)
+
     def holds_failed_item(self, job: BlockJob) -> bool:
         """Was one of its items given up? By index and content: a step key may serve several lists of items."""
         return any(

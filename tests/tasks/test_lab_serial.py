@@ -430,6 +430,34 @@ def test_too_many_poison_items_are_no_bad_luck(num_poison: int, fails: bool, sto
     assert len(journal.failures) == num_poison
 
 
+def test_poison_items_of_a_step_add_up_over_its_handles(store: Store) -> None:
+    """A study opens a step in many handles; that each of them has only a few bad items is no bad luck either."""
+    journal = Journal()
+    lab = SerialLab(store=store, journal=journal)
+    BAD.update({item: MemoryError() for item in range(0, 300, 10)})
+    handles = [lab.map("square", square, range(i, i + 40), block=8) for i in range(0, 120, 40)]
+    other = lab.map("another step", square, range(200, 240), block=8)
+    assert [len(handle.result()) for handle in handles[:2]] == [36, 36]
+    with pytest.raises(WorkFailed, match="square: more than 10 items"):
+        handles[2].result()
+    assert len(journal.failures) == MAX_FAILED_ITEMS + 1
+    assert len(other.result()) == 36
+
+
+def test_poison_items_add_up_over_the_attempts_of_a_run(store: Store) -> None:
+    run = new_run(store)
+    BAD.update({item: MemoryError() for item in range(MAX_FAILED_ITEMS)})
+    assert len(ask(SerialLab(store=store, journal=run), range(40))) == 30
+    BAD.update({item: MemoryError() for item in range(40, 42)})
+    run.save("failed")
+    again = runs.load(store, run.id)
+    with pytest.raises(WorkFailed, match="more than 10 items"):
+        ask(SerialLab(store=store, journal=again), range(80))
+    again.forget_failures()
+    BAD.clear()
+    assert len(ask(SerialLab(store=store, journal=again), range(80))) == 80
+
+
 def test_all_items_may_be_poison(store: Store) -> None:
     BAD.update({i: MemoryError() for i in range(3)})
     frame = ask(SerialLab(store=store), range(3))
