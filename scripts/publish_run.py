@@ -1,0 +1,59 @@
+"""Copy what the documentation keeps of a finished run: `python scripts/publish_run.py runs/RUN docs/results/NAME`.
+
+The page, the tables (those of millions of rows are left out) and `manifest.json`: command, settings, versions, hashes,
+answer and claims. Paths of the machine it ran on do not belong into a repository: what holds one is refused. So type
+the run's command with relative paths (`--data-root data`), or write its page again from where they are relative.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+KEPT = ("id", "identity", "created", "command", "wall_seconds", "environment", "hashes")
+LARGEST = 2**20
+"""Bytes of a table that is still copied."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("to", type=Path, help="folder to be written anew: docs/results/NAME")
+    arguments = parser.parse_args()
+    return publish(arguments.run, arguments.to)
+
+
+def publish(run: Path, to: Path) -> int:
+    """Returns the exit code."""
+    record = json.loads((run / "run.json").read_text())
+    if record["status"] != "finished":
+        print(f"{run.name} is {record['status']}: only a finished run is published", file=sys.stderr)
+        return 2
+    manifest = {
+        **{name: record[name] for name in KEPT},
+        "step_keys": {step: len(keys) for step, keys in record["step_keys"].items()},
+        "answer": record["document"]["answer"],
+        "claims": record["document"]["claims"],
+    }
+    tables = [path for path in sorted((run / "tables").iterdir()) if path.stat().st_size <= LARGEST]
+    texts = {"manifest.json": json.dumps(manifest, indent=1) + "\n", "report.html": (run / "report.html").read_text()}
+    here = str(Path.cwd().anchor + Path.cwd().parts[1])
+    named = [name for name, text in texts.items() if f"{here}/" in text or f"{Path.home()}/" in text]
+    if named:
+        print(f"{', '.join(named)}: names a path of this machine ({here} or {Path.home()})", file=sys.stderr)
+        return 2
+    shutil.rmtree(to, ignore_errors=True)
+    (to / "tables").mkdir(parents=True)
+    for name, text in texts.items():
+        (to / name).write_text(text)
+    for path in tables:
+        shutil.copy(path, to / "tables")
+    print(f"{to}: page, manifest and {len(tables)} tables")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
