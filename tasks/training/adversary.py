@@ -56,7 +56,8 @@ def divergence(clean: Tensor, perturbed: Tensor) -> Tensor:
 class Adversary:
     """Perturbs batches as `spec` says. One per training; the copy of the model inside is brought up to date per call.
 
-    Without a random start it finds what `PGD(exit_rule="last", attack_misclassified=True, random_start=False)` finds.
+    The attack of TRADES starts where `random_start` says, not at its authors' Gaussian noise of 0.001 around the image.
+    Without a random start this finds what `PGD(exit_rule="last", attack_misclassified=True, random_start=False)` finds.
     """
 
     def __init__(self, spec: TrainSpec, model: nn.Module, shape: torch.Size) -> None:
@@ -65,13 +66,16 @@ class Adversary:
         self._geometry = GEOMETRIES[spec.norm]
         self._channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
         self._objective: Objective = Divergence() if spec.loss == "trades" else CrossEntropy()
-        with evaluation_mode(model):
-            self._copy = StandingCopy(model, shape)
+        self._copy: StandingCopy | None = None
+        if spec.loss in ("adversarial", "trades"):
+            with evaluation_mode(model):
+                self._copy = StandingCopy(model, shape)
 
     @property
     def why_not_folded(self) -> str:
-        """Why attacks run on the model itself, or on a copy without folding; empty if batch norm is folded."""
-        return self._copy.reason
+        """Why attacks run on the model itself, or on a copy without folding; empty if batch norm is folded, or if there
+        are no attacks."""
+        return "" if self._copy is None else self._copy.reason
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, *, eps: float, epoch: int) -> Tensor:
         """images (b, ...) float32 in [0, 1]; the result too, within eps. The images themselves where eps is 0.
@@ -83,7 +87,7 @@ class Adversary:
             return images
         if spec.loss == "noise":
             return (images + self._noise(images, indices, eps, epoch)).clamp_(0, 1)
-        if self._copy.module is not None:
+        if self._copy is not None and self._copy.module is not None:
             self._copy.update()
             return self._ascend(self._copy.module, images, labels, indices, eps, epoch)
         with evaluation_mode(self._model):

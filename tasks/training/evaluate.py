@@ -47,10 +47,11 @@ def count_correct(
     return clean, robust
 
 
-def flag(row: Row, earlier: Sequence[Row], num_held_out: int) -> str:
+def flag(row: Row, earlier: Sequence[Row], num_held_out: int, num_classes: int) -> str:
     """What `row` shows, compared with the earlier rows of its curve: "" if nothing is wrong.
 
-    `ROBUST_OVERFITTING`: the 95 % interval (Wilson) of the robust accuracy lies below the best one so far.
+    `ROBUST_OVERFITTING`: the 95 % interval (Wilson) of the robust accuracy lies below the best one so far, which was
+    better than chance. It may come and go while the learning rate is high.
     `CATASTROPHIC_OVERFITTING`: moreover it is less than half of the best, while the loss on the training's own
     adversarial images is lower than it was then (arXiv:2001.03994): the model has learnt to fool that attack.
     """
@@ -60,6 +61,7 @@ def flag(row: Row, earlier: Sequence[Row], num_held_out: int) -> str:
     best = max(checked, key=lambda each: each["robust_accuracy"])
     now, then = row["robust_accuracy"], best["robust_accuracy"]
     _, upper = wilson(round(now * num_held_out), num_held_out)
-    if upper >= then:
+    lower, _ = wilson(round(then * num_held_out), num_held_out)
+    if upper >= then or lower <= 1 / num_classes:
         return ""
     return CATASTROPHIC_OVERFITTING if now < _COLLAPSE * then and row["loss"] < best["loss"] else ROBUST_OVERFITTING

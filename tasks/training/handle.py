@@ -115,7 +115,7 @@ class Diary:
         row = curve[-1]
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, int | float))
         _LOG.info("%s: %s", self.job.label, numbers)
-        if row.get("flag"):
+        if row.get("flag") and row["flag"] not in (earlier.get("flag") for earlier in curve[:-1]):
             self.say(f"{row['flag']} in epoch {row['epoch']}")
         try:
             write_curve(self.store, self.job.key, curve)

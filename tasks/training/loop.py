@@ -108,7 +108,7 @@ def _train(
     return Trained(
         weights=_weights(state),
         curve=tuple(state.curve),
-        why_not_folded=step.adversary.why_not_folded if spec.loss in ("adversarial", "trades") else "",
+        why_not_folded=step.adversary.why_not_folded,
     )
 
 
@@ -135,7 +135,7 @@ def _close_epoch(state: TrainState, batches: Batches, data: ImageData, device: s
             row |= {f"{prefix}clean_accuracy": clean} | ({f"{prefix}robust_accuracy": robust} if spec.eps else {})
             if name not in state.best or robust > state.best[name].score:
                 state.best[name] = state.snapshot(name, epoch=epoch, score=robust)
-        row["flag"] = flag(row, state.curve, len(held_out))
+        row["flag"] = flag(row, state.curve, len(held_out), data.num_classes)
     state.loss_sum.zero_()
     state.num_correct.zero_()
     state.curve.append(row)

@@ -71,6 +71,7 @@ CURVES: dict[str, tuple[list[tuple[float, float]], str]] = {
     "it collapses while training looks better": ([(0.3, 2.0), (0.35, 1.9), (0.02, 1.2)], CATASTROPHIC_OVERFITTING),
     "it collapses to nothing": ([(0.35, 1.9), (0.0, 0.3)], CATASTROPHIC_OVERFITTING),
     "it collapses with the training": ([(0.35, 1.9), (0.02, 2.4)], ROBUST_OVERFITTING),
+    "it never was better than chance": ([(0.11, 2.31), (0.03, 2.30)], ""),
     "nothing was ever robust": ([(0.0, 1.9), (0.0, 0.3)], ""),
 }
 
@@ -79,14 +80,14 @@ CURVES: dict[str, tuple[list[tuple[float, float]], str]] = {
 def test_flags(what: str) -> None:
     curve, wanted = CURVES[what]
     *earlier, row = [{"epoch": i + 1, "robust_accuracy": r, "loss": loss} for i, (r, loss) in enumerate(curve)]
-    assert flag(row, earlier, 1000) == wanted
+    assert flag(row, earlier, 1000, 10) == wanted
 
 
 def test_few_images_flag_less_and_unchecked_epochs_nothing() -> None:
     best: Row = {"robust_accuracy": 0.4, "loss": 2.0}
-    assert flag({"robust_accuracy": 0.36, "loss": 1.8}, [best], 100) == ""
-    assert flag({"loss": 1.8}, [best], 1000) == ""
-    assert flag({"robust_accuracy": 0.1, "loss": 1.8}, [{"loss": 2.0}], 1000) == ""
+    assert flag({"robust_accuracy": 0.36, "loss": 1.8}, [best], 100, 10) == ""
+    assert flag({"loss": 1.8}, [best], 1000, 10) == ""
+    assert flag({"robust_accuracy": 0.1, "loss": 1.8}, [{"loss": 2.0}], 1000, 10) == ""
 
 
 # -- selection ---------------------------------------------------------------------------------------------------------
