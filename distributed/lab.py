@@ -12,7 +12,7 @@ from typing import Any
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.base import BlockLab, Listener, ProgressLike
 from robustray.tasks.lab.jobs import Job
-from robustray.tasks.lab.runs import Journal
+from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 

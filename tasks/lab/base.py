@@ -15,8 +15,8 @@ from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab import keys, pieces
 from robustray.tasks.lab.code import code_hash, settings_modules
 from robustray.tasks.lab.jobs import BlockJob, Job, Receipt, fix_kernels
+from robustray.tasks.lab.journal import Journal, StepCount
 from robustray.tasks.lab.protocol import BlockFunction, Handle, Needs, Reference, Tensor
-from robustray.tasks.lab.runs import Journal, StepCount
 from robustray.tasks.lab.store import Store
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import difflib
 import json
 import os
 import time
@@ -16,78 +17,13 @@ from typing import Any, Literal
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.jobs import BlockJob, Job, Receipt
+from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.store import Store
-from robustray.tasks.words import nearest
 
 Status = Literal["running", "interrupted", "failed", "finished"]
 _SAVE_EVERY_S = 2.0
-
-
-@dataclass(kw_only=True)
-class StepCount:
-    """What happened in all handles of one step name."""
-
-    items: int = 0
-    blocks: int = 0
-    computed_blocks: int = 0
-    computed_items: int = 0
-    reused_blocks: int = 0
-    old_blocks: int = 0
-    retried: int = 0
-    failed_items: int = 0
-    seconds: float = 0.0
-    """Summed over the blocks that this run computed."""
-
-
-class Journal:
-    """What happens in a run, as the lab tells it. This one forgets it with the process; `Run` keeps it in the store."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, StepCount] = {}
-        self.step_keys: dict[str, list[str]] = {}
-        self.failures: list[dict[str, Any]] = []
-        self.dropped: list[str] = []
-
-    def count(self, step: str) -> StepCount:
-        return self.counts.setdefault(step, StepCount())
-
-    def step(self, step: str, key: str) -> None:
-        known = self.step_keys.setdefault(step, [])
-        if key not in known:
-            known.append(key)
-
-    def block(self, job: Job, receipt: Receipt) -> None:
-        """A block was computed."""
-
-    def failure(self, job: Job, reason: str) -> None:
-        """An item was given up. It stays given up in this run, until `resume --failed`."""
-        key, first = (job.step_key, job.first) if isinstance(job, BlockJob) else ("", 0)
-        item = job.items[0] if isinstance(job, BlockJob) else None
-        self.failures.append({"step": job.step, "step_key": key, "index": first, "item": item, "reason": reason})
-
-    def num_failures(self, step: str) -> int:
-        """Items of this step that were given up, in all its handles and all attempts of the run."""
-        return sum(failure["step"] == step for failure in self.failures)
-
-    def holds_failed_item(self, job: BlockJob) -> bool:
-        """Was one of its items given up? By index and content: a step key may serve several lists of items."""
-        return any(
-            f["step_key"] == job.step_key
-            and 0 <= f["index"] - job.first < job.num_items
-            and f["item"] == job.items[f["index"] - job.first]
-            for f in self.failures
-        )
-
-    def drop(self, step_key: str) -> None:
-        """The pieces of this step were deleted (`--fresh`), which is done once in a run."""
-        self.dropped.append(step_key)
-
-    def note(self, text: str) -> None:
-        """Something worth a line in the log."""
-
-    def log(self, text: str) -> str:
-        """Keep a long text. Returns where a person finds it, "" if it was not kept."""
-        return ""
+_FEW = 5
+"""Names of runs in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,19 +204,36 @@ def find(store: Store, study: str, hash8: str) -> Run | None:
 
 def load(store: Store, name: str) -> Run:
     """A run by its id, or by an unambiguous beginning or end of it. Raises: InputError."""
-    known = [n for n in store.folders() if n.count("-") >= 3]
+    known = _names(store)
     matches = [n for n in known if n == name] or [n for n in known if n.startswith(name) or n.endswith(name)]
+    run = _load(store, matches[0]) if len(matches) == 1 else None
+    if run is not None:
+        return run
+    lists_all = f"`robustray status --store {store.url}` lists them all"
     if len(matches) > 1:
-        raise InputError(f"{name!r} is the beginning or end of {len(matches)} runs: {', '.join(matches)}")
-    run = _load(store, matches[0]) if matches else None
-    if run is None:
-        raise InputError(f"there is no run {name!r} in {store.url}{nearest(name, known)}")
-    return run
+        raise InputError(f"{name!r} is the beginning or end of {len(matches)} runs: {_few(matches)}; {lists_all}")
+    if not known:
+        raise InputError(f"there is no run {name!r} in {store.url}: it holds none")
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f": did you mean {close[0]!r}?" if close else "."
+    raise InputError(
+        f"there is no run {name!r} in {store.url}{guess} The newest of {len(known)}: {_few(known)}; {lists_all}"
+    )
+
+
+def _names(store: Store) -> list[str]:
+    """Folders with the name of a run, the newest first."""
+    names = [name for name in store.folders() if name.count("-") >= 3]
+    return sorted(names, key=lambda name: name.rsplit("-", 3)[1:], reverse=True)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_FEW]) + (", …" if len(names) > _FEW else "")
 
 
 def all_runs(store: Store) -> list[Run]:
     """Every readable run of a store, oldest first."""
-    runs = [run for name in store.folders() if name.count("-") >= 3 and (run := _load(store, name)) is not None]
+    runs = [run for name in _names(store) if (run := _load(store, name)) is not None]
     return sorted(runs, key=lambda run: run.file.created)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from robustray.tasks.lab.base import BlockLab, Listener, ProgressLike
 from robustray.tasks.lab.jobs import Job, Worker
+from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import Reference
-from robustray.tasks.lab.runs import Journal
 from robustray.tasks.lab.store import Store
 
 

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from robustray.tasks.lab.base import BlockLab, Silent
+from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import Needs
-from robustray.tasks.lab.runs import Journal
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 

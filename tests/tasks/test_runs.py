@@ -100,6 +100,31 @@ def test_a_run_is_known_by_part_of_its_name(store: Store, monkeypatch: pytest.Mo
         runs.load(store, "attack-sweep-2025")
 
 
+def test_an_unknown_run_is_answered_with_a_few_names(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nearest and the five newest, in one line, and how to see them all: a store may hold hundreds."""
+    with pytest.raises(InputError, match=r"there is no run 'x' in .*store: it holds none"):
+        runs.load(store, "x")
+    made = [create(store, monkeypatch, second, hash8=f"{second:08x}").id for second in range(30)]
+    older = create(store, monkeypatch, 1, study="a-study", hash8="abcdabcd").id
+    with pytest.raises(InputError) as raised:
+        runs.load(store, older[:-1] + "x")
+    words = str(raised.value)
+    assert f"did you mean {older!r}?" in words
+    assert f"The newest of 31: {', '.join(reversed(made[-5:]))}, …; " in words, "newest by date, whatever the study"
+    assert sum(name in words for name in [*made, older]) == 6
+    assert words.endswith(f"`robustray status --store {store.url}` lists them all")
+    assert "\n" not in words
+
+
+def test_an_ambiguous_name_is_answered_with_a_few_names(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [create(store, monkeypatch, second, hash8=f"{second:08x}").id for second in range(30)]
+    with pytest.raises(InputError) as raised:
+        runs.load(store, "attack-sweep-2026")
+    words = str(raised.value)
+    assert "30 runs" in words and sum(name in words for name in made) == 5
+    assert words.endswith(f"`robustray status --store {store.url}` lists them all")
+
+
 def test_times_and_failures_survive_the_driver(store: Store) -> None:
     run = runs.create(store, identity(), command="", options={})
     run.block(block_job(), Receipt(outcome="done", name="pieces/x", rows=2, seconds=1.5, worker="worker-1"))

@@ -15,7 +15,7 @@ from torch import nn
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import WorkFailed
-from robustray.tasks.lab.runs import Journal
+from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.training import loop, step
