@@ -4,6 +4,7 @@ A page says where a table comes from in a comment, and everything up to the next
 
     <!-- sweep: docs/results/attack-sweep-small/tables/worst-case.csv linf -->
     <!-- engine: benchmarks/records/engine.json -->
+    <!-- wilson: 100 1000 10000 -->
 
 `--check` changes nothing and exits with 1 where a page and its records disagree.
 """
@@ -23,9 +24,12 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from robustray.tasks.report.numbers import format_estimate, format_value  # noqa: E402
+from robustray.tasks.report.numbers import format_estimate, format_interval, format_value  # noqa: E402
+from robustray.tasks.statistics import wilson  # noqa: E402
 
-MARK = re.compile(r"(<!-- (?P<kind>sweep|engine): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL)
+MARK = re.compile(
+    r"(<!-- (?P<kind>sweep|engine|wilson): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL
+)
 
 
 def main() -> int:
@@ -65,6 +69,19 @@ def sweep(path: str, norm: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def wilson_widths(*counts: str) -> str:
+    """Rows: numbers of images. Columns: accuracies. Cells: the 95 % Wilson interval in percent."""
+    shares = (0.5, 0.3, 0.1, 0.01, 0.0)
+    lines = [
+        f"| images | {' | '.join(format_value(share, 'percent') for share in shares)} |",
+        "|---|" + "---|" * len(shares),
+    ]
+    for n in map(int, counts):
+        cells = [format_interval(*map(float, wilson(round(share * n), n)), "percent") for share in shares]
+        lines.append(f"| {n:,} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def engine(path: str) -> str:
     """Rows: what was measured. Columns: cases. Cells: median and range over rounds."""
     document = json.loads((ROOT / path).read_text())
@@ -93,7 +110,7 @@ def show(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
-RENDER: dict[str, Callable[..., str]] = {"sweep": sweep, "engine": engine}
+RENDER: dict[str, Callable[..., str]] = {"sweep": sweep, "engine": engine, "wilson": wilson_widths}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import robustray
 from robustray.distributed.cli import COMMANDS, main
 
 BUDGET = shlex.split("--workers 0 --num-images 24 --eps-linf 0.2 --norms linf --num-examples 1 --num-steps 3")
@@ -59,10 +61,36 @@ def test_your_own_code_runs_as_printed(
     assert "n = 24" in capsys.readouterr().out
 
 
+def test_an_attack_takes_twenty_lines_and_works_in_a_notebook(folder: Path, repository: Path) -> None:
+    text = modules(repository / "docs/your-own.md")["my_attack.py"]
+    assert len([line for line in text.splitlines() if line.strip()]) <= 20
+    (folder / "my_attack.py").write_text(text)
+    attack = importlib.import_module("my_attack").Brighter(norm="linf", eps=0.3)
+    found = robustray.evaluate("digits:mlp", "digits:test", attack, num_images=16)
+    assert found.n == 16 and found.attacks[0].robust.value <= found.clean.value
+    assert (
+        "`robustray.evaluate(model, (images, labels), Brighter(norm=" in (repository / "docs/your-own.md").read_text()
+    )
+
+
+def test_the_example_of_which_number_prints_what_it_shows(
+    folder: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With fewer images; the lines are those of the page, the figures are not."""
+    page = repository / "docs/which-number.md"
+    (code,), (shown,) = blocks(page, "python"), blocks(page, "text")
+    assert "num_images=100" in code and "n = 100" in shown
+    exec(code.replace("num_images=100", "num_images=12"), {})
+    assert names(capsys.readouterr().out) == names(shown)
+
+
+def names(printed: str) -> list[list[str]]:
+    """Of the lines of a printed evaluation, without their figures."""
+    return [re.sub(r"[\d.,%\[\]]+", "", line).split() for line in printed.strip().splitlines()]
+
+
 def test_the_python_entry_in_the_readme_is_right(folder: Path, repository: Path) -> None:
     (text,) = [text for text in blocks(repository / "README.md", "python") if text.startswith("import robustray")]
-    import robustray
-
     assert callable(robustray.run)
     scope: dict[str, object] = {}
     lines = [line for line in text.splitlines() if "findings" not in line]  # the quick size is an acceptance test
@@ -78,7 +106,7 @@ def test_every_command_in_the_pages_exists(repository: Path) -> None:
     }
     # "robustray tune" is announced for later, and says so
     assert named - {"tune"} <= set(COMMANDS)
-    assert {"run", "status", "resume", "doctor", "import"} <= named
+    assert {"run", "status", "resume", "compare", "doctor", "import"} <= named
 
 
 def test_every_link_leads_somewhere(repository: Path) -> None:

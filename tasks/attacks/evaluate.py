@@ -33,8 +33,6 @@ BLOCK = 512
 """Images that are attacked by one call. No result depends on it."""
 GRADIENT_FREE = (Square, NES, RandomNoise)
 """Attacks that a model cannot hide from by hiding its gradients."""
-TOLERANCE = 1e-4
-"""Rounding that a perturbation may exceed its size by, as a share of it."""
 
 
 def evaluate(
@@ -165,18 +163,14 @@ def _check(item: doors.Named, result: AttackResult, images: torch.Tensor) -> Non
     """Raises: InputError for a result that is none, or whose images are not of the threat model."""
     import torch
 
-    from robustray.tasks.attacks.norms import GEOMETRIES
+    from robustray.tasks.attacks.own import check_ball
 
     adversarial, success = getattr(result, "images", None), getattr(result, "success", None)
-    if not isinstance(adversarial, torch.Tensor) or adversarial.shape != images.shape:
-        raise InputError(f"{item.name} must return an AttackResult with images of shape {tuple(images.shape)}")
-    if not isinstance(success, torch.Tensor) or success.shape != (len(images),) or success.dtype != torch.bool:
+    if not isinstance(adversarial, torch.Tensor) or not isinstance(success, torch.Tensor):
+        raise InputError(f"{item.name} must return an AttackResult, got {type(result).__name__}")
+    check_ball(adversarial, images, norm=item.attack.norm, eps=item.attack.eps, whose=item.name)
+    if success.shape != (len(images),) or success.dtype != torch.bool:
         raise InputError(f"{item.name}: success must be a bool tensor with one entry per image")
-    if not torch.isfinite(adversarial).all() or adversarial.min() < 0 or adversarial.max() > 1:
-        raise InputError(f"{item.name} returned pixels outside [0, 1]: clip them")
-    size = float(GEOMETRIES[item.attack.norm].size(adversarial - images).max())
-    if size > item.attack.eps * (1 + TOLERANCE) + 1e-6:
-        raise InputError(f"{item.name} left its ball: {item.attack.norm} distance {size:g}, eps {item.attack.eps:g}")
 
 
 def _look_again(

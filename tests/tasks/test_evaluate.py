@@ -72,7 +72,7 @@ def test_the_numbers_are_those_of_attack_sweep(store: str, digits: tuple[nn.Modu
     swept = {t.name: t.frame for t in STUDY.run(settings, SerialLab(store=Store(store))).tables}
     model, data = digits
     sizes: list[tuple[Any, float]] = [("linf", 0.05), ("linf", 0.1), ("l2", 0.4)]
-    attacks = []
+    attacks: list[Any] = []
     for norm, eps in sizes:
         attacks += [PGD(norm=norm, eps=eps), FGSM(norm=norm, eps=eps), RandomNoise(norm=norm, eps=eps, num_draws=1)]
     found = evaluate(model, data, attacks, seed=3, num_images=N)
@@ -159,7 +159,7 @@ def first_pixel(images: Tensor) -> Tensor:
     return torch.stack([torch.full_like(pixel, 1e-9), pixel], 1) * 1e3
 
 
-def broken_by(*attacks: Breaks, n: int = 10, wrong: int = 0) -> Evaluation:
+def broken_by(*attacks: Any, n: int = 10, wrong: int = 0) -> Evaluation:
     images, labels = torch.zeros(n, 1, 4, 4), torch.zeros(n, dtype=torch.int64)
     labels[:wrong] = 1
     return evaluate(first_pixel, (images, labels), attacks)
