@@ -86,7 +86,8 @@ class ModelRef:
         from robustray.tasks.models.weights import check_finite, weights_of
 
         weights = weights_of(self._build(None))
-        check_finite(weights, self.name)
+        if weights:  # a fixed filter has none: it can be attacked, though not trained
+            check_finite(weights, self.name)
         return weights
 
     def fetch(self) -> ModelPayload:

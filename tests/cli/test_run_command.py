@@ -136,6 +136,19 @@ def test_own_model_data_and_attack_from_the_current_folder(cli: Any, tmp_path: P
     assert "bee" in Path(document["report"]).read_text()
 
 
+def test_a_model_without_parameters_can_be_attacked(cli: Any, tmp_path: Path) -> None:
+    """A fixed filter, say. (It can't be trained: that is refused where trainings are.)"""
+    text = (
+        "from torch import nn\nclass Filter(nn.Module):\n    def forward(self, x):\n        return 9 * x[:, 0, 3, :3]\n"
+    )
+    (tmp_path / "my_filter.py").write_text(f"{text}def build():\n    return Filter()\n")
+    (tmp_path / "my_own.py").write_text(OWN)
+    line = "run attack-sweep --model my_filter:build --data my_own:data --attack pgd --num-steps 20 --workers 0"
+    document = only_document(cli(f"{line} --norm linf --eps-linf 0.5 --num-examples 1 --json"))
+    images = pd.read_parquet(document["tables"]["images"])
+    assert len(images) == 20 and images.success.mean() == 1.0
+
+
 def test_a_model_that_is_built_anew_each_time_is_hashed_as_it_is_used(cli: Any, tmp_path: Path) -> None:
     from robustray.tasks.models.reference import open_model
 
