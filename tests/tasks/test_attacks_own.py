@@ -23,7 +23,7 @@ def images_of(*pixels: float) -> Tensor:
 
 
 def test_the_first_that_fools_else_the_closest_to_it() -> None:
-    """Label 0, so pixels above a half are wrong: image 0 falls to the second candidate, 1 to none, 2 is wrong before."""
+    """Label 0, pixels above a half are wrong: image 0 falls to the second candidate, 1 to none, 2 is wrong before."""
     images, labels = images_of(0.45, 0.2, 0.7), torch.zeros(3, dtype=torch.int64)
     candidates = [images - 0.1, images + 0.1, images + 0.2]
     found = best_of(threshold, images, labels, candidates, norm="linf", eps=0.2)
