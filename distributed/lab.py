@@ -92,6 +92,21 @@ class RayLab(BlockLab):
             max_actors=self._workers,
         )
 
+    @property
+    def workers(self) -> int | None:
+        """See `BlockLab.workers`."""
+        return self._workers
+
+    def describe_devices(self) -> str:
+        """See `BlockLab.describe_devices`. With the resources of the cluster, which is connected by then."""
+        if self._address is None:
+            return self.device
+        import ray
+
+        total, nodes = ray.cluster_resources(), sum(node["Alive"] for node in ray.nodes())
+        have = f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs"
+        return f"{self.device}, cluster with {have} on {nodes} node{'s' * (nodes != 1)}"
+
     def prepare_store(self) -> None:
         """See `BlockLab.prepare_store`. Raises: InputError also when the nodes of the cluster don't share it."""
         if self._address is None:

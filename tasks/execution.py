@@ -75,7 +75,7 @@ def execute(
     resume: Run | None = None,
     retry_failed: bool = False,
     rewalk: bool = False,
-    on_start: Callable[[Run], None] | None = None,
+    on_start: Callable[[Run, BlockLab], None] | None = None,
 ) -> Result:
     """Find the run that this request continues, or open one, and walk through the study.
 
@@ -110,7 +110,7 @@ def execute(
             run.file.environment = {"versions": versions(), "hardware": {**hardware(lab.device), **opened.decided}}
             run.save("running")
             if on_start is not None:
-                on_start(run)
+                on_start(run, lab)
             return _walk(request, run, lab, opened)
         except KeyboardInterrupt:
             run.save("interrupted")

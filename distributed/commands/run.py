@@ -143,14 +143,14 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
             progress=progress,
         )
 
-    def on_start(run: Run) -> None:
+    def on_start(run: Run, lab: BlockLab) -> None:
         state = "goes on" if run.file.attempts > 1 else "new run"
         print_start(
             study=request.study.outline.name,
             size=request.size,
             store=f"{store.url} ({state} {run.id})",
-            workers=_num_workers(where.workers),
-            devices=run.file.environment["hardware"]["device"],
+            workers=lab.workers,
+            devices=lab.describe_devices(),
             work=request.study.outline.estimate(request.settings),
             console=console,
         )
@@ -218,10 +218,6 @@ def print_again(result: Result, console: Any) -> None:
     width = max(map(len, rows))
     for label, path in rows.items():
         console.print(f"{label:<{width}}  {path}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _num_workers(workers: int | None) -> int:
-    return (os.cpu_count() or 1) if workers is None else workers
 
 
 def _next_command(request: Request, where: Where) -> str:

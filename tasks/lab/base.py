@@ -304,6 +304,15 @@ class BlockLab:
         self._payloads: dict[str, Any] = {}
         self._said: set[str] = set()
 
+    @property
+    def workers(self) -> int | None:
+        """Blocks that run at once: 0 in this process, None as many as fit."""
+        return None
+
+    def describe_devices(self) -> str:
+        """What computes, in a few words: for the first line of a run."""
+        return self.device
+
     def prepare_store(self) -> None:
         """Make the store, once the settings are accepted. Raises: InputError when it can't be used."""
         self.store.create()

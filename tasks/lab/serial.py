@@ -70,6 +70,11 @@ class SerialLab(BlockLab):
             fresh=fresh,
         )
 
+    @property
+    def workers(self) -> int:
+        """None but this process."""
+        return 0
+
     def load(self, ref: Reference) -> Any:
         """See `Lab.load`. The same object that the blocks use."""
         assert isinstance(self.executor, SerialExecutor)

@@ -26,12 +26,12 @@ COLORS = {"supported": "green", "contradicted": "red", "undecided": "yellow"}
 
 
 def print_start(
-    *, study: str, size: str, store: str, workers: int, devices: str, work: Work | None, console: Console
+    *, study: str, size: str, store: str, workers: int | None, devices: str, work: Work | None, console: Console
 ) -> None:
-    """Two lines: what runs where, and how much work it is."""
+    """Two lines: what runs where, and how much work it is. workers: 0 in this process; None as many as fit."""
     from rich.text import Text
 
-    where = "in this process" if workers == 0 else f"{workers} worker" + ("s" if workers != 1 else "")
+    where = {0: "in this process", 1: "1 worker", None: "as many workers as fit"}.get(workers, f"{workers} workers")
     console.print(Text.assemble((study, "bold"), f" ({size}) · {where} · {devices} · store {store}"))
     if work is not None:
         words = f"up to {work.evaluations:,} passes of single images over {work.images:,} images. {work.note}"

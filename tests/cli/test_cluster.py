@@ -10,6 +10,7 @@ import pytest
 from robustray.distributed import cluster, lab
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.store import Store
+from tests.cli.conftest import FIRST, Original
 
 ON_CLUSTER = "run attack-sweep --address 127.0.0.1:6379 --store {folder}/store --device cpu "
 
@@ -39,3 +40,24 @@ def test_a_store_that_the_nodes_do_not_share_is_refused(cli: Any, asked: list[Pa
     outcome = cli(ON_CLUSTER.format(folder=tmp_path) + "--num-images 40")
     assert outcome.code == 2 and "1 of 2 nodes see another folder there" in outcome.err
     assert asked == [tmp_path / "store"] and not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("", "as many workers as fit · cpu, cluster with 64 CPUs and 8 GPUs on 3 nodes"),
+        ("--workers 5", "5 workers · cpu, cluster with 64 CPUs and 8 GPUs on 3 nodes"),
+    ],
+)
+def test_the_first_line_says_what_the_cluster_has(
+    flags: str, says: str, cli: Any, asked: list[Path], runs: Path, original: Original, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what the machine has on which the command was typed."""
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 64.0, "GPU": 8.0, "memory": 1e9})
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True}, {"Alive": True}, {"Alive": True}, {"Alive": False}])
+    monkeypatch.setattr(cluster, "check_shared_store", lambda store: None)
+    run_json = runs / original.run / "run.json"
+    run_json.write_text(run_json.read_text().replace('"finished"', '"interrupted"'))  # nothing is left to compute
+    line = FIRST.replace("--workers 0", f"--address 127.0.0.1:6379 --device cpu --store {runs} {flags}")
+    outcome = cli(line)
+    assert outcome.code == 0 and says in " ".join(outcome.out.split())

@@ -1,198 +1,37 @@
-"""The page and the terminal say everything that was found, in the same numbers, whatever the names are."""
+"""The pages say everything that was found, in the same numbers, whatever the names are."""
 
 from __future__ import annotations
 
 import base64
 import html
-import importlib.util
 import io
-import json
-import math
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from robustray.tasks.report import page as page_module
+from robustray.tasks.report.comparison import ComparisonFacts, Difference, Side, render_comparison
 from robustray.tasks.report.facts import SCALES, RunFacts
 from robustray.tasks.report.index import Card, render_index
-from robustray.tasks.report.numbers import (
-    FIGURE_SPACE,
-    POINT_SPACE,
-    format_column,
-    format_estimate,
-    format_interval,
-    format_seconds,
-    format_value,
-    pad_decimals,
-)
+from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.report.page import paper_link, render_page
-from robustray.tasks.report.progress import BarProgress, LineProgress, SilentProgress, make_progress
 from robustray.tasks.report.tables import columns_of
-from robustray.tasks.report.terminal import MAX_ROWS, json_document, print_end, print_start
-from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table, Work
-
-HOSTILE = "<script>alert('\"&{{ 7*7 }}')</script>[bold]"
-NAN = float("nan")
-
-
-def _example() -> Any:
-    spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("report_example.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from robustray.tasks.study import Figure, Findings, Picture, Table
+from tests.tasks.report_example import HOSTILE, Reader, example_facts, example_findings, hostile_facts, hostile_findings
 
 
 @pytest.fixture(scope="module")
 def findings() -> Findings:
-    return _example().example_findings()
+    return example_findings()
 
 
 @pytest.fixture(scope="module")
 def facts() -> RunFacts:
-    return _example().example_facts()
-
-
-class Reader(HTMLParser):
-    """Text and attributes of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(re.sub(r"(<script>|<style>).*?(</script>|</style>)", r"\1\2", page, flags=re.DOTALL))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, tag: str, attribute: str) -> list[str]:
-        return [attrs[attribute] or "" for name, attrs in self.tags if name == tag and attribute in attrs]
-
-
-# Numbers
-
-
-@pytest.mark.parametrize(
-    "value, fmt, shown",
-    [
-        (0.375, "percent", "37.5 %"),
-        (0, "percent", "0.0 %"),
-        (1, "percent", "100.0 %"),
-        (0.0004, "percent", "0.04 %"),
-        (0.0006, "percent", "0.06 %"),
-        (0.00001, "percent", "0.001 %"),
-        (1e-17, "percent", "0.0 %"),
-        (-1e-17, "percent", "0.0 %"),
-        (0.9996, "percent", "99.96 %"),
-        (0.99999, "percent", "99.999 %"),
-        (1 - 1e-12, "percent", "100.0 %"),
-        (0.5349, "percent", "53.5 %"),
-        (-0.021, "percent", "−2.1 %"),
-        (0.031, "points", "+3.1 points"),
-        (-0.031, "points", "−3.1 points"),
-        (0.0, "points", "0.0 points"),
-        (-0.0004, "points", "0.0 points"),
-        (0.0, "eps", "0"),
-        (8 / 255, "eps", "8/255"),
-        (np.float32(8 / 255), "eps", "8/255"),
-        (0.0314, "eps", "0.0314"),
-        (0.5 / 255, "eps", "0.5/255"),
-        (0.5, "eps", "0.5"),
-        (1.0, "eps", "1"),
-        (0.2, "eps", "0.2"),
-        (0.0123, "eps", "0.0123"),
-        (75.2, "seconds", "1 min 15 s"),
-        (10000, "", "10,000"),
-        (np.int64(-3), "", "−3"),
-        (0.12345, "", "0.123"),
-        (999.7, "", "1,000"),
-        (1234.5, "", "1,234"),
-        (3e12, "number", "3.00e+12"),
-        (0.12345, ".3f", "0.123"),
-        (-0.12345, ".3f", "−0.123"),
-        (7.0, "d", "7"),
-        ("pgd", "percent", "pgd"),
-        ("", "", ""),
-        (True, "", "yes"),
-        (np.bool_(False), "", "no"),
-        (None, "percent", "–"),
-        (NAN, "percent", "–"),
-        (NAN, ".3f", "–"),
-        (pd.NA, "", "–"),
-        (pd.NaT, "", "–"),
-        (math.inf, "percent", "∞"),
-        (-math.inf, "", "−∞"),
-    ],
-)
-def test_format_value(value: object, fmt: str, shown: str) -> None:
-    assert format_value(value, fmt) == shown
-
-
-@pytest.mark.parametrize(
-    "seconds, shown",
-    [
-        (0, "0.0 s"),
-        (0.44, "0.4 s"),
-        (12.3, "12 s"),
-        (59.7, "1 min 00 s"),
-        (75, "1 min 15 s"),
-        (7380, "2 h 03 min"),
-        (3599.6, "1 h 00 min"),
-    ],
-)
-def test_format_seconds(seconds: float, shown: str) -> None:
-    assert format_seconds(seconds) == shown
-
-
-def test_intervals_and_estimates() -> None:
-    assert format_interval(0.346, 0.404, "percent") == "[34.6, 40.4]"
-    assert format_estimate(0.375, (0.346, 0.404), "percent") == "37.5 % [34.6, 40.4]"
-    assert format_estimate(0.0, (0.0, 0.0004), "percent") == "0.0 % [0.0, 0.04]"
-    assert format_estimate(None, None, "percent") == "–"
-    assert format_interval(NAN, 1, "percent") == "[–, 100.0]"
-
-
-def test_decimals_stand_below_each_other() -> None:
-    padded = pad_decimals(["1.5", "22", "–", "0.044", "1,234.25", "−3.0"])
-    assert [cell.rstrip(FIGURE_SPACE + POINT_SPACE) for cell in padded] == [
-        "1.5",
-        "22",
-        "–",
-        "0.044",
-        "1,234.25",
-        "−3.0",
-    ]
-    points = {
-        len(cell) - (cell.index(".") if "." in cell else cell.index(POINT_SPACE)) for cell in padded if cell != "–"
-    }
-    assert points == {4}
-    assert pad_decimals(["0", "0.5/255", "8/255"]) == ["0", "0.5/255", "8/255"]
-    assert pad_decimals([]) == []
-
-
-def test_plain_floats_of_a_column_share_their_decimals() -> None:
-    assert format_column([41.2, 96.04, 1893.5]) == ["41.2", "96.0", "1,893.5"]
-    assert format_column([70000.0, 3.0, NAN]) == ["70,000", "3", "–"]
-    assert format_column([0.5, 0.0]) == ["0.500", "0.000"]
-    assert format_column([1e-7, 5.0]) == ["1e−07", "5"]
-    assert format_column([1, 2.5, "x"]) == ["1", "2.50", "x"]
-
-
-# Page
+    return example_facts()
 
 
 def test_everything_found_is_on_the_page(findings: Findings, facts: RunFacts) -> None:
@@ -238,7 +77,7 @@ def test_parts_stand_in_the_agreed_order(findings: Findings, facts: RunFacts) ->
 
 
 def test_the_same_input_gives_the_same_page(findings: Findings, facts: RunFacts) -> None:
-    assert render_page(findings, facts) == render_page(_example().example_findings(), _example().example_facts())
+    assert render_page(findings, facts) == render_page(example_findings(), example_facts())
 
 
 def test_nothing_is_loaded_from_elsewhere(findings: Findings, facts: RunFacts) -> None:
@@ -277,55 +116,6 @@ def test_csv_on_the_page_is_the_table(findings: Findings, facts: RunFacts) -> No
             pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(text)), table.frame, check_exact=True)
         else:
             assert f'href="{facts.tables[table.name]}"' in render_page(findings, facts)
-
-
-def hostile_findings() -> Findings:
-    frame = pd.DataFrame({HOSTILE: [HOSTILE, "=1+1"], "value": [NAN, 0.5], "lo": [NAN, 0.4], "hi": [NAN, 0.6]})
-    return Findings(
-        answer=HOSTILE,
-        claims=(
-            Claim(
-                words=HOSTILE,
-                estimate=NAN,
-                interval=(NAN, math.inf),
-                n=0,
-                test=HOSTILE,
-                verdict="undecided",
-                paper=PaperFigure(figure=HOSTILE, scale=HOSTILE, source=HOSTILE),
-            ),
-            Claim(words="nothing", estimate=None, interval=None, n=0, test="none", verdict="undecided"),
-        ),
-        tables=(
-            Table(
-                name="hostile",
-                title=HOSTILE,
-                caption=HOSTILE,
-                frame=frame,
-                formats={"value": "percent", "interval:value": "lo,hi"},
-            ),
-            Table(name="empty", title="Empty", caption="Nothing.", frame=pd.DataFrame({"a": [], "b": []})),
-        ),
-        figures=(Figure(name="f", title=HOSTILE, caption=HOSTILE, alt=HOSTILE, svg="<svg viewBox='0 0 1 1'></svg>"),),
-        pictures=(Picture(name="p", title=HOSTILE, caption=HOSTILE, alt=HOSTILE, png=b"png", width=1, height=1),),
-        warnings=(HOSTILE,),
-    )
-
-
-def hostile_facts() -> RunFacts:
-    return RunFacts(
-        study=HOSTILE,
-        question=HOSTILE,
-        paper=HOSTILE,
-        size="custom",
-        run=HOSTILE,
-        command=HOSTILE,
-        seed=0,
-        date="2026-01-01",
-        settings={HOSTILE: HOSTILE, "list": [{HOSTILE: 1}, 2], "empty": {}},
-        hashes={HOSTILE: HOSTILE},
-        warnings=(HOSTILE,),
-        tables={"hostile": HOSTILE},
-    )
 
 
 def test_hostile_names_stay_words() -> None:
@@ -429,175 +219,72 @@ def test_index_has_a_card_for_each_run(findings: Findings) -> None:
     assert render_index([]).startswith("<!doctype html>")
 
 
-# Terminal
+def test_runs_of_one_study_are_told_apart_by_what_was_set() -> None:
+    """What is equal in all of a study is not shown, and another study's settings are not compared with it."""
 
+    def card(i: int, study: str, **settings: Any) -> Card:
+        return Card(
+            study=study, question="q", answer="a", size="quick", date="2026-01-02T03:04:05", link="l", run=f"run-{i}",
+            settings=settings,
+        )  # fmt: skip
 
-def console(width: int = 120) -> Console:
-    return Console(file=io.StringIO(), width=width, force_terminal=False, color_system=None)
-
-
-def printed(console: Console) -> str:
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def test_start_takes_two_lines() -> None:
-    out = console(200)
-    work = Work(images=10_000, evaluations=2_000_000, note="PGD dominates: 12 min on 2 cores.")
-    print_start(
-        study="attack-sweep", size="small", store="./runs", workers=2, devices="2 CPU cores", work=work, console=out
-    )
-    lines = printed(out).splitlines()
-    assert len(lines) == 2
-    assert lines[0] == "attack-sweep (small) · 2 workers · 2 CPU cores · store ./runs"
-    assert "2,000,000" in lines[1] and "10,000 images" in lines[1] and "12 min" in lines[1]
-
-
-def test_end_says_answer_claims_table_paths_and_next_command(findings: Findings, facts: RunFacts) -> None:
-    out = console(140)
-    page = "/some/long/" + "folder/" * 30 + "report.html"
-    print_end(
-        findings,
-        facts,
-        page=page,
-        tables={"cost": "runs/x/cost.parquet"},
-        next_command="robustray report X",
-        console=out,
-    )
-    text = printed(out)
-    assert findings.answer in text
-    assert "0.0 % [0.0, 0.04]" in text and "✗ contradicted" in text and "53.49 %" in text
-    assert "0.5/255" in text and "61.2 [60.2, 62.2]" in text
-    assert f"and {len(findings.tables[0].frame) - MAX_ROWS} more rows" in text
-    assert any(line.endswith(page) for line in text.splitlines()), "a path is never broken"
-    assert text.rstrip().endswith("robustray report X")
-
-
-def test_hostile_names_in_the_terminal() -> None:
-    out = console(4000)
-    print_end(
-        hostile_findings(), hostile_facts(), page=HOSTILE, tables={HOSTILE: HOSTILE}, next_command=None, console=out
-    )
-    assert printed(out).count("[bold]") >= 8, "markup in a name is shown, not obeyed"
-
-
-def test_json_document_is_json(findings: Findings, facts: RunFacts) -> None:
-    document = json_document(findings, facts, "runs/x/report.html", {"cost": "runs/x/cost.parquet"})
-    assert list(document) == ["run", "answer", "claims", "tables", "report"]
-    assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert document["run"] == facts.run and document["tables"] == {"cost": "runs/x/cost.parquet"}
-    claim = document["claims"][0]
-    assert (claim["estimate"], claim["interval"], claim["verdict"], claim["n"]) == (
-        0.0,
-        [0.0, 0.00038],
-        "supported",
-        10_000,
-    )
-    assert claim["paper"]["figure"] == "0.00 %" and document["claims"][2]["paper"] is None
-    odd = json_document(hostile_findings(), hostile_facts(), "r", {})["claims"]
-    assert odd[0]["estimate"] is None and odd[0]["interval"] == [None, None]
-    json.dumps(odd, allow_nan=False)
-
-
-def test_json_document_takes_numpy_numbers(facts: RunFacts) -> None:
-    half: Any = np.float32(0.5)
-    three: Any = np.int64(3)
-    claim = Claim(words="w", estimate=half, interval=(half, half), n=three, test="t", verdict="supported")
-    document = json_document(Findings(answer="a", claims=(claim,)), facts, "r", {})
-    (plain,) = json.loads(json.dumps(document, allow_nan=False))["claims"]
-    assert (plain["estimate"], plain["interval"], plain["n"]) == (0.5, [0.5, 0.5], 3)
-
-
-# Progress
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_lines_come_every_few_seconds_and_at_the_end_of_a_step() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = LineProgress(stream, every=5, clock=clock)
-    progress.start("attack", 100, 20)
-    for second in range(1, 9):
-        clock.now = second
-        progress.advance("attack", 10)
-    clock.now = 8.5
-    progress.finish("attack")
-    progress.close()
-    progress.close()
-    assert stream.getvalue().splitlines() == [
-        "attack: 70/100 · 10.0/s · 3.0 s left · 20 from the store",
-        "attack: 100/100 · 10.0/s · 20 from the store",
+    cards = [card(0, "s", steps=20, eps=8 / 255), card(1, "s", steps=50, eps=8 / 255), card(2, "t", steps=7)]
+    reader = Reader(render_index(cards))
+    assert [words for words in reader.words if words in ("steps", "eps", "20", "50", "7")] == [
+        "steps",
+        "20",
+        "steps",
+        "50",
     ]
+    assert "2026-01-02 03:04" in reader.text and all(f"run-{i}" in reader.text for i in range(3))
 
 
-def test_many_handles_of_one_step_add_up() -> None:
-    stream, clock = io.StringIO(), Clock()
-    progress = LineProgress(stream, clock=clock)
-    for _ in range(300):
-        progress.start("attack", 10, 0)
-    clock.now = 3
-    for _ in range(300):
-        progress.advance("attack", 10)
-        progress.finish("attack")
-    assert stream.getvalue() == "attack: 3,000/3,000 · 1,000.0/s\n"
+# Two runs side by side
 
 
-def test_handles_one_after_the_other_are_no_noise() -> None:
-    stream = io.StringIO()
-    progress = LineProgress(stream, clock=Clock())
-    for _ in range(300):
-        progress.start("attack", 10, 10)
-        progress.finish("attack")
-    progress.close()
-    assert stream.getvalue().splitlines() == [
-        "attack: 10/10 · 10 from the store",
-        "attack: 3,000/3,000 · 3,000 from the store",
-    ]
+def comparison_facts(**changes: Any) -> ComparisonFacts:
+    sides = tuple(
+        Side(
+            label=label,
+            run=f"run-{label}",
+            answer=f"answer {label} {HOSTILE}",
+            size="quick",
+            date="2026-01-02T03:04:05",
+            command=f"robustray run {label}",
+            link=link,
+        )
+        for label, link in (("A", "../../run-A/report.html"), ("B", None))
+    )
+    given: dict[str, Any] = {
+        "study": "attack-sweep",
+        "question": HOSTILE,
+        "sides": sides,
+        "kinds": ("setting", "code"),
+        "differences": (Difference(kind="setting", name="num_steps", a="20", b=HOSTILE),),
+        "command": "robustray compare run-A run-B",
+        "date": "2026-01-03T03:04:05",
+        "warnings": ("a warning of ours",),
+    }
+    return ComparisonFacts(**(given | changes))
 
 
-def test_a_step_found_in_the_store_is_one_line_without_a_rate() -> None:
-    stream = io.StringIO()
-    progress = LineProgress(stream, clock=Clock())
-    progress.start("clean", 50, 50)
-    progress.finish("clean")
-    progress.start("nothing", 0, 0)
-    progress.finish("nothing")
-    assert stream.getvalue().splitlines() == ["clean: 50/50 · 50 from the store", "nothing: 0/0"]
+def test_a_comparison_shows_both_runs_and_what_differs(findings: Findings) -> None:
+    reader = Reader(render_comparison(findings, comparison_facts()))
+    for words in ("run-A", "run-B", "answer A", "num_steps", "a warning of ours", "robustray run B", findings.answer):
+        assert words in reader.text
+    assert "Equal in both: code." in reader.text
+    assert reader.all("h2", "id") == ["differences", "claims", "figures", "tables", "pictures", "evidence"]
+    assert reader.all("a", "href")[0] == "../../run-A/report.html"
+    assert [tag for tag, _ in reader.tags].count("script") == 1 and HOSTILE in reader.text
+    ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    copies = [attrs["data-copies"] for tag, attrs in reader.tags if tag == "button"]
+    assert len(copies) == 3 and set(copies) <= set(ids)
 
 
-def test_bars_show_each_step_once() -> None:
-    stream = io.StringIO()
-    progress = BarProgress(stream, clock=Clock())
-    progress.start("[bold]attack", 10, 2)
-    progress.start("[bold]attack", 10, 0)
-    progress.advance("[bold]attack", 3)
-    progress.message("[red]a retry")
-    progress.finish("[bold]attack")
-    progress.finish("[bold]attack")
-    progress.close()
-    progress.close()
-    text = stream.getvalue()
-    assert "[bold]attack" in text and "5/20" in text and "[red]a retry" in text
-
-
-def test_the_kind_of_progress_follows_the_stream() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    assert isinstance(make_progress(io.StringIO()), LineProgress)
-    assert isinstance(make_progress(Terminal()), BarProgress)
-    assert isinstance(make_progress(Terminal(), silent=True), SilentProgress)
-
-
-def test_a_step_that_ends_more_often_than_it_began_is_our_mistake() -> None:
-    progress = LineProgress(io.StringIO())
-    progress.start("a", 1, 0)
-    progress.finish("a")
-    with pytest.raises(AssertionError):
-        progress.finish("a")
+def test_equal_runs_and_entirely_other_ones(findings: Findings) -> None:
+    equal = Reader(render_comparison(findings, comparison_facts(differences=()))).text
+    assert "Equal in both: setting, code." in equal
+    every = tuple(Difference(kind=kind, name="x", a="1", b="2") for kind in ("setting", "code"))
+    other = Reader(render_comparison(findings, comparison_facts(differences=every))).text
+    assert "Equal in both" not in other and "Nothing that was looked at is equal" in other
