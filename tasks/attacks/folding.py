@@ -15,13 +15,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import (
-    fuse_conv_bn_eval,
-    fuse_conv_bn_weights,
-    fuse_linear_bn_eval,
-    fuse_linear_bn_weights,
-)
+from torch.nn.utils import fusion
 
+from robustray.tasks.attacks.fusing import fuse
 from robustray.tasks.attacks.settings import MIN_BATCH
 
 TOLERANCE = 1e-4
@@ -150,6 +146,7 @@ def _make(root: nn.Module, state: _State, shape: torch.Size) -> _Made:
         mine = (*traced.named_parameters(), *traced.named_buffers())
         copied = [(tensor, name) for name, tensor in mine if name in theirs and id(tensor) not in ours]
         _keep_head_exact(traced)
+        fuse(traced)
     except Exception as error:  # the model's own code ran on symbols: whatever it raised, it cannot be traced
         return _Made(FastCopy(None, 0, f"it cannot be traced ({type(error).__name__})"), state, [], [])
     if difference := _difference(root, traced, shape):
@@ -256,13 +253,14 @@ def _fold(traced: fx.GraphModule) -> list[tuple[nn.Module, str, str]]:
 
 
 def _fuse(layer: Any, norm: Any) -> nn.Module:
-    return fuse_linear_bn_eval(layer, norm) if isinstance(layer, nn.Linear) else fuse_conv_bn_eval(layer, norm)
+    fold = fusion.fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fusion.fuse_conv_bn_eval
+    return fold(layer, norm)
 
 
 def _fused_weights(layer: Any, norm: Any) -> tuple[Tensor, Tensor]:
     """The numbers of `_fuse`, without copying the layer."""
-    fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
-    return fuse(layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+    fold = fusion.fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fusion.fuse_conv_bn_weights
+    return fold(layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
 
 
 def _keep_head_exact(traced: fx.GraphModule) -> None:
