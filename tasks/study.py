@@ -184,6 +184,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.attack_sweep",
         "how accuracy falls with the size of an adversarial perturbation, for any model and data",
     ),
+    "robust-training": (
+        "robustray.tasks.robust_training",
+        "what training on adversarial images costs in accuracy and buys in robustness, by the size trained at",
+    ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
 

@@ -47,12 +47,29 @@ def sweep(
         for attack in settings.attacks
         for seed in seeds
     ]
+    sizes = {cell: settings.eps(cell.norm) for cell in cells}
     alive = {cell: reduce.survivors_of_clean(clean[cell.data, cell.model]) for cell in cells}
-    found: dict[Cell, list[tuple[float, pd.DataFrame]]] = {cell: [] for cell in cells}
-    for position in range(max(len(settings.eps(norm)) for norm in settings.norms)):
-        sizes = {cell: settings.eps(cell.norm)[position] for cell in cells if position < len(settings.eps(cell.norm))}
-        for cell, rows in attack_one_size(settings, lab, models, data, sizes, alive).items():
-            found[cell].append((sizes[cell], rows))
+    return sweep_cells(settings, lab, models, data, sizes, alive)
+
+
+def sweep_cells(
+    settings: Settings,
+    lab: Lab,
+    models: Opened,
+    data: Opened,
+    sizes: Mapping[Cell, Sequence[float]],
+    alive: Mapping[Cell, Sequence[int]],
+) -> dict[Cell, list[tuple[float, pd.DataFrame]]]:
+    """As `sweep`, for any cells with sizes (ascending) and images of their own. alive: where each cell starts.
+
+    Of the settings only those of the attacks and of their blocks are read.
+    """
+    alive = dict(alive)
+    found: dict[Cell, list[tuple[float, pd.DataFrame]]] = {cell: [] for cell in sizes}
+    for position in range(max(map(len, sizes.values()), default=0)):
+        now = {cell: each[position] for cell, each in sizes.items() if position < len(each)}
+        for cell, rows in attack_one_size(settings, lab, models, data, now, alive).items():
+            found[cell].append((now[cell], rows))
             alive[cell] = reduce.survivors(rows)
     return found
 

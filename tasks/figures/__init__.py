@@ -6,11 +6,13 @@ Importing this package is light; Matplotlib and Pillow are loaded when something
 from robustray.tasks.figures.curves import Level, Series, curve, eps_ticks
 from robustray.tasks.figures.forms import Row, dot_rows, heat_map
 from robustray.tasks.figures.pictures import image_grid, magnified
+from robustray.tasks.figures.scatter import Point, scatter
 from robustray.tasks.figures.style import Palette
 
 __all__ = [
     "Level",
     "Palette",
+    "Point",
     "Row",
     "Series",
     "curve",
@@ -19,4 +21,5 @@ __all__ = [
     "heat_map",
     "image_grid",
     "magnified",
+    "scatter",
 ]

@@ -1,0 +1,71 @@
+"""What the report says: the answer in a sentence, and what a reader has to be warned of."""
+
+from __future__ import annotations
+
+from robustray.tasks.attack_sweep import reduce as sweep_reduce
+from robustray.tasks.attack_sweep.results import size_words
+from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.report.numbers import format_estimate, format_value
+from robustray.tasks.robust_training import reduce
+from robustray.tasks.robust_training.claims import claims
+from robustray.tasks.robust_training.drawings import drawn, pictures
+from robustray.tasks.robust_training.results import Results, seeds_words
+from robustray.tasks.robust_training.tables import stages, tables
+from robustray.tasks.study import Findings
+
+
+def compose(results: Results) -> Findings:
+    """Everything that the report shows."""
+    return Findings(
+        answer=answer(results),
+        claims=tuple(claims(results)),
+        tables=tuple(tables(results)),
+        figures=tuple(drawn(results)),
+        pictures=tuple(pictures(results)),
+        warnings=(*reduce.flagged(results), *masking_warnings(results), *few_seeds(results)),
+    )
+
+
+def answer(results: Results) -> str:
+    """What training at the reference size of each norm costs and buys."""
+    settings = results.settings
+    return (
+        f"{'; '.join(_answer(results, norm) for norm in settings.norms)} ({seeds_words(settings)}, "
+        f"n = {results.num_images:,} images of {settings.test_data})."
+    )
+
+
+def _answer(results: Results, norm: Norm) -> str:
+    eps = results.settings.reference_eps(norm)
+    robust, standard = (results.accuracy(norm, trained, eps) for trained in (eps, 0.0))
+    clean = [format_value(results.accuracy(norm, trained, 0.0).value, "percent") for trained in (0.0, eps)]
+    return (
+        f"{settings_words(results)} trained at {size_words(norm, eps)} keeps "
+        f"{format_estimate(robust.value, robust.interval, 'percent')} there under PGD-{results.settings.test_steps}, a "
+        f"standard one {format_value(standard.value, 'percent')}, at the price of clean accuracy: {clean[1]} instead "
+        f"of {clean[0]}"
+    )
+
+
+def settings_words(results: Results) -> str:
+    """The architecture, as the subject of a sentence."""
+    return f"a {results.settings.model}"
+
+
+def masking_warnings(results: Results) -> list[str]:
+    """Where Square, which sees no gradients, broke what APGD and FAB left."""
+    if results.autoattack is None:
+        return []
+    return [
+        f"{row.model}, tested at {size_words(row.norm, row.eps)}: Square, which sees no gradients, broke {row.broken:,} "
+        f"of {row.n:,} images that all attacks along gradients left standing: the network hides its gradients, and its "
+        "robust accuracy is likely overestimated"
+        for row in sweep_reduce.only_square(results.autoattack, stages()).itertuples()
+    ]
+
+
+def few_seeds(results: Results) -> list[str]:
+    """One training of a kind says nothing of the next one."""
+    if results.settings.num_seeds > 1:
+        return []
+    return ["one seed: intervals cover other images but not other trainings, and claims about training stay undecided"]
