@@ -157,7 +157,9 @@ def pyautoattack_standard(model: nn.Module, budget: Budget) -> Attack:
     return run
 
 
-PGD: Mapping[str, Callable[[nn.Module, Budget], Attack]] = {
+Adapter = Callable[[nn.Module, Budget], Attack]
+
+PGD: Mapping[str, Adapter] = {
     "torchattacks": torchattacks,
     "foolbox": foolbox,
     "art": art,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class Record:
     """One contender in one round."""
 
     kind: str
-    """One of `KINDS`."""
+    """One of `MEASURED`."""
     model: str
     norm: str
     contender: str
@@ -71,10 +71,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One line of the issue's table."""
+class Line:
+    """One line of the table of aims."""
 
+    kind: str
+    """Of the records that it compares: two lines may share the rounds of their rivals."""
     words: str
+    ours: str = OURS
+    """The contender that is ours."""
     aims: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """By ("standard" or "robust", precision): how many times the speed of the fastest rival."""
 
@@ -82,22 +86,17 @@ class Kind:
         return self.aims.get(("standard" if model in STANDARD else "robust", precision))
 
 
-KINDS: Mapping[str, Kind] = {
-    "last": Kind(
-        "PGD-20, last iterate",
-        {(m, p): aim for m in ("standard", "robust") for p, aim in (("fp32", 1.5), ("bf16", 2.7))},
-    ),
-    "exit": Kind("PGD-20, first success", {("standard", "bf16"): 15.0, ("robust", "bf16"): 3.5}),
-    "apgd": Kind("APGD-CE, 100 steps", {("robust", "fp32"): 2.7, ("robust", "bf16"): 4.5}),
-    "autoattack": Kind("AutoAttack standard", {("robust", "bf16"): 3.0}),
-    "bound": Kind(
-        "gradient step, share of its convolutions", {(m, p): 0.8 for m in ("standard", "robust") for p in ("bf16",)}
-    ),
-    "sharded": Kind("two actors, share of the best in one process", {("standard", "bf16"): 0.9}),
-    "strength": Kind("PGD-20, robust accuracy"),
-}
-
-
+LAST, FIRST = f"{OURS}, last iterate", f"{OURS}, first success"
+BOTH = ("standard", "robust")
+MEASURED = ("pgd", "apgd", "autoattack", "bound", "strength", "sharded")
+LINES = (
+    Line("pgd", "PGD-20, last iterate", LAST, {(m, p): a for m in BOTH for p, a in (("fp32", 1.5), ("bf16", 2.7))}),
+    Line("pgd", "PGD-20, exit at first success", FIRST, {("standard", "bf16"): 15.0, ("robust", "bf16"): 3.5}),
+    Line("apgd", "APGD-CE, 100 steps", aims={("robust", "fp32"): 2.7, ("robust", "bf16"): 4.5}),
+    Line("autoattack", "AutoAttack standard", aims={("robust", "bf16"): 3.0}),
+    Line("bound", "Gradient step, share of its convolutions alone", aims={(m, "bf16"): 0.8 for m in BOTH}),
+    Line("sharded", "Two actors, share of the best without a lab", aims={("standard", "bf16"): 0.9}),
+)
 PASSES: Mapping[str, int] = {"bound": 20}
 """Gradient passes that a record times, where the rate is that of passes and not of whole attacks."""
 
@@ -140,6 +139,7 @@ def still_good(records: Sequence[Record], cell: Cell, images: int, threads: int,
 class Comparison:
     """Ours in one precision against its fastest rival of the cell."""
 
+    line: Line
     cell: Cell
     precision: str
     rival: str
@@ -157,9 +157,14 @@ class Comparison:
     accuracy: float
     rival_accuracy: float
     """Percent of the images that stand; 0 where it means nothing."""
+    same_images: float
+    """Percent of the images on which both agree whether they stand."""
     foreign_load: float
     """Largest of all timings."""
-    aim: float | None
+
+    @property
+    def aim(self) -> float | None:
+        return self.line.aim(self.cell.model, self.precision)
 
     @property
     def verdict(self) -> str:
@@ -170,50 +175,53 @@ class Comparison:
 
 
 def compare(records: Sequence[Record]) -> list[Comparison]:
-    """One for each cell and precision, in the order of `KINDS`; "strength" has no speeds and is left out.
+    """One for each line, cell and precision. "strength" has no speeds and no line.
 
     A rival whose robust accuracy is more than a point above ours (the median of each) does less and does not count.
     """
-    order = list(KINDS)
-    cells = sorted({r.cell for r in records if r.kind != "strength"}, key=lambda c: (order.index(c.kind), c))
     found = []
-    for cell in cells:
-        mine = [r for r in records if r.cell == cell]
-        for precision in ("fp32", "bf16"):
-            ours = _rounds(r for r in mine if r.contender == OURS and r.precision == precision)
-            if ours:
-                # what our parts are measured by has our precision; other libraries are what they are
-                same = cell.kind in ("bound", "sharded")
-                rest = [r for r in mine if r.contender != OURS and (not same or r.precision == precision)]
-                found += _against(cell, precision, ours, rest)
+    for line in LINES:
+        for cell in sorted({record.cell for record in records if record.kind == line.kind}):
+            mine = [record for record in records if record.cell == cell]
+            for precision in ("fp32", "bf16"):
+                ours = _rounds(r for r in mine if r.contender == line.ours and r.precision == precision)
+                # parts of ours are compared in one precision; other libraries are what they are
+                rest = [r for r in mine if not r.contender.startswith(OURS)]
+                if line.kind in ("bound", "sharded"):
+                    rest = [r for r in rest if r.precision == precision]
+                if ours and rest:
+                    found += _against(line, cell, precision, ours, rest)
     return found
 
 
-def _against(cell: Cell, precision: str, ours: dict[int, Record], others: Sequence[Record]) -> list[Comparison]:
-    def middle(rounds: Mapping[int, Record]) -> float:
-        return statistics.median(seconds(record) for record in rounds.values())
-
-    everything = [*ours.values(), *others]
-    load = max(record.foreign_load for record in everything)
+def _against(
+    line: Line, cell: Cell, precision: str, ours: dict[int, Record], others: Sequence[Record]
+) -> list[Comparison]:
+    load = max(record.foreign_load for record in [*ours.values(), *others])
     by = "wall" if load <= QUIET or cell.kind == "sharded" else "cpu"
 
     def seconds(record: Record) -> float:
         return record.wall if by == "wall" else record.cpu
 
+    def middle(rounds: Mapping[int, Record]) -> float:
+        return statistics.median(seconds(record) for record in rounds.values())
+
     accuracy = statistics.median(r.accuracy for r in ours.values())
     rivals = {}
     for name in dict.fromkeys(record.contender for record in others):
         rounds = _rounds(r for r in others if r.contender == name)
-        if rounds and statistics.median(r.accuracy for r in rounds.values()) <= accuracy + EQUAL_POINTS:
+        if statistics.median(r.accuracy for r in rounds.values()) <= accuracy + EQUAL_POINTS:
             rivals[name] = rounds
     if not rivals:
         return []
     rival = min(rivals, key=lambda name: middle(rivals[name]))
     shared = sorted(ours.keys() & rivals[rival].keys())
     each = [seconds(rivals[rival][number]) / seconds(ours[number]) for number in shared]
-    first = next(iter(ours.values()))
+    first = ours[shared[0]]
+    both = zip(first.stand, rivals[rival][shared[0]].stand, strict=True)
     return [
         Comparison(
+            line=line,
             cell=cell,
             precision=precision,
             rival=rival,
@@ -226,11 +234,11 @@ def _against(cell: Cell, precision: str, ours: dict[int, Record], others: Sequen
             images=first.images,
             accuracy=accuracy,
             rival_accuracy=statistics.median(r.accuracy for r in rivals[rival].values()),
+            same_images=100 * statistics.fmean(a == b for a, b in both),
             foreign_load=load,
-            aim=KINDS[cell.kind].aim(cell.model, precision),
         )
     ]
 
 
-def _rounds(records: Any) -> dict[int, Record]:
+def _rounds(records: Iterable[Record]) -> dict[int, Record]:
     return {record.round: record for record in records}

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from benchmarks.load import ForeignLoad
 from benchmarks.versus import bound, peers
-from benchmarks.versus.records import OURS, PASSES, ROBUST, STANDARD, Cell, Record, standing
-from robustray.tasks.attacks import PGD, ApgdCE, AutoAttack
+from benchmarks.versus.records import FIRST, LAST, OURS, PASSES, ROBUST, STANDARD, Cell, Record, standing
+from robustray.tasks.attacks import PGD, ApgdCE, Attack, AutoAttack
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.attacks.view import predict_logits
@@ -27,16 +27,13 @@ EPS: Mapping[str, float] = {"linf": 8 / 255, "l2": 0.5}
 PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16")
 CELLS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     # kind: (models, only at the model's own norm)
-    "last": (STANDARD + ROBUST, False),
-    "exit": (STANDARD + ROBUST, False),
+    "pgd": (STANDARD + ROBUST, False),
     "apgd": (ROBUST, False),
     "autoattack": (ROBUST, True),
     "bound": (STANDARD + ROBUST, False),
     "strength": (ROBUST, True),
 }
-IMAGES: Mapping[str, int] = {
-    "last": 256, "exit": 256, "apgd": 128, "autoattack": 64, "bound": 128, "strength": 500, "sharded": 2048
-}  # fmt: skip
+IMAGES: Mapping[str, int] = {"pgd": 256, "apgd": 256, "autoattack": 64, "bound": 128, "strength": 500, "sharded": 2048}
 OWN_NORM: Mapping[str, str] = {"small:linf8": "linf", "small:l2_05": "l2"}
 MODULES = (
     "apgd", "engine", "fab", "folding", "noise", "norms", "objective", "objectives_dlr", "planes", "record", "rows",
@@ -64,6 +61,13 @@ class Case:
         return peers.Budget(norm=self.norm, eps=self.eps, num_steps=num_steps, batch_size=self.batch_size)
 
 
+THEIRS: Mapping[str, Mapping[str, peers.Adapter]] = {
+    "pgd": peers.PGD,
+    "apgd": {"pyautoattack": peers.pyautoattack_apgd},
+    "autoattack": {"pyautoattack": peers.pyautoattack_standard},
+    "strength": {name: peers.PGD[name] for name in ("foolbox", "robustness")},
+}
+
 Contender = Callable[[], Tensor | None]
 """One run; returns the images it made, None where there are none."""
 
@@ -88,47 +92,27 @@ def open_case(cell: Cell, num_images: int, data_root: str, batch_size: int) -> C
 
 
 def contenders(kind: str, case: Case, num_steps: int | None = None) -> dict[tuple[str, str], Contender]:
-    """By name and precision. num_steps: fewer than the kind's own, to warm up; ignored by whole cascades."""
+    """By name and precision. num_steps: fewer than the kind's own, to warm up; whole cascades take no number."""
     if kind == "bound":
         return _bound(case, num_steps or PASSES[kind])
     steps = num_steps or (100 if kind == "apgd" else 20)
     found: dict[tuple[str, str], Contender] = {}
     for precision in PRECISIONS:
-        found[OURS, precision] = _ours(kind, case, steps, precision)
-    if kind == "strength":
-        found = {
-            (OURS, "fp32"): found[OURS, "fp32"],
-            ("robustray, first success", "bf16"): _ours("exit", case, steps, "bf16"),
-        }
-    theirs = (
-        {"pyautoattack": peers.pyautoattack_apgd}
-        if kind == "apgd"
-        else {"pyautoattack": peers.pyautoattack_standard}
-        if kind == "autoattack"
-        else {name: peers.PGD[name] for name in ("foolbox", "robustness")}
-        if kind == "strength"
-        else peers.PGD
-    )
-    for name, adapter in theirs.items():
+        for name, attack in _ours(kind, case, steps, precision).items():
+            found[name, precision] = lambda run=attack: run(case.model, case.images, case.labels).images  # type: ignore[misc]
+    for name, adapter in THEIRS[kind].items():
         found[name, "fp32"] = _theirs(adapter(case.model, case.budget(steps)), case)
     return found
 
 
-def _ours(kind: str, case: Case, steps: int, precision: Arithmetic) -> Contender:
+def _ours(kind: str, case: Case, steps: int, precision: Arithmetic) -> dict[str, Attack]:
     norm, eps = case.norm, case.eps
-    size = case.budget(steps).step_size
-    if kind == "exit":
-        attack = PGD(norm=norm, eps=eps, step_size=size, num_steps=steps, precision=precision)
-    elif kind == "apgd":
-        attack = ApgdCE(norm=norm, eps=eps, num_steps=steps, precision=precision)
-    elif kind == "autoattack":
-        attack = AutoAttack(norm=norm, eps=eps, precision=precision)
-    else:
-        attack = PGD(
-            norm=norm, eps=eps, step_size=size, num_steps=steps, precision=precision,
-            exit_rule="last", attack_misclassified=True,
-        )  # fmt: skip
-    return lambda: attack(case.model, case.images, case.labels).images
+    if kind == "apgd":
+        return {OURS: ApgdCE(norm=norm, eps=eps, num_steps=steps, precision=precision)}
+    if kind == "autoattack":
+        return {OURS: AutoAttack(norm=norm, eps=eps, precision=precision)}
+    first = PGD(norm=norm, eps=eps, num_steps=steps, step_size=case.budget(steps).step_size, precision=precision)
+    return {LAST: replace(first, exit_rule="last", attack_misclassified=True), FIRST: first}
 
 
 def _theirs(attack: peers.Attack, case: Case) -> Contender:
@@ -173,9 +157,9 @@ def run_round(cell: Cell, case: Case, number: int, threads: int, code: str) -> I
 
 def warm_up(cell: Cell, case: Case) -> None:
     """The first pass of a shape chooses kernels, the first attack folds the model."""
-    for kind in {"autoattack": ("apgd",)}.get(cell.kind, (cell.kind,)):
-        for run in contenders(kind, case, num_steps=3).values():
-            run()
+    kind = "apgd" if cell.kind == "autoattack" else cell.kind
+    for run in contenders(kind, case, num_steps=3).values():
+        run()
 
 
 def _stand(case: Case, images: Tensor) -> list[bool]:

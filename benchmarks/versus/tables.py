@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.versus.records import ACCEPTED, KINDS, QUIET, Comparison, Record, compare
+from benchmarks.versus.records import ACCEPTED, LAST, LINES, QUIET, Comparison, Record, compare
 from robustray.tasks.statistics import paired_difference, proportion
 
 HEAD = ("model", "norm", "", "times as fast as", "ratio", "by", "aim", "accepted", "", "robust accuracy", "images/s")
@@ -14,12 +14,12 @@ SHARES = ("bound", "sharded")
 
 
 def speeds(records: Sequence[Record]) -> str:
-    """One table for each kind, then how it was measured."""
+    """One table for each line, then how it was measured."""
     comparisons, parts = compare(records), []
-    for kind in KINDS:
-        rows = [comparison for comparison in comparisons if comparison.cell.kind == kind]
+    for line in LINES:
+        rows = [comparison for comparison in comparisons if comparison.line is line]
         if rows:
-            parts.append(f"**{KINDS[kind].words}**\n\n" + _table(HEAD, [_speed(row) for row in rows]))
+            parts.append(f"**{line.words}**\n\n" + _table(HEAD, [_speed(row) for row in rows]))
     if comparisons:
         rounds = sorted({c.rounds for c in comparisons})
         loads = [record.foreign_load for record in records]
@@ -36,13 +36,14 @@ def strength(records: Sequence[Record]) -> str:
     rows = []
     mine = [record for record in records if record.kind == "strength"]
     for cell in dict.fromkeys(record.cell for record in mine):
-        here = {record.contender: record for record in mine if record.cell == cell}
-        ours = next(record for name, record in here.items() if name == "robustray")
-        for name, record in here.items():
+        here = {(record.contender, record.precision): record for record in mine if record.cell == cell}
+        ours = here[LAST, "fp32"]
+        for (name, precision), record in here.items():
             left = proportion(record.stand)
             above = "" if record is ours else _points(paired_difference(ours.stand, record.stand))
-            rows.append((f"`{cell.model}`", _norm(cell.norm), name, str(record.images), _points(left), above))
-    head = ("model", "norm", "attack", "n", "robust accuracy, %", "ours (last iterate) minus this, points")
+            attack = f"{name}, {precision}"
+            rows.append((f"`{cell.model}`", _norm(cell.norm), attack, str(record.images), _points(left), above))
+    head = ("model", "norm", "attack", "n", "robust accuracy, %", "ours (last iterate, fp32) minus this, points")
     return _table(head, rows) + "\n"
 
 
