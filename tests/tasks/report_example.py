@@ -1,13 +1,20 @@
-"""A report as the main job makes it, from made-up numbers: two models, a class table, a cost table, pictures."""
+"""A report as the main job makes it, from made-up numbers: two models, a class table, a cost table, pictures.
+
+Also one of hostile names, and a reader of pages.
+"""
 
 from __future__ import annotations
+
+import math
+import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 
 from robustray.tasks import figures
 from robustray.tasks.report.facts import RunFacts, StepFacts
-from robustray.tasks.study import Claim, Findings, PaperFigure, Table
+from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table
 
 EPS = [0.0, 0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255]
 ACCURACY = {
@@ -283,3 +290,81 @@ def example_facts(**changes: object) -> RunFacts:
         wall_seconds=2071.0,
     )
     return RunFacts(**(given | changes))  # type: ignore[arg-type]
+
+
+# -- names that must stay words, and numbers that are none ------------------------------------------------------------
+
+HOSTILE = "<script>alert('\"&{{ 7*7 }}')</script>[bold]"
+NAN = float("nan")
+
+
+def hostile_findings() -> Findings:
+    frame = pd.DataFrame({HOSTILE: [HOSTILE, "=1+1"], "value": [NAN, 0.5], "lo": [NAN, 0.4], "hi": [NAN, 0.6]})
+    return Findings(
+        answer=HOSTILE,
+        claims=(
+            Claim(
+                words=HOSTILE,
+                estimate=NAN,
+                interval=(NAN, math.inf),
+                n=0,
+                test=HOSTILE,
+                verdict="undecided",
+                paper=PaperFigure(figure=HOSTILE, scale=HOSTILE, source=HOSTILE),
+            ),
+            Claim(words="nothing", estimate=None, interval=None, n=0, test="none", verdict="undecided"),
+        ),
+        tables=(
+            Table(
+                name="hostile",
+                title=HOSTILE,
+                caption=HOSTILE,
+                frame=frame,
+                formats={"value": "percent", "interval:value": "lo,hi"},
+            ),
+            Table(name="empty", title="Empty", caption="Nothing.", frame=pd.DataFrame({"a": [], "b": []})),
+        ),
+        figures=(Figure(name="f", title=HOSTILE, caption=HOSTILE, alt=HOSTILE, svg="<svg viewBox='0 0 1 1'></svg>"),),
+        pictures=(Picture(name="p", title=HOSTILE, caption=HOSTILE, alt=HOSTILE, png=b"png", width=1, height=1),),
+        warnings=(HOSTILE,),
+    )
+
+
+def hostile_facts() -> RunFacts:
+    return RunFacts(
+        study=HOSTILE,
+        question=HOSTILE,
+        paper=HOSTILE,
+        size="custom",
+        run=HOSTILE,
+        command=HOSTILE,
+        seed=0,
+        date="2026-01-01",
+        settings={HOSTILE: HOSTILE, "list": [{HOSTILE: 1}, 2], "empty": {}},
+        hashes={HOSTILE: HOSTILE},
+        warnings=(HOSTILE,),
+        tables={"hostile": HOSTILE},
+    )
+
+
+class Reader(HTMLParser):
+    """Text and attributes of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(re.sub(r"(<script>|<style>).*?(</script>|</style>)", r"\1\2", page, flags=re.DOTALL))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str, attribute: str) -> list[str]:
+        return [attrs[attribute] or "" for name, attrs in self.tags if name == tag and attribute in attrs]

@@ -7,7 +7,6 @@ wanted width, looks into it, and writes what it saw into its own document, which
 from __future__ import annotations
 
 import html
-import importlib.util
 import json
 import re
 import subprocess
@@ -21,6 +20,7 @@ from PIL import Image
 
 from robustray.tasks.report.index import Card, render_index
 from robustray.tasks.report.page import render_page
+from tests.tasks import report_example
 
 pytestmark = pytest.mark.browser
 
@@ -86,11 +86,7 @@ def browser(require_chromium: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def example() -> Any:
-    spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("report_example.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return report_example
 
 
 @pytest.fixture(scope="module")
