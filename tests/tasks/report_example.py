@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from robustray.tasks import figures
+from robustray.tasks.report.comparison import ComparisonFacts, Difference, Side
 from robustray.tasks.report.facts import RunFacts, StepFacts
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table
 
@@ -345,6 +347,32 @@ def hostile_facts() -> RunFacts:
         warnings=(HOSTILE,),
         tables={"hostile": HOSTILE},
     )
+
+
+def comparison_facts(**changes: Any) -> ComparisonFacts:
+    sides = tuple(
+        Side(
+            label=label,
+            run=f"run-{label}",
+            answer=f"answer {label} {HOSTILE}",
+            size="quick",
+            date="2026-01-02T03:04:05",
+            command=f"robustray run {label}",
+            link=link,
+        )
+        for label, link in (("A", "../../run-A/report.html"), ("B", None))
+    )
+    given: dict[str, Any] = {
+        "study": "attack-sweep",
+        "question": HOSTILE,
+        "sides": sides,
+        "kinds": ("setting", "code"),
+        "differences": (Difference(kind="setting", name="num_steps", a="20", b=HOSTILE),),
+        "command": "robustray compare run-A run-B",
+        "date": "2026-01-03T03:04:05",
+        "warnings": ("a warning of ours",),
+    }
+    return ComparisonFacts(**(given | changes))
 
 
 class Reader(HTMLParser):

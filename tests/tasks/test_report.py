@@ -14,14 +14,22 @@ import pandas as pd
 import pytest
 
 from robustray.tasks.report import page as page_module
-from robustray.tasks.report.comparison import ComparisonFacts, Difference, Side, render_comparison
+from robustray.tasks.report.comparison import Difference, render_comparison
 from robustray.tasks.report.facts import SCALES, RunFacts
 from robustray.tasks.report.index import Card, render_index
 from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.report.page import paper_link, render_page
 from robustray.tasks.report.tables import columns_of
 from robustray.tasks.study import Figure, Findings, Picture, Table
-from tests.tasks.report_example import HOSTILE, Reader, example_facts, example_findings, hostile_facts, hostile_findings
+from tests.tasks.report_example import (
+    HOSTILE,
+    Reader,
+    comparison_facts,
+    example_facts,
+    example_findings,
+    hostile_facts,
+    hostile_findings,
+)
 
 
 @pytest.fixture(scope="module")
@@ -240,32 +248,6 @@ def test_runs_of_one_study_are_told_apart_by_what_was_set() -> None:
 
 
 # Two runs side by side
-
-
-def comparison_facts(**changes: Any) -> ComparisonFacts:
-    sides = tuple(
-        Side(
-            label=label,
-            run=f"run-{label}",
-            answer=f"answer {label} {HOSTILE}",
-            size="quick",
-            date="2026-01-02T03:04:05",
-            command=f"robustray run {label}",
-            link=link,
-        )
-        for label, link in (("A", "../../run-A/report.html"), ("B", None))
-    )
-    given: dict[str, Any] = {
-        "study": "attack-sweep",
-        "question": HOSTILE,
-        "sides": sides,
-        "kinds": ("setting", "code"),
-        "differences": (Difference(kind="setting", name="num_steps", a="20", b=HOSTILE),),
-        "command": "robustray compare run-A run-B",
-        "date": "2026-01-03T03:04:05",
-        "warnings": ("a warning of ours",),
-    }
-    return ComparisonFacts(**(given | changes))
 
 
 def test_a_comparison_shows_both_runs_and_what_differs(findings: Findings) -> None:

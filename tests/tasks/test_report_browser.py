@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from robustray.tasks.report.comparison import render_comparison
 from robustray.tasks.report.index import Card, render_index
 from robustray.tasks.report.page import render_page
 from tests.tasks import report_example
@@ -212,6 +213,15 @@ def test_the_index_has_one_column_on_a_phone(browser: Browser, index: Path) -> N
     phone, desk = (browser.observe(index, SIZES + columns, width) for width in (390, 1200))
     assert phone["width"] <= 390 and not phone["wide"] and len(phone["drawings"]) == 3
     assert len(set(phone["lefts"])) == 1 and len(set(desk["lefts"])) == 2
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_comparison_overflows_nowhere(browser: Browser, example: Any, width: int) -> None:
+    path = browser.folder / "comparison.html"
+    facts = example.comparison_facts(command="robustray compare " + "a-long-name-of-a-run-" * 6)
+    path.write_text(render_comparison(example.example_findings(), facts), encoding="utf-8")
+    seen = browser.observe(path, SIZES, width)
+    assert seen["width"] <= width and not seen["wide"] and seen["stuck"] == 0 and not seen["cut"]
 
 
 def test_sorting(browser: Browser, page: Path) -> None:

@@ -119,7 +119,7 @@ def test_json_document_takes_numpy_numbers(facts: RunFacts) -> None:
 def test_a_comparison_keeps_what_matters_at_any_width(width: int) -> None:
     """Columns that have no room are left out from the right; a cell is never cut."""
     frame = pd.DataFrame({"model": ["some:network"] * 20, "difference": -0.031, "lo": -0.052, "hi": -0.012, "n": 1000})
-    frame = frame.assign(**{f"further_column_{i}": i for i in range(8)})
+    frame = frame.assign(**{f"further{i}": i for i in range(8)})
     table = Table(
         name="differences",
         title="Differences",
@@ -146,7 +146,7 @@ def test_a_comparison_keeps_what_matters_at_any_width(width: int) -> None:
         assert words in text, words
     rows = [line for line in text.splitlines() if "some:network" in line]
     assert len(rows) == MAX_ROWS and all("−3.1 [−5.2, −1.2]" in row and len(row) <= width for row in rows)
-    assert "… and 8 more rows" in text and ("column 7" in " ".join(text.split())) == (width == 200)
+    assert "… and 8 more rows" in text and ("further7" in text) == (width == 200)
 
 
 # Progress
