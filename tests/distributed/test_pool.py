@@ -154,7 +154,7 @@ def test_blocks_are_handed_out_as_actors_are_free(pools: Pools) -> None:
     in_flight: list[int] = []
 
     def look() -> None:
-        in_flight.append(sum(len(actor.in_flight) for group in pools.pool._groups.values() for actor in group.actors))
+        in_flight.append(sum(len(actor.in_flight) for group in pools.pool.groups for actor in group.actors))
 
     told = Told({moment: look for moment in range(1, 400, 7)})
     ask(pools.lab(progress=told), does, 400, block=1)
