@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from robustray.tasks.lab.base import Listener
+from robustray.tasks.lab.executor import Listener
 from robustray.tasks.lab.jobs import Job
 from robustray.tasks.lab.protocol import Needs
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.lab.base import BlockLab, Listener, ProgressLike
+from robustray.tasks.lab.base import BlockLab
+from robustray.tasks.lab.executor import Listener, ProgressLike
 from robustray.tasks.lab.jobs import Job
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.serial import SerialLab

@@ -19,7 +19,7 @@ from robustray.distributed.actor import DEATHS, why_it_died
 from robustray.distributed.groups import Actor, Group, Task
 from robustray.distributed.places import QUANTUM_S, Places
 from robustray.tasks.errors import WorkFailed
-from robustray.tasks.lab.base import Listener
+from robustray.tasks.lab.executor import Listener
 from robustray.tasks.lab.jobs import Job, Receipt
 from robustray.tasks.lab.protocol import Reference
 from robustray.tasks.lab.store import Store

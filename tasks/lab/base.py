@@ -1,278 +1,30 @@
-"""The lab's bookkeeping, the same for every executor: which blocks are missing, what was found, what failed.
+"""The lab's bookkeeping, the same for every executor.
 
-`BlockLab` plans and reads; an `Executor` runs jobs and says what became of them. Everything happens in the driver's one
-thread, while some handle is waited for.
+`BlockLab` turns what a study asks for into jobs; its handles (`handles.py`) find out which of them are missing, submit
+those and read the rows; an `Executor` (`executor.py`) runs jobs and says what became of them. Everything happens in the
+driver's one thread, while some handle is waited for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from robustray.tasks.errors import InputError, WorkFailed
+from robustray.tasks.errors import InputError
 from robustray.tasks.lab import keys, pieces
 from robustray.tasks.lab.code import code_hash, settings_modules
-from robustray.tasks.lab.jobs import BlockJob, Job, Receipt, fix_kernels
-from robustray.tasks.lab.journal import Journal, StepCount
-from robustray.tasks.lab.protocol import BlockFunction, Handle, Needs, Reference, Tensor
+from robustray.tasks.lab.executor import Executor, ProgressLike, Silent
+from robustray.tasks.lab.handles import MapHandle
+from robustray.tasks.lab.jobs import BlockJob, fix_kernels
+from robustray.tasks.lab.journal import Journal
+from robustray.tasks.lab.protocol import BlockFunction, Handle, Needs, Reference
 from robustray.tasks.lab.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from robustray.tasks.training.settings import TrainSpec
-
-MAX_FAILED_ITEMS = 10
-"""More items of a step than this, over all its handles in a run, that fail even alone end it: it is not the items."""
-
-
-class Listener(Protocol):
-    """Who asked for a job and hears what became of it."""
-
-    @property
-    def stopped(self) -> bool:
-        """True once the step has failed: its waiting jobs are dropped, those in flight still finish and count."""
-        ...
-
-    def done(self, job: Job, receipt: Receipt) -> None: ...
-    def failed(self, job: Job, receipt: Receipt) -> None:
-        """An ordinary exception."""
-        ...
-
-    def poisoned(self, job: Job, reason: str) -> None:
-        """A job that can't be divided killed its worker, or ran out of memory, even alone."""
-        ...
-
-    def retried(self, job: Job, reason: str) -> None: ...
-
-    def split(self, into: int) -> None:
-        """A job was replaced by `into` smaller ones."""
-        ...
-
-    def dropped(self, jobs: Sequence[Job]) -> None:
-        """Jobs of a stopped step that never started were given up."""
-        ...
-
-
-class ProgressLike(Protocol):
-    """Who shows how far the work is."""
-
-    def start(self, step: str, total: int, done: int) -> None: ...
-    def advance(self, step: str, n: int) -> None: ...
-    def finish(self, step: str) -> None: ...
-    def message(self, text: str) -> None: ...
-    def close(self) -> None: ...
-
-
-class Silent:
-    """Shows nothing."""
-
-    def start(self, step: str, total: int, done: int) -> None:
-        del step, total, done
-
-    def advance(self, step: str, n: int) -> None:
-        del step, n
-
-    def finish(self, step: str) -> None:
-        del step
-
-    def message(self, text: str) -> None:
-        del text
-
-    def close(self) -> None:
-        pass
-
-
-class Executor(Protocol):
-    """Runs jobs somewhere."""
-
-    def submit(self, jobs: Sequence[Job], listener: Listener) -> None: ...
-    def work_until(self, finished: Callable[[], bool]) -> None:
-        """Work until `finished()`; returns at once when it is true already."""
-        ...
-
-    def close(self) -> None: ...
-
-
-@dataclass(kw_only=True)
-class Pending:
-    """Shared by all handles: the jobs that were submitted and not answered. A `Listener`."""
-
-    lab: BlockLab
-    step: str
-    count: StepCount
-    open_jobs: int = 0
-    error: str = ""
-
-    @property
-    def stopped(self) -> bool:
-        return bool(self.error)
-
-    def submit(self, jobs: Sequence[Job]) -> None:
-        self.open_jobs += len(jobs)
-        self.lab.executor.submit(jobs, self)
-
-    def wait(self) -> None:
-        self.lab.executor.work_until(lambda: self.open_jobs == 0)
-        if self.error:
-            raise WorkFailed(self.error)
-
-    def done(self, job: Job, receipt: Receipt) -> None:
-        self.open_jobs -= 1
-        self.count.computed_blocks += 1
-        self.count.seconds += receipt.seconds
-        self.count.computed_items += job.num_items
-        self.lab.journal.block(job, receipt)
-        self.lab.progress.advance(self.step, job.num_items)
-
-    def failed(self, job: Job, receipt: Receipt) -> None:
-        self.open_jobs -= 1
-        log = self.lab.journal.log(f"{job.label}\n{receipt.traceback}")
-        self.error = f"{job.label} failed: {receipt.message}" + (f" (traceback in {log})" if log else "")
-
-    def dropped(self, jobs: Sequence[Job]) -> None:
-        self.open_jobs -= len(jobs)
-
-    def poisoned(self, job: Job, reason: str) -> None:
-        self.open_jobs -= 1
-        self.count.failed_items += job.num_items
-        self.lab.journal.failure(job, reason)
-        self.lab.progress.message(f"{job.label}: given up ({reason}); the rest goes on")
-        if self.lab.journal.num_failures(self.step) > MAX_FAILED_ITEMS and not self.error:
-            self.error = f"{self.step}: more than {MAX_FAILED_ITEMS} items failed even alone, the last one: {reason}"
-
-    def retried(self, job: Job, reason: str) -> None:
-        self.count.retried += 1
-        self.lab.journal.note(f"{job.label}: {reason}; tried again")
-        self.lab.progress.message(f"{job.label}: {reason}; tried again")
-
-    def split(self, into: int) -> None:
-        self.open_jobs += into - 1
-
-
-@dataclass(kw_only=True)
-class MapHandle(Pending):
-    """The rows of one `lab.map`, wanted."""
-
-    function: BlockFunction
-    blocks: list[BlockJob]
-    found: dict[int, pieces.Piece] = field(default_factory=dict)
-    """Finished pieces by the index of their first item; together they cover all items that did not fail."""
-    _frame: pd.DataFrame | None = None
-
-    def plan(self) -> None:
-        """List what is there and submit what is not."""
-        listed: Mapping[str, list[pieces.Piece]] = {}
-        if self.blocks:
-            listed = pieces.listing(self.lab.store, self.blocks[0].step_key)
-        if self.blocks and self.step in self.lab.fresh:
-            listed = self.lab.drop(self.blocks[0].step_key, listed)
-        starts = {piece.first for versions in listed.values() for piece in versions}
-        missing: list[BlockJob] = []
-        for block in self.blocks:
-            self._find(block, listed, starts, missing)
-        self.count.blocks += len(self.blocks)
-        self.count.reused_blocks += len(self.found)
-        total = sum(b.num_items for b in self.blocks)
-        self.count.items += total
-        self.lab.progress.start(self.step, total, total - sum(b.num_items for b in missing))
-        if missing:
-            self.lab.store.sweep(pieces.folder(missing[0].step_key))
-        self.submit(missing)
-
-    def _find(
-        self, block: BlockJob, listed: Mapping[str, list[pieces.Piece]], starts: set[int], missing: list[BlockJob]
-    ) -> None:
-        """Look for a block whole, else in halves (it was divided once, or must be: a failed item is kept apart)."""
-        versions = listed.get(block.block_key, [])
-        if versions:
-            piece = next((p for p in versions if p.code == block.code), versions[-1])
-            if piece.code != block.code:
-                self.count.old_blocks += 1
-            self.found[block.first] = piece
-            return
-        last = block.first + block.num_items
-        known_bad = self.lab.journal.holds_failed_item(block)
-        if known_bad and block.num_items == 1:
-            self.count.failed_items += 1
-            return
-        if block.num_items > 1 and (known_bad or any(i in starts for i in range(block.first + 1, last))):
-            inner: list[BlockJob] = []
-            before = set(self.found)
-            for half in block.halves():
-                self._find(half, listed, starts, inner)
-            if known_bad or set(self.found) != before:
-                missing.extend(inner)
-                return
-        missing.append(block)
-
-    def done(self, job: Job, receipt: Receipt) -> None:
-        assert isinstance(job, BlockJob)
-        code, sha = receipt.name.removesuffix(".parquet").split("-")[-2:]
-        self.found[job.first] = pieces.Piece(
-            step_key=job.step_key, first=job.first, block_key=job.block_key, code=code, sha=sha
-        )
-        super().done(job, receipt)
-
-    def result(self) -> pd.DataFrame:
-        """One row per item, in their order. Raises: WorkFailed."""
-        if self._frame is not None:
-            return self._frame
-        tables: dict[int, Any] = {}
-        while True:
-            self.wait()
-            damaged = []
-            for first, piece in sorted(self.found.items()):
-                if first not in tables:
-                    table = pieces.read(self.lab.store, piece)
-                    if table is None:
-                        damaged.append(piece)
-                    else:
-                        tables[first] = table
-            if not damaged:
-                break
-            self._repair(damaged)
-        self.lab.progress.finish(self.step)
-        ordered = [tables[first] for first in sorted(tables)]
-        if len({table.schema for table in ordered}) > 1:  # only the shape of a tensor is not declared
-            kinds = ", ".join(sorted({str(t.schema.types) for t in ordered}))
-            raise WorkFailed(
-                f"{self.step}: {self.function.qualified_name} returned arrays of different shapes: {kinds}"
-            )
-        self._frame = pieces.to_frame(ordered) if ordered else _no_rows(self.function)
-        return self._frame
-
-    def _repair(self, damaged: Sequence[pieces.Piece]) -> None:
-        """Compute again what can't be read; the damaged file goes, or the next listing would offer it again."""
-        jobs = []
-        for piece in damaged:
-            self.lab.progress.message(f"{self.step}: {piece.name} is missing or damaged and is computed again")
-            self.lab.journal.note(f"{self.step}: {piece.name} missing or damaged; computed again")
-            self.lab.store.delete(piece.name)
-            del self.found[piece.first]
-            jobs.append(next(job for block in self.blocks if (job := _part(block, piece)) is not None))
-            self.lab.progress.advance(self.step, -jobs[-1].num_items)
-        self.count.reused_blocks -= len(jobs)
-        self.count.retried += len(jobs)
-        self.submit(jobs)
-
-
-def _part(block: BlockJob, piece: pieces.Piece) -> BlockJob | None:
-    """The part of a block (itself, or a half of a half ...) that a piece holds."""
-    if not block.first <= piece.first < block.first + block.num_items:
-        return None
-    if block.block_key == piece.block_key:
-        return block
-    return next((part for half in block.halves() if (part := _part(half, piece)) is not None), None)
-
-
-def _no_rows(function: BlockFunction) -> pd.DataFrame:
-    import pyarrow as pa
-
-    fields = [(name, pa.null() if isinstance(kind, Tensor) else kind) for name, kind in function.columns.items()]
-    return pieces.to_frame([pa.schema(fields).empty_table()])
 
 
 class BlockLab:

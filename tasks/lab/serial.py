@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from robustray.tasks.lab.base import BlockLab, Listener, ProgressLike
+from robustray.tasks.lab.base import BlockLab
+from robustray.tasks.lab.executor import Listener, ProgressLike
 from robustray.tasks.lab.jobs import Job, Worker
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import Reference

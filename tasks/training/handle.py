@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import keys
-from robustray.tasks.lab.base import BlockLab, Pending
+from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.code import code_hash
+from robustray.tasks.lab.handles import Pending
 from robustray.tasks.lab.jobs import Job, Receipt, Worker
 from robustray.tasks.lab.protocol import Needs, Reference
 from robustray.tasks.lab.store import Store

@@ -20,7 +20,8 @@ import psutil
 import pytest
 
 from robustray.tasks.errors import InputError, WorkFailed
-from robustray.tasks.lab.base import BlockLab, Silent
+from robustray.tasks.lab.base import BlockLab
+from robustray.tasks.lab.executor import Silent
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import Needs
 from robustray.tasks.lab.serial import SerialLab

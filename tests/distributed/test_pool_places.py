@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from robustray.tasks.lab.base import BlockLab, Silent
+from robustray.tasks.lab.base import BlockLab
+from robustray.tasks.lab.executor import Silent
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import Needs
 from robustray.tasks.lab.serial import SerialLab

@@ -18,7 +18,7 @@ import torch
 
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab import base, pieces, runs
-from robustray.tasks.lab.base import MAX_FAILED_ITEMS
+from robustray.tasks.lab.handles import MAX_FAILED_ITEMS
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import Context, Needs, Tensor, block_function
 from robustray.tasks.lab.runs import Run, RunIdentity

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.lab.base import Silent
+from robustray.tasks.lab.executor import Silent
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.models.registry import build_model
