@@ -77,7 +77,8 @@ def wilson_widths(*counts: str) -> str:
         "|---|" + "---|" * len(shares),
     ]
     for n in map(int, counts):
-        cells = [format_interval(*map(float, wilson(round(share * n), n)), "percent") for share in shares]
+        ends = [wilson(round(share * n), n) for share in shares]
+        cells = [format_interval(float(lo), float(hi), "percent") for lo, hi in ends]
         lines.append(f"| {n:,} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -108,10 +108,10 @@ def _figures(whole: pd.DataFrame, cells: pd.DataFrame, attacks: Mapping[str, str
         rows = whole[(whole.data == data) & whole.norm.isin(["", norm])]
         if (rows.norm == norm).any():
             yield _curves(rows, data, norm, attacks)
-    for data, (norm, eps) in itertools.product(whole.data.unique(), reference.items()):
-        rows = cells[(cells.data == data) & (cells.norm == norm) & (cells.eps == eps)]
+    for data, norm in itertools.product(whole.data.unique(), reference):
+        rows = cells[(cells.data == data) & (cells.norm == norm) & (cells.eps == reference[norm])]
         if len(rows):
-            yield _difference_rows(rows, data, norm, eps)
+            yield _difference_rows(rows, data, norm, reference[norm])
 
 
 def _curves(rows: pd.DataFrame, data: str, norm: str, attacks: Mapping[str, str]) -> Figure:

@@ -212,7 +212,8 @@ def _score(outcome: _Outcome, right: NDArray[np.bool_]) -> AttackScore:
 
 
 def _worst_cases(outcomes: Sequence[_Outcome], right: NDArray[np.bool_]) -> Iterator[WorstCase]:
-    for norm, eps in dict.fromkeys((o.item.attack.norm, o.item.attack.eps) for o in outcomes):
+    models: list[tuple[Norm, float]] = [(o.item.attack.norm, o.item.attack.eps) for o in outcomes]
+    for norm, eps in dict.fromkeys(models):
         within = [o for o in outcomes if o.item.attack.norm == norm and o.item.attack.eps <= eps]
         broken = np.any([o.broken for o in within], axis=0)
         yield WorstCase(

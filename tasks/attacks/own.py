@@ -56,7 +56,7 @@ def best_of(
 
 def check_ball(adversarial: Tensor, images: Tensor, *, norm: Norm, eps: float, whose: str) -> None:
     """Raises: InputError for images (b, ...) of another shape, outside [0, 1], or outside the ball."""
-    if not isinstance(adversarial, Tensor) or adversarial.shape != images.shape:
+    if adversarial.shape != images.shape:
         raise InputError(f"{whose} must have images of shape {tuple(images.shape)}")
     if not len(images):
         return
