@@ -1,0 +1,160 @@
+"""Words, numbers and places that cannot be used."""
+
+from __future__ import annotations
+
+from tests.cli.bad_input.case import (
+    RUN,
+    Case,
+    file,
+    some_runs,
+)
+
+WORDS = [
+    Case(name="no such command", typed="rnu attack-sweep", says=("'rnu'", "did you mean 'run'")),
+    Case(name="no study", typed="run", says=("which study", "attack-sweep")),
+    Case(name="flags before the study", typed="run --size quick attack-sweep", says=("Name it first",)),
+    Case(name="no such study", typed="run atack-sweep", says=("did you mean 'attack-sweep'",)),
+    Case(name="no such study to show", typed="show atack-sweep", says=("did you mean 'attack-sweep'",)),
+    Case(name="no such flag", typed=RUN + "--num-image 3", says=("--num-image", "did you mean '--num-images'")),
+    Case(name="no such flag of status", typed="status --stor x", says=("did you mean '--store'",)),
+    Case(name="no such flag of resume", typed="resume x --faild", says=("did you mean '--failed'",)),
+    Case(name="a stray word", typed=RUN + "digits:mlp", says=("digits:mlp", "--help explains")),
+    Case(name="a switch with a value", typed=RUN + "--json true", says=("true",)),
+    Case(name="no such opposite", typed=RUN + "--no-json", says=("--no-json",)),
+    Case(name="a flag without its value", typed=RUN + "--store", says=("--store",)),
+    Case(name="no such model", typed=RUN + "--model digits:mpl", says=("did you mean 'digits:mlp'",)),
+    Case(name="no such data", typed=RUN + "--data digts:test", says=("did you mean 'digits:test'",)),
+    Case(name="no such split", typed=RUN + "--data digits:val", says=("no split of digits", "digits:train")),
+    Case(name="no such attack", typed=RUN + "--attack pdg", says=("did you mean 'pgd'",)),
+    Case(name="no such norm", typed=RUN + "--norm l3", says=("'l3'", "linf", "l2")),
+    Case(name="no such size", typed=RUN + "--size smal", says=("did you mean 'small'",)),
+    Case(name="no such step", typed=RUN + "--fresh attak", says=("--fresh attak", "did you mean 'attack'?", "clean")),
+    Case(name="one step of two", typed=RUN + "--fresh clean --fresh train2", says=("--fresh train2", "'train'")),
+    Case(name="no such exit rule", typed=RUN + "--exit-rule lst", says=("'lst'", "'last'")),
+    Case(name="no such device", typed=RUN + "--device gpu", says=("'gpu'", "cuda")),
+    Case(name="no such trained model", typed=RUN + "--model run:0123", says=("run:0123", "robustray list --store")),
+    Case(name="one model twice", typed=RUN + "--model digits:mlp --model digits:mlp", says=("models", "twice")),
+    Case(name="no model", typed=RUN + "--models", says=("models", "at least one")),
+]
+
+NUMBERS = [
+    Case(name="negative eps", typed=RUN + "--eps-linf -0.1 0.1", says=("eps_linf", "positive", "-0.1")),
+    Case(name="eps of zero", typed=RUN + "--eps-l2 0 1", says=("eps_l2", "positive")),
+    Case(name="eps NaN", typed=RUN + "--eps-l2 nan", says=("eps_l2", "nan")),
+    Case(name="eps infinite", typed=RUN + "--eps-l2 1e999", says=("eps_l2", "inf")),
+    Case(name="eps unsorted", typed=RUN + "--eps-linf 0.2 0.1", says=("eps_linf", "ascend", "0.2, 0.1")),
+    Case(name="eps twice", typed=RUN + "--eps-linf 0.1 0.1", says=("eps_linf", "without repeats")),
+    Case(name="eps in 0..255", typed=RUN + "--eps-linf 8", says=("eps_linf", "8/255")),
+    Case(name="eps no number", typed=RUN + "--eps-linf 0.1 0,2", says=("--eps-linf", "'0,2' is no number")),
+    Case(name="eps over zero", typed=RUN + "--eps-linf 8/0", says=("--eps-linf", "'8/0' is no number")),
+    Case(name="eps half a fraction", typed=RUN + "--eps-linf 8/", says=("--eps-linf", "'8/' is no number")),
+    Case(name="a count that is no number", typed=RUN + "--num-steps many", says=("--num-steps", "no whole number")),
+    Case(name="a count that is no whole number", typed=RUN + "--num-seeds 1.5", says=("--num-seeds", "'1.5'")),
+    Case(name="no steps", typed=RUN + "--num-steps 0", says=("num_steps", "at least 1")),
+    Case(
+        name="restarts that would all be the same",
+        typed=RUN + "--num-restarts 2 --no-random-start",
+        says=("num_restarts=2", "random_start"),
+    ),
+    Case(name="a negative seed", typed=RUN + "--seed -1", says=("seed", "at least 0")),
+    Case(name="more images than there are", typed=RUN + "--num-images 356", says=("356", "digits:test has 355")),
+]
+
+PLACES = [
+    Case(
+        name="a file where the store should be",
+        typed=RUN + "--store occupied",
+        prepare=file("occupied"),
+        says=("--store occupied", "file"),
+    ),
+    Case(
+        name="a store below a file",
+        typed=RUN + "--store occupied/below",
+        prepare=file("occupied"),
+        says=("--store", "occupied/below"),
+    ),
+    Case(name="an unwritable store", typed=RUN + "--store /proc/robustray", says=("--store /proc/robustray", "write")),
+    Case(name="a store of no known kind", typed=RUN + "--store nfs7://host/runs", says=("--store nfs7://host/runs",)),
+    Case(name="status of a file", typed="status --store occupied", prepare=file("occupied"), says=("occupied", "file")),
+    Case(
+        name="a relative store with a cluster",
+        typed="run attack-sweep --address 127.0.0.1:6379 --store runs",
+        says=("--store runs", "127.0.0.1:6379", "absolute"),
+    ),
+    Case(
+        name="a relative store with a cluster in the environment",
+        typed="run attack-sweep --store runs",
+        environment={"RAY_ADDRESS": "127.0.0.1:6379"},
+        says=("--store runs", "127.0.0.1:6379", "absolute"),
+    ),
+    Case(
+        name="no store with a cluster",
+        typed="run attack-sweep --address auto",
+        says=("no --store", "absolute"),
+    ),
+    Case(
+        name="no cluster there",
+        typed="run attack-sweep --address 127.0.0.1:1 --store {folder}/store",
+        says=("--address 127.0.0.1:1", "nothing answers"),
+    ),
+    Case(
+        name="no cluster behind a client's address",
+        typed="run attack-sweep --address ray://127.0.0.1:1 --store {folder}/store",
+        says=("--address ray://127.0.0.1:1", "nothing answers"),
+    ),
+    Case(
+        name="no port of that number",
+        typed="run attack-sweep --address 127.0.0.1:99999 --store {folder}/store",
+        says=("--address 127.0.0.1:99999", "nothing answers"),
+    ),
+    Case(
+        name="no workers on a cluster",
+        typed=RUN + "--address 127.0.0.1:6379 --store {folder}/store",
+        says=("--workers 0", "--address"),
+    ),
+    Case(name="fewer workers than none", typed="run attack-sweep --workers -1", says=("--workers -1",)),
+    Case(name="no workers worth counting", typed="run attack-sweep --workers two", says=("--workers", "'two'")),
+]
+
+RUNS = [
+    Case(name="resume nothing", typed="resume", says=("which run", "-m robustray status")),
+    Case(name="resume an unknown run", typed="resume nothing", says=("no run 'nothing'", "runs")),
+    Case(
+        name="resume a misspelt run",
+        typed="resume attack-swep",
+        prepare=some_runs("0123abcd"),
+        says=("no run 'attack-swep'", "attack-sweep-"),
+    ),
+    Case(
+        name="resume one of two",
+        typed="resume attack-sweep",
+        prepare=some_runs("0123abcd", "0123abce"),
+        says=("'attack-sweep'", "2 runs", "0123abcd", "0123abce"),
+    ),
+    Case(
+        name="resume two",
+        typed="resume 0123abcd 0123abce",
+        prepare=some_runs("0123abcd", "0123abce"),
+        says=("which run", "give one"),
+    ),
+    Case(name="report nothing", typed="report --store here", says=("which run", "-m robustray status --store here")),
+    Case(name="report an unknown run", typed="report nothing", says=("no run 'nothing'",)),
+    Case(
+        name="report one of two",
+        typed="report 0123",
+        prepare=some_runs("01230000", "01231111"),
+        says=("'0123'",),
+    ),
+    Case(
+        name="report what has found nothing",
+        typed="report 0123abcd",
+        prepare=some_runs("0123abcd"),
+        says=("interrupted", "found nothing yet", "-m robustray resume attack-sweep-"),
+    ),
+    Case(
+        name="resume on fewer workers than none",
+        typed="resume 0123abcd --workers -1",
+        prepare=some_runs("0123abcd"),
+        says=("--workers -1",),
+    ),
+]
