@@ -108,6 +108,6 @@ def _verdict(results: Results, lo: float, hi: float) -> Verdict:
 
 
 def _within(difference: Estimate) -> Verdict:
-    if -AGREEMENT <= difference.lo and difference.hi <= AGREEMENT:
+    if difference.lo >= -AGREEMENT and difference.hi <= AGREEMENT:
         return "supported"
     return "contradicted" if difference.lo > AGREEMENT or difference.hi < -AGREEMENT else "undecided"

@@ -169,8 +169,8 @@ def _steps(results: Results, norm: Norm, palette: figures.Palette) -> Figure:
     return figures.curve(
         name=f"steps-{norm}",
         title=f"Loss over the steps of PGD on robust networks ({NORM_WORDS[norm]})",
-        caption="On robust networks the loss is at its height after few steps, and smaller steps reach the same height: "
-        f"the attack has converged. {_steps_words(results)} at the size trained at.",
+        caption="Where few large and many small steps end at the same height, the attack has converged. "
+        f"{_steps_words(results)} at the size trained at.",
         alt="; ".join(f"{s.label} rises from {s.y[0]:.2f} to {s.y[-1]:.2f}" for s in series),
         series=series,
         x_label="step",
@@ -191,7 +191,7 @@ def _standard_steps(results: Results, palette: figures.Palette) -> Figure:
     return figures.curve(
         name="steps-standard",
         title="Loss over the steps of PGD on standard networks",
-        caption="On standard networks the loss goes on rising long after the prediction is wrong. "
+        caption="What the attack reaches without adversarial training, on axes of its own. "
         f"{_steps_words(results)} at the reference sizes.",
         alt="; ".join(f"{s.label} rises from {s.y[0]:.2f} to {s.y[-1]:.2f}" for s in series),
         series=series,
@@ -208,8 +208,8 @@ def _both(results: Results) -> tuple[int, int]:
 def _steps_words(results: Results) -> str:
     settings = results.settings
     return (
-        f"Cross-entropy at each iterate, mean over n = {settings.num_traced:,} images and {seeds_words(settings)} (thin "
-        "lines), steps of 2.5 ε / steps from the image itself"
+        f"Cross-entropy at each iterate, mean over n = {settings.num_traced:,} images and {seeds_words(settings)} "
+        "(thin lines), steps of 2.5 ε / steps from the image itself"
     )
 
 

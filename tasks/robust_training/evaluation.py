@@ -27,8 +27,8 @@ def attack_networks(
 ) -> dict[str, pd.DataFrame]:
     """Records (`attack_sweep.reduce.records`) by attack: "pgd", and "autoattack" unless that is off.
 
-    PGD: every size tested at, all images. AutoAttack: a robust network at the size it was trained at, the standard ones
-    at all of these, on the first `num_autoattack` images. Both side by side, stage by stage on gathered survivors.
+    PGD: every size tested at, all images. AutoAttack: a robust network at the size it was trained at, a standard one at
+    the reference size, on the first `num_autoattack` images. Side by side, stage by stage on gathered survivors.
     """
     sizes: dict[Cell, tuple[float, ...]] = {}
     start: dict[Cell, pd.DataFrame] = {}
@@ -38,7 +38,7 @@ def attack_networks(
             sizes[cell], start[cell] = settings.eps_test(norm), clean[network]
             if settings.num_autoattack:
                 cell = cell._replace(attack="autoattack")
-                sizes[cell] = (network.eps,) if network.eps else settings.eps_train(norm)
+                sizes[cell] = (network.eps or settings.reference_eps(norm),)
                 rows = clean[network]
                 start[cell] = rows[rows["index"] < settings.num_autoattack]
     found = sweep_cells(

@@ -36,20 +36,20 @@ def answer(results: Results) -> str:
 
 
 def _answer(results: Results, norm: Norm) -> str:
-    eps = results.settings.reference_eps(norm)
+    settings = results.settings
+    eps = settings.reference_eps(norm)
     robust, standard = (results.accuracy(norm, trained, eps) for trained in (eps, 0.0))
     clean = [format_value(results.accuracy(norm, trained, 0.0).value, "percent") for trained in (0.0, eps)]
+    under = f"there under PGD-{settings.test_steps}"
+    if results.autoattack is not None:
+        strong = results.accuracy(norm, eps, eps, attack="autoattack")
+        left = format_estimate(strong.value, strong.interval, "percent")
+        under += f" ({left} of the first {settings.num_autoattack:,} images under AutoAttack)"
     return (
-        f"{settings_words(results)} trained at {size_words(norm, eps)} keeps "
-        f"{format_estimate(robust.value, robust.interval, 'percent')} there under PGD-{results.settings.test_steps}, a "
-        f"standard one {format_value(standard.value, 'percent')}, at the price of clean accuracy: {clean[1]} instead "
-        f"of {clean[0]}"
+        f"{settings.model} trained at {size_words(norm, eps)} keeps "
+        f"{format_estimate(robust.value, robust.interval, 'percent')} {under}, where a standard one keeps "
+        f"{format_value(standard.value, 'percent')}, at the price of clean accuracy: {clean[1]} instead of {clean[0]}"
     )
-
-
-def settings_words(results: Results) -> str:
-    """The architecture, as the subject of a sentence."""
-    return f"a {results.settings.model}"
 
 
 def masking_warnings(results: Results) -> list[str]:
@@ -57,9 +57,9 @@ def masking_warnings(results: Results) -> list[str]:
     if results.autoattack is None:
         return []
     return [
-        f"{row.model}, tested at {size_words(row.norm, row.eps)}: Square, which sees no gradients, broke {row.broken:,} "
-        f"of {row.n:,} images that all attacks along gradients left standing: the network hides its gradients, and its "
-        "robust accuracy is likely overestimated"
+        f"{row.model}, tested at {size_words(row.norm, row.eps)}: Square, which sees no gradients, broke "
+        f"{row.broken:,} of {row.n:,} images that all attacks along gradients left standing: the network hides its "
+        "gradients, and its robust accuracy is likely overestimated"
         for row in sweep_reduce.only_square(results.autoattack, stages()).itertuples()
     ]
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.report.numbers import format_value
 from robustray.tasks.robust_training.blocks import UNBROKEN
 from robustray.tasks.robust_training.results import Results, label, mean_difference, threat
 from robustray.tasks.statistics import Estimate, mean_interval
@@ -34,25 +35,28 @@ def accuracy_table(results: Results) -> pd.DataFrame:
 
 
 def autoattack_table(results: Results) -> pd.DataFrame:
-    """PGD and AutoAttack on the same images, by norm, size and training; `difference` is paired."""
+    """PGD and AutoAttack on the same images, by norm and training; `difference` is paired.
+
+    Networks at the size they were trained at, standard ones at the reference size.
+    """
     rows: list[dict[str, Any]] = []
     for norm in results.settings.norms:
-        for eps in results.settings.eps_train(norm):
-            for eps_train in (0.0, eps):
-                strong = results.standing(norm, eps_train, eps, attack="autoattack")
-                weak = {
-                    seed: stands.reindex(strong[seed].index).dropna().astype(bool)
-                    for seed, stands in results.standing(norm, eps_train, eps).items()
-                }
-                accuracy = results.accuracy(norm, eps_train, eps, attack="autoattack")
-                difference = mean_difference(strong, weak)
-                rows.append(
-                    {"norm": norm, "eps_test": eps, "trained": threat(norm, eps_train)}
-                    | {"autoattack": accuracy.value, "lo": accuracy.lo, "hi": accuracy.hi}
-                    | {"pgd": float(np.mean([stands.mean() for stands in weak.values()]))}
-                    | {"difference": difference.value, "difference_lo": difference.lo, "difference_hi": difference.hi}
-                    | {"seeds": len(strong), "n": accuracy.n}
-                )
+        for eps_train in results.eps_trained(norm):
+            eps = eps_train or results.settings.reference_eps(norm)
+            strong = results.standing(norm, eps_train, eps, attack="autoattack")
+            weak = {
+                seed: stands.reindex(strong[seed].index).dropna().astype(bool)
+                for seed, stands in results.standing(norm, eps_train, eps).items()
+            }
+            accuracy = results.accuracy(norm, eps_train, eps, attack="autoattack")
+            difference = mean_difference(strong, weak)
+            rows.append(
+                {"norm": norm, "trained": threat(norm, eps_train), "eps_test": eps}
+                | {"autoattack": accuracy.value, "lo": accuracy.lo, "hi": accuracy.hi}
+                | {"pgd": float(np.mean([stands.mean() for stands in weak.values()]))}
+                | {"difference": difference.value, "difference_lo": difference.lo, "difference_hi": difference.hi}
+                | {"seeds": len(strong), "n": accuracy.n}
+            )
     return pd.DataFrame(rows)
 
 
@@ -142,11 +146,12 @@ def flagged(results: Results) -> Iterator[str]:
 
 def _flag_words(name: str, kind: str, curve: Sequence[Mapping[str, Any]], select: str) -> str:
     checked = [row for row in curve if "robust_accuracy" in row]
-    epochs = [row["epoch"] for row in checked if row.get("flag") == kind]
-    best = max(checked, key=lambda row: row["robust_accuracy"])
-    last = checked[-1]
-    used = "the last epoch's weights are tested" if select == "last" else "the best epoch's weights are tested"
+    epochs = [str(row["epoch"]) for row in checked if row.get("flag") == kind]
+    best, last = max(checked, key=lambda row: row["robust_accuracy"]), checked[-1]
     return (
-        f"{name}: {kind} from epoch {epochs[0]} of {curve[-1]['epoch']} on: {last['robust_accuracy']:.1%} of the "
-        f"held-out images stand at the end, {best['robust_accuracy']:.1%} did after epoch {best['epoch']}; {used}"
+        f"{name}: {kind} in epoch {', '.join(epochs)} of {curve[-1]['epoch']}"
+        + ("" if last.get("flag") else ", not at the end")
+        + f": {format_value(last['robust_accuracy'], 'percent')} of the held-out images stand at the end, "
+        f"{format_value(best['robust_accuracy'], 'percent')} did after epoch {best['epoch']}; the {select} weights are "
+        "tested"
     )

@@ -1,4 +1,4 @@
-"""The settings of the study of robust training and its three sizes. Imports nothing heavy: the command line reads it."""
+"""The settings of the study and its three sizes. Imports nothing heavy: the command line reads it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Settings:
     test_steps: int = 20
     """Steps of the PGD that tests, each of size 2.5 eps / test_steps, from a random start, until it succeeds."""
     num_autoattack: int
-    """Test images for AutoAttack, from the first one on, at the sizes trained at; 0: none."""
+    """Test images for AutoAttack, from the first one on, at the size trained at; 0: none."""
     num_traced: int
     """Test images whose loss is followed over the steps of PGD, with test_steps and with trace_steps steps; 0: none."""
     trace_steps: int = 100
@@ -110,7 +110,7 @@ class Settings:
             for name in (f"eps_train_{norm}", f"eps_test_{norm}"):
                 self._check_sizes(name)
         for norm in self.norms:
-            PGD(norm=norm, eps=max(self.eps_test(norm)))
+            PGD(norm=norm, eps=max(self.eps_test(norm)), precision=self.precision)  # refuses the rest
             untested = [eps for eps in self.eps_train(norm) if eps not in self.eps_test(norm)]
             if untested:
                 raise InputError(f"eps_test_{norm}: {untested[0]:g} is missing: networks are trained at that size")

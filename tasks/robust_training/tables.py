@@ -16,7 +16,7 @@ from robustray.tasks.study import Table
 
 
 def tables(results: Results) -> list[Table]:
-    """In the order of the page: the grids, AutoAttack and the steps where they were asked for, the networks, records."""
+    """In the order of the page: the grids, AutoAttack and steps where they were asked for, the networks, records."""
     return [
         *(_grid(results, norm) for norm in results.settings.norms),
         *_autoattack(results),
@@ -27,7 +27,7 @@ def tables(results: Results) -> list[Table]:
 
 
 def _grid(results: Results, norm: Norm) -> Table:
-    """Rows: sizes tested at. Columns: sizes trained at, ours, then the published ones (robust_training.md section 1)."""
+    """Rows: sizes tested at. Columns: sizes trained at, ours, then the published (robust_training.md section 1)."""
     settings, table = results.settings, reduce.accuracy_table(results)
     of_norm = table[table.norm == norm]
     frame: dict[str, list[Any]] = {"eps_test": of_norm.eps_test.drop_duplicates().tolist()}
@@ -44,8 +44,8 @@ def _grid(results: Results, norm: Norm) -> Table:
         if any(cells):
             frame[f"published, {threat(norm, eps_train)}"] = cells
             beside = (
-                f" Published: {published.SCALE}; percent, PGD-20 / PGD-100; {published.SOURCE}. Only directions compare "
-                f"with {settings.model}."
+                f" Published: {published.SCALE}; percent, PGD-20 / PGD-100; {published.SOURCE}. "
+                f"Ours is {settings.model}: only directions compare."
             )
     return Table(
         name=f"grid-{norm}",
@@ -70,7 +70,8 @@ def _autoattack(results: Results) -> list[Table]:
     ]
     caption = (
         f"AutoAttack (APGD-CE, APGD-T, FAB-T, Square) on the first {results.settings.num_autoattack:,} test images, at "
-        "the sizes trained at, and PGD on the same images; difference: AutoAttack minus PGD, paired. "
+        "the size trained at (standard networks: at the reference size), and PGD on the same images; difference: "
+        "AutoAttack minus PGD, paired. "
         f"Mean over seeds; {interval_words(results.settings)}."
     )
     if any(figures):
@@ -103,9 +104,9 @@ def _steps(results: Results) -> list[Table]:
         Table(
             name="steps",
             title=f"What {many} steps of PGD find beyond {few}",
-            caption=f"Steps of 2.5 ε / steps from the image itself, in fp32, on the first {results.settings.num_traced:,} "
-            "test images, at the size trained at (standard networks: at the reference size). Accuracy: no iterate is "
-            "misclassified; loss: cross-entropy at the last iterate; difference: few minus many steps, paired. "
+            caption="Steps of 2.5 ε / steps from the image itself, in fp32, on the first "
+            f"{results.settings.num_traced:,} test images, at the size trained at (standard networks: at the reference "
+            "size). Accuracy: no iterate is misclassified; loss: cross-entropy at the last iterate; difference: few minus many steps, paired. "
             f"Mean over seeds; {interval_words(results.settings)}.",
             frame=reduce.steps_table(results),
             formats={
@@ -139,10 +140,10 @@ def _networks(results: Results) -> Table:
     return Table(
         name="networks",
         title="The networks",
-        caption=f"One row per training and norm it was tested in. Weights: the name under which any study takes them. "
-        f"Clean, and robust under PGD-{results.settings.test_steps} at the size shown: on {results.num_images:,} images "
-        f"of {results.settings.test_data}. Held out: of the training set, after the last epoch, under the check's own "
-        "PGD at the size trained at.",
+        caption="One row per training and norm it was tested in. Weights: the name under which any study takes them. "
+        f"Clean, and robust under PGD-{results.settings.test_steps} at the size shown: on {results.num_images:,} "
+        f"images of {results.settings.test_data}. Held out: of the training set, after the last epoch, under the "
+        "check's own PGD at the size trained at.",
         frame=pd.DataFrame(rows),
         formats={"eps_test": "eps", "train_loss": ".3f", **dict.fromkeys(percent, "percent")},
     )

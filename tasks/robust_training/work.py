@@ -51,7 +51,6 @@ def testing_passes(settings: Settings, network: Network) -> int:
     num_images = settings.num_images or NUM_IMAGES.get(settings.test_data, 10_000)
     norms = settings.norms if network.norm == "none" else (network.norm,)
     sizes = sum(len(settings.eps_test(norm)) for norm in norms)
-    at_own = sum(len(settings.eps_train(norm)) for norm in norms) if network.norm == "none" else 1
     traced = settings.num_traced * (settings.test_steps + settings.trace_steps + 2) * len(norms)
     pgd = num_images * (1 + sizes * (settings.test_steps + 2))
-    return pgd + settings.num_autoattack * at_own * PASSES["autoattack"] + traced + settings.num_examples
+    return pgd + settings.num_autoattack * len(norms) * PASSES["autoattack"] + traced + settings.num_examples
