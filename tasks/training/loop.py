@@ -58,13 +58,14 @@ def train_model(
     """Train `spec.model` from its seed on `data` without the held-out images.
 
     device: "cpu", "cuda". keeper: where it keeps states, and finds those of an earlier attempt. report: called after
-    each epoch with the curve so far. Both are asked on rank 0 only, but every rank restores.
+    each epoch with the curve so far. Both are asked on rank 0 only; the others get what it restored.
 
     Columns of the curve: epoch (from 1), loss and accuracy (on the training batches as they came, perturbed), lr and
     eps (of the epoch's last step); where checked, clean_accuracy and robust_accuracy of the held-out images, the same
     with the prefix ema_, and flag ("", "robust overfitting", "catastrophic overfitting").
 
-    Raises: TrainingDiverged, naming the first step whose loss was not finite. InputError for data that do not fit.
+    Raises: TrainingDiverged, naming the first step whose loss was not finite; on all ranks at once, unless rank 0 finds
+    weights that are not finite when it keeps a state. InputError for data that do not fit.
     """
     spec = spec.settled(device)
     check_fit(spec, data)
@@ -84,15 +85,10 @@ def _train(
     batches = Batches(spec, data, device, rank=ranks.rank, num_ranks=ranks.num_ranks)
     steps_per_epoch = batches.steps_per_epoch
     state = TrainState.start(spec, initial_model(spec, data.num_classes), device)
-    if keeper is not None:
+    if keeper is not None and ranks.rank == 0:
         keeper.restore(state)
-    step = TrainStep(
-        state,
-        shape=torch.Size(data.shape),
-        steps_per_epoch=steps_per_epoch,
-        forward=ranks.wrap(state.model),
-        rank=ranks.rank,
-    )
+    ranks.share(state)
+    step = TrainStep(state, shape=torch.Size(data.shape), steps_per_epoch=steps_per_epoch, ranks=ranks)
     while len(state.curve) < spec.epochs:
         if state.step < (len(state.curve) + 1) * steps_per_epoch:
             step(batches[state.step])
@@ -116,11 +112,10 @@ def _close_epoch(state: TrainState, batches: Batches, data: ImageData, device: s
     """Write the epoch's row, check the weights on the held-out images, and keep them if they are the best."""
     spec, epoch = state.spec, len(state.curve) + 1
     state.refuse_non_finite(weights=True)
-    sums = ranks.total(torch.stack((state.loss_sum, state.num_correct)))
     row: Row = {
         "epoch": epoch,
-        "loss": float(sums[0]) / (batches.steps_per_epoch * ranks.num_ranks),
-        "accuracy": float(sums[1]) / (batches.steps_per_epoch * spec.batch_size),
+        "loss": float(state.loss_sum) / batches.steps_per_epoch,
+        "accuracy": float(state.num_correct) / (batches.steps_per_epoch * spec.batch_size),
         "lr": spec.learning_rate(state.step - 1, batches.num_steps),
         "eps": spec.train_eps((state.step - 1) / batches.steps_per_epoch),
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,6 +9,7 @@ from torch.nn import functional
 from robustray.tasks.lab import seeds
 from robustray.tasks.training.adversary import Adversary, divergence
 from robustray.tasks.training.batches import Batch
+from robustray.tasks.training.ranks import Alone, Ranks
 from robustray.tasks.training.state import TrainState
 
 
@@ -27,14 +26,12 @@ class TrainStep:
         *,
         shape: torch.Size,
         steps_per_epoch: int,
-        forward: Callable[[Tensor], Tensor] | None = None,
-        rank: int = 0,
+        ranks: Ranks = Alone(),
     ) -> None:
-        """shape: of an image. forward: the model, wrapped so that its backward pass averages gradients over all ranks;
-        the model itself if None."""
-        self._state, self._steps_per_epoch, self._rank = state, steps_per_epoch, rank
+        """shape: of an image. ranks: those that take each step together, every one on its part of the batch."""
+        self._state, self._steps_per_epoch, self._ranks = state, steps_per_epoch, ranks
         self._num_steps = state.spec.epochs * steps_per_epoch
-        self._forward = state.model if forward is None else forward
+        self._forward = ranks.wrap(state.model)
         self._channels_last = any(isinstance(module, nn.Conv2d) for module in state.model.modules())
         self.adversary = Adversary(state.spec, state.model, shape)
 
@@ -47,7 +44,7 @@ class TrainStep:
         eps = spec.train_eps(batch.step / self._steps_per_epoch)
         perturbed = self.adversary(batch.images, batch.labels, batch.indices, eps=eps, epoch=batch.epoch)
 
-        torch.manual_seed(seeds.integer(spec.seed, "dropout", batch.step, self._rank))  # whatever a network draws
+        torch.manual_seed(seeds.integer(spec.seed, "dropout", batch.step, self._ranks.rank))  # whatever a network draws
         loss, logits = self._loss(batch, perturbed)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -56,9 +53,12 @@ class TrainStep:
         state.update_ema()
 
         with torch.no_grad():
-            state.loss_sum += loss.detach()
-            state.num_correct += (logits.detach().argmax(1) == batch.labels).sum()
-            bad = ~torch.isfinite(loss) & (state.first_bad < 0)
+            correct = (logits.detach().argmax(1) == batch.labels).sum()
+            # Of all ranks, at every step: any checkpoint is whole, and all see a loss that is not finite in one step.
+            sums = self._ranks.total(torch.stack((loss.detach().double(), correct.double())))
+            state.loss_sum += sums[0] / self._ranks.num_ranks
+            state.num_correct += sums[1]
+            bad = ~torch.isfinite(sums[0]) & (state.first_bad < 0)
             state.first_bad.masked_fill_(bad, batch.step)
 
     def _loss(self, batch: Batch, perturbed: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from robustray.tasks.lab import seeds
 from robustray.tasks.training.adversary import Adversary, divergence
 from robustray.tasks.training.batches import Batches
 from robustray.tasks.training.loop import train_model
+from robustray.tasks.training.ranks import Alone
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.state import TrainState, initial_model
 from robustray.tasks.training.step import TrainStep
@@ -308,9 +309,10 @@ def test_dropout_draws_by_step_and_rank() -> None:
         torch.manual_seed(seeds.integer(0, "initial weights"))
         state = TrainState.start(made, Net(dropout=0.5), "cpu")
         state.step = step_number
-        TrainStep(state, shape=torch.Size((3, 12, 12)), steps_per_epoch=batches.steps_per_epoch, rank=rank)(
-            batches[step_number]
-        )
+        ranks = Alone()
+        ranks.rank = rank
+        step = TrainStep(state, shape=torch.Size((3, 12, 12)), steps_per_epoch=batches.steps_per_epoch, ranks=ranks)
+        step(batches[step_number])
         return float(state.loss_sum)
 
     assert loss(1, 0) == loss(1, 0) != loss(1, 1)
