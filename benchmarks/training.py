@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, default=None, help="folder of the peers' environment")
     parser.add_argument("--data-root", default=os.environ.get("ROBUSTRAY_DATA"), help="as ROBUSTRAY_DATA")
     parser.add_argument("--output", type=Path, default=HERE / "records" / "training.json")
-    parser.add_argument("--fresh", action="store_true", help="drop what is on file of these models or trainings first")
+    parser.add_argument("--fresh", action="store_true", help="drop the rounds of these models first")
     parser.add_argument("--show", action="store_true", help="print the tables of what is on file and stop")
     quality = parser.add_argument_group("bf16 against fp32")
     quality.add_argument("--quality", action="store_true")
@@ -132,7 +132,7 @@ def compare_quality(arguments: argparse.Namespace, document: rec.Document, deadl
         for arm in arguments.arms:
             mine = (str(protocol), arm, seed)
             on_file = [o for o in document.quality if (o.protocol, o.arm, o.seed) == mine]
-            if not arguments.fresh and any(outcome.code == trial.code for outcome in on_file):
+            if any(outcome.code == trial.code for outcome in on_file):
                 continue
             began = time.process_time()
             try:

@@ -103,6 +103,9 @@ def robustness(use_best: bool, case: Case) -> Contender:
     """The loop over an epoch inside its `train_model`, on ready batches; no evaluation, no checkpoint, no tables.
 
     It normalises by itself, so it gets our network without the normalisation. Its `.cuda()` is the identity meanwhile.
+    One thing it does differently at the same cost: it clamps to [0, 1] once more before it normalises, and torch hands
+    no gradient through a clamp at its ends. Pixels that are exactly 0 or 1 stay there, so its first loss is a little
+    lower. On images without such pixels both attacks make the same images, to rounding.
     """
     loop, attacker = import_module("robustness.train"), import_module("robustness.attacker")
     whole, spec = case.model(), case.spec
@@ -118,6 +121,7 @@ def robustness(use_best: bool, case: Case) -> Contender:
         random_start=False,
         random_restarts=0,
         use_best=use_best,
+        custom_eps_multiplier=None,
         mixed_precision=False,
     )
 
@@ -187,8 +191,8 @@ def data_loader(case: Case, steps: range) -> Iterable[Any]:
     from torch.utils.data import DataLoader, Subset
 
     chosen = range(steps.start * BATCH_SIZE, steps.stop * BATCH_SIZE)
-    images: Any = Subset(_Pictures(case.data), chosen)
-    return DataLoader(images, batch_size=BATCH_SIZE, shuffle=True, num_workers=0)
+    pictures: Any = _Pictures(case.data)
+    return DataLoader(Subset(pictures, chosen), batch_size=BATCH_SIZE, shuffle=True, num_workers=0)
 
 
 class _Pictures:

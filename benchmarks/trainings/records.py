@@ -26,6 +26,8 @@ TAKING_PART: Mapping[str, tuple[str, ...]] = {
 
 MARGIN = 1.0
 """Percentage points of robust accuracy by which bf16 may be below fp32 and still count as no worse."""
+ENOUGH_SEEDS = 3
+"""With fewer, nothing is decided."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +227,8 @@ class Difference:
     @property
     def verdict(self) -> str:
         """Fixed before any run: "no worse" if the whole interval lies above -`MARGIN`, "worse" if it lies below 0."""
+        if len(self.seeds) < ENOUGH_SEEDS:
+            return "undecided"
         if self.points.lo > -MARGIN:
             return "no worse"
         return "worse" if self.points.hi < 0 else "undecided"
@@ -234,9 +238,7 @@ def differences(outcomes: Sequence[Outcome]) -> list[Difference]:
     """One for each protocol and arm with at least two seeds that fp32 has too: one seed has no interval."""
     found = []
     for protocol, arm in dict.fromkeys((o.protocol, o.arm) for o in outcomes if o.arm != "fp32"):
-        of = {
-            name: {o.seed: o for o in outcomes if (o.protocol, o.arm) == (protocol, name)} for name in (arm, "fp32")
-        }
+        of = {name: {o.seed: o for o in outcomes if (o.protocol, o.arm) == (protocol, name)} for name in (arm, "fp32")}
         seeds = sorted(of[arm].keys() & of["fp32"].keys())
         if len(seeds) < 2:
             continue
