@@ -11,6 +11,16 @@ from robustray.tasks.lab.jobs import Job
 from robustray.tasks.lab.protocol import Needs
 
 
+@dataclass(frozen=True, kw_only=True)
+class GroupNeeds(Needs):
+    """Of a job that starts processes of its own, each with these needs, and waits for them.
+
+    Its actor takes nothing itself; the pool keeps the places of its processes free.
+    """
+
+    processes: int
+
+
 @dataclass(eq=False)
 class Task:
     """A job, who asked for it, and what it is suspected of."""

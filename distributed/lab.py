@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.base import BlockLab
@@ -17,6 +17,10 @@ from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 
+if TYPE_CHECKING:
+    from robustray.tasks.training.checkpoint import Interval
+    from robustray.tasks.training.handle import TrainJob
+
 
 class LazyPool:
     """Starts Ray and the pool with the first job: a run whose pieces are all there needs neither."""
@@ -25,11 +29,15 @@ class LazyPool:
         self._start = start
         self._pool: Any = None
 
-    def submit(self, jobs: Sequence[Job], listener: Listener) -> None:
-        if jobs and self._pool is None:
+    def start(self) -> Any:
+        """The pool, which is there from now on."""
+        if self._pool is None:
             self._pool = self._start()
+        return self._pool
+
+    def submit(self, jobs: Sequence[Job], listener: Listener) -> None:
         if jobs:
-            self._pool.submit(jobs, listener)
+            self.start().submit(jobs, listener)
 
     def work_until(self, finished: Callable[[], bool]) -> None:
         if self._pool is None:
@@ -58,6 +66,7 @@ class RayLab(BlockLab):
         device: str = "cpu",
         data_root: str | None = None,
         fresh: Sequence[str] = (),
+        checkpoint_every: Interval | None = None,
         workers: int | None = None,
         address: str | None = None,
     ) -> None:
@@ -72,7 +81,18 @@ class RayLab(BlockLab):
             device=device,
             data_root=data_root,
             fresh=fresh,
+            checkpoint_every=checkpoint_every,
         )
+
+    def place_training(self, job: TrainJob) -> Job:
+        """See `BlockLab.place_training`: in as many processes as its spec wants and there is room for."""
+        if job.spec.most_ranks == 1:
+            return job
+        assert isinstance(self.executor, LazyPool)
+        self.executor.start()
+        from robustray.distributed.training import in_processes
+
+        return in_processes(job)
 
     def _start_pool(self) -> Any:
         import ray
@@ -174,6 +194,7 @@ def open_lab(
     device: str,
     data_root: str | None,
     progress: ProgressLike,
+    checkpoint_every: Interval | None = None,
 ) -> BlockLab:
     """The lab that a command asks for, on the device that is decided here, once.
 
@@ -189,10 +210,20 @@ def open_lab(
         start_ray(address=address, workers=workers)
     device = decide_device(device, address)
     if workers == 0:
-        return SerialLab(store=store, progress=progress, device=device, data_root=data_root)
+        return SerialLab(
+            store=store, progress=progress, device=device, data_root=data_root, checkpoint_every=checkpoint_every
+        )
     if workers is None and device == "cpu" and not address:
         workers = os.cpu_count() or 1
-    return RayLab(store=store, progress=progress, device=device, data_root=data_root, workers=workers, address=address)
+    return RayLab(
+        store=store,
+        progress=progress,
+        device=device,
+        data_root=data_root,
+        checkpoint_every=checkpoint_every,
+        workers=workers,
+        address=address,
+    )
 
 
 def decide_device(demand: str, address: str | None) -> str:

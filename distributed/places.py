@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import ray
 
 from robustray.distributed.actor import BlockActor
-from robustray.distributed.groups import Actor, Group
+from robustray.distributed.groups import Actor, Group, GroupNeeds
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.jobs import Job
 from robustray.tasks.lab.protocol import Needs
@@ -48,8 +48,9 @@ class Places:
         return self.groups.setdefault(job.needs, Group(needs=job.needs))
 
     def cost(self, needs: Needs) -> tuple[float, float]:
-        """(CPUs, GPUs) of one actor."""
-        return float(needs.threads), needs.gpus if self._use_gpus else 0.0
+        """(CPUs, GPUs) that one actor takes away from others, with the processes that its job starts."""
+        processes = needs.processes if isinstance(needs, GroupNeeds) else 1
+        return float(processes * needs.threads), processes * needs.gpus if self._use_gpus else 0.0
 
     def fill(self) -> None:
         """Start and end actors. Groups without one come first; while one of them waits for room, no other grows."""
@@ -70,7 +71,7 @@ class Places:
 
     def start(self, group: Group) -> Actor:
         """Start an actor. The caller knows that there is room."""
-        cpus, gpus = self.cost(group.needs)
+        cpus, gpus = (0.0, 0.0) if isinstance(group.needs, GroupNeeds) else self.cost(group.needs)
         name = f"worker-{next(self._names)}"
         remote = ray.remote(BlockActor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=0)
         actor = Actor(handle=remote.remote(self._store_url, name), name=name)

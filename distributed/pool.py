@@ -74,8 +74,9 @@ class Pool:
 
     def submit(self, jobs: Sequence[Job], listener: Listener) -> None:
         """Queue jobs. Raises: InputError when one needs more than there is: it would wait for ever."""
-        for job in jobs:
-            self.places.group_for(job).waiting.append(Task(job, listener))
+        groups = [self.places.group_for(job) for job in jobs]
+        for job, group in zip(jobs, groups, strict=True):
+            group.waiting.append(Task(job, listener))
         self.hand_out()
 
     def work_until(self, finished: Callable[[], bool]) -> None:
@@ -188,7 +189,6 @@ class Pool:
             self._last_answer = now
         elif now - self._last_answer > QUIET_S and not any(a.up for group in self.groups for a in group.actors):
             self._last_answer = now
-            wants = ", ".join(
-                f"{group.needs.threads} CPU(s) + {self.places.cost(group.needs)[1]:g} GPU(s)" for group in self.groups
-            )
+            costs = [self.places.cost(group.needs) for group in self.groups]
+            wants = ", ".join(f"{cpus:g} CPU(s) + {gpus:g} GPU(s)" for cpus, gpus in costs)
             self._message(f"waiting for workers to start ({wants} each); is the cluster busy? `ray status` tells")

@@ -16,7 +16,7 @@ from robustray.tasks.lab import keys, pieces
 from robustray.tasks.lab.code import code_hash, settings_modules
 from robustray.tasks.lab.executor import Executor, ProgressLike, Silent
 from robustray.tasks.lab.handles import MapHandle
-from robustray.tasks.lab.jobs import BlockJob, fix_kernels
+from robustray.tasks.lab.jobs import BlockJob, Job, fix_kernels
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import BlockFunction, Handle, Needs, Reference
 from robustray.tasks.lab.store import Store
@@ -24,6 +24,8 @@ from robustray.tasks.lab.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
+    from robustray.tasks.training.checkpoint import Interval
+    from robustray.tasks.training.handle import TrainJob
     from robustray.tasks.training.settings import TrainSpec
 
 
@@ -31,7 +33,8 @@ class BlockLab:
     """A `Lab` over any executor.
 
     `store` keeps the pieces, `journal` what happened in this run (a run's, or one that is forgotten), `progress` shows
-    it. `fresh` names the steps whose finished pieces are dropped once in this run.
+    it. `fresh` names the steps whose finished pieces are dropped once in this run. `checkpoint_every` is how often a
+    training keeps its state (None: every minute); no weight depends on it.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class BlockLab:
         device: str = "cpu",
         data_root: str | None = None,
         fresh: Sequence[str] = (),
+        checkpoint_every: Interval | None = None,
     ) -> None:
         fix_kernels()  # before any model runs in this process
         self.store = store
@@ -53,6 +57,7 @@ class BlockLab:
         self.device = device
         self.data_root = data_root
         self.fresh = frozenset(fresh)
+        self.checkpoint_every = checkpoint_every
         self._payloads: dict[str, Any] = {}
         self._said: set[str] = set()
 
@@ -145,7 +150,16 @@ class BlockLab:
         """See `Lab.train`."""
         from robustray.tasks.training.handle import plan_training
 
-        return plan_training(self, specs)
+        return plan_training(self, specs, interval=self.checkpoint_every)
+
+    def place_training(self, job: TrainJob) -> Job:
+        """The job as it runs here: in one process. Raises: InputError when its spec wants more."""
+        if job.spec.least_ranks > 1:
+            raise InputError(
+                f"{job.label}: ranks={job.spec.ranks}: this lab trains in one process; take actors (`--workers 1` or "
+                "more, or a cluster), or ranks=1"
+            )
+        return job
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:

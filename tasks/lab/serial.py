@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.executor import Listener, ProgressLike
@@ -12,6 +12,9 @@ from robustray.tasks.lab.jobs import Job, Worker
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import Reference
 from robustray.tasks.lab.store import Store
+
+if TYPE_CHECKING:
+    from robustray.tasks.training.checkpoint import Interval
 
 
 class SerialExecutor:
@@ -60,6 +63,7 @@ class SerialLab(BlockLab):
         device: str = "cpu",
         data_root: str | None = None,
         fresh: Sequence[str] = (),
+        checkpoint_every: Interval | None = None,
     ) -> None:
         super().__init__(
             store=store,
@@ -69,6 +73,7 @@ class SerialLab(BlockLab):
             device=device,
             data_root=data_root,
             fresh=fresh,
+            checkpoint_every=checkpoint_every,
         )
 
     @property

@@ -20,7 +20,9 @@ from robustray.tasks.training import weights
 from robustray.tasks.training.checkpoint import Checkpoints, Interval
 
 if TYPE_CHECKING:
+    from robustray.tasks.data.images import ImageData
     from robustray.tasks.training.loop import Trained
+    from robustray.tasks.training.ranks import Ranks
     from robustray.tasks.training.settings import TrainSpec
     from robustray.tasks.training.state import Row
 
@@ -60,15 +62,19 @@ class TrainJob:
         return ()
 
     def run(self, worker: Worker) -> Receipt:
+        return self.train(worker.store, worker.load(self.refs["data"], self.device))
+
+    def train(self, store: Store, data: ImageData, ranks: Ranks | None = None) -> Receipt:
         """Train, or go on from the newest checkpoint; publish; remove the checkpoints. `Receipt.message` is what a
-        person should know."""
+        person should know. With several `ranks`, all call this; that of rank 0 publishes and has the receipt."""
         from robustray.tasks.training.loop import train_model
 
-        diary = Diary(job=self, store=worker.store)
-        checkpoints = self.checkpoints(worker.store, diary)
-        data = worker.load(self.refs["data"], self.device)
-        trained = train_model(self.spec, data, self.device, keeper=checkpoints, report=diary.epoch)
-        name = self.publish(worker.store, trained)
+        diary = Diary(job=self, store=store)
+        checkpoints = self.checkpoints(store, diary)
+        trained = train_model(self.spec, data, self.device, keeper=checkpoints, report=diary.epoch, ranks=ranks)
+        if ranks is not None and ranks.rank != 0:
+            return Receipt(outcome="done")
+        name = self.publish(store, trained)
         checkpoints.clear()
         return Receipt(outcome="done", rows=1, name=name, message="; ".join(diary.said))
 
@@ -173,7 +179,7 @@ class TrainHandle(Pending):
         return [self.lab.model(f"run:{job.key}") for job in self.jobs]
 
 
-def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interval = Interval()) -> TrainHandle:
+def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interval | None = None) -> TrainHandle:
     """Submit the trainings that are not in the store.
 
     Raises: InputError, before anything starts, for a spec that does not fit its data or model, or cannot be placed.
@@ -181,7 +187,7 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
     jobs: dict[str, TrainJob] = {}
     ordered = []
     for spec in specs:
-        job = _job(lab, spec, interval)
+        job = _job(lab, spec, interval or Interval())
         ordered.append(jobs.setdefault(job.key, job))
     count = lab.journal.count(STEP)
     handle = TrainHandle(lab=lab, step=STEP, count=count, jobs=ordered)
@@ -199,13 +205,12 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
             missing.append(job)
         elif not any(weights.code_of(name) == job.code for name in whole):
             count.old_blocks += 1
-    for job in missing:
-        _check(lab, job)
+    placed = [_placed(lab, job) for job in missing]
     count.items += len(jobs)
     count.blocks += len(jobs)
     count.reused_blocks += len(jobs) - len(missing)
     lab.progress.start(STEP, len(jobs), len(jobs) - len(missing))
-    handle.submit(missing)
+    handle.submit(placed)
     return handle
 
 
@@ -222,13 +227,12 @@ def _job(lab: BlockLab, spec: TrainSpec, interval: Interval) -> TrainJob:
     )
 
 
-def _check(lab: BlockLab, job: TrainJob) -> None:
-    """What can be known before a worker starts. Raises: InputError."""
+def _placed(lab: BlockLab, job: TrainJob) -> Job:
+    """The job as this lab runs it. Raises: InputError for what can be known before a worker starts."""
     from robustray.tasks.training.doors import check_training
 
-    if job.spec.ranks != 1:
-        raise InputError(f"{job.label}: ranks={job.spec.ranks}: this lab trains on one rank; set ranks=1")
     check_training(job.spec, lab.load(job.refs["data"]))
+    return lab.place_training(job)
 
 
 def _drop(lab: BlockLab, job: TrainJob) -> None:

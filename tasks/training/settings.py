@@ -207,6 +207,14 @@ class TrainSpec:
         return dataclasses.replace(self, **chosen)
 
     @property
+    def least_ranks(self) -> int:
+        return self.ranks[0] if isinstance(self.ranks, tuple) else self.ranks
+
+    @property
+    def most_ranks(self) -> int:
+        return self.ranks[1] if isinstance(self.ranks, tuple) else self.ranks
+
+    @property
     def data_name(self) -> str:
         return self.data if isinstance(self.data, str) else self.data.name
 

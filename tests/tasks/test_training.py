@@ -350,7 +350,7 @@ def test_the_curve_is_there_for_tensorboard(store: Store) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "more ranks than this lab has": ({"ranks": 2}, "ranks=2: this lab trains on one rank"),
+    "more ranks than this lab has": ({"ranks": 2}, "ranks=2: this lab trains in one process"),
     "a batch larger than the data": ({"batch_size": 1443}, "1443 is larger than the 1442 training images"),
     "a batch larger than what is left": ({"batch_size": 1343, "validation": 100}, "left without 100 for validation"),
     "all images held out": ({"validation": 5000}, "larger than the 0 training images"),

@@ -1,0 +1,155 @@
+"""One training by several processes, through Ray Train.
+
+In the lab it is a job like any other. The actor that gets it starts the processes and waits for them; it takes no CPU
+itself, and the pool keeps the places of its processes free (`groups.GroupNeeds`): other actors end for it, or it waits
+for them, by the rules between any two kinds of work.
+
+What resumes is our own checkpoint in the store, whoever died: a process, that actor or the driver. Ray Train resumes
+whatever it finds under the name of a run, and says nothing; here it gets a new folder each time and finds nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+
+from robustray.distributed.actor import why_it_died
+from robustray.distributed.groups import GroupNeeds
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.jobs import Receipt, Worker, fix_kernels, numerics
+from robustray.tasks.lab.protocol import Needs
+from robustray.tasks.lab.store import Store
+from robustray.tasks.training.handle import TrainJob
+
+_RAY_TRAIN: Any = ray.train  # what the type checkers see are the classes of its first version
+MAX_FAILURES = 3
+"""Times that processes of a training may die before it is given up. The same command then goes on with it."""
+POLL_S = 0.5
+"""Between two looks of Ray Train at its processes. Its own 2 s are waited for at each start, death and end."""
+PATIENCE_S = 24 * 3600
+"""How long a process waits for the others in vain: while rank 0 checks, for one. Deaths are seen by Ray Train."""
+
+
+def in_processes(job: TrainJob) -> TrainJob:
+    """The job in as many processes as its spec wants and the cluster has room for, when nothing else runs there.
+
+    Raises: InputError when that is less than the least.
+    """
+    each = _resources(job)
+    room = sum(_room(node["Resources"], each) for node in ray.nodes() if node["Alive"])
+    least, most = job.spec.least_ranks, job.spec.most_ranks
+    if room < least:
+        words = " and ".join(f"{amount:g} {name}" for name, amount in each.items())
+        raise InputError(
+            f"{job.label}: ranks={job.spec.ranks} needs {least} processes with {words} each, but there is room for "
+            f"{room}; lower ranks, or take a larger cluster"
+        )
+    if min(room, most) == 1:
+        return job
+    fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
+    return GroupJob(**fields, least=least, most=min(room, most))
+
+
+def _resources(job: TrainJob) -> dict[str, float]:
+    """Of one process."""
+    return {"CPU": float(job.spec.threads)} | ({"GPU": 1.0} if job.device == "cuda" else {})
+
+
+def _room(node: dict[str, float], each: dict[str, float]) -> int:
+    return int(min(node.get(name, 0.0) // amount for name, amount in each.items()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupJob(TrainJob):
+    """A training by `least` to `most` processes, at the same batch: by as many as Ray Train finds room for."""
+
+    least: int
+    most: int
+
+    @property
+    def needs(self) -> Needs:
+        alone = super().needs
+        return GroupNeeds(threads=alone.threads, gpus=alone.gpus, processes=self.most)
+
+    def run(self, worker: Worker) -> Receipt:
+        """Start the processes, wait for them, and pass on what rank 0 says."""
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL_S))
+        payload = ray.put(worker.payload(self.refs["data"]))
+        with tempfile.TemporaryDirectory(prefix="robustray-") as folder:
+            trainer = _RAY_TRAIN.torch.TorchTrainer(
+                _train,
+                train_loop_config={"job": self, "store": worker.store.url, "payload": payload},
+                torch_config=_RAY_TRAIN.torch.TorchConfig(timeout_s=PATIENCE_S),
+                scaling_config=_RAY_TRAIN.ScalingConfig(
+                    num_workers=self.most if self.least == self.most else (self.least, self.most),
+                    use_gpu=self.device == "cuda",
+                    resources_per_worker=_resources(self),
+                ),
+                run_config=_RAY_TRAIN.RunConfig(
+                    name=f"{self.step}-{self.key}",
+                    storage_path=folder,
+                    failure_config=_RAY_TRAIN.FailureConfig(max_failures=MAX_FAILURES),
+                    callbacks=[_EndsOnErrors()],
+                ),
+            )
+            try:
+                return trainer.fit().return_value
+            except ray.train.ControllerError as error:
+                if not isinstance(error.controller_failure, _TrainingError):
+                    raise
+                message, where = error.controller_failure.args
+                return Receipt(outcome="error", message=message, traceback=where)
+            except ray.train.WorkerGroupError as error:
+                reason = next(map(_why, error.worker_failures.values()))
+                message = f"its processes failed {MAX_FAILURES + 1} times, the last time: {reason}"
+                return Receipt(outcome="error", message=message, traceback=str(error))
+
+
+class _TrainingError(Exception):
+    """An error that would come again: (the message, the traceback)."""
+
+
+class _EndsOnErrors(ray.train.UserCallback):
+    """Ends a training that has such an error at once, on all ranks. Whatever else happens to a process, Ray Train
+    starts all of them again."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        for error in worker_exceptions.values():
+            if isinstance(error, _TrainingError):
+                raise error
+
+
+def _train(config: dict[str, Any]) -> Receipt:
+    """What each process does, with the same arguments. Raises: _TrainingError."""
+    fix_kernels()
+    from robustray.tasks.training.ranks import ProcessGroup
+    from robustray.tasks.training.state import TrainingDiverged
+
+    job: GroupJob = config["job"]
+    ranks = ProcessGroup()
+    try:
+        with numerics(job.spec.threads):
+            data = job.refs["data"].build(ray.get(config["payload"]), job.device)
+            receipt = job.train(Store(config["store"]), data, ranks)
+    except Exception as error:
+        # When one rank dies, the others fail with a RuntimeError of torch's; and a store may be away for a moment.
+        if isinstance(error, RuntimeError | OSError) and not isinstance(error, TrainingDiverged):
+            raise
+        raise _TrainingError(f"{type(error).__name__}: {error}", traceback.format_exc()) from None
+    words = [receipt.message, f"trained by {ranks.num_ranks} process{'es' * (ranks.num_ranks > 1)}"]
+    return dataclasses.replace(receipt, message="; ".join(filter(None, words)))
+
+
+def _why(error: Exception) -> str:
+    """In a few words, for a process that died or an error of its own."""
+    if type(error).__name__ == "WorkerHealthCheckFailedError":
+        return why_it_died(error)
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
