@@ -11,7 +11,8 @@ dropped when it is measured again. Nothing else should run on the machine; where
 time.
 
 `--quality` trains network "S" with the same seeds in fp32 and in bf16 and attacks what comes out. It stops after
-`--minutes` and goes on when it is called again, in the middle of a training too.
+`--minutes` and goes on when it is called again, in the middle of a training too. (Judging a trained model is one piece
+of a minute or two.)
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+SCRATCH = Path(tempfile.gettempdir()) / "robustray-benchmark-training"
 sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.attacks import describe, use_python_of  # noqa: E402
@@ -74,7 +77,7 @@ def parse() -> argparse.Namespace:
     quality.add_argument("--train-images", type=int, default=10_000, help="the first of CIFAR-10's training set")
     quality.add_argument("--test-images", type=int, default=10_000, help="the first of its test set")
     quality.add_argument("--minutes", type=float, default=60.0, help="no training goes on for longer")
-    quality.add_argument("--scratch", type=Path, default=None, help="folder of checkpoints; default: beside the output")
+    quality.add_argument("--scratch", type=Path, default=SCRATCH, help="folder of checkpoints")
     arguments = parser.parse_args()
     if arguments.show:
         return arguments
@@ -125,7 +128,7 @@ def compare_quality(arguments: argparse.Namespace, document: rec.Document, deadl
         train=contenders.training_images(arguments.data_root),
         test=test.build(test.fetch(), "cpu"),
         threads=arguments.threads,
-        scratch=arguments.scratch or arguments.output.with_suffix(".checkpoints"),
+        scratch=arguments.scratch,
         code=rounds.code_hash(),
     )
     for seed in arguments.seeds:

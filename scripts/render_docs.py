@@ -4,6 +4,7 @@ A page says where a table comes from in a comment, and everything up to the next
 
     <!-- sweep: docs/results/attack-sweep-small/tables/worst-case.csv linf -->
     <!-- engine: benchmarks/records/engine.json -->
+    <!-- training: benchmarks/records/training.json speed -->
     <!-- wilson: 100 1000 10000 -->
 
 `--check` changes nothing and exits with 1 where a page and its records disagree.
@@ -24,11 +25,13 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.trainings import records as training_records  # noqa: E402
+from benchmarks.trainings import tables as training_tables  # noqa: E402
 from robustray.tasks.report.numbers import format_estimate, format_interval, format_value  # noqa: E402
 from robustray.tasks.statistics import wilson  # noqa: E402
 
 MARK = re.compile(
-    r"(<!-- (?P<kind>sweep|engine|wilson): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL
+    r"(<!-- (?P<kind>sweep|engine|training|wilson): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL
 )
 
 
@@ -107,11 +110,24 @@ def engine(path: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def training(path: str, part: str) -> str:
+    """part: "speed", ours against the loops of others; "quality", low precision against fp32."""
+    document = training_records.load(ROOT / path)
+    if part == "speed":
+        return training_tables.speed(document.speed)
+    return training_tables.quality(document.quality)
+
+
 def show(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
-RENDER: dict[str, Callable[..., str]] = {"sweep": sweep, "engine": engine, "wilson": wilson_widths}
+RENDER: dict[str, Callable[..., str]] = {
+    "sweep": sweep,
+    "engine": engine,
+    "training": training,
+    "wilson": wilson_widths,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -102,7 +102,7 @@ class Trial:
         spec = self.protocol.spec(arm, seed, self.threads)
         checkpoints = Checkpoints(
             store=Store(str(self.scratch)),
-            key=f"{arm}-{seed}-{self.protocol.epochs}-{self.protocol.train_images}",
+            key=f"{arm}-{seed}-{self.protocol.epochs}-{self.protocol.train_images}-{self.threads}",
             code=self.code,
             interval=Interval(seconds=60.0),
         )

@@ -47,8 +47,8 @@ def speed(records: Sequence[Record]) -> str:
         f"Ratios and rates by {by} (CPU time where other processes used more than {QUIET:g} CPUs; here at most "
         f"{max(record.foreign_load for record in records):.2f}). Medians of {_span(rounds)} rounds; in brackets the "
         f"smallest and largest ratio within a round. {_span(threads)} thread{'s' if threads != [1] else ''}. Accepted "
-        f"is {ACCEPTED:g} of the aim. The first loss is that of the first update, from the same weights. The DataLoader "
-        "draws its own crops."
+        f"is {ACCEPTED:g} of the aim. The first loss is that of the first update, from the same weights. The "
+        "DataLoader draws its own crops."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -87,7 +87,8 @@ def quality(outcomes: Sequence[Outcome]) -> str:
     parts.append(
         "Differences are paired by seed (same initial weights, same batches); 95 % intervals over seeds, Student's t. "
         f"The rule, fixed before the runs: no worse if the whole interval lies above -{MARGIN:g} points, worse if it "
-        f"lies below 0, else undecided, as with fewer than {ENOUGH_SEEDS} seeds. Verdicts of the attack are fp32 for all."
+        f"lies below 0, else undecided, as with fewer than {ENOUGH_SEEDS} seeds. Verdicts of the attack are "
+        "fp32 for all."
     )
     return "\n\n".join(parts) + "\n"
 
