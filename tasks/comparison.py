@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.execution import without_types, write_tables
 from robustray.tasks.lab.runs import Run, now
+from robustray.tasks.outputs import without_types, write_tables
 from robustray.tasks.report.comparison import ComparisonFacts, Difference, Side, render_comparison
 from robustray.tasks.report.page import flat
 from robustray.tasks.study import Findings, RunTables, Study, load_study

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
 
 def write_index(runs: list[Run]) -> str:
     """Cards of several runs as `index.html` in their store. Returns its path."""
-    from robustray.tasks.execution import without_types
+    from robustray.tasks.outputs import without_types
     from robustray.tasks.report.index import Card, render_index
     from robustray.tasks.study import Figure, load_outline
 

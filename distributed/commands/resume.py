@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     flags = parse(ResumeFlags, gather(words, ResumeFlags), prog=f"{typed_as()} resume RUN", default=ResumeFlags())
     if len(names) != 1:
         raise InputError(f"resume which run? give one; `{again('status', store=flags.store)}` lists them")
-    from robustray.tasks.execution import document_of
+    from robustray.tasks.outputs import document_of
 
     run, where = find_run(names[0], flags)
     if run.file.status == "finished" and not run.failures:
