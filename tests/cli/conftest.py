@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from robustray.distributed.cli import main
+from robustray.tasks.lab import code
 
 TYPED = "/opt/venv/bin/python -m robustray"
 """How these tests pretend that robustray was started."""
@@ -95,9 +96,9 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
 
     def run(line: str) -> Outcome:
         capfd.readouterr()
-        code = main(shlex.split(line))
+        exit_code = main(shlex.split(line))
         said = capfd.readouterr()
-        return Outcome(code, said.out, said.err)
+        return Outcome(exit_code, said.out, said.err)
 
     yield run
     for number, handler in handlers.items():
@@ -105,6 +106,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
     for name in set(sys.modules) - known:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
+    code._code_hash.cache_clear()  # what these were is no longer what they are
+    code._own_file.cache_clear()
 
 
 # -- a store with a finished run, and what is in it --------------------------------------------------------------------

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import robustray
-from robustray.tasks.attack_sweep.settings import Settings
+from robustray.tasks.attack_sweep.settings import quick
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
@@ -21,17 +22,16 @@ from tests.cli.conftest import (
     run_file,
 )
 
-SETTINGS = Settings(
+SETTINGS = replace(
+    quick(),
     models=("digits:mlp",),
-    data=("digits:test",),
     num_images=40,
     attacks=("fgsm",),
     norms=("linf",),
     eps_linf=(0.1, 0.3),
-    eps_l2=(0.2, 0.4, 0.8, 1.2, 1.6),
     num_examples=1,
-    block=90,
 )
+"""What `FIRST` asks for."""
 
 
 def test_from_python_it_is_the_same_run(cli: Any, runs: Path, original: Original) -> None:

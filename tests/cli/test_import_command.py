@@ -58,8 +58,9 @@ def test_import_brings_data_and_weights_to_a_run(cli: Any, archive: Path, tmp_pa
                tmp_path / "net.pt")  # fmt: skip
     outcome = cli("import weights net.pt --arch small:s")
     assert outcome.code == 0, outcome
-    first, second = outcome.out.splitlines()
-    assert first.startswith("wrote net.safetensors (") and second.endswith("--model small:s@net.safetensors")
+    first, *between, last = outcome.out.splitlines()
+    assert first.startswith("wrote net.safetensors (") and last.endswith("--model small:s@net.safetensors")
+    assert any("they fit small:s" in line for line in between)
 
     # the printed command, with its placeholder filled in
     assert following.startswith(f"next: {TYPED} run attack-sweep --data cifar10:test")
