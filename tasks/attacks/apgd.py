@@ -5,6 +5,7 @@ Step size and momentum belong to each row, and checkpoints count a row's own ste
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from robustray.tasks.attacks.objective import CrossEntropy, Objective
 from robustray.tasks.attacks.objectives_dlr import DLR, TargetedDLR, ranked_targets, require_classes
-from robustray.tasks.attacks.rows import Search, State
+from robustray.tasks.attacks.rows import Search, State, pick
 
 STEP, RISES = 2.0, 0.75
 """First step size in units of eps; the share of rising steps up to which it is halved (rho of the paper)."""
@@ -81,8 +82,8 @@ class ApgdSearch(Search):
 
         rises = state["rises"] + (loss > state["last_loss"]) * (k > 0)
         better = loss > state["best_loss"]
-        best = torch.where(_wide(better, x), x, state["best"])
-        best_gradient = torch.where(_wide(better, x), gradient, state["best_gradient"])
+        best = pick(better, x, state["best"])
+        best_gradient = pick(better, gradient, state["best_gradient"])
         best_loss = torch.where(better, loss, state["best_loss"])
 
         span = self.spans[k]
@@ -90,15 +91,20 @@ class ApgdSearch(Search):
         at_checkpoint = span > 0
         halve = at_checkpoint & stuck
         size = torch.where(halve, state["size"] / 2, state["size"])
-        at = torch.where(_wide(halve, x), best, x)
-        gradient = torch.where(_wide(halve, x), best_gradient, gradient)
+        at = x
+        if halve.any():  # at few steps only
+            at, gradient = pick(halve, best, x), pick(halve, best_gradient, gradient)
 
-        centre = self.problem.images[rows]
-        direction = self.fold(self.geometry.direction(gradient.flatten(0, 1)))
-        ahead = self._project(at + _wide(size, x) * direction, centre)
-        pushed = self._project(at + (1 - MOMENTUM) * (ahead - at) + MOMENTUM * (at - state["x_before"]), centre)
+        project = self._projection(self.problem.images[rows])
+        ahead = self.fold(self.geometry.direction(gradient.flatten(0, 1)))
+        ahead = project(ahead.mul_(_wide(size, x)).add_(at))
+        pushed = (ahead - at).mul_(1 - MOMENTUM).add_(at).add_((at - state["x_before"]).mul_(MOMENTUM))
+        pushed = project(pushed)
+        first = k == 0
+        if first.any():
+            pushed[first] = ahead[first]
         moved = {
-            "x": torch.where(_wide(k == 0, x), ahead, pushed),
+            "x": pushed,
             "x_before": at,
             "best": best,
             "best_gradient": best_gradient,
@@ -125,8 +131,14 @@ class ApgdSearch(Search):
         wrong = logits.argmax(1) != self.problem.labels[rows]
         return loss / self.num_gradients, self.masked(gradient, rows), wrong
 
-    def _project(self, x: Tensor, centre: Tensor) -> Tensor:
-        return self.fold(self.geometry.project(x.flatten(0, 1), centre, self.plan.eps))
+    def _projection(self, centre: Tensor) -> Callable[[Tensor], Tensor]:
+        """Back into the balls around centre (rows, ...), for tensors (n, group, ...) that may be written to."""
+        eps = self.plan.eps
+        if self.plan.norm == "linf":  # the geometry's own projection, which would find both ends again for each call
+            low = self.fold((centre - eps).clamp_(min=0))
+            high = self.fold((centre + eps).clamp_(max=1))
+            return lambda x: x.clamp_(min=low, max=high)
+        return lambda x: self.fold(self.geometry.project(x.flatten(0, 1), centre, eps))
 
 
 class ApgdDLRSearch(ApgdSearch):

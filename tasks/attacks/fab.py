@@ -16,7 +16,7 @@ from robustray.tasks.attacks.objective import Margin
 from robustray.tasks.attacks.objectives_dlr import Gap, ranked_targets
 from robustray.tasks.attacks.planes import step_to_plane
 from robustray.tasks.attacks.result import AttackResult
-from robustray.tasks.attacks.rows import Search, State
+from robustray.tasks.attacks.rows import Search, State, pick
 
 MAX_BIAS, OVERSHOOT, BACK = 0.1, 1.05, 0.9
 """alpha_max: largest weight of the step from the clean image. eta: how far beyond the plane. beta: after a success,
@@ -67,7 +67,8 @@ class FabTSearch(Search):
         normal, gap = self._plane(items, x)
         reached = self._slide(x, centre, normal, gap)
         wrong = self.fold(self._margins(items, reached) > 0)
-        distance = self.fold(self.geometry.size(reached - centre))
+        away = reached - centre
+        distance = self.fold(self.geometry.size(away))
         within = wrong & (distance <= self.plan.eps)
         gone = torch.zeros_like(items, dtype=torch.bool)
         if not self.smallest:
@@ -77,9 +78,9 @@ class FabTSearch(Search):
             seen = torch.where(confirmed, distance, torch.inf).amin(1)
             self.boundary[items] = torch.minimum(self.boundary[items], seen)
         best, best_distance = _nearer(state, self.fold(reached), wrong, distance)
-        back = centre + BACK * (reached - centre)
+        back = away.mul_(BACK).add_(centre)
         moved = {
-            "x": self.fold(torch.where(_wide(wrong.flatten(), x), back, reached)),
+            "x": pick(wrong, self.fold(back), self.fold(reached)),
             "best": best,
             "best_distance": best_distance,
             "k": state["k"] + 1,
@@ -129,7 +130,8 @@ class FabTSearch(Search):
         steps = step_to_plane(self.plan.norm, starts, normals, torch.cat((gap, at_centre))).view(2, *x.shape)
         near, far = self.geometry.size(steps[0]), self.geometry.size(steps[1])
         bias = (near / torch.where(near + far > 0, near + far, 1)).clamp_max(MAX_BIAS)
-        beyond_x, beyond_centre = x + OVERSHOOT * steps[0], centre + OVERSHOOT * steps[1]
+        steps.mul_(OVERSHOOT)
+        beyond_x, beyond_centre = x + steps[0], centre + steps[1]
         return torch.lerp(beyond_x, beyond_centre, _wide(bias, x)).clamp_(0, 1)
 
     def _margins(self, items: Tensor, points: Tensor) -> Tensor:
@@ -181,8 +183,7 @@ class FabSearch(FabTSearch):
 def _nearer(state: State, points: Tensor, wrong: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
     """`best` and `best_distance` after looking at points (n, group, ...)."""
     nearer = wrong & (distance < state["best_distance"])
-    best = torch.where(_wide(nearer, points), points, state["best"])
-    return best, torch.where(nearer, distance, state["best_distance"])
+    return pick(nearer, points, state["best"]), torch.where(nearer, distance, state["best_distance"])
 
 
 def _wide(values: Tensor, like: Tensor) -> Tensor:

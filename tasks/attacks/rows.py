@@ -146,3 +146,11 @@ class Search(ABC):
         drawn = self.masked(self.geometry.draw(self.seed, self.plan.stream, numbers, indices, shape), rows)
         length = self.geometry.size(drawn).view(-1, *[1] * len(shape))
         return drawn / torch.where(length > 0, length, 1)
+
+
+def pick(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """(n, group, ...): rows of `new` where `chosen` (n, group), else of `old`; both finite.
+
+    At weights 0 and 1 `lerp` is exact; on a CPU `where` takes many times as long.
+    """
+    return torch.lerp(old, new, chosen.to(old.dtype).view(*chosen.shape, *[1] * (old.ndim - chosen.ndim)))

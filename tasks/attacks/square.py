@@ -61,6 +61,8 @@ class SquareSearch(Search):
         sums = torch.cat((torch.zeros(1, dtype=torch.float64), inverse_squares.cumsum(0)))
         self.sums = sums.float().to(images.device)
         """sums[m] = 1 + 1/4 + ... + 1/m^2"""
+        if odd:
+            self.bumps, self.shapes = self._all_bumps()
 
     def start(self, items: Tensor, restart: Tensor) -> State:
         centre = self.problem.images[items]
@@ -124,22 +126,38 @@ class SquareSearch(Search):
     def _mass(self, items: Tensor, restart: Tensor, state: State) -> Tensor:
         x, k, centre = state["x"], state["k"], self.problem.images[items]
         drawn = self._draw(items, restart, k, 5 + self.channels)
-        size = self.sides[k]
-        y1, x1, first = self._window(drawn[:, :2], size)
-        _, _, second = self._window(drawn[:, 2:4], size)
-        turned = _wide(drawn[:, 4] < 0.5)
-        bumps = self._bumps(torch.where(turned, x1, y1), torch.where(turned, y1, x1), _wide(size))
+        y, left, first = self._window(drawn[:, :2], self.sides[k])
+        _, _, second = self._window(drawn[:, 2:4], self.sides[k])
+        bumps = self._looked_up(y, left, self.shapes[k] + (drawn[:, 4] < 0.5))
+        # as numbers: products with booleans take three times as long
+        either, first = (first | second).to(x.dtype), first.to(x.dtype)
         bumps = self.geometry.direction(self.masked(bumps * first, items).expand_as(x).flatten(0, 1)).view_as(x)
 
         moved = x - centre
-        spare = (self.plan.eps**2 - moved.square().sum((1, 2, 3), keepdim=True)).clamp_min(0)
-        mass = (moved.square() * (first | second)).sum((2, 3), keepdim=True)
+        squares = moved.square()
+        spare = (self.plan.eps**2 - squares.sum((1, 2, 3), keepdim=True)).clamp_min(0)
+        mass = squares.mul_(either).sum((2, 3), keepdim=True)
         along = self.geometry.direction((moved * first).flatten(0, 1)).view_as(x)
-        wanted = bumps * _sign(drawn[:, 5:, None, None]) + along
+        wanted = bumps.mul_(_sign(drawn[:, 5:, None, None])).add_(along)
         wanted = self.geometry.direction(wanted.flatten(0, 1)).view_as(x)
-        kept = moved * ~(first | second)
-        moved = centre + kept + wanted * (mass + spare / self.channels).sqrt()
+        wanted.mul_((mass + spare / self.channels).sqrt())
+        moved = moved.mul_(1 - either).add_(centre).add_(wanted)
         return self.geometry.project(moved, centre, self.plan.eps)
+
+    def _looked_up(self, y: Tensor, x: Tensor, shape: Tensor) -> Tensor:
+        """(n, 1, height, width): `self.bumps[shape]` at places y, x; outside of it: anything."""
+        place = (y * self.width + x).clamp_(0, self.height * self.width - 1)
+        return self.bumps.take(place.add_(_wide(shape * (self.height * self.width))))
+
+    def _all_bumps(self) -> tuple[Tensor, Tensor]:
+        """The bumps of every side, upright and lying, each (height, width) with the window in its corner; for each
+        query, the position of the upright one."""
+        device = self.sides.device
+        sides, shapes = self.sides.unique(return_inverse=True)
+        y, x = (places.expand(1, 1, self.height, self.width) for places in (self.y, self.x))
+        size = _wide(sides).to(device)
+        upright, lying = self._bumps(y, x, size), self._bumps(x, y, size)
+        return torch.stack((upright, lying), 1).contiguous(), 2 * shapes
 
     def _bumps(self, y: Tensor, x: Tensor, size: Tensor) -> Tensor:
         """Formula 2 of the paper at places y, x of a window of `size`: a bump upwards in its left half, one downwards
