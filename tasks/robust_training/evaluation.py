@@ -27,8 +27,8 @@ def attack_networks(
 ) -> dict[str, pd.DataFrame]:
     """Records (`attack_sweep.reduce.records`) by attack: "pgd", and "autoattack" unless that is off.
 
-    PGD: every size tested at, all images. AutoAttack: a robust network at the size it was trained at, a standard one at
-    the reference size, on the first `num_autoattack` images. Side by side, stage by stage on gathered survivors.
+    PGD: every size tested at, all images. AutoAttack: where `Settings.autoattack_eps` says, on the first
+    `num_autoattack` images. Side by side, stage by stage on gathered survivors.
     """
     sizes: dict[Cell, tuple[float, ...]] = {}
     start: dict[Cell, pd.DataFrame] = {}
@@ -36,9 +36,10 @@ def attack_networks(
         for norm in tested_in(settings, network):
             cell = Cell(test.name, label(network), norm, "pgd", settings.seed)
             sizes[cell], start[cell] = settings.eps_test(norm), clean[network]
-            if settings.num_autoattack:
+            eps = settings.autoattack_eps(norm, network.eps)
+            if eps is not None:
                 cell = cell._replace(attack="autoattack")
-                sizes[cell] = (network.eps or settings.reference_eps(norm),)
+                sizes[cell] = (eps,)
                 rows = clean[network]
                 start[cell] = rows[rows["index"] < settings.num_autoattack]
     found = sweep_cells(

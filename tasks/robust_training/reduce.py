@@ -37,12 +37,14 @@ def accuracy_table(results: Results) -> pd.DataFrame:
 def autoattack_table(results: Results) -> pd.DataFrame:
     """PGD and AutoAttack on the same images, by norm and training; `difference` is paired.
 
-    Networks at the size they were trained at, standard ones at the reference size.
+    Networks at the size they were trained at, standard ones at the reference size; those that were attacked.
     """
     rows: list[dict[str, Any]] = []
     for norm in results.settings.norms:
         for eps_train in results.eps_trained(norm):
-            eps = eps_train or results.settings.reference_eps(norm)
+            eps = results.settings.autoattack_eps(norm, eps_train)
+            if eps is None:
+                continue
             strong = results.standing(norm, eps_train, eps, attack="autoattack")
             weak = {
                 seed: stands.reindex(strong[seed].index).dropna().astype(bool)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from robustray.tasks.attacks.checks import check_count, check_size
+from robustray.tasks.attacks.checks import check_choice, check_count, check_size
 from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.errors import InputError
@@ -91,7 +92,10 @@ class Settings:
     test_steps: int = 20
     """Steps of the PGD that tests, each of size 2.5 eps / test_steps, from a random start, until it succeeds."""
     num_autoattack: int
-    """Test images for AutoAttack, from the first one on, at the size trained at; 0: none."""
+    """Test images for AutoAttack, from the first one on; 0: none."""
+    autoattack_at: Literal["trained", "reference"] = "trained"
+    """trained: AutoAttack on every network at the size it was trained at; reference: only on those trained at the
+    reference size (8/255, 0.5, or the largest). On standard networks at the reference size in both cases."""
     num_traced: int
     """Test images whose loss is followed over the steps of PGD, with test_steps and with trace_steps steps; 0: none."""
     trace_steps: int = 100
@@ -115,18 +119,11 @@ class Settings:
             if untested:
                 raise InputError(f"eps_test_{norm}: {untested[0]:g} is missing: networks are trained at that size")
         check_size("step_share", self.step_share)
-        for name, least in (
-            ("num_seeds", 1),
-            ("seed", 0),
-            ("num_images", 0),
-            ("test_steps", 1),
-            ("num_autoattack", 0),
-            ("num_traced", 0),
-            ("trace_steps", 1),
-            ("num_examples", 0),
-            ("block", 1),
-        ):
-            check_count(name, getattr(self, name), at_least=least)
+        check_choice("autoattack_at", self.autoattack_at, ("trained", "reference"))
+        for name in ("num_seeds", "test_steps", "trace_steps", "block"):
+            check_count(name, getattr(self, name), at_least=1)
+        for name in ("seed", "num_images", "num_autoattack", "num_traced", "num_examples"):
+            check_count(name, getattr(self, name), at_least=0)
         if self.trace_steps <= self.test_steps:
             raise InputError(f"trace_steps must be more than test_steps ({self.test_steps}), got {self.trace_steps}")
         if not self.validation:
@@ -136,11 +133,9 @@ class Settings:
 
     def _check_sizes(self, name: str) -> None:
         sizes = getattr(self, name)
-        for eps in sizes:
-            check_size(name, eps)
-        if not sizes or sizes[0] <= 0 or list(sizes) != sorted(set(sizes)):
+        if not sizes or any(not math.isfinite(eps) or eps <= 0 for eps in sizes) or list(sizes) != sorted(set(sizes)):
             listed = ", ".join(f"{eps:g}" for eps in sizes) or "none"
-            raise InputError(f"{name}: sizes must be positive and ascend without repeats, got {listed}")
+            raise InputError(f"{name}: sizes must be positive numbers that ascend without repeats, got {listed}")
         if name.endswith("linf") and sizes[-1] > 1:
             raise InputError(f"{name}: {sizes[-1]:g} is more than the whole pixel range; write 8/255, not 8")
 
@@ -153,22 +148,23 @@ class Settings:
         return self.eps_test_linf if norm == "linf" else self.eps_test_l2
 
     def reference_eps(self, norm: Norm) -> float:
-        """The size of the trade-off, and of the standard network's claim, fixed before the run.
-
-        8/255 (l-inf) or 0.5 (l2), where the field reports, if networks are trained at it; else the largest they are.
-        """
+        """Where standard networks are looked at, fixed before the run: 8/255 (l-inf) or 0.5 (l2), where the field
+        reports, if networks are trained at it; else the largest size they are trained at."""
         sizes = self.eps_train(norm)
         return CUSTOMARY[norm] if CUSTOMARY[norm] in sizes else sizes[-1]
 
-    def seeds(self) -> range:
-        """Seeds of the trainings."""
-        return range(self.seed, self.seed + self.num_seeds)
+    def autoattack_eps(self, norm: Norm, eps_train: float) -> float | None:
+        """The size at which AutoAttack tests a network trained at `eps_train`; None: it does not."""
+        reference = self.reference_eps(norm)
+        at_all = self.num_autoattack and (self.autoattack_at == "trained" or eps_train in (0.0, reference))
+        return (eps_train or reference) if at_all else None
 
     def networks(self) -> tuple[Network, ...]:
         """The grid: standard networks once, then those of each norm and size."""
+        seeds = range(self.seed, self.seed + self.num_seeds)
         kinds: list[tuple[Norm | Literal["none"], float]] = [("none", 0.0)]
         kinds += [(norm, eps) for norm in self.norms for eps in self.eps_train(norm)]
-        return tuple(Network(norm, eps, seed) for norm, eps in kinds for seed in self.seeds())
+        return tuple(Network(norm, eps, seed) for norm, eps in kinds for seed in seeds)
 
     def spec(self, network: Network) -> TrainSpec:
         """How a network is trained: all alike but for the threat and the seed."""
@@ -223,6 +219,7 @@ def quick() -> Settings:
         validation=0.2,
         attack_precision="fp32",
         num_autoattack=16,
+        autoattack_at="reference",
         num_traced=64,
         block=128,
     )

@@ -106,8 +106,8 @@ def _steps(results: Results) -> list[Table]:
             title=f"What {many} steps of PGD find beyond {few}",
             caption="Steps of 2.5 ε / steps from the image itself, in fp32, on the first "
             f"{results.settings.num_traced:,} test images, at the size trained at (standard networks: at the reference "
-            "size). Accuracy: no iterate is misclassified; loss: cross-entropy at the last iterate; difference: few minus many steps, paired. "
-            f"Mean over seeds; {interval_words(results.settings)}.",
+            "size). Accuracy: no iterate is misclassified; loss: cross-entropy at the last iterate; difference: few "
+            f"minus many steps, paired. Mean over seeds; {interval_words(results.settings)}.",
             frame=reduce.steps_table(results),
             formats={
                 "eps_test": "eps",

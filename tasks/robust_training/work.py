@@ -53,4 +53,5 @@ def testing_passes(settings: Settings, network: Network) -> int:
     sizes = sum(len(settings.eps_test(norm)) for norm in norms)
     traced = settings.num_traced * (settings.test_steps + settings.trace_steps + 2) * len(norms)
     pgd = num_images * (1 + sizes * (settings.test_steps + 2))
-    return pgd + settings.num_autoattack * len(norms) * PASSES["autoattack"] + traced + settings.num_examples
+    autoattacked = sum(settings.autoattack_eps(norm, network.eps) is not None for norm in norms)
+    return pgd + autoattacked * settings.num_autoattack * PASSES["autoattack"] + traced + settings.num_examples

@@ -70,11 +70,21 @@ def test_standard_networks_are_trained_once_for_both_norms() -> None:
     assert {n.norm for n in replace(paper, norms=("l2",)).networks()} == {"none", "l2"}
 
 
+def test_where_autoattack_tests() -> None:
+    trained = replace(SIZES["quick"], autoattack_at="trained")
+    for settings, expected in (
+        (trained, [0.2, 0.1, 0.2]),
+        (replace(trained, autoattack_at="reference"), [0.2, None, 0.2]),
+    ):
+        assert [settings.autoattack_eps("linf", eps) for eps in (0.0, 0.1, 0.2)] == expected
+    assert replace(trained, num_autoattack=0).autoattack_eps("linf", 0.2) is None
+
+
 def test_networks_differ_in_threat_and_seed_only() -> None:
     quick = SIZES["quick"]
     robust = quick.spec(Network("l2", 0.8, 1))
     assert (robust.loss, robust.norm, robust.eps, robust.step_size) == ("adversarial", "l2", 0.8, 0.4)
-    back = {"loss": "standard", "norm": "linf", "eps": 0.0, "step_size": None, "num_steps": 7}
+    back: dict[str, Any] = {"loss": "standard", "norm": "linf", "eps": 0.0, "step_size": None, "num_steps": 7}
     assert replace(robust, **back) == quick.spec(Network("none", 0.0, 1))
 
 
@@ -112,6 +122,7 @@ def test_the_reference_size_is_the_customary_one_or_the_largest(changed: Any, ex
         ({"validation": 1.5}, "validation"),
         ({"trace_steps": 20}, "trace_steps"),
         ({"num_autoattack": -1}, "num_autoattack"),
+        ({"autoattack_at": "tested"}, "autoattack_at"),
         ({"num_traced": -1}, "num_traced"),
         ({"select": "first"}, "select"),
         ({"precision": "fp64"}, "precision"),
@@ -179,6 +190,7 @@ def made(correct: Mapping[tuple[str, float, float], Sequence[int]], *, n: int = 
     }
     settings: Settings = replace(SIZES["quick"], **{**given, **changed})
     clean, parts = {}, []
+    curve = [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "clean_accuracy": 0.5, "robust_accuracy": 0.2}]
     for network in settings.networks():
         position = network.seed - settings.seed
         counts = {eps: correct[network.norm, network.eps, eps][position] for eps in (0.0, 0.1, 0.2)}
@@ -190,9 +202,7 @@ def made(correct: Mapping[tuple[str, float, float], Sequence[int]], *, n: int = 
         settings=settings,
         images=images_of(),
         models={network: "run:0" for network in clean},
-        curves=dict.fromkeys(
-            clean, [{"epoch": 1, "loss": 1.0, "accuracy": 0.5, "clean_accuracy": 0.5, "robust_accuracy": 0.2}]
-        ),
+        curves={network: curve for network in clean},
         clean=clean,
         pgd=pd.concat(parts, ignore_index=True),
         autoattack=None,
