@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from robustray.tasks.lab.base import BlockLab
     from robustray.tasks.lab.runs import Run
     from robustray.tasks.lab.store import Store
+    from robustray.tasks.training.checkpoint import Interval
 
 SIZES: tuple[Size, ...] = ("quick", "small", "paper")
 
@@ -43,6 +45,8 @@ class Where:
     """cuda is a demand: an error where there is none. auto takes GPUs where they are, and says so."""
     data_root: Annotated[str | None, optional("FOLDER")] = None
     """Folder of real data sets and weights; ROBUSTRAY_DATA if not given."""
+    checkpoint_every: Annotated[str | None, optional("NUMBER[s]")] = None
+    """How often a training keeps its state: after so many steps (200) or seconds (30s); every 60s if not given."""
     json: Switch = False
     """Print one JSON document, and everything else on stderr."""
 
@@ -71,6 +75,7 @@ def main(argv: list[str]) -> int:
             "workers": flags.workers,
             "address": flags.address,
             "device": flags.device,
+            "checkpoint_every": flags.checkpoint_every,
             "data_root": data_root(flags),  # as it was found: `resume` may be typed where ROBUSTRAY_DATA is not set
         },
         fresh=flags.fresh,
@@ -126,6 +131,7 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
     from robustray.tasks.report.progress import make_progress
     from robustray.tasks.report.terminal import print_end, print_start
 
+    interval = checkpoint_interval(where.checkpoint_every)
     address = where.address or os.environ.get("RAY_ADDRESS") or None
     store = open_store(where.store, address)
     console = Console(stderr=where.json)
@@ -141,6 +147,7 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
             device=where.device,
             data_root=data_root(where),
             progress=progress,
+            checkpoint_every=interval,
         )
 
     def on_start(run: Run, lab: BlockLab) -> None:
@@ -188,6 +195,20 @@ def data_root(where: Where) -> str | None:
     """The folder of real data: the flag, else ROBUSTRAY_DATA, else none; absolute."""
     given = where.data_root or os.environ.get("ROBUSTRAY_DATA")
     return str(Path(given).expanduser().absolute()) if given else None
+
+
+def checkpoint_interval(words: str | None) -> Interval | None:
+    """From `200` (steps) or `30s`. Raises: InputError."""
+    if words is None:
+        return None
+    from robustray.tasks.training.checkpoint import Interval
+
+    found = re.fullmatch(r"(?P<steps>\d+)|(?P<seconds>\d+(\.\d+)?)s", words)
+    if found is None or not float(found["steps"] or found["seconds"]):
+        raise InputError(f"--checkpoint-every {words}: give steps, as in 200, or seconds, as in 30s; more than 0")
+    if found["steps"]:
+        return Interval(steps=int(found["steps"]), seconds=None)
+    return Interval(seconds=float(found["seconds"]))
 
 
 def open_store(url: str | None, address: str | None) -> Store:

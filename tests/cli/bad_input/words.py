@@ -113,6 +113,8 @@ PLACES = [
         says=("--workers 0", "--address"),
     ),
     Case(name="fewer workers than none", typed="run attack-sweep --workers -1", says=("--workers -1",)),
+    Case(name="no interval", typed="run attack-sweep --checkpoint-every 0", says=("--checkpoint-every 0", "30s")),
+    Case(name="an interval in days", typed="run attack-sweep --checkpoint-every 2d", says=("--checkpoint-every 2d",)),
     Case(name="no workers worth counting", typed="run attack-sweep --workers two", says=("--workers", "'two'")),
 ]
 
