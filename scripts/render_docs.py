@@ -3,6 +3,7 @@
 A page says where a table comes from in a comment, and everything up to the next `<!-- end -->` is rendered:
 
     <!-- sweep: docs/results/attack-sweep-small/tables/worst-case.csv linf -->
+    <!-- grid: docs/results/robust-training-small/tables/grid-linf.csv -->
     <!-- engine: benchmarks/records/engine.json -->
     <!-- training: benchmarks/records/training.json speed -->
     <!-- wilson: 100 1000 10000 -->
@@ -31,7 +32,8 @@ from robustray.tasks.report.numbers import format_estimate, format_interval, for
 from robustray.tasks.statistics import wilson  # noqa: E402
 
 MARK = re.compile(
-    r"(<!-- (?P<kind>sweep|engine|training|wilson): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)", re.DOTALL
+    r"(<!-- (?P<kind>sweep|grid|engine|training|wilson): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)",
+    re.DOTALL,
 )
 
 
@@ -69,6 +71,26 @@ def sweep(path: str, norm: str) -> str:
             row = rows[rows.eps == eps].iloc[0]
             cells.append(format_estimate(row.robust_accuracy, (row.lo, row.hi), "percent").replace(" %", ""))
         lines.append(f"| `{model}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def grid(path: str) -> str:
+    """Rows: sizes tested at. Columns: what was trained against, in percent with its 95 % interval; then the published.
+
+    From the table `grid-NORM` of a run of robust-training.
+    """
+    table = pd.read_csv(ROOT / path)
+    ours = [name for name in table.columns if f"{name} lo" in table.columns]
+    published = [name for name in table.columns if name.startswith("published, ")]
+    lines = [f"| tested at | {' | '.join([*ours, *published])} |", "|---|" + "---|" * len([*ours, *published])]
+    for row in table.to_dict("records"):
+        cells = [
+            format_estimate(row[name], (row[f"{name} lo"], row[f"{name} hi"]), "percent").replace(" %", "")
+            for name in ours
+        ]
+        cells += [format_value(row[name]) for name in published]
+        size = "clean" if row["eps_test"] == 0 else format_value(row["eps_test"], "eps")
+        lines.append(f"| {size} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -124,6 +146,7 @@ def show(value: float) -> str:
 
 RENDER: dict[str, Callable[..., str]] = {
     "sweep": sweep,
+    "grid": grid,
     "engine": engine,
     "training": training,
     "wilson": wilson_widths,
