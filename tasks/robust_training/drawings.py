@@ -245,7 +245,7 @@ def pictures(results: Results) -> list[Picture]:
             f"white: sizes do not compare. {len(rows)} test images drawn at random, not chosen.",
             alt=f"{len(rows)} images, and below each its input gradient for the networks {', '.join(names)}",
             images=np.concatenate(shown),
-            rows=["image", *names],
+            rows=["image", *(f"{name}\ngradient,\nown scale" for name in names)],
             columns=[classes[label] for label in rows.label],
             scale=max(1, 96 // results.images.shape[1]),
         )
