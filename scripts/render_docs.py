@@ -6,6 +6,7 @@ A page says where a table comes from in a comment, and everything up to the next
     <!-- grid: docs/results/robust-training-small/tables/grid-linf.csv -->
     <!-- engine: benchmarks/records/engine.json -->
     <!-- training: benchmarks/records/training.json speed -->
+    <!-- attacks: benchmarks/records/attacks.json speed -->
     <!-- wilson: 100 1000 10000 -->
 
 `--check` changes nothing and exits with 1 where a page and its records disagree.
@@ -28,11 +29,13 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.trainings import records as training_records  # noqa: E402
 from benchmarks.trainings import tables as training_tables  # noqa: E402
+from benchmarks.versus import records as attack_records  # noqa: E402
+from benchmarks.versus import tables as attack_tables  # noqa: E402
 from robustray.tasks.report.numbers import format_estimate, format_interval, format_value  # noqa: E402
 from robustray.tasks.statistics import wilson  # noqa: E402
 
 MARK = re.compile(
-    r"(<!-- (?P<kind>sweep|grid|engine|training|wilson): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)",
+    r"(<!-- (?P<kind>sweep|grid|engine|training|attacks|wilson): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -94,6 +97,13 @@ def grid(path: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def attacks(path: str, what: str) -> str:
+    """Our attacks beside those of other libraries: "speed" or "strength"."""
+    return {"speed": attack_tables.speeds, "strength": attack_tables.strength}[what](
+        attack_records.load(ROOT / path)[1]
+    )
+
+
 def wilson_widths(*counts: str) -> str:
     """Rows: numbers of images. Columns: accuracies. Cells: the 95 % Wilson interval in percent."""
     shares = (0.5, 0.3, 0.1, 0.01, 0.0)
@@ -149,6 +159,7 @@ RENDER: dict[str, Callable[..., str]] = {
     "grid": grid,
     "engine": engine,
     "training": training,
+    "attacks": attacks,
     "wilson": wilson_widths,
 }
 

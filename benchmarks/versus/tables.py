@@ -15,6 +15,7 @@ SHARES = ("bound", "sharded")
 
 def speeds(records: Sequence[Record]) -> str:
     """One table for each line, then how it was measured."""
+    records = [record for record in records if record.kind != "strength"]
     comparisons, parts = compare(records), []
     for line in LINES:
         rows = [comparison for comparison in comparisons if comparison.line is line]
@@ -28,7 +29,7 @@ def speeds(records: Sequence[Record]) -> str:
             f"`by`: wall time, or CPU time of the process where others used more than {QUIET:g} CPUs "
             f"(at most {max(loads):.2f}). Accepted is {ACCEPTED:g} of the aim."
         )
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts or ["Not measured yet."]) + "\n"
 
 
 def strength(records: Sequence[Record]) -> str:
@@ -43,6 +44,8 @@ def strength(records: Sequence[Record]) -> str:
             above = "" if record is ours else _points(paired_difference(ours.stand, record.stand))
             attack = f"{name}, {precision}"
             rows.append((f"`{cell.model}`", _norm(cell.norm), attack, str(record.images), _points(left), above))
+    if not rows:
+        return "Not measured yet.\n"
     head = ("model", "norm", "attack", "n", "robust accuracy, %", "ours (last iterate, fp32) minus this, points")
     return _table(head, rows) + "\n"
 
