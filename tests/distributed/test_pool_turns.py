@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from robustray.distributed.groups import GroupNeeds
 from robustray.distributed.pool import QUEUE_DEPTH, Pool
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab.protocol import Needs
@@ -24,6 +25,8 @@ NEEDS = [
     (Needs(), Needs(threads=2)),
     (Needs(threads=2), Needs()),
     (Needs(), Needs(gpus=0.5), Needs(threads=2)),
+    (Needs(), GroupNeeds(processes=2)),
+    (Needs(threads=2), GroupNeeds(processes=2), GroupNeeds(processes=1)),
     (Needs(gpus=0.25), Needs(gpus=0.5), Needs(gpus=1.0), Needs(gpus=2.0, threads=2)),
 ]
 
@@ -54,6 +57,24 @@ def test_open_handles_of_several_kinds_all_get_their_turn(
         assert all(sorted(each.finished) == list(range(600)) for each in ears)
 
 
+def test_processes_that_a_job_starts_have_their_places(start: Callable[..., Pool]) -> None:
+    """Two at a time, on four CPUs: its own actor takes none, and the others leave it two."""
+    world = World(seed=0, cpus=4.0)
+    pool = start(world, quantum_s=1.0)
+    pairs, others = submit(pool, blocks(20, 1, GroupNeeds(processes=2))), submit(pool, blocks(500, 1))
+    seen: set[tuple[int, int]] = set()
+
+    def finished() -> bool:
+        waiting, working = (len(pool.places.groups[needs].actors) for needs in (GroupNeeds(processes=2), Needs()))
+        seen.add((waiting, working))
+        return pairs.open_jobs == others.open_jobs == 0
+
+    pool.work_until(finished)
+    assert {actor.cpus for actor in world.actors} == {0.0, 1.0}
+    assert all(2 * waiting + working <= 4 for waiting, working in seen)
+    assert any(waiting and working == 2 for waiting, working in seen)
+
+
 def test_places_of_a_finished_kind_go_to_those_that_work(start: Callable[..., Pool]) -> None:
     world = World(seed=0, cpus=4.0)
     pool = start(world, quantum_s=1.0)
@@ -72,7 +93,13 @@ def test_places_of_a_finished_kind_go_to_those_that_work(start: Callable[..., Po
 
 @pytest.mark.parametrize(
     ("needs", "gpus", "use_gpus"),
-    [(Needs(threads=3), 0.0, False), (Needs(gpus=1.0), 0.0, True), (Needs(gpus=2.0), 1.0, True)],
+    [
+        (Needs(threads=3), 0.0, False),
+        (GroupNeeds(processes=3), 0.0, False),
+        (GroupNeeds(processes=2, gpus=1.0), 1.0, True),
+        (Needs(gpus=1.0), 0.0, True),
+        (Needs(gpus=2.0), 1.0, True),
+    ],
 )
 def test_what_can_never_be_placed_is_refused(
     needs: Needs, gpus: float, use_gpus: bool, start: Callable[..., Pool]
