@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 KEPT = ("id", "identity", "created", "command", "wall_seconds", "environment", "hashes")
-LARGEST = 2**20
+LARGEST = 2**18
 """Bytes of a table that is still copied."""
 
 

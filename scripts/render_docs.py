@@ -35,7 +35,7 @@ from robustray.tasks.report.numbers import format_estimate, format_interval, for
 from robustray.tasks.statistics import wilson  # noqa: E402
 
 MARK = re.compile(
-    r"(<!-- (?P<kind>sweep|grid|engine|training|attacks|wilson): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)",
+    r"(<!-- (?P<kind>[a-z]+): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)",
     re.DOTALL,
 )
 
@@ -154,8 +154,42 @@ def show(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
+def stages(path: str) -> str:
+    """Rows: model and size, where something stood before the first stage. Columns: what the stages left, of all n."""
+    table = pd.read_csv(ROOT / path)
+    names = list(dict.fromkeys(table.stage))
+    lines = [
+        f"| model | size | correct | {' | '.join(f'after {name}' for name in names)} |",
+        "|---" * (3 + len(names)) + "|",
+    ]
+    for (model, norm, eps), rows in table.groupby(["model", "norm", "eps"], sort=False):
+        left = [
+            f"{row.standing:,}" if row.attacked else ""
+            for row in rows.set_index("stage").loc[names].itertuples(index=False)
+        ]
+        size = f"{NORMS[norm]} {format_value(eps, 'eps')}"
+        lines.append(f"| `{model}` | {size} | {rows.attacked.iloc[0]:,} | {' | '.join(left)} |")
+    return "\n".join(lines) + "\n"
+
+
+def transfer(path: str, norm: str) -> str:
+    """Rows: sources. Columns: targets. Cells: share of fooled images in percent with its 95 % interval."""
+    table = pd.read_csv(ROOT / path).query("norm == @norm")
+    names = list(dict.fromkeys(table.source))
+    lines = [f"| made on | {' | '.join(f'`{name}`' for name in names)} |", "|---" * (1 + len(names)) + "|"]
+    for source, rows in table.groupby("source", sort=False):
+        seen = rows.set_index("target").loc[names]
+        cells = [format_estimate(row.rate, (row.lo, row.hi), "percent").replace(" %", "") for row in seen.itertuples()]
+        lines.append(f"| `{source}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+NORMS = {"linf": "ℓ∞", "l2": "ℓ2"}
+
 RENDER: dict[str, Callable[..., str]] = {
     "sweep": sweep,
+    "stages": stages,
+    "transfer": transfer,
     "grid": grid,
     "engine": engine,
     "training": training,
