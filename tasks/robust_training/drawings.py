@@ -101,8 +101,9 @@ def _trade_off(results: Results, norm: Norm, palette: figures.Palette) -> Figure
 
 def _training_loss(results: Results, palette: figures.Palette) -> Figure:
     norms = results.settings.norms
-    kinds = [(norms[0], 0.0), *((norm, eps) for norm in norms for eps in results.settings.eps_train(norm))]
-    series = [_series(results, norm, eps, "loss", threat(norm, eps)) for norm, eps in kinds]
+    series = [_series(results, norms[0], 0.0, "loss", threat(norms[0], 0.0))]
+    for norm in norms:
+        series += [_series(results, norm, eps, "loss", threat(norm, eps)) for eps in results.settings.eps_train(norm)]
     return figures.curve(
         name="training-loss",
         title="Training loss by epoch",

@@ -21,10 +21,13 @@ CUSTOMARY: Mapping[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
 """Sizes at which the field reports."""
 
 
+Threat = Norm | Literal["none"]
+
+
 class Network(NamedTuple):
     """One network of the grid."""
 
-    norm: Norm | Literal["none"]
+    norm: Threat
     """"none" for the standard network, which both norms share."""
     eps: float
     """Trained at; 0 for the standard network."""
@@ -94,8 +97,7 @@ class Settings:
     num_autoattack: int
     """Test images for AutoAttack, from the first one on; 0: none."""
     autoattack_at: Literal["trained", "reference"] = "trained"
-    """trained: AutoAttack on every network at the size it was trained at; reference: only on those trained at the
-    reference size (8/255, 0.5, or the largest). On standard networks at the reference size in both cases."""
+    """Sizes at which robust networks meet it: all that are trained at, or 8/255 and 0.5 (or the largest) only."""
     num_traced: int
     """Test images whose loss is followed over the steps of PGD, with test_steps and with trace_steps steps; 0: none."""
     trace_steps: int = 100
@@ -157,14 +159,13 @@ class Settings:
         """The size at which AutoAttack tests a network trained at `eps_train`; None: it does not."""
         reference = self.reference_eps(norm)
         at_all = self.num_autoattack and (self.autoattack_at == "trained" or eps_train in (0.0, reference))
-        return (eps_train or reference) if at_all else None
+        return (eps_train or reference) if at_all else None  # standard networks: at the reference size
 
     def networks(self) -> tuple[Network, ...]:
         """The grid: standard networks once, then those of each norm and size."""
-        seeds = range(self.seed, self.seed + self.num_seeds)
-        kinds: list[tuple[Norm | Literal["none"], float]] = [("none", 0.0)]
-        kinds += [(norm, eps) for norm in self.norms for eps in self.eps_train(norm)]
-        return tuple(Network(norm, eps, seed) for norm, eps in kinds for seed in seeds)
+        robust: list[tuple[Threat, float]] = [(norm, eps) for norm in self.norms for eps in self.eps_train(norm)]
+        kinds: list[tuple[Threat, float]] = [("none", 0.0), *robust]
+        return tuple(Network(norm, eps, self.seed + i) for norm, eps in kinds for i in range(self.num_seeds))
 
     def spec(self, network: Network) -> TrainSpec:
         """How a network is trained: all alike but for the threat and the seed."""

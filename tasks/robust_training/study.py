@@ -8,6 +8,7 @@ images held out of the training set), how fast PGD converges on them, and where 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -158,8 +159,10 @@ def trace(
     Keys: network, norm, number of steps.
     """
     handles = {}
-    for network, norm in ((n, norm) for n in models for norm in tested_in(settings, n) if settings.num_traced):
-        for num_steps in (settings.test_steps, settings.trace_steps):
+    for network in models if settings.num_traced else ():
+        for norm, num_steps in itertools.product(
+            tested_in(settings, network), (settings.test_steps, settings.trace_steps)
+        ):
             attack = PGD(
                 norm=norm,
                 eps=network.eps or settings.reference_eps(norm),
