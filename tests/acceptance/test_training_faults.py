@@ -27,8 +27,9 @@ HERE = Path(__file__).resolve().parent
 PROGRAM = "import sys, json, training_driver; training_driver.main(sys.argv[1], **json.loads(sys.argv[2]))"
 PATIENCE_S = 240.0
 """How long to wait for something to happen. Nothing is concluded from a time."""
-TOLERANCE = 1e-4
-"""Of two ranks against one device after 60 steps: of every number, relative to the largest of its tensor or to 0.1."""
+TOLERANCE = 1e-5
+"""Of two ranks against one device after 60 steps: of every number, relative to the largest of its tensor or to 0.1.
+Measured: 1.2e-6."""
 
 ACTOR, PROCESS = "ray::BlockActor", "ray::RayTrainWorker"
 
@@ -47,8 +48,19 @@ class Bench:
     def store(self) -> Path:
         return self.folder / "store"
 
-    def order(self, name: str, text: str = "") -> None:
-        (self.folder / name).write_text(text)
+    def order(self, name: str, number: int) -> None:
+        (self.folder / name).write_text(str(number))
+
+    def until_step(self, number: int, **options: Any) -> subprocess.Popen[str]:
+        """Start the program; each process stops in its `number`-th step, until `go_on`."""
+        self.order("hold", number)
+        driver = self.start(**options)
+        wanted = self.steps() + number * self.ranks
+        wait_until(lambda: self.steps() >= wanted, driver)
+        return driver
+
+    def go_on(self) -> None:
+        (self.folder / "hold").unlink()
 
     def start(self, *, workers: int = 2, **more: Any) -> subprocess.Popen[str]:
         options = {"workers": workers, "ranks": self.ranks, **more}
@@ -75,10 +87,6 @@ class Bench:
     def steps(self) -> int:
         """How many were taken by all processes together, one count for each rank."""
         return sum(len(path.read_text().splitlines()) for path in self.folder.glob("steps-*"))
-
-    def wait_for_steps(self, num_more: int, driver: subprocess.Popen[str]) -> None:
-        wanted = self.steps() + num_more * self.ranks
-        wait_until(lambda: self.steps() >= wanted, driver)
 
     def repeated(self) -> int:
         """Steps that were taken more than once."""
@@ -145,16 +153,12 @@ def calm_pair(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    made = Bench(tmp_path / "bench")
-    made.order("slow")
-    return made
+    return Bench(tmp_path / "bench")
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Bench:
-    made = Bench(tmp_path / "bench", ranks=2)
-    made.order("slow")
-    return made
+    return Bench(tmp_path / "bench", ranks=2)
 
 
 # -- one device --------------------------------------------------------------------------------------------------------
@@ -162,41 +166,39 @@ def pair(tmp_path: Path) -> Bench:
 
 @pytest.mark.acceptance
 def test_the_actor_is_killed(bench: Bench, calm: Bench) -> None:
-    driver = bench.start()
-    bench.wait_for_steps(27, driver)
+    driver = bench.until_step(27)
     (victim,) = children(driver, ACTOR)
     victim.kill()
+    bench.go_on()
     words = bench.finish(driver)
     assert bench.weights() == calm.weights()
     assert 0 < bench.repeated() <= INTERVAL
-    assert "tried again" in words and "goes on from its checkpoint after step" in words
+    assert "tried again" in words and "goes on from its checkpoint after step 20" in words
 
 
 @pytest.mark.acceptance
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_driver_is_killed_twice(workers: int, bench: Bench, calm: Bench) -> None:
     for _ in range(2):
-        driver = bench.start(workers=workers)
-        bench.wait_for_steps(17, driver)
-        kill_driver(driver)
+        kill_driver(bench.until_step(17, workers=workers))
+        bench.go_on()
     words = bench.run(workers=workers)
     assert bench.weights() == calm.weights()
-    assert 0 <= bench.repeated() <= 2 * INTERVAL
-    assert "goes on from its checkpoint after step" in words and not bench.checkpoints()
+    assert 0 < bench.repeated() <= 2 * INTERVAL
+    assert "goes on from its checkpoint after step 20" in words and not bench.checkpoints()
 
 
 @pytest.mark.acceptance
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_newest_checkpoint_is_damaged(workers: int, bench: Bench, calm: Bench) -> None:
-    driver = bench.start(workers=workers)
-    bench.wait_for_steps(25, driver)
-    kill_driver(driver)
+    kill_driver(bench.until_step(25, workers=workers))
+    bench.go_on()
     before, newest = bench.checkpoints()
     newest.write_bytes(newest.read_bytes()[:-100])
     words = bench.run(workers=workers)
     assert bench.weights() == calm.weights()
     assert f"{newest.name} is damaged and is not used; the one before it is" in words
-    assert f"goes on from its checkpoint after step {int(before.name.partition('-')[0])}" in words
+    assert before.name.startswith("000000010") and "goes on from its checkpoint after step 10" in words
     assert 0 < bench.repeated() <= 2 * INTERVAL
 
 
@@ -204,7 +206,7 @@ def test_the_newest_checkpoint_is_damaged(workers: int, bench: Bench, calm: Benc
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_disk_is_full_while_it_trains(workers: int, bench: Bench, calm: Bench) -> None:
     """Of what is written, only a state with its momentum and average is too large."""
-    bench.order("full", str(2 * max(map(len, calm.weights().values()))))
+    bench.order("full", 2 * max(map(len, calm.weights().values())))
     words = bench.run(workers=workers)
     assert bench.weights() == calm.weights() and bench.repeated() == 0
     assert "no checkpoint at step 10: " in words and "the training goes on and tries again" in words
@@ -217,28 +219,27 @@ def test_the_disk_is_full_while_it_trains(workers: int, bench: Bench, calm: Benc
 def test_two_ranks_train_the_model_of_one_device(calm: Bench, calm_pair: Bench) -> None:
     expected, found = calm.numbers(), calm_pair.numbers()
     assert set(found) == set(expected)
-    gaps = {
-        k: float((found[k].double() - v.double()).abs().max() / max(v.abs().max(), 0.1)) for k, v in expected.items()
-    }
-    print(f"two ranks against one device: {max(gaps.values()):.1e}")
-    assert max(gaps.values()) < TOLERANCE, gaps
+    gaps = [(found[k].double() - v.double()).abs().max() / v.abs().max().clamp_min(0.1) for k, v in expected.items()]
+    print(f"two ranks against one device: {max(gaps):.1e}")
+    assert max(gaps) < TOLERANCE
 
 
 @pytest.mark.acceptance
 @pytest.mark.parametrize("what", [PROCESS, ACTOR, "driver"])
 def test_part_of_a_pair_is_killed(what: str, pair: Bench, calm_pair: Bench) -> None:
     """One of the two processes, the actor that waits for them, the driver."""
-    driver = pair.start()
-    pair.wait_for_steps(27, driver)
+    driver = pair.until_step(27)
     if what == "driver":
         kill_driver(driver)
-        driver = pair.start()
     else:
         children(driver, what)[0].kill()
+    pair.go_on()
+    if what == "driver":
+        driver = pair.start()
     words = pair.finish(driver)
     assert pair.weights() == calm_pair.weights(), "to the bit: the same ranks have the same parts of every batch"
-    assert 0 < pair.repeated() <= INTERVAL + 1  # the other rank may have begun a step that this one did not end
-    assert "goes on from its checkpoint after step" in words and "trained by 2 processes" in words
+    assert 0 < pair.repeated() <= INTERVAL
+    assert "goes on from its checkpoint after step 20" in words and "trained by 2 processes" in words
     assert not pair.checkpoints()
 
 

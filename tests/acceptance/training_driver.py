@@ -1,11 +1,13 @@
 """A program that trains on the digits, for `test_training_faults.py`: `main`.
 
-Its network counts the steps it is trained by, in the folder that FOLDER names in the environment; files there give
-orders: `slow` makes each step take a while, `full` lets no file grow beyond the bytes it says (a disk that is full).
+Its network counts the steps it is trained by, in the folder that FOLDER names in the environment. Files there give
+orders: while there is `hold`, no process takes more steps than it says; with `full`, no file grows beyond the bytes it
+says (a disk that is full).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -52,12 +54,20 @@ def net(num_classes: int) -> Net:
 
 def _count_and_obey() -> None:
     folder = Path(os.environ[FOLDER])
-    with (folder / f"steps-{os.getpid()}").open("a") as steps:
+    mine = folder / f"steps-{os.getpid()}"
+    with mine.open("a") as steps:
         steps.write("step\n")
-    if (folder / "slow").exists():
-        time.sleep(0.05)
-    if (full := folder / "full").exists():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(full.read_text()), resource.RLIM_INFINITY))
+    taken = len(mine.read_text().splitlines())
+    while taken >= (_ordered(folder / "hold") or NUM_STEPS + 1):
+        time.sleep(0.02)
+    if size := _ordered(folder / "full"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def _ordered(path: Path) -> int | None:
+    with contextlib.suppress(FileNotFoundError):
+        return int(path.read_text())
+    return None
 
 
 @block_function(version=1, columns={"item": pa.int64()})
