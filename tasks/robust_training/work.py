@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NUM_TRAINING: Mapping[str, int] = {"digits:train": 1_442, "cifar10:train": 50_000, "cifar100:train": 50_000}
 """Sizes of known training data; the estimate takes 50,000 for others."""
 MEASURED: Mapping[str, str] = {
-    "digits:cnn": "The quick size takes about a minute on two CPU cores",
+    "digits:cnn": "The quick size takes 94 s of CPU time",
     "small:s": "Network S for 14 epochs: 12 to 15 min per robust network, 4 to 5 per standard one on two slow cores",
 }
 """By model; source: docs/studies/robust-training.md and robust_training.md section 7."""
