@@ -208,10 +208,12 @@ class TrainSpec:
 
     @property
     def least_ranks(self) -> int:
+        """Processes that it needs."""
         return self.ranks[0] if isinstance(self.ranks, tuple) else self.ranks
 
     @property
     def most_ranks(self) -> int:
+        """Processes that it can use."""
         return self.ranks[1] if isinstance(self.ranks, tuple) else self.ranks
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -241,6 +242,18 @@ def test_part_of_a_pair_is_killed(what: str, pair: Bench, calm_pair: Bench) -> N
     assert 0 < pair.repeated() <= INTERVAL
     assert "goes on from its checkpoint after step 20" in words and "trained by 2 processes" in words
     assert not pair.checkpoints()
+
+
+@pytest.mark.acceptance
+def test_a_pair_that_diverges_ends_at_once(tmp_path: Path) -> None:
+    """As one device does, at the same step, and nobody tries again."""
+    said = []
+    for ranks, workers in ((1, 0), (2, 2)):
+        bench = Bench(tmp_path / f"bench-{ranks}", ranks=ranks)
+        words = bench.run(code=1, workers=workers, lr=1e30)
+        said.append(re.search(r"TrainingDiverged: .* the loss is not finite in step \d+", words))
+        assert bench.steps() <= ranks * 10
+    assert said[0] and said[1] and said[0][0] == said[1][0]
 
 
 @pytest.mark.acceptance

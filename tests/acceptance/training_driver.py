@@ -81,14 +81,14 @@ class Told(Silent):
         print(text, file=sys.stderr, flush=True)
 
 
-def spec(ranks: int | tuple[int, int]) -> TrainSpec:
+def spec(ranks: int | tuple[int, int], lr: float) -> TrainSpec:
     """60 steps, 20 in an epoch."""
     return TrainSpec(
         model="training_driver:net",
         data="digits:train",
         epochs=3,
         batch_size=64,
-        lr=0.05,
+        lr=lr,
         loss="adversarial",
         eps=0.1,
         num_steps=2,
@@ -101,7 +101,7 @@ def spec(ranks: int | tuple[int, int]) -> TrainSpec:
     )
 
 
-def main(url: str, *, workers: int, ranks: int | Sequence[int] = 1, beside: int = 0) -> None:
+def main(url: str, *, workers: int, ranks: int | Sequence[int] = 1, lr: float = 0.05, beside: int = 0) -> None:
     """beside: blocks of another step that are asked for before, and read after."""
     from robustray.distributed.lab import open_lab
 
@@ -117,7 +117,7 @@ def main(url: str, *, workers: int, ranks: int | Sequence[int] = 1, beside: int 
     try:
         lab.prepare_store()
         other = lab.map("beside", slow_block, range(beside), block=1)
-        handle = lab.train([spec(ranks if isinstance(ranks, int) else (ranks[0], ranks[1]))])
+        handle = lab.train([spec(ranks if isinstance(ranks, int) else (ranks[0], ranks[1]), lr)])
         print(json.dumps({"key": handle.jobs[0].key}))  # type: ignore[attr-defined]
         handle.result()
         print(json.dumps({"beside": lab.journal.count("beside").computed_blocks}))
