@@ -11,7 +11,7 @@ from typing import Any
 
 OURS = "robustray"
 ACCEPTED = 0.85
-"""Share of an aim that is accepted."""
+"""Share of an aim that is accepted, as a rule."""
 QUIET = 0.15
 """CPUs that others may use before wall time is no longer believed."""
 EQUAL_POINTS = 1.0
@@ -81,6 +81,8 @@ class Line:
     """The contender that is ours."""
     aims: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """By ("standard" or "robust", precision): how many times the speed of the fastest rival."""
+    accepted: float = ACCEPTED
+    """Share of the aim that is accepted."""
 
     def aim(self, model: str, precision: str) -> float | None:
         return self.aims.get(("standard" if model in STANDARD else "robust", precision))
@@ -95,7 +97,7 @@ LINES = (
     Line("apgd", "APGD-CE, 100 steps", aims={("robust", "fp32"): 2.7, ("robust", "bf16"): 4.5}),
     Line("autoattack", "AutoAttack standard", aims={("robust", "bf16"): 3.0}),
     Line("bound", "Gradient step, share of its convolutions alone", aims={(m, "bf16"): 0.8 for m in BOTH}),
-    Line("sharded", "Two actors, share of the best without a lab", aims={("standard", "bf16"): 0.9}),
+    Line("sharded", "Two actors, share of the best without a lab", aims={("standard", "bf16"): 0.9}, accepted=1.0),
 )
 PASSES: Mapping[str, int] = {"bound": 20}
 """Gradient passes that a record times, where the rate is that of passes and not of whole attacks."""
@@ -168,10 +170,12 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Whether the aim is reached, or 85 % of it."""
+        """Whether the aim is reached, or enough of it."""
         if self.aim is None:
             return ""
-        return "aim" if self.ratio >= self.aim else "accepted" if self.ratio >= ACCEPTED * self.aim else "below"
+        return (
+            "aim" if self.ratio >= self.aim else "accepted" if self.ratio >= self.line.accepted * self.aim else "below"
+        )
 
 
 def compare(records: Sequence[Record]) -> list[Comparison]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.versus.records import ACCEPTED, LAST, LINES, QUIET, Comparison, Record, compare
+from benchmarks.versus.records import LAST, LINES, QUIET, Comparison, Record, compare
 from robustray.tasks.statistics import paired_difference, proportion
 
 HEAD = ("model", "norm", "", "times as fast as", "ratio", "by", "aim", "accepted", "", "robust accuracy", "images/s")
@@ -27,7 +27,7 @@ def speeds(records: Sequence[Record]) -> str:
         parts.append(
             f"Medians of {_span(rounds)} rounds (smallest and largest ratio within a round in brackets). "
             f"`by`: wall time, or CPU time of the process where others used more than {QUIET:g} CPUs "
-            f"(at most {max(loads):.2f}). Accepted is {ACCEPTED:g} of the aim."
+            f"(at most {max(loads):.2f})."
         )
     return "\n\n".join(parts or ["Not measured yet."]) + "\n"
 
@@ -65,7 +65,7 @@ def _speed(row: Comparison) -> tuple[str, ...]:
         f"{ratio(row.ratio)} ({ratio(row.low)}–{ratio(row.high)})",
         row.by,
         "" if row.aim is None else ratio(row.aim),
-        "" if row.aim is None else ratio(ACCEPTED * row.aim),
+        "" if row.aim is None else ratio(row.line.accepted * row.aim),
         row.verdict,
         same,
         f"{row.rate:.3g}" if row.rate < 1000 else f"{row.rate:.0f}",

@@ -16,7 +16,9 @@ from robustray.tasks.attacks import fusing
 from robustray.tasks.attacks.fusing import ConvReLU, fuse
 
 Body = Callable[[Any, Tensor], Tensor]
-needs_bf16 = pytest.mark.skipif(not fusing._can(), reason="this CPU or torch has no fused bf16 convolutions")
+needs_bf16 = pytest.mark.skipif(
+    not fusing._can(torch.bfloat16), reason="this CPU or torch has no fused bf16 convolutions"
+)
 
 
 class Net(nn.Module):
@@ -92,19 +94,29 @@ def test_bf16_is_as_near_to_fp32_as_the_operations_apart(name: str) -> None:
         assert together.dtype == apart.dtype
 
 
-@needs_bf16
-def test_an_image_has_the_same_bits_in_every_batch() -> None:
+@pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=needs_bf16)])
+def test_an_image_has_the_same_bits_in_every_batch(bf16: bool) -> None:
     _, fused, _ = made(CASES["strided slice"][0])
     images = torch.rand(64, 3, 8, 8).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16), torch.no_grad():
         whole = fused(images)
         parts = torch.cat([fused(part) for part in images.split(16)])
     assert torch.equal(whole, parts)
 
 
-def test_operations_stay_apart_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_of_other_kinds_and_weights_that_learn_stay_apart() -> None:
+    """fp64 has no such operation, and it has no gradient for weights."""
     plain, fused, _ = made(CASES["sum"][0])
-    monkeypatch.setattr(fusing, "_can", lambda: False)
+    images = torch.rand(16, 3, 8, 8)
+    assert torch.equal(plain.double()(images.double()), fused.double()(images.double()))
+    fused.float().requires_grad_(True)
+    fused(images).sum().backward()
+    assert all(p.grad is not None for name, p in fused.named_parameters() if "first" in name or "second" in name)
+
+
+def test_operations_stay_apart_where_they_are_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, fused, _ = made(CASES["sum"][0])
+    monkeypatch.setattr(fusing, "_can", lambda kind: False)
     for wanted, got in zip(gradient(plain, bf16=True), gradient(fused, bf16=True), strict=True):
         assert torch.equal(wanted, got)
 
