@@ -106,6 +106,7 @@ class Bench:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # a process group of its own, as a terminal gives to a command
+            preexec_fn=heed_ctrl_c,
         )
 
     def finish(self, driver: subprocess.Popen[str], code: int = 0) -> dict[str, Any]:
@@ -155,6 +156,11 @@ def wait_until(happened: Callable[[], bool], driver: subprocess.Popen[str]) -> N
 def actors_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     """The living workers of a driver."""
     return [p for p in psutil.Process(driver.pid).children(recursive=True) if "ray::BlockActor" in _command(p)]
+
+
+def heed_ctrl_c() -> None:
+    """These tests may themselves be a job in the background, for which the shell has Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
