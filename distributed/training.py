@@ -10,6 +10,7 @@ whatever it finds under the name of a run, and says nothing; here it gets a new 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import tempfile
@@ -18,8 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+import ray.exceptions
 import ray.train
 import ray.train.torch
+import ray.util
+from ray._raylet import PlacementGroupID
+from ray.util.placement_group import PlacementGroup
 
 from robustray.distributed.actor import why_it_died
 from robustray.distributed.groups import GroupNeeds
@@ -63,6 +68,23 @@ def _resources(job: TrainJob) -> dict[str, float]:
     return {"CPU": float(job.spec.threads)} | ({"GPU": 1.0} if job.device == "cuda" else {})
 
 
+def _marked(job: TrainJob) -> dict[str, float]:
+    """The same, and some bytes of memory by which the places of this training are known: they can't have a name."""
+    return {**_resources(job), "memory": float(1 + int(job.key[:4], 16))}
+
+
+def _free_places(job: TrainJob) -> None:
+    """Give back what Ray still holds for an earlier attempt whose controller was killed.
+
+    It would hold it until the driver ends (measured), and what Ray Train has against that needs the dashboard.
+    """
+    driver = ray.get_runtime_context().get_job_id()
+    for name, about in ray.util.placement_group_table().items():
+        ours = name.endswith(driver) and about["state"] != "REMOVED"
+        if ours and all(bundle == _marked(job) for bundle in about["bundles"].values()):
+            ray.util.remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+
+
 def _room(node: dict[str, float], each: dict[str, float]) -> int:
     return int(min(node.get(name, 0.0) // amount for name, amount in each.items()))
 
@@ -83,15 +105,22 @@ class GroupJob(TrainJob):
         """Start the processes, wait for them, and pass on what rank 0 says."""
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL_S))
         payload = ray.put(worker.payload(self.refs["data"]))
+        for _ in range(MAX_FAILURES):
+            with contextlib.suppress(ray.exceptions.RayActorError):  # Ray Train's controller was killed
+                return self._attempt(worker.store.url, payload)
+        return self._attempt(worker.store.url, payload)
+
+    def _attempt(self, store_url: str, payload: Any) -> Receipt:
+        _free_places(self)
         with tempfile.TemporaryDirectory(prefix="robustray-") as folder:
             trainer = _RAY_TRAIN.torch.TorchTrainer(
                 _train,
-                train_loop_config={"job": self, "store": worker.store.url, "payload": payload},
+                train_loop_config={"job": self, "store": store_url, "payload": payload},
                 torch_config=_RAY_TRAIN.torch.TorchConfig(timeout_s=PATIENCE_S),
                 scaling_config=_RAY_TRAIN.ScalingConfig(
                     num_workers=self.most if self.least == self.most else (self.least, self.most),
                     use_gpu=self.device == "cuda",
-                    resources_per_worker=_resources(self),
+                    resources_per_worker=_marked(self),
                 ),
                 run_config=_RAY_TRAIN.RunConfig(
                     name=f"{self.step}-{self.key}",

@@ -226,9 +226,9 @@ def test_two_ranks_train_the_model_of_one_device(calm: Bench, calm_pair: Bench) 
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize("what", [PROCESS, ACTOR, "driver"])
+@pytest.mark.parametrize("what", [PROCESS, ACTOR, "ray::TrainController", "driver"])
 def test_part_of_a_pair_is_killed(what: str, pair: Bench, calm_pair: Bench) -> None:
-    """One of the two processes, the actor that waits for them, the driver."""
+    """One of the two processes, the actor that waits for them, Ray Train's own actor, the driver."""
     driver = pair.until_step(27)
     if what == "driver":
         kill_driver(driver)
