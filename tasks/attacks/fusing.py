@@ -10,6 +10,7 @@ core: a gradient of ResNet-20 takes 25 % less time in bf16 and 7 % less in fp32,
 
 from __future__ import annotations
 
+import functools
 import operator
 from typing import Any
 
@@ -51,15 +52,26 @@ class ConvReLU(nn.Module):
         super().__init__()
         self.conv = conv
         self.training = False
+        self._ready: tuple[object, Tensor, Tensor | None] | None = None
+        """What the numbers below were made from, weight and bias in the arithmetic of the last pass."""
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         conv, kind = self.conv, _in_one(x)
         if kind is not None and not conv.weight.requires_grad and (other is None or other.shape == self._shape(x)):
             where = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
-            out: Tensor = _ConvReLU.apply(x, other, conv.weight, conv.bias, where, kind)
+            out: Tensor = _ConvReLU.apply(x, other, *self._numbers(kind), where, kind)
             return out
         out = conv(x)
         return (out if other is None else out + other).relu()
+
+    def _numbers(self, kind: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias, converted again where they have changed: every change in place raises a version."""
+        weight, bias = self.conv.weight.detach(), self.conv.bias
+        tensors = (weight,) if bias is None else (weight, bias)
+        state = (kind, *((x.data_ptr(), -1 if x.is_inference() else x._version) for x in tensors))
+        if self._ready is None or self._ready[0] != state:
+            self._ready = state, weight.to(kind), None if bias is None else bias.detach().to(kind)
+        return self._ready[1:]
 
     def _shape(self, x: Tensor) -> tuple[int, ...]:
         """Of the output."""
@@ -73,7 +85,7 @@ class ConvReLU(nn.Module):
 
 
 class _ConvReLU(torch.autograd.Function):
-    """Of operands of one `kind`, whatever comes in; the sum is rounded once, after the ReLU. No gradient of weights."""
+    """In one `kind`, that of weight and bias; the sum is rounded once, after the ReLU. No gradient of weights."""
 
     @staticmethod
     def forward(
@@ -81,7 +93,7 @@ class _ConvReLU(torch.autograd.Function):
     ) -> Tensor:
         operations = torch.ops.mkldnn._convolution_pointwise
         ctx.kinds, ctx.where = (x.dtype, None if other is None else other.dtype), where
-        x, weight, bias = x.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
+        x = x.to(kind)
         out: Tensor
         if other is None:
             out = operations(x, weight, bias, *where, "relu", [], "")
@@ -111,6 +123,7 @@ def _in_one(x: Tensor) -> torch.dtype | None:
     return kind if kind in (torch.bfloat16, torch.float32) and _can(kind) else None
 
 
+@functools.cache
 def _can(kind: torch.dtype) -> bool:
     """Not public: where a release of torch or a CPU lacks it, the operations stay apart."""
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")

@@ -104,6 +104,20 @@ def test_an_image_has_the_same_bits_in_every_batch(bf16: bool) -> None:
     assert torch.equal(whole, parts)
 
 
+@pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=needs_bf16)])
+def test_changed_weights_are_seen(bf16: bool) -> None:
+    _, fused, _ = made(CASES["sum"][0])
+    before, _ = gradient(fused, bf16)
+    with torch.no_grad():
+        for parameter in fused.parameters():
+            parameter.mul_(2)
+    doubled, _ = gradient(fused, bf16)
+    for parameter in fused.parameters():
+        parameter.data = parameter.data / 2
+    assert not torch.equal(doubled, before)
+    assert torch.equal(gradient(fused, bf16)[0], before)
+
+
 def test_numbers_of_other_kinds_and_weights_that_learn_stay_apart() -> None:
     """fp64 has no such operation, and it has no gradient for weights."""
     plain, fused, _ = made(CASES["sum"][0])

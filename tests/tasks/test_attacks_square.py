@@ -18,7 +18,7 @@ from robustray.tasks.attacks.family import Square
 from robustray.tasks.attacks.record import Record
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.settings import RandomNoise
-from robustray.tasks.attacks.square import HALVINGS, SquareSearch, share, side
+from robustray.tasks.attacks.square import AHEAD, HALVINGS, SquareSearch, share, side
 from robustray.tasks.attacks.view import GradientView, predict_logits
 from robustray.tasks.errors import InputError
 from robustray.tasks.models.digits import DigitsCnn, DigitsMlp
@@ -88,6 +88,13 @@ def search(norm: Norms, eps: float, shape: tuple[int, int, int], num_queries: in
 EVERY = torch.arange(16)
 
 
+def asked(found: SquareSearch, state: dict[str, Tensor], query: int) -> dict[str, Tensor]:
+    """The state as it is when that query is made of every image, whatever was asked before."""
+    k = query + 0 * EVERY
+    numbers = found._draw(EVERY, 0 * EVERY, k, state["drawn"].shape[2])
+    return {**state, "k": k, "drawn": numbers[:, None].repeat(1, AHEAD, 1)}
+
+
 def test_linf_starts_from_stripes_and_paints_squares() -> None:
     found = search("linf", 0.1, (3, 32, 32))
     start = found.start(EVERY, 0 * EVERY)["x"] - 0.5
@@ -96,8 +103,8 @@ def test_linf_starts_from_stripes_and_paints_squares() -> None:
     assert (start.sign()[:, :, 0].mean((1, 2)).abs() < 0.5).all()
     for query in (1, 60, 700, 5000):
         state = found.start(EVERY, 0 * EVERY)
-        state |= {"x": torch.full((16, 3, 32, 32), 0.5), "k": query + 0 * EVERY}
-        painted = found._square(EVERY, 0 * EVERY, state) - 0.5
+        state |= {"x": torch.full((16, 3, 32, 32), 0.5)}
+        painted = found._square(EVERY, 0 * EVERY, asked(found, state, query)) - 0.5
         changed = painted != 0
         size = side(query, 32, 32)
         assert (changed.sum((2, 3)) == size**2).all()
@@ -110,14 +117,26 @@ def test_linf_starts_from_stripes_and_paints_squares() -> None:
     assert corners[1][0, 0, -5:, -5:].all()
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_numbers_drawn_ahead_are_those_of_each_query(norm: Norms) -> None:
+    found = search(norm, 0.1, (3, 8, 8))
+    state = found.start(EVERY, 0 * EVERY)
+    age = EVERY * 9 % AHEAD  # rows of different age
+    for query in range(AHEAD + 3):
+        state["k"] = (query - age).clamp_min(0)
+        got = found._drawn(EVERY, 0 * EVERY, state)
+        assert torch.equal(got, found._draw(EVERY, 0 * EVERY, state["k"], state["drawn"].shape[2]))
+
+
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (2, 4, 7), (1, 3, 3), (1, 1, 6)])
 def test_l2_keeps_its_length_while_it_moves_mass(shape: tuple[int, int, int]) -> None:
     found = search("l2", 0.3, shape)
-    x = found.start(EVERY, 0 * EVERY)["x"]
+    state = found.start(EVERY, 0 * EVERY)
+    x = state["x"]
     centre = torch.full_like(x, 0.5)
     assert torch.allclose((x - centre).flatten(1).norm(dim=1), torch.tensor(0.3), rtol=1e-4)
     for query in (1, 5, 40, 100, 300, 2500):
-        x = found._mass(EVERY, 0 * EVERY, {"x": x, "k": query + 0 * EVERY})
+        x = found._mass(EVERY, 0 * EVERY, asked(found, {**state, "x": x}, query))
         assert torch.isfinite(x).all()
         length = (x - centre).flatten(1).norm(dim=1)
         assert length.max() <= 0.3 * (1 + 1e-4)
@@ -127,12 +146,12 @@ def test_l2_keeps_its_length_while_it_moves_mass(shape: tuple[int, int, int]) ->
 
 def test_l2_leaves_what_is_outside_of_its_windows() -> None:
     found = search("l2", 0.3, (3, 32, 32))
-    x = found.start(EVERY, 0 * EVERY)["x"]
-    query = 1500 + 0 * EVERY
+    state = found.start(EVERY, 0 * EVERY)
+    x, query = state["x"], 1500 + 0 * EVERY
     drawn = found._draw(EVERY, 0 * EVERY, query, 8)
     first = found._window(drawn[:, :2], found.sides[query])[2]
     second = found._window(drawn[:, 2:4], found.sides[query])[2]
-    moved = found._mass(EVERY, 0 * EVERY, {"x": x, "k": query})
+    moved = found._mass(EVERY, 0 * EVERY, asked(found, state, 1500))
     outside = (~(first | second)).expand_as(x)
     assert torch.equal(moved[outside], x[outside])
     emptied = (second & ~first).expand_as(x)
