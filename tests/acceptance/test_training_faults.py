@@ -278,7 +278,9 @@ def test_ranks_that_there_is_no_room_for_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.acceptance
 def test_a_range_takes_the_ranks_that_there_are(tmp_path: Path, calm_pair: Bench) -> None:
+    """Ray Train decides: with two CPUs there is room for both."""
     bench = Bench(tmp_path / "bench", ranks=2)
-    words = bench.run(ranks=[1, 4])
-    assert f"trained by {min(4, os.cpu_count() or 1)} processes" in words
-    assert bench.weights().keys() == calm_pair.weights().keys()
+    words = bench.run(ranks=[1, 2])
+    assert "trained by 2 processes" in words
+    found, expected = bench.numbers(), calm_pair.numbers()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
