@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -150,18 +150,19 @@ def heat_map(
     texts = [[_cell(v, fmt) for v in line] for line in cells]
     cell_width = max(56.0, 16 + max((text_width(t) for line in texts for t in line), default=0.0))
     said = (("rows", row_label), ("columns", column_label), ("values", "%" if fmt == "percent" else ""))
+    corner = " · ".join(f"{side}: {words}" for side, words in said if words)
     slanted = max(text_width(c) for c in columns) > cell_width - 8
     if not slanted:
         cell_width = max(cell_width, min(96.0, 480 / len(columns)))
     margins = Margins(
         left=max(text_width(r) for r in rows) + 20,
         right=16 + (max(text_width(c) for c in columns) * 0.72 if slanted else 0),
-        top=(max(text_width(c) for c in columns) * 0.72 + 24 if slanted else 30)
-        + (22 if any(words for _, words in said) else 0),
+        top=(max(text_width(c) for c in columns) * 0.72 + 24 if slanted else 30) + (22 if corner else 0),
         bottom=12,
     )
     with drawing(name):
-        width = margins.left + margins.right + cell_width * len(columns)
+        width = max(margins.left + margins.right + cell_width * len(columns), text_width(corner, SMALL) + 16)
+        margins = replace(margins, right=width - margins.left - cell_width * len(columns))
         canvas, axes = new_axes(width, margins.top + margins.bottom + ROW_HEIGHT * len(rows), margins)
         for i, j in np.ndindex(cells.shape):
             if math.isfinite(cells[i, j]):
@@ -181,7 +182,6 @@ def heat_map(
                 label.set(rotation=45, ha="left", rotation_mode="anchor")
         for spine in axes.spines.values():
             spine.set_visible(False)
-        corner = " · ".join(f"{side}: {words}" for side, words in said if words)
         axes.annotate(corner, (8, canvas.bbox.height - 16), xycoords="figure pixels", fontsize=SMALL, alpha=0.85)
         return finish(canvas, name=name, title=title, caption=caption, alt=alt)
 

@@ -19,7 +19,7 @@ from PIL import Image
 from robustray.tasks import figures
 from robustray.tasks.figures.curves import spread
 from robustray.tasks.figures.pictures import DENSITY, as_uint8
-from robustray.tasks.figures.style import COLORS, INK, text_width
+from robustray.tasks.figures.style import COLORS, INK, SMALL, text_width
 from robustray.tasks.study import Figure
 
 WORDS: dict[str, Any] = {"title": "Title", "caption": "What to see. What was measured.", "alt": "Words for it"}
@@ -212,6 +212,22 @@ def luminance(color: str) -> float:
 def contrast(a: str, b: str) -> float:
     high, low = sorted((luminance(a), luminance(b)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+def test_the_words_above_a_small_heat_map_are_whole() -> None:
+    small = figures.heat_map(
+        name="h",
+        title="",
+        caption="",
+        alt="",
+        values=[[0.5]],
+        rows=["a"],
+        columns=["b"],
+        row_label="examples of",
+        column_label="seen by",
+    )
+    width = float(re.search(r'<svg[^>]* width="([\d.]+)', small.svg).group(1))  # type: ignore[union-attr]
+    assert width > text_width("rows: examples of · columns: seen by · values: %", SMALL)
 
 
 @pytest.mark.parametrize("color", [color for color in COLORS[:5] if color != INK])
