@@ -253,7 +253,7 @@ def _fold(traced: fx.GraphModule) -> list[tuple[nn.Module, str, str]]:
 
 
 def _fuse(layer: Any, norm: Any) -> nn.Module:
-    fold = fusion.fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fusion.fuse_conv_bn_eval
+    fold: Any = fusion.fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fusion.fuse_conv_bn_eval
     return fold(layer, norm)
 
 

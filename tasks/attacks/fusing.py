@@ -27,7 +27,8 @@ def fuse(traced: fx.GraphModule) -> int:
 
     Taken in: ReLU, and before it the sum with another tensor, where nothing else uses what lies between.
     """
-    graph, modules, count = traced.graph, dict(traced.named_modules()), 0
+    graph, count = traced.graph, 0
+    modules: dict[str, Any] = dict(traced.named_modules())
     for relu in [node for node in graph.nodes if _is_relu(node, modules)]:
         conv, other, between = _source(relu.args[0], modules)
         if conv is None:
