@@ -6,9 +6,8 @@ updates. Everybody starts from the same weights, and gets the same batches where
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.cuda import cuda_stays_here
 from benchmarks.trainings import records as rec
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.data.images import ImageData
@@ -127,7 +127,7 @@ def robustness(use_best: bool, case: Case) -> Contender:
 
     def run(steps: range) -> float:
         loader = [case.batches[step] for step in steps]
-        with _cuda_stays_here():
+        with cuda_stays_here():
             _, loss = loop._model_loop(settings, "train", loader, model, optimizer, 0, True, None)
         return float(loss)
 
@@ -145,19 +145,6 @@ class _TakesOptions(nn.Module):
         assert not any(options.values())
         logits: Tensor = self.network(images)
         return logits
-
-
-@contextlib.contextmanager
-def _cuda_stays_here() -> Iterator[None]:
-    def same(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return tensor
-
-    original = Tensor.cuda
-    Tensor.cuda = same  # type: ignore[method-assign,assignment]
-    try:
-        yield
-    finally:
-        Tensor.cuda = original  # type: ignore[method-assign]
 
 
 # --- The plain loop ---------------------------------------------------------------------------------------------------

@@ -7,16 +7,16 @@ from its own module is imported when its adapter is made, so that the others wor
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from benchmarks.cuda import cuda_stays_here
 
 Attack = Callable[[Tensor, Tensor], Tensor]
 
@@ -94,7 +94,7 @@ def robustness(model: nn.Module, budget: Budget) -> Attack:
     attacker = library.Attacker(model, SimpleNamespace(mean=torch.zeros(3), std=torch.ones(3)))
 
     def run(images: Tensor, labels: Tensor) -> Tensor:
-        with _cuda_stays_here():
+        with cuda_stays_here():
             return attacker(
                 images,
                 labels,
@@ -175,19 +175,6 @@ def _batched(run: Attack, budget: Budget) -> Attack:
         return torch.cat([run(x, y) for x, y in zip(images.split(size), labels.split(size), strict=True)])
 
     return attack
-
-
-@contextlib.contextmanager
-def _cuda_stays_here() -> Iterator[None]:
-    def same(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return tensor
-
-    original = Tensor.cuda
-    Tensor.cuda = same  # type: ignore[method-assign,assignment]
-    try:
-        yield
-    finally:
-        Tensor.cuda = original  # type: ignore[method-assign]
 
 
 def _upper(budget: Budget) -> str:
