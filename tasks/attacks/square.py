@@ -2,6 +2,10 @@
 
 Each query changes one square (linf) or moves the mass of one square into another (l2), and is kept where the margin
 rises. Numbers of a query are noise of (seed, restart, query, image), so rows of different age share a batch.
+
+Few queries are kept (one in thirty, later one in a hundred), so where few images are left the next queries of each are
+looked at together, as rows of one batch, all made from its point of the moment. Those behind the first that is kept
+were made from a point that is left and are dropped: what is found is what one query after the other finds, to the bit.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries after which the share is halved."""
 AHEAD = 64
 """Queries of an image whose numbers are drawn at once: a handful at a time costs as much as all of these."""
+TOGETHER = 16
+"""Queries of an image that are looked at together, at most."""
 TILES = 5
 """Tiles along a side of the first l2 perturbation."""
 
@@ -42,8 +48,9 @@ def side(query: int, height: int, width: int, *, odd: bool = False) -> int:
 
 
 class SquareSearch(Search):
-    """State: `x` (n, channels, height, width), the best point so far, its `margin` (n,) and the query `k` (n,); for
-    linf also the `low` and `high` ends of each pixel. `drawn` (n, AHEAD, numbers of a query): k's at k % AHEAD."""
+    """State: `x` (n, channels, height, width), the best point so far, its `margin` (n,) and the query `k` (n,) that comes
+    next; for linf also the `low` and `high` ends of each pixel. `drawn` (n, AHEAD, numbers of a query): those of query
+    `drawn_from` (n,) and the ones behind it. m: queries of an image that are looked at together."""
 
     def __init__(self, *args: Any) -> None:
         """Raises: InputError unless images are (batch, channels, height, width)."""
@@ -63,6 +70,8 @@ class SquareSearch(Search):
         sums = torch.cat((torch.zeros(1, dtype=torch.float64), inverse_squares.cumsum(0)))
         self.sums = sums.float().to(images.device)
         """sums[m] = 1 + 1/4 + ... + 1/m^2"""
+        self.kept_share = 1.0
+        """Of the last queries that were kept or seemed wrong, roughly. Decides about speed alone."""
         if odd:
             self.bumps, self.shapes = self._all_bumps()
 
@@ -71,27 +80,46 @@ class SquareSearch(Search):
         first = self._stripes(items, restart) if self.plan.norm == "linf" else self._tiles(items, restart)
         state = {"margin": torch.full_like(centre[:, 0, 0, 0], -torch.inf), "k": torch.zeros_like(items)}
         state["drawn"] = centre.new_zeros(len(items), AHEAD, (2 if self.plan.norm == "linf" else 5) + self.channels)
+        state["drawn_from"] = torch.full_like(items, -AHEAD)
         state["x"] = self.geometry.project(centre + self.masked(first, items), centre, self.plan.eps)
         if self.plan.norm == "linf":  # every painted pixel takes one of these
             state["low"], state["high"] = (centre - self.plan.eps).clamp_(min=0), (centre + self.plan.eps).clamp_(max=1)
         return state
 
     def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
-        x, k = state["x"], state["k"]
+        x, k, labels = state["x"], state["k"], self.problem.labels[items]
+        queries = k[:, None] + torch.arange(self._num_together(len(items)), device=k.device)
+        there = queries < self.plan.num_steps
         change = self._square if self.plan.norm == "linf" else self._mass
-        proposed = change(items, restart, state)
+        drawn = self._drawn(items, restart, state, queries.shape[1])
+        proposed = change(items, queries.clamp_max(self.plan.num_steps - 1), drawn, state)
         new = k == 0
         if new.any():  # query 0 looks at the start
-            proposed[new] = x[new]
-        margin, output = self.view.estimate(proposed, self.problem.labels[items], Margin())
-        self.count(items)
-        wrong = output.logits.argmax(1) != self.problem.labels[items]
-        gone = self.confirm(items, proposed[:, None], wrong[:, None])[:, 0]
+            proposed[new, 0] = x[new]
+        margins, output = self.view.estimate(
+            proposed.flatten(0, 1), labels.repeat_interleave(queries.shape[1]), Margin()
+        )
+        margins, wrongs = margins.view_as(queries), output.logits.argmax(1).view_as(queries) != labels[:, None]
+
+        stops = ((margins > state["margin"][:, None]) | wrongs) & there
+        found = stops.any(1)
+        asked = torch.where(found, stops.int().argmax(1) + 1, there.sum(1))
+        at = torch.arange(len(k), device=k.device), asked - 1
+        candidate, margin = proposed[at], margins[at]
+        wrong = wrongs[at] & found
+        gone = self.confirm(items, candidate[:, None], wrong[:, None])[:, 0]
         # a point that seemed wrong and is not would be a margin that nothing beats
-        better = (margin > state["margin"]) & ~(wrong & ~gone)
-        x[better] = proposed[better]  # few rows: in place, in this search's own tensor
-        moved = dict(state, margin=torch.where(better, margin, state["margin"]), k=k + 1)
+        better = found & (margin > state["margin"]) & ~(wrong & ~gone)
+        x[better] = candidate[better]  # few rows: in place, in this search's own tensor
+        self.record.num_evaluations[items] += asked
+        self.kept_share += 0.1 * (float(found.sum() / asked.sum()) - self.kept_share)
+        moved = dict(state, margin=torch.where(better, margin, state["margin"]), k=k + asked)
         return moved, gone, moved["k"] == self.plan.num_steps
+
+    def _num_together(self, num_images: int) -> int:
+        """As many as fill the batch, and few enough that most come before the first that is kept."""
+        few = int(0.5 / self.kept_share) if self.kept_share > 0 else TOGETHER
+        return max(1, min(self.plan.batch_size // num_images, few, TOGETHER))
 
     def finish(self, items: Tensor, state: State) -> None:
         self.record.offer(items, state["x"])
@@ -103,13 +131,13 @@ class SquareSearch(Search):
         drawn = self._draw(items, restart, torch.zeros_like(items), self.channels * self.width)
         return self.plan.eps * _sign(drawn).view(-1, self.channels, 1, self.width)
 
-    def _square(self, items: Tensor, restart: Tensor, state: State) -> Tensor:
-        drawn = self._drawn(items, restart, state)
-        _, _, inside = self._window(drawn[:, :2], self.sides[state["k"]])
-        up = (drawn[:, 2:, None, None] >= 0.5).to(drawn.dtype)
+    def _square(self, items: Tensor, queries: Tensor, drawn: Tensor, state: State) -> Tensor:
+        """(n, m, channels, height, width): the points that `queries` (n, m) propose, by their numbers (n, m, count)."""
+        _, _, inside = self._window(drawn[..., :2], self.sides[queries])
+        up = (drawn[..., 2:, None, None] >= 0.5).to(drawn.dtype)
         # At weights 0 and 1 `lerp` is exact, and many times faster than `where` on a CPU.
-        painted = torch.lerp(state["low"], state["high"], up)
-        return torch.lerp(state["x"], painted, self.masked(inside.to(drawn.dtype), items))
+        painted = torch.lerp(state["low"][:, None], state["high"][:, None], up)
+        return torch.lerp(state["x"][:, None], painted, self._masked(inside.to(drawn.dtype), items))
 
     # l2: move the mass of a second window into a first one, shaped as two opposite bumps.
 
@@ -126,29 +154,33 @@ class SquareSearch(Search):
         shape = sign.view(len(items), self.channels, self.height, self.width) * bumps
         return self.plan.eps * self.geometry.direction(self.masked(shape, items))
 
-    def _mass(self, items: Tensor, restart: Tensor, state: State) -> Tensor:
-        x, k, centre = state["x"], state["k"], self.problem.images[items]
-        drawn = self._drawn(items, restart, state)
-        y, left, first = self._window(drawn[:, :2], self.sides[k])
-        _, _, second = self._window(drawn[:, 2:4], self.sides[k])
-        bumps = self._looked_up(y, left, self.shapes[k] + (drawn[:, 4] < 0.5))
+    def _mass(self, items: Tensor, queries: Tensor, drawn: Tensor, state: State) -> Tensor:
+        """As `_square`."""
+        x, centre = state["x"][:, None], self.problem.images[items][:, None]
+        y, left, first = self._window(drawn[..., :2], self.sides[queries])
+        _, _, second = self._window(drawn[..., 2:4], self.sides[queries])
+        bumps = self._looked_up(y, left, self.shapes[queries] + (drawn[..., 4] < 0.5))
         # as numbers: products with booleans take three times as long
         either, first = (first | second).to(x.dtype), first.to(x.dtype)
-        bumps = self.geometry.direction(self.masked(bumps * first, items).expand_as(x).flatten(0, 1)).view_as(x)
+        shape = (*queries.shape, *x.shape[2:])
+        bumps = self._per_channel(self._masked(bumps * first, items).expand(shape))
 
         moved = x - centre
         squares = moved.square()
-        spare = (self.plan.eps**2 - squares.sum((1, 2, 3), keepdim=True)).clamp_min(0)
-        mass = squares.mul_(either).sum((2, 3), keepdim=True)
-        along = self.geometry.direction((moved * first).flatten(0, 1)).view_as(x)
-        wanted = bumps.mul_(_sign(drawn[:, 5:, None, None])).add_(along)
-        wanted = self.geometry.direction(wanted.flatten(0, 1)).view_as(x)
-        wanted.mul_((mass + spare / self.channels).sqrt())
-        moved = moved.mul_(1 - either).add_(centre).add_(wanted)
-        return self.geometry.project(moved, centre, self.plan.eps)
+        spare = (self.plan.eps**2 - squares.sum((2, 3, 4), keepdim=True)).clamp_min(0)
+        mass = (squares * either).sum((3, 4), keepdim=True)
+        wanted = bumps.mul_(_sign(drawn[..., 5:, None, None])).add_(self._per_channel(moved * first))
+        wanted = self._per_channel(wanted).mul_((mass + spare / self.channels).sqrt())
+        moved = (moved * (1 - either)).add_(centre).add_(wanted)
+        inside = self.geometry.project(moved.flatten(0, 1), centre.expand(shape).flatten(0, 1), self.plan.eps)
+        return inside.view(shape)
+
+    def _per_channel(self, values: Tensor) -> Tensor:
+        """values (n, m, channels, height, width), each channel at length 1."""
+        return self.geometry.direction(values.flatten(0, 2)).view(values.shape)
 
     def _looked_up(self, y: Tensor, x: Tensor, shape: Tensor) -> Tensor:
-        """(n, 1, height, width): `self.bumps[shape]` at places y, x; outside of it: anything."""
+        """(n, m, 1, height, width): `self.bumps[shape]` at places y, x; outside of it: anything."""
         place = (y * self.width + x).clamp_(0, self.height * self.width - 1)
         return self.bumps.take(place.add_(_wide(shape * (self.height * self.width))))
 
@@ -179,21 +211,28 @@ class SquareSearch(Search):
         indices = self.problem.indices[items]
         return noise.uniform(self.seed, self.plan.stream, restart * 2**32 + k, indices, (count,), items.device)
 
-    def _drawn(self, items: Tensor, restart: Tensor, state: State) -> Tensor:
-        """(n, count): the numbers of this query; those of the next ones are drawn with it when they run out."""
-        k, drawn = state["k"], state["drawn"]
-        place = k % AHEAD
-        empty = place == 0
+    def _drawn(self, items: Tensor, restart: Tensor, state: State, m: int) -> Tensor:
+        """(n, m, count): the numbers of query k and the ones behind it; drawn ahead when they run out."""
+        k, drawn, drawn_from = state["k"], state["drawn"], state["drawn_from"]
+        empty = k + m > drawn_from + AHEAD
         if empty.any():
             queries = k[empty, None] + torch.arange(AHEAD, device=k.device)
             of = (items[empty].repeat_interleave(AHEAD), restart[empty].repeat_interleave(AHEAD), queries.flatten())
             drawn[empty] = self._draw(*of, drawn.shape[2]).unflatten(0, (-1, AHEAD))
-        return drawn[torch.arange(len(k), device=k.device), place]
+            drawn_from[empty] = k[empty]
+        places = (k - drawn_from)[:, None] + torch.arange(m, device=k.device)
+        return drawn[torch.arange(len(k), device=k.device)[:, None], places]
+
+    def _masked(self, values: Tensor, items: Tensor) -> Tensor:
+        """values (n, m, ...) within the mask."""
+        return values if self.problem.mask is None else values * self.problem.mask[items][:, None]
 
     def _window(self, drawn: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows and columns counted from a window's corner, and what is inside; (n, 1, height, width) broadcast."""
-        top = (drawn[:, 0] * (self.height - size + 1)).long()
-        left = (drawn[:, 1] * (self.width - size + 1)).long()
+        """Rows and columns counted from a window's corner, and what is inside; (n, m, 1, height, width) broadcast.
+
+        drawn: (n, m, 2). size: (n, m)."""
+        top = (drawn[..., 0] * (self.height - size + 1)).long()
+        left = (drawn[..., 1] * (self.width - size + 1)).long()
         y, x = self.y - _wide(top), self.x - _wide(left)
         return y, x, (y >= 0) & (y < _wide(size)) & (x >= 0) & (x < _wide(size))
 
@@ -203,5 +242,5 @@ def _sign(drawn: Tensor) -> Tensor:
 
 
 def _wide(values: Tensor) -> Tensor:
-    """(n,) -> (n, 1, 1, 1)"""
-    return values.view(-1, 1, 1, 1)
+    """Three more dimensions: (n,) -> (n, 1, 1, 1)"""
+    return values[..., None, None, None]

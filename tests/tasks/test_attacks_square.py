@@ -18,7 +18,7 @@ from robustray.tasks.attacks.family import Square
 from robustray.tasks.attacks.record import Record
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.settings import RandomNoise
-from robustray.tasks.attacks.square import AHEAD, HALVINGS, SquareSearch, share, side
+from robustray.tasks.attacks.square import AHEAD, HALVINGS, TOGETHER, SquareSearch, share, side
 from robustray.tasks.attacks.view import GradientView, predict_logits
 from robustray.tasks.errors import InputError
 from robustray.tasks.models.digits import DigitsCnn, DigitsMlp
@@ -88,11 +88,12 @@ def search(norm: Norms, eps: float, shape: tuple[int, int, int], num_queries: in
 EVERY = torch.arange(16)
 
 
-def asked(found: SquareSearch, state: dict[str, Tensor], query: int) -> dict[str, Tensor]:
-    """The state as it is when that query is made of every image, whatever was asked before."""
+def proposed(found: SquareSearch, state: dict[str, Tensor], query: int) -> Tensor:
+    """What that query proposes for every image, whatever was asked before."""
     k = query + 0 * EVERY
     numbers = found._draw(EVERY, 0 * EVERY, k, state["drawn"].shape[2])
-    return {**state, "k": k, "drawn": numbers[:, None].repeat(1, AHEAD, 1)}
+    change = found._square if found.plan.norm == "linf" else found._mass
+    return change(EVERY, k[:, None], numbers[:, None], state)[:, 0]
 
 
 def test_linf_starts_from_stripes_and_paints_squares() -> None:
@@ -104,7 +105,7 @@ def test_linf_starts_from_stripes_and_paints_squares() -> None:
     for query in (1, 60, 700, 5000):
         state = found.start(EVERY, 0 * EVERY)
         state |= {"x": torch.full((16, 3, 32, 32), 0.5)}
-        painted = found._square(EVERY, 0 * EVERY, asked(found, state, query)) - 0.5
+        painted = proposed(found, state, query) - 0.5
         changed = painted != 0
         size = side(query, 32, 32)
         assert (changed.sum((2, 3)) == size**2).all()
@@ -124,8 +125,11 @@ def test_numbers_drawn_ahead_are_those_of_each_query(norm: Norms) -> None:
     age = EVERY * 9 % AHEAD  # rows of different age
     for query in range(AHEAD + 3):
         state["k"] = (query - age).clamp_min(0)
-        got = found._drawn(EVERY, 0 * EVERY, state)
-        assert torch.equal(got, found._draw(EVERY, 0 * EVERY, state["k"], state["drawn"].shape[2]))
+        m = 1 + query % TOGETHER
+        got = found._drawn(EVERY, 0 * EVERY, state, m)
+        assert got.shape[:2] == (16, m)
+        for j in range(m):
+            assert torch.equal(got[:, j], found._draw(EVERY, 0 * EVERY, state["k"] + j, state["drawn"].shape[2]))
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (2, 4, 7), (1, 3, 3), (1, 1, 6)])
@@ -136,7 +140,7 @@ def test_l2_keeps_its_length_while_it_moves_mass(shape: tuple[int, int, int]) ->
     centre = torch.full_like(x, 0.5)
     assert torch.allclose((x - centre).flatten(1).norm(dim=1), torch.tensor(0.3), rtol=1e-4)
     for query in (1, 5, 40, 100, 300, 2500):
-        x = found._mass(EVERY, 0 * EVERY, asked(found, {**state, "x": x}, query))
+        x = proposed(found, {**state, "x": x}, query)
         assert torch.isfinite(x).all()
         length = (x - centre).flatten(1).norm(dim=1)
         assert length.max() <= 0.3 * (1 + 1e-4)
@@ -151,7 +155,7 @@ def test_l2_leaves_what_is_outside_of_its_windows() -> None:
     drawn = found._draw(EVERY, 0 * EVERY, query, 8)
     first = found._window(drawn[:, :2], found.sides[query])[2]
     second = found._window(drawn[:, 2:4], found.sides[query])[2]
-    moved = found._mass(EVERY, 0 * EVERY, asked(found, state, 1500))
+    moved = proposed(found, state, 1500)
     outside = (~(first | second)).expand_as(x)
     assert torch.equal(moved[outside], x[outside])
     emptied = (second & ~first).expand_as(x)
@@ -223,6 +227,32 @@ def test_results_depend_on_neither_order_nor_shard(kind: str, norm: Norms, preci
         assert same(attack(net, images[rows], labels[rows], seed=7, indices=range(first, first + size)), whole, rows)
     assert same(replace(attack, batch_size=50)(net, images, labels, seed=7), whole)
     assert not same(attack(net, images, labels, seed=8), whole)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_queries_together_find_what_one_after_the_other_finds(
+    norm: Norms, precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = digits(40)
+    attack = Square(norm=norm, eps=budget(norm) / 2, num_queries=3 * AHEAD + 5, num_restarts=2, precision=precision)
+    sizes, estimate = [], GradientView.estimate
+
+    def counted(view: GradientView, points: Tensor, state: Tensor, objective: Any) -> Any:
+        sizes.append(len(points))
+        return estimate(view, points, state, objective)
+
+    monkeypatch.setattr(GradientView, "estimate", counted)
+    together = attack(trained("cnn"), images, labels, seed=3)
+    num_passes = len(sizes)
+    monkeypatch.setattr("robustray.tasks.attacks.square.TOGETHER", 1)
+    alone = attack(trained("cnn"), images, labels, seed=3)
+    assert same(together, alone)
+    assert num_passes < 0.8 * (len(sizes) - num_passes)
+    assert max(sizes[:num_passes]) <= attack.batch_size
+    survivors = together.num_evaluations == 1 + 2 * (3 * AHEAD + 5 + 1)
+    assert survivors.any()
+    assert torch.equal(survivors, ~together.success)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
