@@ -108,7 +108,7 @@ def measure_cell(
     """Add rounds until there are `--rounds` of them; the file is written after each."""
     from benchmarks.versus import rounds
 
-    images, code = arguments.images or rounds.IMAGES[cell.kind], rounds.code_hash()
+    images, code = arguments.images or rounds.num_images(cell), rounds.code_hash()
     good = [] if arguments.fresh else rec.still_good(records, cell, images, arguments.threads, code)
     others = [record for record in records if record.cell != cell]
     if dropped := len(records) - len(others) - len(good):

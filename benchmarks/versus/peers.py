@@ -30,11 +30,9 @@ class Budget:
     eps: float
     """Pixel units."""
     num_steps: int
+    step_size: float
+    """Of PGD, pixel units; APGD chooses its own."""
     batch_size: int
-
-    @property
-    def step_size(self) -> float:
-        return 2.5 * self.eps / self.num_steps
 
 
 def torchattacks(model: nn.Module, budget: Budget) -> Attack:

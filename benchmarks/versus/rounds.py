@@ -24,6 +24,8 @@ from robustray.tasks.data.reference import open_data
 from robustray.tasks.models.reference import open_model
 
 EPS: Mapping[str, float] = {"linf": 8 / 255, "l2": 0.5}
+STEP_SIZE: Mapping[str, float] = {"linf": 2 / 255, "l2": 0.1}
+"""Of PGD: those with which the aims were measured."""
 PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16")
 CELLS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     # kind: (models, only at the model's own norm)
@@ -33,11 +35,13 @@ CELLS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "bound": (STANDARD + ROBUST, False),
     "strength": (ROBUST, True),
 }
-IMAGES: Mapping[str, int] = {"pgd": 256, "apgd": 256, "autoattack": 96, "bound": 128, "strength": 500, "sharded": 2048}
+IMAGES: Mapping[str, int] = {"pgd": 256, "apgd": 256, "autoattack": 64, "bound": 128, "strength": 500, "sharded": 2048}
+MANY = 512
+"""Images of PGD on standard models: so many leave after two steps that fewer would not keep the batches full."""
 OWN_NORM: Mapping[str, str] = {"small:linf8": "linf", "small:l2_05": "l2"}
 MODULES = (
-    "apgd", "engine", "fab", "folding", "noise", "norms", "objective", "objectives_dlr", "planes", "record", "rows",
-    "square", "view",
+    "apgd", "engine", "fab", "folding", "fusing", "noise", "norms", "objective", "objectives_dlr", "planes", "record",
+    "rows", "square", "view",
 )  # fmt: skip
 """Of `tasks/attacks`: what decides speed."""
 
@@ -58,7 +62,13 @@ class Case:
         return EPS[self.norm]
 
     def budget(self, num_steps: int) -> peers.Budget:
-        return peers.Budget(norm=self.norm, eps=self.eps, num_steps=num_steps, batch_size=self.batch_size)
+        return peers.Budget(
+            norm=self.norm,
+            eps=self.eps,
+            num_steps=num_steps,
+            step_size=STEP_SIZE[self.norm],
+            batch_size=self.batch_size,
+        )
 
 
 THEIRS: dict[str, Mapping[str, peers.Adapter]] = {
@@ -78,10 +88,14 @@ def cells(kind: str) -> list[Cell]:
     return [Cell(kind, m, norm) for m in models for norm in EPS if not own or OWN_NORM[m] == norm]
 
 
-def open_case(cell: Cell, num_images: int, data_root: str, batch_size: int) -> Case:
+def num_images(cell: Cell) -> int:
+    return MANY if cell.kind == "pgd" and cell.model in STANDARD else IMAGES[cell.kind]
+
+
+def open_case(cell: Cell, count: int, data_root: str, batch_size: int) -> Case:
     """The first images of the CIFAR-10 test set."""
     model, data = open_model(cell.model, data_root=data_root), open_data("cifar10:test", data_root=data_root)
-    images, labels = data.build(data.fetch(), "cpu").batch(range(num_images))
+    images, labels = data.build(data.fetch(), "cpu").batch(range(count))
     return Case(
         model=model.build(model.fetch(), "cpu").eval(),
         images=images,

@@ -30,13 +30,13 @@ class Case:
     """Kept alive as long as the lab."""
 
 
-def open_case(cell: Cell, num_images: int, data_root: str, batch_size: int) -> Case:
+def open_case(cell: Cell, count: int, data_root: str, batch_size: int) -> Case:
     from robustray.distributed.lab import RayLab
     from robustray.tasks.lab.store import Store
 
     folder = tempfile.TemporaryDirectory()
     lab = RayLab(store=Store(folder.name), workers=CORES, data_root=data_root)
-    return Case(images=num_images, data_root=data_root, lab=lab, store=folder)
+    return Case(images=count, data_root=data_root, lab=lab, store=folder)
 
 
 def warm_up(cell: Cell, case: Case) -> None:

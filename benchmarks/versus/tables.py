@@ -8,7 +8,10 @@ from typing import Any
 from benchmarks.versus.records import LAST, LINES, QUIET, Comparison, Record, compare
 from robustray.tasks.statistics import paired_difference, proportion
 
-HEAD = ("model", "norm", "", "times as fast as", "ratio", "by", "aim", "accepted", "", "robust accuracy", "images/s")
+HEAD = (
+    "model", "norm", "", "times as fast as", "ratio", "by", "at most", "aim", "accepted", "", "robust accuracy",
+    "images/s",
+)  # fmt: skip
 SHARES = ("bound", "sharded")
 """Kinds whose ratio is a share."""
 
@@ -27,7 +30,8 @@ def speeds(records: Sequence[Record]) -> str:
         parts.append(
             f"Medians of {_span(rounds)} rounds (smallest and largest ratio within a round in brackets). "
             f"`by`: wall time, or CPU time of the process where others used more than {QUIET:g} CPUs "
-            f"(at most {max(loads):.2f})."
+            f"(at most {max(loads):.2f}). `at most`: the ratio if a gradient step took no longer than its convolutions "
+            "alone."
         )
     return "\n\n".join(parts or ["Not measured yet."]) + "\n"
 
@@ -64,6 +68,7 @@ def _speed(row: Comparison) -> tuple[str, ...]:
         row.rival,
         f"{ratio(row.ratio)} ({ratio(row.low)}–{ratio(row.high)})",
         row.by,
+        "" if row.ceiling is None else ratio(row.ceiling),
         "" if row.aim is None else ratio(row.aim),
         "" if row.aim is None else ratio(row.line.accepted * row.aim),
         row.verdict,

@@ -54,6 +54,7 @@ def main(argv: list[str]) -> int:
         },
         "attacks": {
             **{name: (kind.__doc__ or "").strip().splitlines()[0] for name, kind in ATTACKS.items()},
+            "transfer": "What fools other models (attack-sweep's --sources), tried on each model.",
             own: "your own: called with norm and eps, returns a frozen dataclass called like PGD",
         },
     }

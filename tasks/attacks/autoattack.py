@@ -108,8 +108,9 @@ class AutoAttack(Cascade):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FastCascade(Cascade):
-    """The first two stages of AutoAttack: most of its strength for about a fifth of its cost, an upper bound of its
-    accuracy and no substitute for it in a report."""
+    """The first two stages of AutoAttack: most of its strength for about a fifth of its cost.
+
+    An upper bound of its accuracy, and no substitute for it in a report."""
 
     name: ClassVar[str] = "fast-cascade"
 

@@ -48,8 +48,8 @@ def side(query: int, height: int, width: int, *, odd: bool = False) -> int:
 
 
 class SquareSearch(Search):
-    """State: `x` (n, channels, height, width), the best point so far, its `margin` (n,) and the query `k` (n,) that comes
-    next; for linf also the `low` and `high` ends of each pixel. `drawn` (n, AHEAD, numbers of a query): those of query
+    """State: `x` (n, channels, height, width), the best point so far, its `margin` (n,) and the next query `k` (n,); for
+    linf also the `low` and `high` ends of each pixel. `drawn` (n, AHEAD, numbers of a query): those of query
     `drawn_from` (n,) and the ones behind it. m: queries of an image that are looked at together."""
 
     def __init__(self, *args: Any) -> None:

@@ -101,6 +101,17 @@ def test_parts_of_ours_are_compared_in_one_precision(rec: Any) -> None:
     assert [(c.precision, c.ratio) for c in rec.compare(fp32 + bf16)] == [("fp32", 0.75), ("bf16", 0.5)]
 
 
+def test_a_ratio_can_grow_until_only_convolutions_take_time(rec: Any) -> None:
+    speeds = rounds_of(rec, {rec.LAST: (2.0,), rec.FIRST: (1.0,), "peer": (3.0,)})
+    parts = rounds_of(rec, {rec.OURS: (4.0,), "its convolutions": (3.0,)}, kind="bound")
+    assert [(c.line.kind, c.ceiling) for c in rec.compare(speeds + parts)] == [
+        ("pgd", pytest.approx(1.5 / 0.75)),
+        ("pgd", None),  # an exit at the first success has other costs
+        ("bound", None),
+    ]
+    assert [c.ceiling for c in rec.compare(speeds)] == [None, None]
+
+
 def test_tables_say_what_was_measured(rec: Any, parts: dict[str, ModuleType]) -> None:
     records = rounds_of(rec, {rec.LAST: (2.0, 2.0), "peer": (3.0, 3.2)})
     text = parts["tables"].speeds(records)
@@ -163,7 +174,7 @@ def test_budgets_are_equal(parts: dict[str, ModuleType], rec: Any) -> None:
     budget = here.budget(20)
     for attack in rounds._ours("pgd", here, 20, "fp32").values():
         assert (attack.eps, attack.num_steps, attack.step_size) == (budget.eps, 20, budget.step_size)
-        assert budget.step_size == pytest.approx(2.5 * budget.eps / 20)
+        assert budget.step_size == pytest.approx(0.1)
     assert len(rounds.cells("pgd")) == 6
     assert rounds.cells("autoattack") == [
         rec.Cell("autoattack", "small:linf8", "linf"),
