@@ -48,7 +48,7 @@ def side(query: int, height: int, width: int, *, odd: bool = False) -> int:
 
 
 class SquareSearch(Search):
-    """State: `x` (n, channels, height, width), the best point so far, its `margin` (n,) and the next query `k` (n,); for
+    """State: `x` (n, channels, height, width), the best point so far, its `margin` (n,), the next query `k` (n,); for
     linf also the `low` and `high` ends of each pixel. `drawn` (n, AHEAD, numbers of a query): those of query
     `drawn_from` (n,) and the ones behind it. m: queries of an image that are looked at together."""
 
