@@ -35,7 +35,7 @@ CELLS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "bound": (STANDARD + ROBUST, False),
     "strength": (ROBUST, True),
 }
-IMAGES: Mapping[str, int] = {"pgd": 256, "apgd": 256, "autoattack": 64, "bound": 128, "strength": 500, "sharded": 2048}
+IMAGES: Mapping[str, int] = {"pgd": 256, "apgd": 256, "autoattack": 48, "bound": 128, "strength": 500, "sharded": 2048}
 MANY = 512
 """Images of PGD on standard models: so many leave after two steps that fewer would not keep the batches full."""
 OWN_NORM: Mapping[str, str] = {"small:linf8": "linf", "small:l2_05": "l2"}
