@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
-from robustray.tasks.attack_sweep.results import Results, at, size_words
-from robustray.tasks.attack_sweep.settings import Norm
+from robustray.tasks.attack_sweep.results import Results, at
+from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.report.numbers import size_words
 from robustray.tasks.statistics.clusters import clustered_mean
 from robustray.tasks.statistics.intervals import wilson
 from robustray.tasks.study import Claim, PaperFigure, Verdict

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustray.tasks.attack_sweep.compare_view import CLEAN, NORMS, compose
-from robustray.tasks.attack_sweep.reduce import WORST
+from robustray.tasks.attack_sweep.compare_view import CLEAN, compose
 from robustray.tasks.errors import InputError
-from robustray.tasks.report.numbers import format_value
+from robustray.tasks.report.numbers import NORM_WORDS, format_value
 from robustray.tasks.statistics import holm, mcnemar_exact, paired_difference
 from robustray.tasks.study import Findings, RunTables
+from robustray.tasks.sweeps.records import WORST
 
 CELL = ["data", "model", "norm", "eps", "attack"]
 COLUMNS = ["data", "model", "norm", "attack", "seed", "eps", "index", "label", "clean_prediction", "success"]
@@ -110,7 +110,7 @@ def _alone(a: pd.DataFrame, b: pd.DataFrame, partners: Mapping[str, Mapping[str,
             found += [f"{column} {_listed(missing)}{aside}"] if missing else []
         for norm in own.norm.unique():
             sizes = sorted(set(own.eps[own.norm == norm]) - set(other.eps[other.norm == norm]))
-            found += [f"{NORMS[norm]} {_listed(format_value(eps, 'eps') for eps in sizes)}"] if sizes else []
+            found += [f"{NORM_WORDS[norm]} {_listed(format_value(eps, 'eps') for eps in sizes)}"] if sizes else []
         if found:
             yield f"Only in {label}, with no row here: {'; '.join(found)}."
 

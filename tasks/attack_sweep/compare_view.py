@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks import figures
-from robustray.tasks.attack_sweep.reduce import WORST
-from robustray.tasks.report.numbers import format_estimate, format_interval, format_value
+from robustray.tasks.report.numbers import NORM_WORDS, format_estimate, format_interval, format_value, size_words
 from robustray.tasks.statistics import wilson
 from robustray.tasks.study import Figure, Findings, Table
+from robustray.tasks.sweeps.records import WORST
 
-NORMS = {"linf": "ℓ∞", "l2": "ℓ2"}
 REFERENCE = {"linf": 8 / 255, "l2": 0.5}
 """Where the field reports."""
 CLEAN = "none"
@@ -55,7 +54,7 @@ def _answer(whole: pd.DataFrame, num_cells: int) -> str:
         for row in rows.itertuples()
     ]
     return (
-        f"Worst case over attacks at {NORMS[norm]} {format_value(eps, 'eps')}: {'; '.join(parts)} "
+        f"Worst case over attacks at {size_words(norm, eps)}: {'; '.join(parts)} "
         f"(n = {int(rows.n.max()):,} paired images; p-values adjusted for {num_cells} comparisons)."
     )
 
@@ -134,13 +133,13 @@ def _curves(rows: pd.DataFrame, data: str, norm: str, attacks: Mapping[str, str]
         )
     return figures.curve(
         name=f"accuracy-{norm}-{_slug(data)}",
-        title=f"Accuracy of A and B against the size of the perturbation ({NORMS[norm]}, {data})",
+        title=f"Accuracy of A and B against the size of the perturbation ({NORM_WORDS[norm]}, {data})",
         caption=f"Where the lines of one model part, the runs disagree. Worst case over {attacks['A']} (A) and "
         f"{attacks['B']} (B), n = {int(rows.n.max()):,} images of both; bands are 95 % Wilson intervals of each run "
         "alone: overlapping bands do not say that there is no paired difference.",
         alt="; ".join(f"{s.label} falls from {s.y[0]:.0%} to {s.y[-1]:.0%}" for s in series),
         series=series,
-        x_label=f"{NORMS[norm]} ε (pixels in [0, 1])",
+        x_label=f"{NORM_WORDS[norm]} ε (pixels in [0, 1])",
         y_label="accuracy",
         percent=True,
         x_ticks=figures.eps_ticks(rows.eps),
@@ -160,7 +159,7 @@ def _difference_rows(rows: pd.DataFrame, data: str, norm: str, eps: float) -> Fi
         )
         for row in rows.itertuples()
     ]
-    size = f"{NORMS[norm]} {format_value(eps, 'eps')}"
+    size = f"{size_words(norm, eps)}"
     return figures.dot_rows(
         name=f"differences-{norm}-{_slug(data)}",
         title=f"What B adds to A at {size} ({data})",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 
 import numpy as np
 
 from robustray.tasks import figures
-from robustray.tasks.attack_sweep.results import NORM_WORDS, Results, at, listed, size_words, slug
-from robustray.tasks.attack_sweep.settings import Norm
+from robustray.tasks.attack_sweep.results import Results, at, listed, slug
+from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS, size_words
 from robustray.tasks.study import Figure, Picture
 
-NORM_UNITS: Mapping[str, str] = {"linf": "largest change of a pixel", "l2": "Euclidean length"}
 MAGNIFY = 10
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from robustray.tasks.attack_sweep import reduce
 from robustray.tasks.attack_sweep.claims import claims
 from robustray.tasks.attack_sweep.drawings import drawn, pictures
-from robustray.tasks.attack_sweep.results import Results, at, listed, size_words
+from robustray.tasks.attack_sweep.results import Results, at, listed
 from robustray.tasks.attack_sweep.settings import Settings
 from robustray.tasks.attack_sweep.tables import tables
-from robustray.tasks.report.numbers import format_estimate, format_value
+from robustray.tasks.report.numbers import format_estimate, format_value, size_words
 from robustray.tasks.study import Findings
+from robustray.tasks.sweeps.records import only_square
 
 
 def compose(results: Results) -> Findings:
@@ -52,7 +52,7 @@ def attack_words(settings: Settings) -> str:
 
 def masking_warnings(results: Results) -> list[str]:
     """One per data, model and norm: the size at which Square broke most beyond what APGD left."""
-    found = reduce.only_square(results.records, results.stages)
+    found = only_square(results.records, results.stages)
     found = found.sort_values("broken", ascending=False, kind="stable")
     worst = found.drop_duplicates(["data", "model", "norm"]).sort_index()
     return [

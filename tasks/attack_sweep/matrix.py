@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from robustray.tasks.attack_sweep import reduce
-from robustray.tasks.attack_sweep.settings import Norm, Settings, block_size
-from robustray.tasks.attack_sweep.sweep import NEEDS, Opened
+from robustray.tasks.attack_sweep.settings import Settings
+from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.attacks.transfer import Exchange, crafting, transfer_block
+from robustray.tasks.sweeps.cells import NEEDS, Opened
+from robustray.tasks.sweeps.options import block_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +51,7 @@ def ask(
                     "transfer",
                     transfer_block,
                     images,
-                    block=block_size("pgd", settings),
+                    block=block_size("pgd", settings.options),
                     seed=settings.seed,
                     settings=Exchange(attack=attack, models=tuple(targets)),
                     refs={"source": models[source], "data": data[d], **targets},

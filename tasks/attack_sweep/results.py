@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks.attack_sweep import reduce
-from robustray.tasks.attack_sweep.named import named_stages
-from robustray.tasks.attack_sweep.settings import Norm, Settings
-from robustray.tasks.report.numbers import format_value
+from robustray.tasks.attack_sweep.settings import Settings
+from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.sweeps import records as sweeps
+from robustray.tasks.sweeps.named import named_stages
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
 
-NORM_WORDS: Mapping[str, str] = {"linf": "ℓ∞", "l2": "ℓ2"}
 AUTOATTACK = "autoattack"
 """The full standard cascade, and the only attack that the report calls AutoAttack."""
 
@@ -32,7 +32,7 @@ class Results:
     clean: Mapping[tuple[str, str], pd.DataFrame]
     """Data, model -> rows of `predict_block`."""
     records: pd.DataFrame
-    """Of `reduce.records`."""
+    """Of `sweeps.records.records`."""
     transfers: Mapping[tuple[str, Norm, str], pd.DataFrame]
     """Data, norm, source -> rows of `transfer_block`; empty without a matrix."""
     examples: Mapping[tuple[str, str, Norm], pd.DataFrame]
@@ -43,7 +43,7 @@ class Results:
     @cached_property
     def worst(self) -> pd.DataFrame:
         """Per-example worst case over attacks and seeds."""
-        return reduce.worst_case(self.records)
+        return sweeps.worst_case(self.records)
 
     @cached_property
     def headline(self) -> pd.DataFrame:
@@ -65,14 +65,14 @@ class Results:
     @cached_property
     def per_attack(self) -> pd.DataFrame:
         """Accuracy under each attack and seed alone."""
-        return reduce.robust_accuracy(self.records)
+        return sweeps.robust_accuracy(self.records)
 
     @cached_property
     def stages(self) -> dict[str, list[str]]:
         """Every attack of the sweep -> its stages by name; itself if it has none."""
         norm = self.settings.norms[0]
         return {
-            attack: [name for name, _ in named_stages(attack, norm, self.reference[norm], self.settings)]
+            attack: [name for name, _ in named_stages(attack, norm, self.reference[norm], self.settings.options)]
             for attack in self.settings.attacks
         }
 
@@ -90,7 +90,7 @@ class Results:
     def with_clean(self, worst: pd.DataFrame) -> pd.DataFrame:
         """Accuracy by size of per-image verdicts, with clean accuracy as size 0, in the order of the settings."""
         clean = reduce.clean_accuracy(self.clean, self.settings.norms)
-        table = pd.concat([clean, reduce.worst_case_accuracy(worst)], ignore_index=True)
+        table = pd.concat([clean, sweeps.worst_case_accuracy(worst)], ignore_index=True)
         order: list[tuple[str, Sequence[str]]] = [
             ("data", self.settings.data),
             ("model", self.settings.models),
@@ -110,11 +110,6 @@ def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
     for column, value in where.items():
         keep &= np.isclose(table[column], value) if isinstance(value, float) else table[column] == value
     return table[keep]
-
-
-def size_words(norm: str, eps: float) -> str:
-    """`"ℓ∞ 8/255"`."""
-    return f"{NORM_WORDS[norm]} {format_value(eps, 'eps')}"
 
 
 def listed(parts: Sequence[str]) -> str:

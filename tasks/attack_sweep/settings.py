@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from robustray.tasks.attacks.precision import Precision
+from robustray.tasks.attacks.settings import ExitRule, Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.study import Outline, Size, Work
-
-Norm = Literal["linf", "l2"]
-ExitRule = Literal["first_success", "last", "best_loss"]
-Precision = Literal["auto", "fp32", "bf16"]
+from robustray.tasks.sweeps.options import NUM_IMAGES, Options, passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +118,11 @@ class Settings:
         """The sizes of a norm, ascending."""
         return self.eps_linf if norm == "linf" else self.eps_l2
 
+    @property
+    def options(self) -> Options:
+        """What the attacks take from these settings."""
+        return Options(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Options)})
+
 
 def quick() -> Settings:
     """robustray run attack-sweep --size quick      two CPU cores, under a minute; embedded data, proves nothing."""
@@ -161,58 +165,9 @@ def paper() -> Settings:
 SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": paper()}
 
 
-NUM_IMAGES: Mapping[str, int] = {"digits:test": 355, "cifar10:test": 10_000, "cifar100:test": 10_000}
-"""Sizes of known data sets; the estimate takes 10,000 for others."""
-
-
-PASSES: Mapping[str, int] = {
-    "fgsm": 3,
-    "rs-fgsm": 3,
-    "apgd-ce": 102,
-    "apgd-dlr": 102,
-    "apgd-t": 9 * 102,
-    "fab": 100 * 10,
-    "fab-t": 9 * 206,
-    "square": 5001,
-    "nes": 21 * 51,
-    "fast-cascade": 102 + 9 * 102,
-    "autoattack": 102 + 9 * 102 + 9 * 206 + 5001,
-}
-"""Of an image that survives, with 10 classes: what the estimate adds up and what block sizes follow from. Those of PGD,
-noise and transfer depend on the settings, those of one's own attacks are unknown."""
-
-PGD_20 = 22
-"""Passes of the attack that `Settings.block` is meant for."""
-LEAST_BLOCK = 16
-"""Smaller batches are filled up to this (`attacks.settings.MIN_BATCH`)."""
-
-
-def passes(attack: str, settings: Settings) -> int:
-    """Upper bound of the passes through models that `attack` takes for one image of one size."""
-    crafted = (settings.num_steps + 1) * settings.num_restarts + 1
-    of_settings = {
-        "pgd": crafted,
-        "noise": 2 * settings.num_draws + 1,
-        "transfer": (crafted + 2) * len(settings.sources) + 1,
-    }
-    return of_settings.get(attack) or PASSES.get(attack, settings.num_steps)
-
-
-def block_size(attack: str, settings: Settings, *, num_restarts: int = 1) -> int:
-    """Images per block of an attack, or of a stage of a cascade, so that a block costs about as much as one of PGD-20.
-
-    It depends on nothing but the settings: other blocks are other pieces, and would be computed again.
-    """
-    cost = PASSES.get(attack) if attack != "transfer" else passes(attack, settings)
-    if cost is None:  # pgd and noise, whatever their settings, and one's own
-        return settings.block
-    fitting = settings.block * PGD_20 // (cost * num_restarts)
-    return min(settings.block, max(LEAST_BLOCK, fitting - fitting % LEAST_BLOCK))
-
-
 def estimate(settings: Settings) -> Work:
     """An upper bound: every image survives everything."""
-    per_size = sum(passes(name, settings) for name in settings.attacks) * settings.num_seeds
+    per_size = sum(passes(name, settings.options) for name in settings.attacks) * settings.num_seeds
     images = {name: settings.num_images or NUM_IMAGES.get(name, 10_000) for name in settings.data}
     attacked = sum(images.values()) * len(settings.models)
     unknown = [name for name in settings.data if not settings.num_images and name not in NUM_IMAGES]

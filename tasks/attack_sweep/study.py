@@ -14,19 +14,23 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from robustray.tasks.attack_sweep import findings, matrix, reduce
+from robustray.tasks.attack_sweep import findings, matrix
 from robustray.tasks.attack_sweep.compare import compare
-from robustray.tasks.attack_sweep.named import TRANSFER, named_stages
 from robustray.tasks.attack_sweep.results import Results
-from robustray.tasks.attack_sweep.settings import OUTLINE, Norm, Settings
-from robustray.tasks.attack_sweep.sweep import NEEDS, foreign_sources, sweep
+from robustray.tasks.attack_sweep.settings import OUTLINE, Settings
+from robustray.tasks.attack_sweep.sweep import sweep
 from robustray.tasks.attacks.blocks import example_block, predict_block
 from robustray.tasks.attacks.precision import resolve_precision
+from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.code import settings_modules
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.models.doors import check_model
 from robustray.tasks.study import Opened, Study
+from robustray.tasks.sweeps.cells import NEEDS, foreign_sources
+from robustray.tasks.sweeps.named import TRANSFER, named_stages
+from robustray.tasks.sweeps.records import records as records_of
+from robustray.tasks.sweeps.records import survivors_of_clean
 from robustray.tasks.training.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -44,7 +48,7 @@ CHECKED_IMAGES = 32
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open every attack, model and data set, and try each model on a few images. Raises: InputError."""
     stages = {
-        (name, norm, eps): named_stages(name, norm, eps, settings)
+        (name, norm, eps): named_stages(name, norm, eps, settings.options)
         for name, norm in itertools.product(settings.attacks, settings.norms)
         for eps in settings.eps(norm)
     }
@@ -140,7 +144,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     clean = {key: handle.result() for key, handle in clean_handles.items()}
 
     # 3. Sizes outermost, cascades stage by stage: survivors go on to the next stage and the next size.
-    records = reduce.records(clean, sweep(settings, lab, models, data, clean))
+    records = records_of(clean, sweep(settings, lab, models, data, clean))
 
     # 4. At the reference size of each norm: who is fooled by whose examples, and a few random images to look at.
     sizes: dict[Norm, float] = {norm: reference_eps(settings, norm) for norm in settings.norms}
@@ -148,7 +152,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     pictures = {}
     for d, m, norm in itertools.product(data, settings.models, settings.norms):
         shown = shown_attack(settings, norm, sizes[norm])
-        right = reduce.survivors_of_clean(clean[d, m])
+        right = survivors_of_clean(clean[d, m])
         chosen = sorted(stream(settings.seed, "examples").permutation(len(right))[: settings.num_examples].tolist())
         if chosen and shown is not None:
             pictures[d, m, norm] = lab.map(
@@ -179,7 +183,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
 def shown_attack(settings: Settings, norm: Norm, eps: float) -> Attack | None:
     """Whose examples the pictures show: the first attack, of a cascade its first stage; None for transfer alone."""
     name = next((name for name in settings.attacks if name != TRANSFER), None)
-    return None if name is None else named_stages(name, norm, eps, settings)[0][1]
+    return None if name is None else named_stages(name, norm, eps, settings.options)[0][1]
 
 
 def reference_eps(settings: Settings, norm: Norm) -> float:

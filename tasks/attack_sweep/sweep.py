@@ -1,34 +1,18 @@
-"""The sweep itself: sizes outermost, and within a size all cells side by side, cascades stage by stage.
-
-A stage gets the images that stood before it, gathered from all blocks and cut anew, so that the last few survivors of a
-long cascade fill their blocks. There is one barrier per stage of a size, never one per cell.
-"""
+"""Which cells a sweep has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from robustray.tasks.attack_sweep import reduce
-from robustray.tasks.attack_sweep.named import named_stages
-from robustray.tasks.attack_sweep.reduce import Cell
-from robustray.tasks.attack_sweep.settings import Settings, block_size
-from robustray.tasks.attacks.blocks import attack_block
-from robustray.tasks.attacks.transfer import Exchange, transferred_block
-from robustray.tasks.errors import InputError
-from robustray.tasks.lab import Needs
-from robustray.tasks.lab.keys import digest
+from robustray.tasks.attack_sweep.settings import Settings
+from robustray.tasks.sweeps.cells import Opened, sweep_cells
+from robustray.tasks.sweeps.records import Cell, survivors_of_clean
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustray.tasks.attacks.settings import Attack
-    from robustray.tasks.lab import BlockFunction, Handle, Lab, Reference
-
-NEEDS = Needs(threads=1, gpus=0.25)
-
-Opened = Mapping[str, "Reference"]
-"""Name -> model or data set."""
+    from robustray.tasks.lab import Lab
 
 
 def sweep(
@@ -48,92 +32,5 @@ def sweep(
         for seed in seeds
     ]
     sizes = {cell: settings.eps(cell.norm) for cell in cells}
-    alive = {cell: reduce.survivors_of_clean(clean[cell.data, cell.model]) for cell in cells}
-    return sweep_cells(settings, lab, models, data, sizes, alive)
-
-
-def sweep_cells(
-    settings: Settings,
-    lab: Lab,
-    models: Opened,
-    data: Opened,
-    sizes: Mapping[Cell, Sequence[float]],
-    alive: Mapping[Cell, Sequence[int]],
-) -> dict[Cell, list[tuple[float, pd.DataFrame]]]:
-    """As `sweep`, for any cells with sizes (ascending) and images of their own. alive: where each cell starts.
-
-    Of the settings only those of the attacks and of their blocks are read.
-    """
-    alive = dict(alive)
-    found: dict[Cell, list[tuple[float, pd.DataFrame]]] = {cell: [] for cell in sizes}
-    for position in range(max(map(len, sizes.values()), default=0)):
-        now = {cell: each[position] for cell, each in sizes.items() if position < len(each)}
-        for cell, rows in attack_one_size(settings, lab, models, data, now, alive).items():
-            found[cell].append((now[cell], rows))
-            alive[cell] = reduce.survivors(rows)
-    return found
-
-
-def attack_one_size(
-    settings: Settings,
-    lab: Lab,
-    models: Opened,
-    data: Opened,
-    sizes: Mapping[Cell, float],
-    alive: Mapping[Cell, Sequence[int]],
-) -> dict[Cell, pd.DataFrame]:
-    """One size of all cells: open every cell's first stage, read them all, open the next stages on what stands."""
-    stages = {cell: named_stages(cell.attack, cell.norm, eps, settings) for cell, eps in sizes.items()}
-    rows: dict[Cell, pd.DataFrame] = {}
-    for position in range(max(map(len, stages.values()))):
-        handles: dict[Cell, Handle[pd.DataFrame]] = {}
-        asked: dict[str, Handle[pd.DataFrame]] = {}  # apgd-ce by itself is also a stage of autoattack: one computation
-        for cell in (cell for cell in sizes if position < len(stages[cell])):
-            work = _work(cell, *stages[cell][position], settings, models)
-            items = alive[cell] if position == 0 else reduce.survivors(rows[cell])
-            same = digest([work.function.qualified_name, cell.data, cell.model, cell.seed, work.settings, items])
-            handles[cell] = asked.get(same) or lab.map(
-                "attack",
-                work.function,
-                items,
-                block=work.block,
-                seed=cell.seed,
-                settings=work.settings,
-                refs={"model": models[cell.model], "data": data[cell.data], **work.sources},
-                needs=NEEDS,
-            )
-            asked[same] = handles[cell]
-        for cell, handle in handles.items():
-            rows[cell] = reduce.merged(rows.get(cell), handle.result(), stages[cell][position][0])
-    return rows
-
-
-class _Work(NamedTuple):
-    """How a stage is run."""
-
-    function: BlockFunction
-    settings: Any
-    block: int
-    sources: Opened
-
-
-def _work(cell: Cell, name: str, attack: Attack, settings: Settings, models: Opened) -> _Work:
-    block = block_size(name, settings, num_restarts=getattr(attack, "num_restarts", 1))
-    if cell.attack != "transfer":
-        return _Work(attack_block, attack, block, {})
-    sources = {
-        f"source {i}": models[source] for i, source in enumerate(foreign_sources(cell.model, settings.sources, models))
-    }
-    return _Work(transferred_block, Exchange(attack=attack, models=tuple(sources)), block, sources)
-
-
-def foreign_sources(model: str, sources: Sequence[str], models: Opened) -> list[str]:
-    """The sources that are not the model itself, also under another name. Raises: InputError if none is left."""
-
-    def identity(name: str) -> str:
-        return models[name].content_hash if name in models else name  # one that the run will train
-
-    foreign = [source for source in sources if identity(source) != identity(model)]
-    if sources and not foreign:
-        raise InputError(f"--sources {' '.join(sources)}: nothing but {model} itself; name another model")
-    return foreign
+    alive = {cell: survivors_of_clean(clean[cell.data, cell.model]) for cell in cells}
+    return sweep_cells(settings.options, lab, models, data, sizes, alive)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from robustray.tasks.attack_sweep import reduce
-from robustray.tasks.attack_sweep.results import Results, at, listed, size_words
+from robustray.tasks.attack_sweep.results import Results, at, listed
+from robustray.tasks.report.numbers import size_words
 from robustray.tasks.study import Table
+from robustray.tasks.sweeps import records as sweeps
 
 INTERVAL = "intervals are 95 % Wilson intervals over images"
 ACCURACY = {"eps": "eps", "robust_accuracy": "percent", "interval:robust_accuracy": "lo,hi"}
@@ -58,7 +60,7 @@ def _stages(results: Results) -> list[Table]:
             title="Who fell to what: the stages of " + listed(list(cascades)),
             caption="Each stage attacks the images that stood before it and were not broken at a smaller size; "
             f"robust accuracy is the share of all n images that still stand after it; {INTERVAL}.",
-            frame=reduce.stage_table(results.records, cascades),
+            frame=sweeps.stage_table(results.records, cascades),
             formats={**ACCURACY, "attacked": "number", "broken": "number", "standing": "number"},
         )
     ]
@@ -83,7 +85,7 @@ def _transfer(results: Results) -> list[Table]:
 
 def _by_class(results: Results) -> Table:
     rows = pd.concat([at(results.worst, norm=norm, eps=eps) for norm, eps in results.reference.items()])
-    table = reduce.worst_case_accuracy(rows, by=["label"])
+    table = sweeps.worst_case_accuracy(rows, by=["label"])
     table = table.sort_values(["data", "model", "norm", "label"], kind="stable", ignore_index=True)
     names = {name: loaded.classes for name, loaded in results.images.items()}
     table = table.assign(label=[names[d][i] for d, i in zip(table.data, table.label, strict=True)])

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robustray.tasks.attacks.settings import Norm
-from robustray.tasks.report.numbers import format_interval, format_value
+from robustray.tasks.report.numbers import format_interval, format_value, size_words
 from robustray.tasks.statistics import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from robustray.tasks.attacks.cascade import Stage
-
-NORM_WORDS = {"linf": "ℓ∞", "l2": "ℓ2"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,11 +146,6 @@ class Evaluation:
             + f"</thead><tbody>{''.join(map(row, self._rows()))}</tbody></table>"
             + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
         )
-
-
-def size_words(norm: str, eps: float) -> str:
-    """`ℓ∞ 8/255`."""
-    return f"{NORM_WORDS[norm]} {format_value(eps, 'eps')}"
 
 
 def _stage_words(stages: Sequence[Stage]) -> str:

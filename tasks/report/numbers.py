@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,6 +11,8 @@ NOTHING = "–"
 """Stands for None and NaN."""
 FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
 """As wide as a digit and as a decimal point, where figures are tabular."""
+NORM_WORDS: Mapping[str, str] = {"linf": "ℓ∞", "l2": "ℓ2"}
+NORM_UNITS: Mapping[str, str] = {"linf": "largest change of a pixel", "l2": "Euclidean length"}
 
 
 def format_value(value: Any, fmt: str = "") -> str:
@@ -29,6 +31,11 @@ def format_value(value: Any, fmt: str = "") -> str:
     """
     digits = format_digits(value, fmt)
     return digits if digits in (NOTHING, "∞", "−∞") or not _is_number(value) else digits + unit_of(fmt)
+
+
+def size_words(norm: str, eps: float) -> str:
+    """The size of a ball: "ℓ∞ 8/255"."""
+    return f"{NORM_WORDS[norm]} {format_value(eps, 'eps')}"
 
 
 def unit_of(fmt: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from robustray.tasks.attack_sweep.results import size_words
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.report.numbers import size_words
 from robustray.tasks.robust_training import published
 from robustray.tasks.robust_training.reduce import steps_difference
 from robustray.tasks.robust_training.results import Results, mean_difference

@@ -7,9 +7,8 @@ import itertools
 import numpy as np
 
 from robustray.tasks import figures
-from robustray.tasks.attack_sweep.drawings import NORM_UNITS
-from robustray.tasks.attack_sweep.results import NORM_WORDS, size_words
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS, size_words
 from robustray.tasks.robust_training import reduce
 from robustray.tasks.robust_training.results import Results, interval_words, seeds_words, threat
 from robustray.tasks.study import Figure, Picture

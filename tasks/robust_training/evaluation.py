@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from robustray.tasks.attack_sweep import reduce as sweep_reduce
-from robustray.tasks.attack_sweep.reduce import Cell
-from robustray.tasks.attack_sweep.settings import Settings as SweepSettings
-from robustray.tasks.attack_sweep.sweep import sweep_cells
 from robustray.tasks.robust_training.results import label, tested_in
+from robustray.tasks.sweeps.cells import sweep_cells
+from robustray.tasks.sweeps.options import Options
+from robustray.tasks.sweeps.records import Cell, records, survivors_of_clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +24,7 @@ def attack_networks(
     test: Reference,
     clean: Mapping[Network, pd.DataFrame],
 ) -> dict[str, pd.DataFrame]:
-    """Records (`attack_sweep.reduce.records`) by attack: "pgd", and "autoattack" unless that is off.
+    """Records (`sweeps.records.records`) by attack: "pgd", and "autoattack" unless that is off.
 
     PGD: every size tested at, all images. AutoAttack: where `Settings.autoattack_eps` says, on the first
     `num_autoattack` images. Side by side, stage by stage on gathered survivors.
@@ -43,15 +42,15 @@ def attack_networks(
                 rows = clean[network]
                 start[cell] = rows[rows["index"] < settings.num_autoattack]
     found = sweep_cells(
-        as_sweep(settings, models),
+        options(settings),
         lab,
         {label(network): model for network, model in models.items()},
         {test.name: test},
         sizes,
-        {cell: sweep_reduce.survivors_of_clean(rows) for cell, rows in start.items()},
+        {cell: survivors_of_clean(rows) for cell, rows in start.items()},
     )
     return {
-        attack: sweep_reduce.records(
+        attack: records(
             {(cell.data, cell.model): start[cell] for cell in found if cell.attack == attack},
             {cell: rows for cell, rows in found.items() if cell.attack == attack},
         )
@@ -59,18 +58,6 @@ def attack_networks(
     }
 
 
-def as_sweep(settings: Settings, models: Mapping[Network, Reference]) -> SweepSettings:
-    """The same attacks and blocks as an attack sweep of these networks: it would find the same pieces in the store."""
-    return SweepSettings(
-        models=tuple(map(label, models)),
-        data=(settings.test_data,),
-        num_images=settings.num_images,
-        attacks=("pgd", "autoattack"),
-        norms=settings.norms,
-        eps_linf=settings.eps_test_linf,
-        eps_l2=settings.eps_test_l2,
-        num_steps=settings.test_steps,
-        precision=settings.precision,
-        seed=settings.seed,
-        block=settings.block,
-    )
+def options(settings: Settings) -> Options:
+    """As an attack sweep of these networks has them: it would find the same pieces in the store."""
+    return Options(num_steps=settings.test_steps, precision=settings.precision, block=settings.block)

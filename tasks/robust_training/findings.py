@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from robustray.tasks.attack_sweep import reduce as sweep_reduce
-from robustray.tasks.attack_sweep.results import size_words
 from robustray.tasks.attacks.settings import Norm
-from robustray.tasks.report.numbers import format_estimate, format_value
+from robustray.tasks.report.numbers import format_estimate, format_value, size_words
 from robustray.tasks.robust_training import reduce
 from robustray.tasks.robust_training.claims import claims
 from robustray.tasks.robust_training.drawings import drawn, pictures
 from robustray.tasks.robust_training.results import Results, seeds_words
 from robustray.tasks.robust_training.tables import stages, tables
 from robustray.tasks.study import Findings
+from robustray.tasks.sweeps import records as sweeps
 
 
 def compose(results: Results) -> Findings:
@@ -60,7 +59,7 @@ def masking_warnings(results: Results) -> list[str]:
         f"{row.model}, tested at {size_words(row.norm, row.eps)}: Square, which sees no gradients, broke "
         f"{row.broken:,} of {row.n:,} images that all attacks along gradients left standing: the network hides its "
         "gradients, and its robust accuracy is likely overestimated"
-        for row in sweep_reduce.only_square(results.autoattack, stages()).itertuples()
+        for row in sweeps.only_square(results.autoattack, stages()).itertuples()
     ]
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from robustray.tasks.attack_sweep.results import size_words
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.models.reference import ModelRef
+from robustray.tasks.report.numbers import size_words
 from robustray.tasks.robust_training.settings import Network, Settings
 from robustray.tasks.statistics import Estimate, paired_difference, proportion
 from robustray.tasks.statistics.over_seeds import mean_over_seeds

@@ -12,7 +12,6 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from robustray.tasks.attack_sweep.sweep import NEEDS
 from robustray.tasks.attacks.autoattack import AutoAttack
 from robustray.tasks.attacks.blocks import predict_block
 from robustray.tasks.attacks.precision import resolve_precision
@@ -25,6 +24,7 @@ from robustray.tasks.robust_training.evaluation import attack_networks
 from robustray.tasks.robust_training.results import Results, learnt, tested_in
 from robustray.tasks.robust_training.settings import OUTLINE, Network, Settings
 from robustray.tasks.study import Opened, Study
+from robustray.tasks.sweeps.cells import NEEDS
 from robustray.tasks.training.doors import check_training
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from robustray.tasks.attack_sweep import reduce as sweep_reduce
-from robustray.tasks.attack_sweep.results import NORM_WORDS
 from robustray.tasks.attacks.autoattack import AutoAttack
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.report.numbers import NORM_WORDS
 from robustray.tasks.robust_training import published, reduce
 from robustray.tasks.robust_training.results import Results, interval_words, seeds_words, tested_in, threat
 from robustray.tasks.study import Table
+from robustray.tasks.sweeps import records as sweeps
 
 
 def tables(results: Results) -> list[Table]:
@@ -185,7 +185,7 @@ def _records(results: Results) -> list[Table]:
                 name="stages",
                 title="Who fell to what: the stages of AutoAttack",
                 caption="One row per network, norm, size and stage.",
-                frame=sweep_reduce.stage_table(results.autoattack, stages()),
+                frame=sweeps.stage_table(results.autoattack, stages()),
                 on_page=False,
             )
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from robustray.tasks.attack_sweep.settings import NUM_IMAGES, PASSES
 from robustray.tasks.study import Work
+from robustray.tasks.sweeps.options import NUM_IMAGES, PASSES
 
 if TYPE_CHECKING:
     from robustray.tasks.robust_training.settings import Network, Settings

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from robustray.tasks.attack_sweep import reduce
-from robustray.tasks.attack_sweep.reduce import Cell
 from robustray.tasks.attack_sweep.settings import SIZES, Settings, estimate
 from robustray.tasks.attack_sweep.study import STUDY, reference_eps
 from robustray.tasks.errors import InputError
@@ -19,6 +18,7 @@ from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.statistics.intervals import wilson
 from robustray.tasks.study import Findings
+from robustray.tasks.sweeps.records import Cell, records, robust_accuracy, worst_case, worst_case_accuracy
 
 TINY = replace(
     SIZES["quick"], models=("digits:mlp",), num_images=40, eps_linf=(0.05, 0.2), eps_l2=(0.4,), num_examples=2, block=16
@@ -70,12 +70,12 @@ def test_records_by_hand() -> None:
     cell = Cell("d", "m", "linf", "pgd", 0)
     clean = {("d", "m"): clean_rows([True, True, True, False])}
     stages = {cell: [(0.1, attack_rows([0, 1, 2], [1])), (0.2, attack_rows([0, 2], [0]))]}
-    rows = reduce.records(clean, stages)
+    rows = records(clean, stages)
     assert rows[rows.eps == 0.1].success.tolist() == [False, True, False, True]
     assert rows[rows.eps == 0.2].success.tolist() == [True, True, False, True]
     assert rows[rows.eps == 0.2].carried.tolist() == [False, True, False, True]
     assert rows[rows.eps == 0.2].evaluations.tolist() == [5, 0, 5, 0]
-    accuracy = reduce.robust_accuracy(rows)
+    accuracy = robust_accuracy(rows)
     assert accuracy.robust_accuracy.tolist() == [0.5, 0.25]
     assert accuracy.n.tolist() == [4, 4]
     assert (accuracy.lo[0], accuracy.hi[0]) == pytest.approx(tuple(map(float, wilson(2, 4))))
@@ -88,7 +88,7 @@ def test_the_worst_case_is_per_image_not_the_minimum_of_the_means() -> None:
         Cell("d", "m", "linf", "a", 0): [(0.1, attack_rows([0, 1, 2, 3], [0, 1]))],
         Cell("d", "m", "linf", "b", 0): [(0.1, attack_rows([0, 1, 2, 3], [2]))],
     }
-    worst = reduce.worst_case_accuracy(reduce.worst_case(reduce.records(clean, stages)))
+    worst = worst_case_accuracy(worst_case(records(clean, stages)))
     assert worst.robust_accuracy.tolist() == [0.25]  # the attacks alone leave 0.5 and 0.75
 
 
@@ -96,8 +96,8 @@ def test_missing_rows_lower_n_and_nothing_else() -> None:
     """An item that was given up has no row: it must not count as surviving or as broken."""
     cell = Cell("d", "m", "linf", "pgd", 0)
     clean = {("d", "m"): clean_rows([True] * 4)}
-    rows = reduce.records(clean, {cell: [(0.1, attack_rows([0, 1, 3], [1]))]})
-    assert reduce.robust_accuracy(rows)[["robust_accuracy", "n"]].to_numpy().tolist() == [[2 / 3, 3]]
+    rows = records(clean, {cell: [(0.1, attack_rows([0, 1, 3], [1]))]})
+    assert robust_accuracy(rows)[["robust_accuracy", "n"]].to_numpy().tolist() == [[2 / 3, 3]]
 
 
 def test_accuracy_never_rises_with_the_size(found: Findings) -> None:

@@ -12,18 +12,19 @@ import pandas as pd
 import pytest
 import torch
 
-from robustray.tasks.attack_sweep import reduce
-from robustray.tasks.attack_sweep.named import named_attack, named_stages
-from robustray.tasks.attack_sweep.reduce import Cell
-from robustray.tasks.attack_sweep.settings import PASSES, SIZES, Settings, block_size, estimate, passes
+from robustray.tasks.attack_sweep.settings import SIZES, Settings, estimate
 from robustray.tasks.attack_sweep.study import STUDY
-from robustray.tasks.attack_sweep.sweep import attack_one_size, sweep
+from robustray.tasks.attack_sweep.sweep import sweep
 from robustray.tasks.attacks.autoattack import AutoAttack, FastCascade
 from robustray.tasks.attacks.blocks import predict_block
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.study import Findings
+from robustray.tasks.sweeps.cells import attack_one_size
+from robustray.tasks.sweeps.named import named_attack, named_stages
+from robustray.tasks.sweeps.options import PASSES, block_size, passes
+from robustray.tasks.sweeps.records import Cell, merged, survivors, survivors_of_clean
 from robustray.tasks.training.recipes import RECIPES
 
 OWN = '''
@@ -158,13 +159,13 @@ def test_gathered_stages_are_one_call(
     found = sweep(chosen, lab, {model: ref}, {data: refs["data"]}, {(data, model): clean})
     ((cell, sizes),) = found.items()
     network, source = lab.load(ref), lab.load(refs["data"])
-    alive = reduce.survivors_of_clean(clean)
+    alive = survivors_of_clean(clean)
     fell: set[str] = set()
     for expected_eps, (size, rows) in zip(eps, sizes, strict=True):
         assert size == expected_eps
         assert rows["index"].tolist() == alive
         images, labels = source.batch(alive)
-        cascade = named_attack(cell.attack, norm, size, chosen)
+        cascade = named_attack(cell.attack, norm, size, chosen.options)
         whole: Any = cascade(network, images, labels, seed=3, indices=alive)
         for column, values in {
             "success": whole.success,
@@ -178,7 +179,7 @@ def test_gathered_stages_are_one_call(
         names = [whole.stages[position] if position >= 0 else "" for position in whole.fell_to.tolist()]
         assert rows.fell_to.tolist() == names
         fell |= set(names)
-        alive = reduce.survivors(rows)
+        alive = survivors(rows)
     assert "apgd-ce" in fell and "" in fell
 
 
@@ -188,10 +189,10 @@ def test_awkward_survivors(left: int, lab: SerialLab) -> None:
     chosen = settings(attacks=("sweep_cascades:standard",))
     models, data = ({name: door(name)} for name, door in ((chosen.models[0], lab.model), (chosen.data[0], lab.data)))
     cell, eps = Cell(chosen.data[0], chosen.models[0], "linf", chosen.attacks[0], 0), 0.03
-    rows = attack_one_size(chosen, lab, models, data, {cell: eps}, {cell: range(48)})[cell]
+    rows = attack_one_size(chosen.options, lab, models, data, {cell: eps}, {cell: range(48)})[cell]
     fallen, stand = (rows.loc[which, "index"].tolist() for which in (rows.fell_to == "apgd-ce", ~rows.success))
     items = sorted(fallen[:20] + stand[:left])
-    again = attack_one_size(chosen, lab, models, data, {cell: eps}, {cell: items})[cell]
+    again = attack_one_size(chosen.options, lab, models, data, {cell: eps}, {cell: items})[cell]
     expected = rows[rows["index"].isin(items)].reset_index(drop=True)
     pd.testing.assert_frame_equal(again, expected)
     assert (~again.success).sum() == left
@@ -209,8 +210,8 @@ def test_an_image_given_up_in_a_later_stage_has_no_verdict() -> None:
             }
         )
 
-    first = reduce.merged(None, rows([4, 5, 6, 7], [5], -1.0, 10), "a")
-    second = reduce.merged(first, rows([4, 7], [7], -2.0, 3), "b")  # 6 killed its worker
+    first = merged(None, rows([4, 5, 6, 7], [5], -1.0, 10), "a")
+    second = merged(first, rows([4, 7], [7], -2.0, 3), "b")  # 6 killed its worker
     assert second["index"].tolist() == [4, 5, 7]
     assert second.fell_to.tolist() == ["", "a", "b"]
     assert second.evaluations.tolist() == [13, 10, 13]
@@ -287,8 +288,8 @@ def test_square_alone_says_nothing_about_gradients(lab: SerialLab) -> None:
 
 def test_the_stages_of_a_name() -> None:
     chosen = settings()
-    assert [name for name, _ in named_stages("pgd", "linf", 0.1, chosen)] == ["pgd"]
-    standard = named_stages("autoattack", "l2", 0.5, chosen)
+    assert [name for name, _ in named_stages("pgd", "linf", 0.1, chosen.options)] == ["pgd"]
+    standard = named_stages("autoattack", "l2", 0.5, chosen.options)
     assert tuple(stage for _, stage in standard) == AutoAttack(norm="l2", eps=0.5, precision="fp32").stages()
     for name, kind in (("autoattack", AutoAttack), ("fast-cascade", FastCascade)):
         assert PASSES[name] == sum(PASSES[stage.name] for stage in kind(norm="l2", eps=0.5).stages())
@@ -313,7 +314,7 @@ def test_too_few_classes_are_found_at_the_door(lab: SerialLab, tmp_path: Path, m
 
 
 def test_blocks_cost_about_the_same() -> None:
-    small = SIZES["small"]
+    small = SIZES["small"].options
     assert {name: block_size(name, small) for name in ("pgd", "fgsm", "noise")} == dict.fromkeys(
         ("pgd", "fgsm", "noise"), 512
     )
@@ -329,7 +330,7 @@ def test_blocks_cost_about_the_same() -> None:
 
 def test_the_estimate_counts_stages_and_transfer(lab: SerialLab) -> None:
     chosen = settings(attacks=("apgd-ce",), eps_linf=(0.02,))
-    assert estimate(chosen).evaluations == 10_000 * passes("apgd-ce", chosen)
+    assert estimate(chosen).evaluations == 10_000 * passes("apgd-ce", chosen.options)
     both = replace(chosen, models=("a", "b"), num_images=50, num_transfer=100, num_steps=9)
     assert estimate(both).evaluations - estimate(replace(both, num_transfer=0)).evaluations == 2 * 50 * (10 + 2 + 2)
     assert "transfer" in estimate(both).note

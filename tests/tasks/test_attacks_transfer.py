@@ -313,7 +313,7 @@ def test_a_source_under_another_name_is_still_itself(lab: SerialLab, tmp_path: A
         "def a():\n    torch.manual_seed(0)\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    from robustray.tasks.attack_sweep.sweep import foreign_sources
+    from robustray.tasks.sweeps.cells import foreign_sources
 
     ref = lab.model("same_weights:a")
     assert foreign_sources("a", ("b", "digits:cnn"), {"a": ref, "b": ref}) == ["digits:cnn"]

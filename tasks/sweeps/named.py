@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from robustray.tasks.attack_sweep.settings import Norm, Settings
 from robustray.tasks.attacks.autoattack import Cascade
 from robustray.tasks.attacks.catalogue import ATTACKS
-from robustray.tasks.attacks.settings import PGD, RandomNoise
+from robustray.tasks.attacks.settings import PGD, Norm, RandomNoise
 from robustray.tasks.data.own import describe, load_function, looks_like_own
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.keys import plain
+from robustray.tasks.sweeps.options import Options
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ TRANSFER = "transfer"
 """The attack that tries on a model what was made on others."""
 
 
-def named_stages(name: str, norm: Norm, eps: float, settings: Settings) -> tuple[tuple[str, Attack], ...]:
+def named_stages(name: str, norm: Norm, eps: float, options: Options) -> tuple[tuple[str, Attack], ...]:
     """The stages of a cascade by name, in their order; any other attack is one stage, under its own name.
 
     Raises: InputError as `named_attack`, and for an own cascade two of whose stages have one name.
     """
-    attack = named_attack(name, norm, eps, settings)
+    attack = named_attack(name, norm, eps, options)
     if not isinstance(attack, Cascade):
         return ((name, attack),)
     stages = tuple((stage.name, stage) for stage in attack.stages())
@@ -34,8 +34,8 @@ def named_stages(name: str, norm: Norm, eps: float, settings: Settings) -> tuple
     return stages
 
 
-def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attack:
-    """An attack of the catalogue with the sweep's settings, or one's own. For `transfer`: what crafts on its sources.
+def named_attack(name: str, norm: Norm, eps: float, options: Options) -> Attack:
+    """An attack of the catalogue with the sweep's options, or one's own. For `transfer`: what crafts on its sources.
 
     `my_pkg.my_mod:function` is called with `norm` and `eps` and returns a frozen dataclass that is called like PGD.
 
@@ -45,18 +45,18 @@ def named_attack(name: str, norm: Norm, eps: float, settings: Settings) -> Attac
         return PGD(
             norm=norm,
             eps=eps,
-            num_steps=settings.num_steps,
-            num_restarts=settings.num_restarts,
-            random_start=settings.random_start,
+            num_steps=options.num_steps,
+            num_restarts=options.num_restarts,
+            random_start=options.random_start,
             # See `attacks.transfer`; what a source gets wrong by itself has yet to fool the model.
-            exit_rule="best_loss" if name == TRANSFER else settings.exit_rule,
+            exit_rule="best_loss" if name == TRANSFER else options.exit_rule,
             attack_misclassified=name == TRANSFER,
-            precision=settings.precision,
+            precision=options.precision,
         )
     if name == "noise":
-        return RandomNoise(norm=norm, eps=eps, num_draws=settings.num_draws, precision=settings.precision)
+        return RandomNoise(norm=norm, eps=eps, num_draws=options.num_draws, precision=options.precision)
     if name in ATTACKS:
-        return ATTACKS[name](norm=norm, eps=eps, precision=settings.precision)
+        return ATTACKS[name](norm=norm, eps=eps, precision=options.precision)
     if not looks_like_own(name):
         raise InputError(f"there is no attack {name!r}{nearest(name, [*ATTACKS, TRANSFER])}, or my_pkg.my_mod:function")
     try:
