@@ -80,8 +80,8 @@ def execute(
     A finished run of the same content and code is returned as it is, unless `rewalk`. `make_lab` gives a lab over the
     store; it is closed here, whatever happens. `resume` names the run instead of looking for it.
 
-    Raises: InputError before anything is written; WorkFailed after the run was marked as failed; KeyboardInterrupt
-    after it was marked as interrupted.
+    Raises: InputError before anything is written, or by the study, and WorkFailed, both after the run was marked as
+    failed; KeyboardInterrupt after it was marked as interrupted.
     """
     lab = make_lab(store)
     try:
@@ -118,7 +118,7 @@ def execute(
 def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:
     try:
         findings = request.study.run(request.settings, lab)
-    except WorkFailed as error:
+    except (WorkFailed, InputError) as error:  # input whose fault shows only in results: no log would explain more
         run.file.error = str(error)
         run.save("failed")
         raise
