@@ -44,7 +44,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(arguments.threads)
-    machine.update(describe())
+    update(machine, arguments.output)
     began = time.perf_counter()
     for kind in arguments.kinds:
         for cell, measure in plan(kind, arguments):
@@ -140,6 +140,16 @@ def describe() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def update(machine: dict[str, Any], path: Path) -> None:
+    """Write down where the file's next rounds are taken. Exits where its others were taken on other processors."""
+    here = describe()
+    if machine.get("cpu", here["cpu"]) != here["cpu"]:
+        sys.exit(
+            f"{path} was measured on a CPU with {machine['cpu']}, this one has {here['cpu']}: give another --output"
+        )
+    machine.update(here)
 
 
 def processor() -> str:

@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 SCRATCH = Path(tempfile.gettempdir()) / "robustray-benchmark-training"
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.attacks import describe, use_python_of  # noqa: E402
+from benchmarks.attacks import update, use_python_of  # noqa: E402
 from benchmarks.trainings import records as rec  # noqa: E402
 from benchmarks.trainings import tables  # noqa: E402
 
@@ -47,7 +47,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(arguments.threads)
-        document.machine.update(describe())
+        update(document.machine, arguments.output)
         began = time.monotonic()
         if arguments.quality:
             compare_quality(arguments, document, deadline=began + 60 * arguments.minutes)

@@ -54,6 +54,20 @@ def test_only_rounds_of_the_same_code_images_and_threads_are_added_to(rec: Any) 
     assert rec.still_good([good, *others], good.cell, 4, 1, "c") == [good]
 
 
+def test_rounds_of_other_processors_do_not_mix(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(repository))
+    from benchmarks import attacks
+
+    monkeypatch.setattr(attacks, "processor", lambda: "avx2")
+    machine: dict[str, Any] = {}
+    attacks.update(machine, Path("records.json"))
+    assert machine["cpu"] == "avx2"
+    monkeypatch.setattr(attacks, "processor", lambda: "avx2 amx_bf16")
+    with pytest.raises(SystemExit, match=r"records.json was measured on a CPU with avx2, this one has avx2 amx_bf16"):
+        attacks.update(machine, Path("records.json"))
+    assert machine["cpu"] == "avx2"
+
+
 def rounds_of(rec: Any, walls: dict[str, tuple[float, ...]], **changes: Any) -> list[Any]:
     """One record for each contender and round."""
     return [
