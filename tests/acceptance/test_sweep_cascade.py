@@ -14,8 +14,8 @@ pytestmark = pytest.mark.acceptance
 
 SWEEP = (
     "run attack-sweep --model digits:mlp --model digits:cnn --num-images 40 --norms linf --eps-linf 0.08 0.15 "
-    "--attacks fast-cascade autoattack transfer --sources digits:mlp digits:cnn --num-transfer 20 --num-steps 5 --block 16 "
-    "--num-examples 1 --json"
+    "--attacks fast-cascade autoattack transfer --sources digits:mlp digits:cnn --num-transfer 20 --num-steps 5 "
+    "--block 16 --num-examples 1 --json"
 )
 
 
