@@ -41,7 +41,7 @@ class Results:
     clean: Mapping[Network, pd.DataFrame]
     """Rows of `predict_block`."""
     pgd: pd.DataFrame
-    """Records of `attack_sweep.reduce.records`; model is `label(network)`."""
+    """Records of `sweeps.records.records`; model is `label(network)`."""
     autoattack: pd.DataFrame | None
     """The same for AutoAttack; None if it was off."""
     traces: Mapping[tuple[Network, Norm, int], pd.DataFrame]
