@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +13,9 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as the lab sets it (tasks/lab/jobs.py)
+# As the lab sets it (tasks/lab/jobs.py): without it a row's last bits depend on its place in the batch on CPUs without
+# AVX-512 (measured: 64 tests of attacks fail with MKL held to AVX2).
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -29,6 +31,17 @@ def _lacking(what: str) -> NoReturn:
 def lacking() -> Callable[[str], NoReturn]:
     """`lacking("no mounts: ...")` skips the test with that reason; in CI, where everything is there, it fails."""
     return _lacking
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Bits are compared in the numerics that a lab's workers have, whatever OMP_NUM_THREADS says."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from robustray.tasks.attacks.norms import GEOMETRIES
 from robustray.tasks.attacks.objective import Objective, class_goal
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.result import AttackResult
-from robustray.tasks.attacks.view import GradientView, Model, refuse_probabilities
+from robustray.tasks.attacks.view import GradientView, Model, padded, refuse_probabilities
 from robustray.tasks.errors import InputError
 
 NEAREST = 1 / 512
@@ -61,7 +61,8 @@ def run_free(
             clean = view.evaluate(problem.images[items]).logits
             check_class_range("labels", problem.labels, clean.shape[1])
             refuse_probabilities(clean, model)
-            found[items] = _optimise(attack, problem, view, items, seed)
+            # Padded as in the view: a Fourier transform of one image, and a sigmoid's last entries, have other last bits.
+            found[items] = _optimise(attack, problem, view, padded(items), seed)[: len(items)]
             loss[items], output = view.value(found[items], problem.state[items], goal)
             reached = goal.success(output, found[items], problem.state[items])
             wrong = class_goal(output.logits, problem.labels[items], targeted=False)

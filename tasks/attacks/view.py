@@ -101,7 +101,7 @@ class GradientView:
     def evaluate(self, images: Tensor) -> ModelOutput:
         """One forward pass of images (batch, ...). Raises: InputError for anything but finite logits."""
         with torch.no_grad():
-            output = self._forward(_padded(images), exact=True)
+            output = self._forward(padded(images), exact=True)
         self._refuse_non_finite(output)
         return _first(output, len(images))
 
@@ -124,22 +124,22 @@ class GradientView:
         is `exact`, a success in the output is one to be confirmed by `value`.
         Raises: InputError for anything but finite logits, losses and gradients.
         """
-        count, inputs, state = len(images), _padded(images), _padded(state)
+        count, inputs, state = len(images), padded(images), padded(state)
         loss, gradient, largest, output = self._gradient(inputs, state, objective, self.precision)
         if self.precision == "bf16":
             # Matrix units take the smallest floats for zero: where all of a gradient was lost, fp32 may still find one.
             lost = (largest[:count] == 0).nonzero()[:, 0]
             if len(lost):
-                rows = _padded(lost)
+                rows = padded(lost)
                 _, found, _, _ = self._gradient(inputs[rows], state[rows], objective, "fp32")
                 gradient = gradient.index_copy(0, lost, found[: len(lost)])
         return loss[:count], gradient[:count], _first(output, count)
 
     def _value(self, images: Tensor, state: Tensor, objective: Objective, exact: bool) -> tuple[Tensor, ModelOutput]:
-        inputs = _padded(images)
+        inputs = padded(images)
         with torch.no_grad():
             output = self._forward(inputs, exact=exact)
-            loss = _loss(objective, output, inputs, _padded(state))
+            loss = _loss(objective, output, inputs, padded(state))
         self._refuse_non_finite(output, loss)
         return loss[: len(images)], _first(output, len(images))
 
@@ -249,7 +249,7 @@ def _shape(value: object) -> tuple[int, ...] | str:
     return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
-def _padded(rows: Tensor) -> Tensor:
+def padded(rows: Tensor) -> Tensor:
     """rows (n > 0, ...), filled up to a multiple of MIN_BATCH with copies of the first."""
     missing = -len(rows) % MIN_BATCH
     return torch.cat((rows, rows[:1].expand(missing, *rows.shape[1:]))) if missing else rows

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,22 +19,14 @@ from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.settings import FGSM, PGD
 from robustray.tasks.attacks.view import predict_logits
 from robustray.tasks.errors import InputError
-from robustray.tasks.models.digits import DigitsCnn, DigitsMlp
-from robustray.tasks.models.normalised import Normalised
-
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as in test_attacks_exact.py
+from tests.tasks.digits_networks import digits, same, trained
 
 Norms = Literal["linf", "l2"]
 NORMS: tuple[Norms, ...] = ("linf", "l2")
 KINDS: tuple[Any, ...] = (ApgdCE, ApgdDLR, ApgdT)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- Schedule ---------------------------------------------------------------------------------------------------------
@@ -278,56 +268,6 @@ def test_every_row_follows_the_algorithm_of_the_paper(norm: Norms) -> None:
 
 
 # --- Invariants and company -------------------------------------------------------------------------------------------
-
-
-class BatchNormNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(1, 12, 3, padding=1),
-            nn.BatchNorm2d(12),
-            nn.ReLU(),
-            nn.Conv2d(12, 24, 3, stride=2, padding=1),
-            nn.BatchNorm2d(24),
-            nn.ReLU(),
-            nn.AvgPool2d(4),
-            nn.Flatten(),
-            nn.Linear(24, 10),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
-
-
-@cache
-def trained(kind: str) -> nn.Module:
-    """A digits network after a second of training."""
-    torch.manual_seed(0)
-    backbones: dict[str, nn.Module] = {"mlp": DigitsMlp(10), "cnn": DigitsCnn(10), "bn": BatchNormNet()}
-    net = Normalised(backbones[kind], [0.3], [0.37])
-    images, labels = digits(1700)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for step in range(150):
-        rows = torch.arange(step * 64, step * 64 + 64) % len(images)
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(images[rows]), labels[rows]).backward()
-        optimizer.step()
-    return net.eval()
-
-
-@cache
-def digits(count: int) -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits
-
-    data: Any = load_digits()
-    images = torch.from_numpy(data.images.astype(np.float32) / 16)[:count, None]
-    return images, torch.from_numpy(data.target.astype(np.int64))[:count]
-
-
-def same(a: AttackResult, b: AttackResult, rows: Tensor | slice = slice(None)) -> bool:
-    names = [field.name for field in fields(AttackResult)]
-    pairs = [(getattr(a, name), getattr(b, name)) for name in names]
-    return all(torch.equal(x, y[rows]) for x, y in pairs if isinstance(x, Tensor))
 
 
 CASES: dict[str, Any] = {

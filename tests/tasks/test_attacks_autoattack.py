@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustray.tasks.attacks.autoattack import AutoAttack, Cascade, FastCascade
 from robustray.tasks.attacks.cascade import STANDS, WRONG_BEFORE, CascadeResult, Stage, masking_warning
@@ -22,44 +20,12 @@ from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.attacks.view import predict_logits
 from robustray.tasks.errors import InputError
-from robustray.tasks.models.digits import DigitsMlp
-from robustray.tasks.models.normalised import Normalised
-
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as in test_attacks_exact.py
+from tests.tasks.digits_networks import digits, trained
 
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@cache
-def trained(num_classes: int = 10) -> nn.Module:
-    """A digits network after a second of training."""
-    torch.manual_seed(0)
-    net = Normalised(DigitsMlp(num_classes), [0.3], [0.37])
-    images, labels = digits(1700)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for step in range(150):
-        rows = torch.arange(step * 64, step * 64 + 64) % len(images)
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(images[rows]), labels[rows] % num_classes).backward()
-        optimizer.step()
-    return net.eval()
-
-
-@cache
-def digits(count: int) -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits
-
-    data: Any = load_digits()
-    images = torch.from_numpy(data.images.astype(np.float32) / 16)[:count, None]
-    return images, torch.from_numpy(data.target.astype(np.int64))[:count]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def eps_of(norm: Norm) -> float:
@@ -206,13 +172,13 @@ def test_too_few_classes_are_refused_before_any_work() -> None:
     images, labels = digits(20)
     for num_classes in (2, 3):
         with pytest.raises(InputError, match=f"apgd-t of autoattack needs at least 4 classes.*has {num_classes}"):
-            AutoAttack(norm="l2", eps=0.5)(trained(num_classes), images, labels % num_classes)
+            AutoAttack(norm="l2", eps=0.5)(trained(num_classes=num_classes), images, labels % num_classes)
         with pytest.raises(InputError, match="fast-cascade"):
-            FastCascade(norm="l2", eps=0.5)(trained(num_classes), images, labels % num_classes)
-    four = Small(norm="l2", eps=0.4)(trained(4), images, labels % 4)
+            FastCascade(norm="l2", eps=0.5)(trained(num_classes=num_classes), images, labels % num_classes)
+    four = Small(norm="l2", eps=0.4)(trained(num_classes=4), images, labels % 4)
     assert four.success.any()
     for attack in (FabT(norm="l2", eps=0.4, num_steps=6), Square(norm="l2", eps=0.4, num_queries=30)):
-        assert attack(trained(2), images, labels % 2).success.any()
+        assert attack(trained(num_classes=2), images, labels % 2).success.any()
 
 
 def test_hidden_gradients_are_noticed() -> None:

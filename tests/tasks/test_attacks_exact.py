@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,12 +16,7 @@ from robustray.tasks.attacks.objective import Margin
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.view import predict_logits
-from robustray.tasks.models.digits import DigitsCnn, DigitsMlp
-from robustray.tasks.models.normalised import Normalised
-
-# Without it a row's last bits depend on its place in the batch on CPUs without AVX-512 (measured: 64 of these tests
-# fail with MKL held to AVX2). MKL reads it at its first product, so after importing torch is early enough.
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+from tests.tasks.digits_networks import digits, same, trained
 
 Norms = Literal["linf", "l2"]
 NORMS: tuple[Norms, ...] = ("linf", "l2")
@@ -40,12 +33,7 @@ def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("robustray.tasks.attacks.engine.resolve_precision", lambda device: "fp32")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- Closed forms -----------------------------------------------------------------------------------------------------
@@ -168,62 +156,6 @@ def test_a_zero_gradient_gives_a_zero_step(norm: Norms) -> None:
 
 
 # --- The same bits in any company -------------------------------------------------------------------------------------
-
-
-class BatchNormNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(1, 12, 3, padding=1),
-            nn.BatchNorm2d(12),
-            nn.ReLU(),
-            nn.Conv2d(12, 24, 3, stride=2, padding=1),
-            nn.BatchNorm2d(24),
-            nn.ReLU(),
-            nn.AvgPool2d(4),
-            nn.Flatten(),
-            nn.Linear(24, 10),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
-
-
-@cache
-def trained(kind: str) -> nn.Module:
-    """A digits network after a few seconds of training: attacks on it succeed at different steps."""
-    from sklearn.datasets import load_digits
-
-    torch.manual_seed(0)
-    backbones: dict[str, nn.Module] = {"mlp": DigitsMlp(10), "cnn": DigitsCnn(10), "bn": BatchNormNet()}
-    net = Normalised(backbones[kind], [0.3], [0.37])
-    data: Any = load_digits()
-    images = torch.from_numpy(data.images.astype(np.float32) / 16)[:, None]
-    labels = torch.from_numpy(data.target.astype(np.int64))
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for step in range(150):
-        rows = torch.arange(step * 64, step * 64 + 64) % len(images)
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(images[rows]), labels[rows]).backward()
-        optimizer.step()
-    return net.eval()
-
-
-@cache
-def digits(count: int) -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits
-
-    data: Any = load_digits()
-    images = torch.from_numpy(data.images.astype(np.float32) / 16)[:count, None]
-    return images, torch.from_numpy(data.target.astype(np.int64))[:count]
-
-
-def same(a: AttackResult, b: AttackResult, rows: Tensor | slice = slice(None)) -> bool:
-    names = [field.name for field in fields(AttackResult) if isinstance(getattr(a, field.name), Tensor)]
-    assert len(names) == 7
-    return (a.precision, a.folded) == (b.precision, b.folded) and all(
-        torch.equal(getattr(a, name), getattr(b, name)[rows]) for name in names
-    )
 
 
 CASES: dict[str, Any] = {

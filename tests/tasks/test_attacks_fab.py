@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,10 +15,7 @@ from robustray.tasks.attacks.family import ApgdCE, Fab, FabT
 from robustray.tasks.attacks.planes import step_to_plane
 from robustray.tasks.attacks.view import predict_logits
 from robustray.tasks.errors import InputError
-from robustray.tasks.models.digits import DigitsMlp
-from robustray.tasks.models.normalised import Normalised
-
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as in test_attacks_exact.py
+from tests.tasks.digits_networks import digits, same, trained
 
 Norms = Literal["linf", "l2"]
 NORMS: tuple[Norms, ...] = ("linf", "l2")
@@ -29,12 +23,7 @@ KINDS: tuple[Any, ...] = (FabT, Fab)
 Targeted: Any = FabT  # whose result has more than any attack's
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- The projection ---------------------------------------------------------------------------------------------------
@@ -195,35 +184,6 @@ def test_where_there_is_no_boundary_none_is_found() -> None:
 
 
 # --- Invariants and company -------------------------------------------------------------------------------------------
-
-
-@cache
-def trained() -> nn.Module:
-    """A digits network after a second of training."""
-    torch.manual_seed(0)
-    net = Normalised(DigitsMlp(10), [0.3], [0.37])
-    images, labels = digits(1700)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for step in range(150):
-        rows = torch.arange(step * 64, step * 64 + 64) % len(images)
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(images[rows]), labels[rows]).backward()
-        optimizer.step()
-    return net.eval()
-
-
-@cache
-def digits(count: int) -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits
-
-    data: Any = load_digits()
-    images = torch.from_numpy(data.images.astype(np.float32) / 16)[:count, None]
-    return images, torch.from_numpy(data.target.astype(np.int64))[:count]
-
-
-def same(a: NearestResult, b: NearestResult, rows: Tensor | slice = slice(None)) -> bool:
-    names = ("images", "success", "loss", "distance", "predictions", "clean_predictions", "num_evaluations", "boundary")
-    return all(torch.equal(getattr(a, name), getattr(b, name)[rows]) for name in names)
 
 
 CASES: dict[str, Any] = {

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,53 +14,15 @@ from robustray.tasks.attacks.free import SPACES, FreePGD
 from robustray.tasks.attacks.free_run import from_fourier, to_fourier
 from robustray.tasks.attacks.nes import NES
 from robustray.tasks.attacks.objective import LatentMatching, Margin
-from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.settings import PGD, Norm, RandomNoise
 from robustray.tasks.attacks.view import predict_logits
 from robustray.tasks.errors import InputError
-from robustray.tasks.models.digits import DigitsCnn
-from robustray.tasks.models.normalised import Normalised
-
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as in test_attacks_exact.py
+from tests.tasks.digits_networks import digits, same, trained
 
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@cache
-def trained() -> Normalised:
-    """A digits network after a second of training."""
-    torch.manual_seed(0)
-    net = Normalised(DigitsCnn(10), [0.3], [0.37])
-    images, labels = digits(1700)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for step in range(150):
-        rows = torch.arange(step * 64, step * 64 + 64) % len(images)
-        optimizer.zero_grad()
-        functional.cross_entropy(net(images[rows]), labels[rows]).backward()
-        optimizer.step()
-    return net.eval()
-
-
-@cache
-def digits(count: int) -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits
-
-    data: Any = load_digits()
-    images = torch.from_numpy(data.images.astype(np.float32) / 16)[:count, None]
-    return images, torch.from_numpy(data.target.astype(np.int64))[:count]
-
-
-def same(a: AttackResult, b: AttackResult, rows: Tensor | slice = slice(None)) -> bool:
-    names = ("images", "success", "loss", "distance", "predictions", "clean_predictions", "num_evaluations")
-    return all(torch.equal(getattr(a, name), getattr(b, name)[rows]) for name in names)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- Without a ball ---------------------------------------------------------------------------------------------------
@@ -73,7 +32,7 @@ ATTACKS = {space: FreePGD(space=space, step_size=STEP[space], num_steps=12, prec
 
 
 def test_pixels_by_hand() -> None:
-    net, (images, labels) = trained(), digits(20)
+    net, (images, labels) = trained("cnn"), digits(20)
     x, losses, iterates = images, [], []
     for _ in range(6):
         x = x.clone().requires_grad_(True)
@@ -104,7 +63,7 @@ def test_fourier_coefficients_are_those_of_the_image(width: int) -> None:
 
 
 def test_fourier_steps_follow_the_gradient_of_the_coefficients() -> None:
-    net, (images, labels) = trained(), digits(8)
+    net, (images, labels) = trained("cnn"), digits(8)
     start = to_fourier(images)
     x = start.clone().requires_grad_(True)
     loss = functional.cross_entropy(net(from_fourier(x, 8)), labels, reduction="sum")
@@ -115,7 +74,7 @@ def test_fourier_steps_follow_the_gradient_of_the_coefficients() -> None:
 
 @pytest.mark.parametrize("space", ["pixels", "fourier"])
 def test_objectives_rise(space: Any) -> None:
-    net, (images, labels) = trained(), digits(30)
+    net, (images, labels) = trained("cnn"), digits(30)
     result = replace(ATTACKS[space], num_steps=40)(net, images, labels)
     clean = functional.cross_entropy(predict_logits(net, images), labels, reduction="none")
     assert (result.loss >= clean - 1e-5).all() or space == "fourier"  # which starts half a grey level away
@@ -136,7 +95,7 @@ def test_objectives_rise(space: Any) -> None:
 
 
 def test_the_walk_sees_no_gradient_and_keeps_its_size() -> None:
-    net, images, labels = trained(), torch.full((40, 1, 8, 8), 0.5), digits(40)[1]
+    net, images, labels = trained("cnn"), torch.full((40, 1, 8, 8), 0.5), digits(40)[1]
     attack = replace(ATTACKS["noise"], exit_rule="last", num_steps=16)
     result = attack(net, images, labels)
     spread = (result.images - images).std()
@@ -144,9 +103,24 @@ def test_the_walk_sees_no_gradient_and_keeps_its_size() -> None:
     assert not torch.equal(attack(net, images, labels, seed=1).images, result.images)
 
 
+def test_fourier_images_of_odd_sizes_are_alone_what_they_are_in_company() -> None:
+    """35 pixels leave a rest behind the vector units, and one transform is no batch of transforms."""
+    weight = torch.rand(35, 4, generator=torch.Generator().manual_seed(0)) - 0.5
+
+    def model(x: Tensor) -> Tensor:
+        return x.flatten(1) @ weight
+
+    images = torch.rand(20, 1, 7, 5, generator=torch.Generator().manual_seed(1))
+    labels = model(images).argmax(1)
+    whole = ATTACKS["fourier"](model, images, labels)
+    for first in (0, 7, 19):
+        rows = slice(first, first + 1)
+        assert same(ATTACKS["fourier"](model, images[rows], labels[rows], indices=[first]), whole, rows)
+
+
 @pytest.mark.parametrize("space", SPACES)
 def test_free_results_depend_on_neither_order_nor_shard(space: Any) -> None:
-    (images, labels), net = digits(70), trained()
+    (images, labels), net = digits(70), trained("cnn")
     attack = replace(ATTACKS[space], start_noise=0.05)
     whole = attack(net, images, labels, seed=7)
     assert whole.images.min() >= 0
@@ -161,7 +135,7 @@ def test_free_results_depend_on_neither_order_nor_shard(space: Any) -> None:
 
 
 def test_free_doors() -> None:
-    net, (images, labels) = trained(), digits(20)
+    net, (images, labels) = trained("cnn"), digits(20)
     mask = torch.zeros(20, 1, 8, 8)
     mask[..., :4] = 1
     for space in ("pixels", "noise"):
@@ -195,13 +169,13 @@ def eps_of(norm: Norm) -> float:
 def test_nes_lies_between_noise_and_pgd(norm: Norm) -> None:
     images, labels = digits(60)
     settings: dict[str, Any] = {"norm": norm, "eps": eps_of(norm)}
-    nes = NES(**settings, num_samples=40)(trained(), images, labels)
-    pgd = PGD(**settings)(trained(), images, labels)
-    noise = RandomNoise(**settings, num_draws=20)(trained(), images, labels)
+    nes = NES(**settings, num_samples=40)(trained("cnn"), images, labels)
+    pgd = PGD(**settings)(trained("cnn"), images, labels)
+    noise = RandomNoise(**settings, num_draws=20)(trained("cnn"), images, labels)
     assert noise.success.sum() < nes.success.sum() <= pgd.success.sum() + 2
     assert nes.success.sum() > 0.6 * pgd.success.sum()
     assert nes.distance.max() <= eps_of(norm) * (1 + 1e-5)
-    assert torch.equal(nes.predictions, predict_logits(trained(), nes.images).argmax(1))
+    assert torch.equal(nes.predictions, predict_logits(trained("cnn"), nes.images).argmax(1))
     assert nes.precision == "fp32"
 
 
@@ -225,7 +199,7 @@ def test_many_samples_estimate_the_direction_of_the_gradient() -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_nes_results_depend_on_neither_order_nor_shard(norm: Norm) -> None:
-    (images, labels), net = digits(40), trained()
+    (images, labels), net = digits(40), trained("cnn")
     attack = NES(norm=norm, eps=eps_of(norm), num_steps=4, num_samples=10, num_restarts=2)
     whole = attack(net, images, labels, seed=7)
     assert 0 < whole.success[whole.num_evaluations > 1].float().mean() < 1
@@ -246,7 +220,7 @@ def test_nes_doors() -> None:
     with pytest.raises(InputError, match="radius"):
         NES(norm="l2", eps=0.1, radius=-1)
     with pytest.raises(InputError, match="brings its own objective"):
-        NES(norm="l2", eps=0.1)(trained(), images, labels, objective=Margin())
-    still = NES(norm="linf", eps=0.0, num_steps=2, num_samples=4)(trained(), images, labels)
+        NES(norm="l2", eps=0.1)(trained("cnn"), images, labels, objective=Margin())
+    still = NES(norm="linf", eps=0.0, num_steps=2, num_samples=4)(trained("cnn"), images, labels)
     assert torch.equal(still.images, images)
     assert eval(repr(NES(norm="l2", eps=0.1, radius=0.5))) == NES(norm="l2", eps=0.1, radius=0.5)

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustray.tasks.attacks.doors import check_arguments
 from robustray.tasks.attacks.family import Square
 from robustray.tasks.attacks.record import Record
-from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.settings import RandomNoise
 from robustray.tasks.attacks.square import AHEAD, HALVINGS, TOGETHER, SquareSearch, share, side
 from robustray.tasks.attacks.view import GradientView, predict_logits
 from robustray.tasks.errors import InputError
-from robustray.tasks.models.digits import DigitsCnn, DigitsMlp
-from robustray.tasks.models.normalised import Normalised
-
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # as in test_attacks_exact.py
+from tests.tasks.digits_networks import digits, same, trained
 
 Norms = Literal["linf", "l2"]
 NORMS: tuple[Norms, ...] = ("linf", "l2")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- Schedule ---------------------------------------------------------------------------------------------------------
@@ -178,38 +166,8 @@ def test_bumps_are_formula_2_of_the_paper() -> None:
 # --- Behaviour --------------------------------------------------------------------------------------------------------
 
 
-@cache
-def trained(kind: str = "mlp") -> nn.Module:
-    """A digits network after a second of training."""
-    torch.manual_seed(0)
-    backbone: nn.Module = DigitsMlp(10) if kind == "mlp" else DigitsCnn(10)
-    net = Normalised(backbone, [0.3], [0.37])
-    images, labels = digits(1700)
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for step in range(150):
-        rows = torch.arange(step * 64, step * 64 + 64) % len(images)
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(images[rows]), labels[rows]).backward()
-        optimizer.step()
-    return net.eval()
-
-
-@cache
-def digits(count: int) -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits
-
-    data: Any = load_digits()
-    images = torch.from_numpy(data.images.astype(np.float32) / 16)[:count, None]
-    return images, torch.from_numpy(data.target.astype(np.int64))[:count]
-
-
 def budget(norm: Norms) -> float:
     return 0.15 if norm == "linf" else 0.8
-
-
-def same(a: AttackResult, b: AttackResult, rows: Tensor | slice = slice(None)) -> bool:
-    names = ("images", "success", "loss", "distance", "predictions", "clean_predictions", "num_evaluations")
-    return all(torch.equal(getattr(a, name), getattr(b, name)[rows]) for name in names)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -25,12 +24,7 @@ WITH_RELU = [
 WITHOUT_RELU = ["mobilenet_v3_small", "shufflenet_v2_x0_5", "googlenet"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def built(name: str, num_classes: int = 10) -> Normalised:
