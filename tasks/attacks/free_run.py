@@ -61,7 +61,7 @@ def run_free(
             clean = view.evaluate(problem.images[items]).logits
             check_class_range("labels", problem.labels, clean.shape[1])
             refuse_probabilities(clean, model)
-            # Padded as in the view: a Fourier transform of one image, and a sigmoid's last entries, have other last bits.
+            # Padded as in the view: one Fourier transform, and the last entries of a sigmoid, have other last bits.
             found[items] = _optimise(attack, problem, view, padded(items), seed)[: len(items)]
             loss[items], output = view.value(found[items], problem.state[items], goal)
             reached = goal.success(output, found[items], problem.state[items])
