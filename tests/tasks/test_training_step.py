@@ -129,7 +129,9 @@ def textbook_start(made: TrainSpec, images: Tensor, indices: Tensor, epoch: int)
     """Where the attack begins. Random starts are read from the adversary itself, after zero steps of length zero."""
     if not made.random_start and made.loss != "noise":
         return images
-    still = spec(**{**TRADES, "loss": "adversarial", "step_size": 0.0, "num_steps": 1, "norm": made.norm})
+    still = spec(
+        **TRADES | {"loss": "adversarial", "step_size": 0.0, "num_steps": 1, "norm": made.norm, "seed": made.seed}
+    )
     if made.loss == "noise":
         still = made
     return Adversary(still, initial_model(made, 4), images.shape[1:])(
@@ -162,8 +164,12 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_the_textbook_loop(case: str) -> None:
-    """Four steps; weights, momentum's traces in them, and the statistics of batch norm."""
-    made = spec(**{"epochs": 1} | CASES[case])
+    """Two steps on all images; weights, momentum's trace in them, and the statistics of batch norm.
+
+    Not more steps and smaller batches: sooner or later a ReLU that is zero but for rounding opens on one side only
+    (seen on one kind of CPU), and from then on both are trainings of their own.
+    """
+    made = spec(**{"batch_size": 64, "schedule": "constant"} | CASES[case])
     theirs, ours = textbook(made), trained(made)
     assert largest_gap(ours, theirs) < 1e-5
     assert largest_gap(ours, initial_model(made, 4).state_dict()) > 5e-3  # there is something to agree on
