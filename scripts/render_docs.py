@@ -4,6 +4,7 @@ A page says where a table comes from in a comment, and everything up to the next
 
     <!-- sweep: docs/results/attack-sweep-small/tables/worst-case.csv linf -->
     <!-- grid: docs/results/robust-training-small/tables/grid-linf.csv -->
+    <!-- twins: docs/results/robust-training-small/models -->
     <!-- engine: benchmarks/records/engine.json -->
     <!-- training: benchmarks/records/training.json speed -->
     <!-- attacks: benchmarks/records/attacks.json speed -->
@@ -31,8 +32,14 @@ from benchmarks.trainings import records as training_records  # noqa: E402
 from benchmarks.trainings import tables as training_tables  # noqa: E402
 from benchmarks.versus import records as attack_records  # noqa: E402
 from benchmarks.versus import tables as attack_tables  # noqa: E402
-from robustray.tasks.report.numbers import format_estimate, format_interval, format_value  # noqa: E402
+from robustray.tasks.report.numbers import (  # noqa: E402
+    format_estimate,
+    format_interval,
+    format_value,
+    size_words,
+)
 from robustray.tasks.statistics import wilson  # noqa: E402
+from robustray.tasks.training.weights import about_weights  # noqa: E402
 
 MARK = re.compile(
     r"(<!-- (?P<kind>[a-z]+): (?P<words>[^>]+?) -->\n)(?P<table>.*?)(<!-- end -->)",
@@ -95,6 +102,26 @@ def grid(path: str) -> str:
         size = "clean" if row["eps_test"] == 0 else format_value(row["eps_test"], "eps")
         lines.append(f"| {size} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def twins(folder: str) -> str:
+    """Rows: trained networks, from the headers of their weights. Held-out accuracies in percent with 95 % intervals."""
+    rows = []
+    for file in (ROOT / folder).glob("*.safetensors"):
+        about = about_weights(file.read_bytes())
+        spec, last = about["spec"], about["curve"][-1]
+        against = size_words(spec["norm"], spec["eps"]) if spec["eps"] else "nothing"
+        cells = [against, str(spec["seed"]), f"`run:{file.name.partition('-')[0]}`"]
+        for name in ("clean_accuracy", "robust_accuracy"):
+            if name in last:
+                lo, hi = wilson(round(last[name] * spec["validation"]), spec["validation"])
+                interval = format_estimate(last[name], (float(lo), float(hi)), "percent")
+                cells.append(interval.replace(" %", ""))
+            else:
+                cells.append("")
+        rows.append(((spec["eps"] > 0, spec["norm"], spec["seed"]), cells))
+    lines = ["| trained against | seed | weights | clean | PGD-10 |", "|---|---|---|---|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for _, cells in sorted(rows))]) + "\n"
 
 
 def attacks(path: str, what: str) -> str:
@@ -191,6 +218,7 @@ RENDER: dict[str, Callable[..., str]] = {
     "stages": stages,
     "transfer": transfer,
     "grid": grid,
+    "twins": twins,
     "engine": engine,
     "training": training,
     "attacks": attacks,

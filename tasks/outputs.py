@@ -96,7 +96,7 @@ def facts_of(outline: Outline, run: Run, tables: Mapping[str, str]) -> RunFacts:
         steps=steps,
         warnings=tuple(_warnings(run)),
         tables={name: f"tables/{name}.parquet" for name in tables},
-        wall_seconds=run.file.wall_seconds,
+        wall_seconds=run.wall_seconds,
     )
 
 

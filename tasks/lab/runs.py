@@ -89,6 +89,11 @@ class Run(Journal):
     def id(self) -> str:
         return self.file.id
 
+    @property
+    def wall_seconds(self) -> float:
+        """Of all attempts, until now; `file.wall_seconds` is as old as the last `save`."""
+        return round(self._before + time.monotonic() - self._began, 2)
+
     def path(self, name: str = "") -> str:
         return self.store.path(f"{self.id}/{name}" if name else self.id)
 
@@ -101,7 +106,7 @@ class Run(Journal):
         """Write `run.json` whole."""
         self.file.status = status or self.file.status
         self.file.updated = now()
-        self.file.wall_seconds = round(self._before + time.monotonic() - self._began, 2)
+        self.file.wall_seconds = self.wall_seconds
         self.write("run.json", (json.dumps(asdict(self.file), indent=1) + "\n").encode())
         self._saved = time.monotonic()
 
