@@ -107,8 +107,8 @@ class GroupJob(TrainJob):
         payload = ray.put(worker.payload(self.refs["data"]))
         for _ in range(MAX_FAILURES):
             with contextlib.suppress(ray.exceptions.RayActorError):  # Ray Train's controller was killed
-                return self._attempt(worker.store.url, payload)
-        return self._attempt(worker.store.url, payload)
+                return self.finished(worker.store) or self._attempt(worker.store.url, payload)
+        return self.finished(worker.store) or self._attempt(worker.store.url, payload)
 
     def _attempt(self, store_url: str, payload: Any) -> Receipt:
         _free_places(self)

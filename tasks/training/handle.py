@@ -62,7 +62,16 @@ class TrainJob:
         return ()
 
     def run(self, worker: Worker) -> Receipt:
-        return self.train(worker.store, worker.load(self.refs["data"], self.device))
+        return self.finished(worker.store) or self.train(worker.store, worker.load(self.refs["data"], self.device))
+
+    def finished(self, store: Store) -> Receipt | None:
+        """What is there already. A worker that was slow to answer was taken for dead, this job was given out again, and
+        in the meantime that worker has published."""
+        for name in weights.list_weights(store, self.key):
+            if weights.code_of(name) == self.code and weights.read_weights(store, name) is not None:
+                self.checkpoints(store, Diary(job=self, store=store)).clear()
+                return Receipt(outcome="done", rows=1, name=name)
+        return None
 
     def train(self, store: Store, data: ImageData, ranks: Ranks | None = None) -> Receipt:
         """Train, or go on from the newest checkpoint; publish; remove the checkpoints. `Receipt.message` is what a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from torch import nn
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError, WorkFailed
+from robustray.tasks.lab.jobs import Worker
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
@@ -247,6 +249,29 @@ class WithTenClasses(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(images.flatten(1))
+
+
+def test_a_job_given_out_twice_trains_once(store: Store, calls: list[TrainSpec]) -> None:
+    """The first worker was taken for dead, but it lived and published; the second one finds its weights."""
+    lab = SerialLab(store=store)
+    (job,) = handle.plan_training(lab, [spec()]).jobs
+    worker = Worker(store=store, payload=lab.payload)
+    first, second = worker.run(job), worker.run(job)
+    assert len(calls) == 1
+    assert [f"models/{name}" for name in weights_of(store)] == [first.name] == [second.name]
+    assert store.list("checkpoints") == []
+    of_other_code = dataclasses.replace(job, code="0123456789ab")
+    assert worker.run(of_other_code).name != first.name and len(calls) == 2
+
+
+def test_a_job_given_out_twice_does_not_take_damaged_weights(store: Store, calls: list[TrainSpec]) -> None:
+    lab = SerialLab(store=store)
+    (job,) = handle.plan_training(lab, [spec()]).jobs
+    worker = Worker(store=store, payload=lab.payload)
+    name = worker.run(job).name
+    data = store.read(name)
+    store.write(name, data[:5000])
+    assert worker.run(job).name == name and store.read(name) == data and len(calls) == 2
 
 
 def test_a_training_that_diverges_ends_the_step_and_keeps_nothing(store: Store) -> None:
