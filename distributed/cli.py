@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     _listen()
     try:
         if not argv or argv[0] in ("-h", "--help", "help"):
-            print(_help())
+            print(_help(), flush=True)
             return 0
         if argv[0] == "--version":
             import robustray
@@ -49,12 +50,17 @@ def main(argv: Sequence[str]) -> int:
         if name not in COMMANDS:
             raise InputError(f"there is no command {name!r}{nearest(name, COMMANDS)}")
         command = importlib.import_module(f"robustray.distributed.commands.{COMMANDS[name][0]}")
-        return int(command.main(list(argv[1:])))
+        code = int(command.main(list(argv[1:])))
+        sys.stdout.flush()
+        return code
     except SystemExit as ended:  # `--help` of a command was printed
         return int(ended.code or 0)
     except InputError as error:
         return _say(f"error: {error}", 2)
     except (WorkFailed, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_left():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed goes nowhere
+            return 128 + signal.SIGPIPE
         return _say(f"failed: {error}", 1)
     except KeyboardInterrupt:
         _be_deaf()
@@ -66,6 +72,13 @@ def _say(text: str, code: int) -> int:
 
     print(f"robustray: {as_typed(' '.join(text.split()))}", file=sys.stderr)
     return code
+
+
+def _reader_has_left() -> bool:
+    """Whether stdout is a pipe that nobody reads any more: `| head` has seen enough."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return bool(poll.poll(0))
 
 
 # -- Ctrl-C and SIGTERM ------------------------------------------------------------------------------------------------

@@ -191,6 +191,18 @@ def test_the_process_ends_with_the_exit_code_of_the_command(tmp_path: Path, repo
         assert bool(ended.stdout) == (code == 0) and bool(ended.stderr) == (code != 0)
 
 
+@pytest.mark.parametrize("line", ["--help", "list", "run attack-sweep --help", "show attack-sweep --json"])
+def test_a_reader_may_leave(line: str, tmp_path: Path, repository: Path) -> None:
+    """`robustray ... | head` is no failure, and nothing is said of it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "robustray", *line.split()]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
 @pytest.mark.parametrize(
     ("words", "typed"),
     [
