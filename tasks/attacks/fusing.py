@@ -176,18 +176,19 @@ def _source(node: Any, modules: dict[str, nn.Module]) -> tuple[fx.Node | None, f
 
 
 def channels_last_gradient(x: Any) -> Any:
-    """x itself; its gradient is handed on in channels_last, if it is that of images."""
-    return _Ordered.apply(x) if isinstance(x, Tensor) and x.ndim == 4 and x.requires_grad else x
+    """x, or another name of it, whose gradient is handed on in channels_last if x holds images.
+
+    By a hook: where the model goes on to change x in place, autograd refuses a view that a custom function has made.
+    """
+    if not (isinstance(x, Tensor) and x.ndim == 4 and x.requires_grad):
+        return x
+    view = x.view_as(x)
+    view.register_hook(_channels_last)
+    return view
 
 
-class _Ordered(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0].contiguous(memory_format=torch.channels_last)
+def _channels_last(gradient: Tensor) -> Tensor:
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def _order_gradients(graph: fx.Graph, modules: dict[str, nn.Module]) -> None:

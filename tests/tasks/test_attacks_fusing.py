@@ -51,6 +51,7 @@ CASES: dict[str, tuple[Body, int]] = {
     "used twice": (lambda m, x: (h := m.first(x)).relu() + h, 0),
     "sum used twice": (lambda m, x: (s := m.first(x) + m.first(x)).relu() + s, 0),
     "no ReLU": (lambda m, x: m.first(x).tanh(), 0),
+    "changed in place": (lambda m, x: m.second(functional.hardswish(m.first(x), inplace=True)).relu(), 1),
     "padding of another kind": (lambda m, x: m.circular(m.same(m.first(x)).relu()).relu(), 0),
 }
 
