@@ -175,4 +175,5 @@ def _on_path(program: str) -> bool:
     import shutil
 
     found = shutil.which(Path(program).name)
-    return found is not None and Path(found).samefile(program)
+    # A relative program is not there any more once the folder was changed.
+    return found is not None and Path(program).exists() and Path(found).samefile(program)
