@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from robustray.tasks.attacks import fusing
 from robustray.tasks.attacks.fusing import ConvReLU, fuse
+from robustray.tasks.attacks.objective import CrossEntropy
+from robustray.tasks.attacks.view import GradientView
 
 Body = Callable[[Any, Tensor], Tensor]
 needs_bf16 = pytest.mark.skipif(
@@ -151,3 +154,17 @@ def test_slices_and_means_hand_on_ordered_gradients_and_convolutions_need_nothin
     _, fused, _ = made(CASES["strided slice"][0])
     ordered = [node for node in fused.graph.nodes if node.target is fusing.channels_last_gradient]
     assert [user.target for node in ordered for user in node.users] == [operator.getitem, "mean"]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_b0", "densenet121", "shufflenet_v2_x0_5"])
+def test_networks_of_torchvision_keep_their_gradients(name: str) -> None:
+    """They change activations in place, concatenate, slice, scale channels."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None, num_classes=10).eval()
+    images, labels = torch.rand(2, 3, 64, 64), torch.tensor([0, 1])
+    with GradientView(model, shape=images.shape[1:]) as view:
+        _, gradient, _ = view.value_and_gradient(images, labels, CrossEntropy())
+        assert view.folded
+    x = images.requires_grad_(True)
+    (plain,) = torch.autograd.grad(functional.cross_entropy(model(x), labels, reduction="sum"), x)
+    assert (gradient - plain).norm() < 1e-3 * plain.norm()
