@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from robustray.tasks.report.numbers import format_seconds
@@ -42,6 +43,10 @@ class Progress(Protocol):
         ...
 
 
+_RECENT_S = 60.0
+"""What is left is told from the pace since then: the last images of an attack may cost a hundred times the first."""
+
+
 @dataclass(kw_only=True)
 class Tally:
     """The sum over all handles of one step."""
@@ -53,6 +58,16 @@ class Tally:
     reused: int = 0
     computed: int = 0
     open_handles: int = 0
+    _marks: deque[tuple[float, int]] = field(default_factory=deque)
+    """When how many were computed: those of the last minute, and one before."""
+
+    def advance(self, n: int, now: float) -> None:
+        """`n` more items were computed."""
+        self.computed += n
+        self.moved = now
+        self._marks.append((now, self.computed))
+        while len(self._marks) > 1 and self._marks[1][0] <= now - _RECENT_S:
+            self._marks.popleft()
 
     @property
     def done(self) -> int:
@@ -61,21 +76,31 @@ class Tally:
     @property
     def rate(self) -> float | None:
         """Computed items per second since the step began; what was read from the store doesn't count."""
-        seconds = self.moved - self.started
-        return self.computed / seconds if self.computed and seconds > 0 else None
+        return _rate(self.computed, self.moved - self.started)
+
+    @property
+    def recent_rate(self) -> float | None:
+        """The same of the last minute, or since the last item before."""
+        old = bool(self._marks) and self._marks[0][0] <= self.moved - _RECENT_S
+        began, before = self._marks[0] if old else (self.started, 0)
+        return _rate(self.computed - before, self.moved - began)
 
     @property
     def words(self) -> str:
-        """`"1,200/10,000 · 85.3/s · 1 min 43 s left"`."""
+        """`"1,200/10,000 · 85.3/s · 1 min 43 s left"`: the recent pace, and when all is done that of all."""
         parts = [f"{self.done:,}/{self.total:,}"]
-        rate = self.rate
+        rate = self.recent_rate if self.done < self.total else self.rate
         if rate is not None:
-            parts.append(f"{rate:,.1f}/s")
+            parts.append(f"{rate:,.1f}/s" if rate >= 0.1 else f"{60 * rate:.1f}/min")
             if self.done < self.total:
                 parts.append(f"{format_seconds((self.total - self.done) / rate)} left")
         if self.reused:
             parts.append(f"{self.reused:,} from the store")
         return " · ".join(parts)
+
+
+def _rate(count: int, seconds: float) -> float | None:
+    return count / seconds if count and seconds > 0 else None
 
 
 class SilentProgress:
@@ -108,8 +133,7 @@ class _Tallies(ABC):
 
     def advance(self, step: str, n: int) -> None:
         tally = self.tallies[step]
-        tally.computed += n
-        tally.moved = self.clock()
+        tally.advance(n, self.clock())
         self._changed(step, tally)
 
     def finish(self, step: str) -> None:

@@ -176,6 +176,33 @@ def test_lines_come_every_few_seconds_and_at_the_end_of_a_step() -> None:
     ]
 
 
+def test_what_is_left_follows_the_pace_of_the_last_minute() -> None:
+    """900 cheap images in 90 s, then one costly image each 10 s: the mean pace would promise the last ten in two."""
+    stream, clock = io.StringIO(), Clock()
+    progress = LineProgress(stream, every=10, clock=clock)
+    progress.start("attack", 930, 0)
+    for second in range(1, 91):
+        clock.now = second
+        progress.advance("attack", 10)
+    for second in range(100, 400, 10):
+        clock.now = second
+        progress.advance("attack", 1)
+    progress.finish("attack")
+    lines = stream.getvalue().splitlines()
+    assert "attack: 800/930 · 10.0/s · 13 s left" in lines
+    assert "attack: 920/930 · 0.1/s · 1 min 40 s left" in lines
+    assert lines[-1] == "attack: 930/930 · 2.4/s"
+
+
+def test_blocks_rarer_than_a_minute_have_a_pace() -> None:
+    clock = Clock()
+    progress = LineProgress(io.StringIO(), clock=clock)
+    progress.start("train", 5, 0)
+    for clock.now in (100, 200, 400):
+        progress.advance("train", 1)
+    assert progress.tallies["train"].words == "3/5 · 0.3/min · 6 min 40 s left"
+
+
 def test_many_handles_of_one_step_add_up() -> None:
     stream, clock = io.StringIO(), Clock()
     progress = LineProgress(stream, clock=clock)
