@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
     from robustray.distributed.api import run as run
-    from robustray.tasks.attacks.evaluate import evaluate as evaluate
+    from robustray.tasks.evaluation.evaluate import evaluate as evaluate
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> object:
 
         return run
     if name == "evaluate":
-        from robustray.tasks.attacks.evaluate import evaluate
+        from robustray.tasks.evaluation.evaluate import evaluate
 
         return evaluate
     raise AttributeError(f"module 'robustray' has no attribute {name!r}")

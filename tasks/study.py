@@ -181,11 +181,11 @@ class Study:
 
 STUDIES: Mapping[str, tuple[str, str]] = {
     "attack-sweep": (
-        "robustray.tasks.attack_sweep",
+        "robustray.tasks.studies.attack_sweep",
         "how accuracy falls with the size of an adversarial perturbation, for any model and data",
     ),
     "robust-training": (
-        "robustray.tasks.robust_training",
+        "robustray.tasks.studies.robust_training",
         "what training on adversarial images costs in accuracy and buys in robustness, by the size trained at",
     ),
 }

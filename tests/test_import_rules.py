@@ -43,17 +43,19 @@ def imports_of(path: Path, root: Path) -> Iterator[Import]:
                 yield Import(node.lineno, node.args[0].value)
 
 
-def broken_rule(importer: str, module: str, studies: frozenset[str]) -> str | None:
-    """Why the file (relative to the root) may not import the module; None where it may.
-
-    `studies` are the folders of `tasks/` that each belong to one study.
-    """
+def broken_rule(importer: str, module: str) -> str | None:
+    """Why the file (relative to the root) may not import the module; None where it may."""
     folder, parts = importer.split("/")[0], module.split(".")
     if parts[0] in FOLDERS:
         return f"write robustray.{parts[0]}: bare names belong to other packages"
     if parts[0] == "ray" and folder != "distributed":
         return "only distributed/ mentions Ray"
-    if parts[0] != "robustray" or len(parts) < 2 or parts[1] == folder == "tasks":
+    if parts[0] != "robustray" or len(parts) < 2:
+        return None
+    study = parts[3] if parts[1:3] == ["tasks", "studies"] and len(parts) > 3 else None
+    if parts[1] == folder == "tasks":
+        if study is not None and not importer.startswith(f"tasks/studies/{study}/"):
+            return "what two studies need lives in a shared room of tasks/"
         return None
     room = parts[1]
     if folder == "tasks" and room in FOLDERS:
@@ -61,7 +63,7 @@ def broken_rule(importer: str, module: str, studies: frozenset[str]) -> str | No
     if folder == "distributed":
         if room == "tune_configs" and importer not in MAY_USE_GRIDS:
             return f"only {' and '.join(MAY_USE_GRIDS)} use the grids"
-        if room == "tasks" and len(parts) > 2 and parts[2] in studies:
+        if study is not None:
             return "distributed/ knows no particular study"
     if folder == "tune_configs" and room == "distributed":
         return "a grid is a list of values: it starts nothing"
@@ -73,12 +75,11 @@ def broken_rule(importer: str, module: str, studies: frozenset[str]) -> str | No
 def violations(root: Path) -> list[str]:
     """Every import of the three folders under `root` that breaks a rule, as "file:line: module: rule"."""
     found = []
-    studies = frozenset(path.parent.name for path in (root / "tasks").glob("*/study.py"))
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*.py")):
             importer = path.relative_to(root).as_posix()
             for line, module in imports_of(path, root):
-                if rule := broken_rule(importer, module, studies):
+                if rule := broken_rule(importer, module):
                     found.append(f"{importer}:{line}: {module}: {rule}")
     return found
 
@@ -93,28 +94,30 @@ FORBIDDEN = [
     ("tasks/planted.py", "from .. import tune_configs"),
     ("tasks/planted.py", "import importlib\nimportlib.import_module('ray')"),
     ("tasks/planted.py", "from tasks.lab import protocol"),
+    ("tasks/attacks/planted.py", "from robustray.tasks.studies.planted import settings"),
+    ("tasks/studies/other/planted.py", "from robustray.tasks.studies.planted.settings import Settings"),
     ("distributed/planted.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import tasks"),
     ("distributed/planted.py", "import distributed.pool"),
     ("distributed/planted.py", "from robustray.tune_configs import attack_sweep"),
     ("distributed/rllib/planted.py", "from ...tune_configs.grids import epsilons"),
-    ("distributed/planted.py", "from robustray.tasks.planted_study import study"),
-    ("distributed/cli.py", "def f():\n    import robustray.tasks.planted_study.settings"),
-    ("distributed/planted.py", "from robustray.tasks import planted_study"),
+    ("distributed/planted.py", "from robustray.tasks.studies.planted import study"),
+    ("distributed/cli.py", "def f():\n    import robustray.tasks.studies.planted.settings"),
+    ("distributed/planted.py", "from robustray.tasks.studies import planted"),
     ("tune_configs/planted.py", "import ray"),
     ("tune_configs/planted.py", "from robustray.distributed import tuning"),
-    ("tune_configs/planted.py", "from robustray.tasks.attacks.engine import run"),
+    ("tune_configs/planted.py", "from robustray.tasks.attacks.search.engine import run"),
     ("tune_configs/planted.py", "from tune_configs import other"),
 ]
 
 ALLOWED = [
     ("tasks/attacks/planted.py", "import torch\nfrom robustray.tasks.errors import InputError\nfrom . import settings"),
-    ("tasks/planted_study/planted.py", "from robustray.tasks.planted_study import settings\nimport robustray"),
+    ("tasks/studies/planted/planted.py", "from robustray.tasks.studies.planted import settings\nimport robustray"),
     ("tasks/planted.py", "import rayleigh\nfrom mylib import ray, tasks, distributed"),
     ("distributed/planted.py", "import ray\nfrom robustray.tasks.study import load_study\nfrom .pool import Pool"),
     ("distributed/planted.py", "from robustray.tasks.lab.protocol import Lab\nfrom robustray.tasks import study"),
     ("distributed/tuning.py", "from robustray.tune_configs import attack_sweep"),
-    ("tune_configs/planted.py", "from robustray.tasks.planted_study.settings import AttackSweep"),
-    ("tune_configs/planted.py", "from robustray.tasks.planted_study.study import STUDY\nimport math"),
+    ("tune_configs/planted.py", "from robustray.tasks.studies.planted.settings import AttackSweep"),
+    ("tune_configs/planted.py", "from robustray.tasks.studies.planted.study import STUDY\nimport math"),
 ]
 
 
@@ -132,7 +135,7 @@ def reported(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list
     root = tmp_path_factory.mktemp("copy")
     for folder in FOLDERS:
         shutil.copytree(repository / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file, source in [("tasks/planted_study/study.py", ""), *FORBIDDEN, *ALLOWED]:
+    for file, source in [*FORBIDDEN, *ALLOWED]:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_text(source, encoding="utf-8")
     return violations(root)
@@ -153,10 +156,10 @@ def test_the_real_folders_keep_the_rules(repository: Path) -> None:
 
 
 def test_every_study_is_known_by_its_file(repository: Path) -> None:
-    """The rule for `distributed/` rests on it: each registered study lives in a folder of tasks/ with a study.py."""
+    """The rule for `distributed/` rests on it: each registered study lives in tasks/studies/ with a study.py."""
     for module, _ in STUDIES.values():
-        assert module.startswith("robustray.tasks.")
-        assert (repository / "tasks" / module.split(".")[2] / "study.py").is_file(), module
+        assert module.startswith("robustray.tasks.studies.")
+        assert (repository / "tasks/studies" / module.split(".")[3] / "study.py").is_file(), module
 
 
 LIGHT = """

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustray.tasks.attacks.norms import GEOMETRIES
+from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import CrossEntropy
 from robustray.tasks.attacks.precision import Arithmetic
+from robustray.tasks.attacks.search.norms import GEOMETRIES
 from robustray.tasks.attacks.settings import Norm
-from robustray.tasks.attacks.view import GradientView
 
 
 @dataclass(frozen=True, eq=False)

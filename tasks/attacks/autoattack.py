@@ -24,8 +24,8 @@ from robustray.tasks.attacks.settings import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.tasks.attacks.cascade import CascadeResult
-    from robustray.tasks.attacks.view import Model
+    from robustray.tasks.attacks.gradient.view import Model
+    from robustray.tasks.attacks.search.cascade import CascadeResult
 
 Version = Literal["standard", "plus", "rand"]
 VERSIONS: tuple[Version, ...] = ("standard", "plus", "rand")
@@ -67,7 +67,7 @@ class Cascade(BaseAttack["CascadeResult"]):
 
     def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> CascadeResult:
         """See `BaseAttack`. Raises: InputError, also for a model of too few classes."""
-        from robustray.tasks.attacks.cascade import run_cascade
+        from robustray.tasks.attacks.search.cascade import run_cascade
 
         refuse_objective(self.name, given)
         return run_cascade(self, model, images, labels, seed=seed, indices=given["indices"], mask=given["mask"])

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from robustray.tasks.attacks.gradient.view import Model
 from robustray.tasks.attacks.objective import CrossEntropy, Objective
 from robustray.tasks.attacks.settings import Plan
-from robustray.tasks.attacks.view import Model
 from robustray.tasks.errors import InputError
 
 

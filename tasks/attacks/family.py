@@ -27,9 +27,9 @@ from robustray.tasks.attacks.settings import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from robustray.tasks.attacks.gradient.view import Model
     from robustray.tasks.attacks.result import AttackResult
-    from robustray.tasks.attacks.rows import Search
-    from robustray.tasks.attacks.view import Model
+    from robustray.tasks.attacks.search.rows import Search
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -80,7 +80,7 @@ class Member(GradientAttack):
 
     def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> AttackResult:
         """See `BaseAttack`. Raises: InputError, also for a model of too few classes."""
-        from robustray.tasks.attacks.rows import run_search
+        from robustray.tasks.attacks.search.rows import run_search
 
         refuse_objective(self.name, given)
         kind, options = self.kind()
@@ -114,7 +114,7 @@ class ApgdCE(_Apgd):
     name: ClassVar[str] = "apgd-ce"
 
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
-        from robustray.tasks.attacks.apgd import ApgdSearch
+        from robustray.tasks.attacks.search.apgd import ApgdSearch
 
         return ApgdSearch, {"num_gradients": self.num_gradients}
 
@@ -127,7 +127,7 @@ class ApgdDLR(_Apgd):
     min_classes: ClassVar[int] = 3
 
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
-        from robustray.tasks.attacks.apgd import ApgdDLRSearch
+        from robustray.tasks.attacks.search.apgd import ApgdDLRSearch
 
         return ApgdDLRSearch, {"num_gradients": self.num_gradients}
 
@@ -152,7 +152,7 @@ class ApgdT(Member):
         return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
 
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
-        from robustray.tasks.attacks.apgd import ApgdTSearch
+        from robustray.tasks.attacks.search.apgd import ApgdTSearch
 
         return ApgdTSearch, {"num_targets": self.num_targets}
 
@@ -183,7 +183,7 @@ class FabT(Member):
         return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
 
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
-        from robustray.tasks.attacks.fab import FabTSearch
+        from robustray.tasks.attacks.search.fab import FabTSearch
 
         return FabTSearch, {"num_targets": self.num_targets, "smallest": self.smallest}
 
@@ -207,7 +207,7 @@ class Fab(Member):
         return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
 
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
-        from robustray.tasks.attacks.fab import FabSearch
+        from robustray.tasks.attacks.search.fab import FabSearch
 
         return FabSearch, {"num_targets": None, "smallest": self.smallest}
 
@@ -229,7 +229,7 @@ class Square(Member):
         return self.filled_in(num_steps=self.num_queries, num_restarts=self.num_restarts)
 
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
-        from robustray.tasks.attacks.square import SquareSearch
+        from robustray.tasks.attacks.search.square import SquareSearch
 
         return SquareSearch, {}
 

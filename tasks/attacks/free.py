@@ -12,8 +12,8 @@ from robustray.tasks.attacks.settings import MIN_BATCH, Given, GradientAttack, P
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from robustray.tasks.attacks.gradient.view import Model
     from robustray.tasks.attacks.result import AttackResult
-    from robustray.tasks.attacks.view import Model
 
 Space = Literal["pixels", "fourier", "noise"]
 SPACES: tuple[Space, ...] = ("pixels", "fourier", "noise")
@@ -79,6 +79,6 @@ class FreePGD(GradientAttack):
 
         Raises: InputError, also for a mask in Fourier space, where every coefficient moves every pixel.
         """
-        from robustray.tasks.attacks.free_run import run_free
+        from robustray.tasks.attacks.search.free_run import run_free
 
         return run_free(self, model, images, labels, seed=seed, **given)

@@ -13,7 +13,7 @@ from robustray.tasks.attacks.settings import Plan
 from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:
-    from robustray.tasks.attacks.rows import Search
+    from robustray.tasks.attacks.search.rows import Search
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -49,7 +49,7 @@ class NES(Member):
         return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
 
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
-        from robustray.tasks.attacks.nes_search import NesSearch
+        from robustray.tasks.attacks.search.nes_search import NesSearch
 
         step_size = 2.5 * self.eps / self.num_steps if self.step_size is None else self.step_size
         return NesSearch, {"num_samples": self.num_samples, "radius": self.radius, "step_size": step_size}

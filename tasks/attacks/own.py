@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from robustray.tasks.attacks.norms import GEOMETRIES
+from robustray.tasks.attacks.gradient.view import Model, predict_logits
 from robustray.tasks.attacks.objective import Margin, ModelOutput
 from robustray.tasks.attacks.result import AttackResult
+from robustray.tasks.attacks.search.norms import GEOMETRIES
 from robustray.tasks.attacks.settings import Norm
-from robustray.tasks.attacks.view import Model, predict_logits
 from robustray.tasks.errors import InputError
 
 TOLERANCE = 1e-4

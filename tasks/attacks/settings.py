@@ -19,9 +19,9 @@ from robustray.tasks.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from robustray.tasks.attacks.gradient.view import Model
     from robustray.tasks.attacks.objective import Objective
     from robustray.tasks.attacks.result import AttackResult
-    from robustray.tasks.attacks.view import Model
 
 ResultT = TypeVar("ResultT", bound="AttackResult")
 
@@ -151,7 +151,7 @@ class GradientAttack(BaseAttack["AttackResult"]):
 
     def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> AttackResult:
         """See `BaseAttack`."""
-        from robustray.tasks.attacks.engine import run_attack
+        from robustray.tasks.attacks.search.engine import run_attack
 
         return run_attack(self.plan(), model, images, labels, seed=seed, **given)
 

@@ -1,6 +1,6 @@
 """Where random numbers come from: (seed, what is drawn, index), never a worker, an order or a retry.
 
-Attack noise has its own counter-based generator (`tasks/attacks/noise.py`), because it must be the same on a GPU.
+Attack noise has its own counter-based generator (`attacks/search/noise.py`), because it must be the same on a GPU.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from robustray.tasks.attacks.cascade import is_suspicious, merge_stage
+from robustray.tasks.attacks.search.cascade import is_suspicious, merge_stage
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.statistics.intervals import wilson
 

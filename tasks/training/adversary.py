@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustray.tasks.attacks import noise
-from robustray.tasks.attacks.folding import StandingCopy
-from robustray.tasks.attacks.norms import GEOMETRIES
+from robustray.tasks.attacks.gradient.folding import StandingCopy
 from robustray.tasks.attacks.objective import CrossEntropy, ModelOutput, Objective, OnLogits
+from robustray.tasks.attacks.search import noise
+from robustray.tasks.attacks.search.norms import GEOMETRIES
 from robustray.tasks.training.settings import TrainSpec
 
 _START = "training attack"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robustray.tasks.attacks import noise
+from robustray.tasks.attacks.search import noise
 
 
 def crop_flip(pixels: NDArray[Any], *, seed: int, epoch: int, indices: NDArray[np.int64]) -> NDArray[Any]:

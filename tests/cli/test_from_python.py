@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import robustray
-from robustray.tasks.attack_sweep.settings import quick
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
+from robustray.tasks.studies.attack_sweep.settings import quick
 from tests.cli.conftest import (
     Original,
     computed,

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustray.tasks.attack_sweep import reduce
-from robustray.tasks.attack_sweep.settings import SIZES, Settings, estimate
-from robustray.tasks.attack_sweep.study import STUDY, reference_eps
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.statistics.intervals import wilson
+from robustray.tasks.studies.attack_sweep import reduce
+from robustray.tasks.studies.attack_sweep.settings import SIZES, Settings, estimate
+from robustray.tasks.studies.attack_sweep.study import STUDY, reference_eps
 from robustray.tasks.study import Findings
 from robustray.tasks.sweeps.records import Cell, records, robust_accuracy, worst_case, worst_case_accuracy
 

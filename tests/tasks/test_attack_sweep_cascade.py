@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
-from robustray.tasks.attack_sweep.settings import SIZES, Settings, estimate
-from robustray.tasks.attack_sweep.study import STUDY
-from robustray.tasks.attack_sweep.sweep import sweep
 from robustray.tasks.attacks.autoattack import AutoAttack, FastCascade
 from robustray.tasks.attacks.blocks import predict_block
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
+from robustray.tasks.studies.attack_sweep.settings import SIZES, Settings, estimate
+from robustray.tasks.studies.attack_sweep.study import STUDY
+from robustray.tasks.studies.attack_sweep.sweep import sweep
 from robustray.tasks.study import Findings
 from robustray.tasks.sweeps.cells import attack_one_size
 from robustray.tasks.sweeps.named import named_attack, named_stages

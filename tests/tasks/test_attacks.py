@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustray.tasks.attacks import ATTACKS, FGSM, PGD, Attack, RandomNoise
+from robustray.tasks.attacks.gradient.view import GradientView, predict_logits
 from robustray.tasks.attacks.objective import CrossEntropy, LatentMatching, Margin, ModelOutput
 from robustray.tasks.attacks.result import AttackResult
-from robustray.tasks.attacks.view import GradientView, predict_logits
 from robustray.tasks.errors import InputError
 from robustray.tasks.models.digits import DigitsCnn, DigitsMlp
 from robustray.tasks.models.normalised import Normalised
@@ -31,7 +31,7 @@ BY_GRADIENT = ("pgd", "fgsm", "rs-fgsm", "noise")
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """ "auto" is fp32 here, on any machine; what holds in bf16 too is in test_attacks_view.py."""
-    monkeypatch.setattr("robustray.tasks.attacks.engine.resolve_precision", lambda device: "fp32")
+    monkeypatch.setattr("robustray.tasks.attacks.search.engine.resolve_precision", lambda device: "fp32")
 
 
 def make_net(kind: str = "cnn", seed: int = 0) -> Normalised:

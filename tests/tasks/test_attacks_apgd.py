@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustray.tasks.attacks.apgd import checkpoints
 from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT
+from robustray.tasks.attacks.gradient.view import predict_logits
 from robustray.tasks.attacks.objective import Margin, ModelOutput
 from robustray.tasks.attacks.objectives_dlr import DLR, Gap, TargetedDLR, ranked_targets
 from robustray.tasks.attacks.result import AttackResult
+from robustray.tasks.attacks.search.apgd import checkpoints
 from robustray.tasks.attacks.settings import FGSM, PGD
-from robustray.tasks.attacks.view import predict_logits
 from robustray.tasks.errors import InputError
 from tests.tasks.digits_networks import digits, same, trained
 
@@ -242,7 +242,7 @@ def by_hand(net: nn.Module, image: Tensor, start: Tensor, label: int, norm: Norm
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_every_row_follows_the_algorithm_of_the_paper(norm: Norms) -> None:
-    from robustray.tasks.attacks.norms import GEOMETRIES
+    from robustray.tasks.attacks.search.norms import GEOMETRIES
 
     count = 30
     images, labels = digits(count)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from robustray.tasks.attacks import FGSM, PGD, RandomNoise
+from robustray.tasks.attacks.gradient.view import predict_logits
 from robustray.tasks.attacks.objective import Margin
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.result import AttackResult
-from robustray.tasks.attacks.view import predict_logits
 from tests.tasks.digits_networks import digits, same, trained
 
 Norms = Literal["linf", "l2"]
@@ -30,7 +30,7 @@ PRECISIONS = [
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """ "auto" is fp32 here, on any machine."""
-    monkeypatch.setattr("robustray.tasks.attacks.engine.resolve_precision", lambda device: "fp32")
+    monkeypatch.setattr("robustray.tasks.attacks.search.engine.resolve_precision", lambda device: "fp32")
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -134,7 +134,7 @@ def test_overconfident_models_stay_attackable(scale: float) -> None:
 
 
 def test_tiny_gradients_take_full_steps() -> None:
-    from robustray.tasks.attacks.norms import GEOMETRIES
+    from robustray.tasks.attacks.search.norms import GEOMETRIES
 
     direction = torch.randn(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     unit = direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustray.tasks.attacks.free import SPACES, FreePGD
-from robustray.tasks.attacks.free_run import from_fourier, to_fourier
+from robustray.tasks.attacks.gradient.view import predict_logits
 from robustray.tasks.attacks.nes import NES
 from robustray.tasks.attacks.objective import LatentMatching, Margin
+from robustray.tasks.attacks.search.free_run import from_fourier, to_fourier
 from robustray.tasks.attacks.settings import PGD, Norm, RandomNoise
-from robustray.tasks.attacks.view import predict_logits
 from robustray.tasks.errors import InputError
 from tests.tasks.digits_networks import digits, same, trained
 

@@ -13,10 +13,10 @@ import torchvision
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from robustray.tasks.attacks import fusing
-from robustray.tasks.attacks.fusing import ConvReLU, fuse
+from robustray.tasks.attacks.gradient import fusing
+from robustray.tasks.attacks.gradient.fusing import ConvReLU, fuse
+from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import CrossEntropy
-from robustray.tasks.attacks.view import GradientView
 
 Body = Callable[[Any, Tensor], Tensor]
 needs_bf16 = pytest.mark.skipif(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from robustray.tasks.attacks.noise import normal, uniform
+from robustray.tasks.attacks.search.noise import normal, uniform
 
 SHAPE = (3, 7, 5)  # odd, so that the last hash is used by half
 INDICES = torch.arange(400)
@@ -50,7 +50,7 @@ def test_known_values_stay_what_they_are() -> None:
 
 def test_the_integers_are_splitmix64() -> None:
     # The published generator: state += golden, output = finaliser(state); its first outputs for seed 1234567.
-    from robustray.tasks.attacks.noise import _GOLDEN, _mix_, _mix_number, _signed
+    from robustray.tasks.attacks.search.noise import _GOLDEN, _mix_, _mix_number, _signed
 
     states = [(1234567 + k * _GOLDEN) % 2**64 for k in (1, 2, 3, 4, 5)]
     published = [

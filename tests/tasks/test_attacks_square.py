@@ -12,10 +12,10 @@ from torch import Tensor
 
 from robustray.tasks.attacks.doors import check_arguments
 from robustray.tasks.attacks.family import Square
-from robustray.tasks.attacks.record import Record
+from robustray.tasks.attacks.gradient.view import GradientView, predict_logits
+from robustray.tasks.attacks.search.record import Record
+from robustray.tasks.attacks.search.square import AHEAD, HALVINGS, TOGETHER, SquareSearch, share, side
 from robustray.tasks.attacks.settings import RandomNoise
-from robustray.tasks.attacks.square import AHEAD, HALVINGS, TOGETHER, SquareSearch, share, side
-from robustray.tasks.attacks.view import GradientView, predict_logits
 from robustray.tasks.errors import InputError
 from tests.tasks.digits_networks import digits, same, trained
 
@@ -203,7 +203,7 @@ def test_queries_together_find_what_one_after_the_other_finds(
     monkeypatch.setattr(GradientView, "estimate", counted)
     together = attack(trained("cnn"), images, labels, seed=3)
     num_passes = len(sizes)
-    monkeypatch.setattr("robustray.tasks.attacks.square.TOGETHER", 1)
+    monkeypatch.setattr("robustray.tasks.attacks.search.square.TOGETHER", 1)
     alone = attack(trained("cnn"), images, labels, seed=3)
     assert same(together, alone)
     assert num_passes < 0.8 * (len(sizes) - num_passes)

@@ -12,9 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustray.tasks.attack_sweep import reduce
-from robustray.tasks.attack_sweep.settings import Settings
-from robustray.tasks.attack_sweep.study import STUDY
+from robustray.tasks.attacks.gradient.view import predict_logits
 from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.attacks.transfer import (
     Exchange,
@@ -25,12 +23,14 @@ from robustray.tasks.attacks.transfer import (
     transfer_block,
     transferred_block,
 )
-from robustray.tasks.attacks.view import predict_logits
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.pieces import to_table
 from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
+from robustray.tasks.studies.attack_sweep import reduce
+from robustray.tasks.studies.attack_sweep.settings import Settings
+from robustray.tasks.studies.attack_sweep.study import STUDY
 from robustray.tasks.study import Findings
 
 pytestmark = pytest.mark.usefixtures("one_thread")

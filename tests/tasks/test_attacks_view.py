@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustray.tasks.attacks import FGSM, PGD
-from robustray.tasks.attacks.folding import _kept, fast_copy
+from robustray.tasks.attacks.gradient.folding import _kept, fast_copy
+from robustray.tasks.attacks.gradient.view import GradientView, predict_logits
 from robustray.tasks.attacks.objective import CrossEntropy, LatentMatching, Margin
 from robustray.tasks.attacks.precision import resolve_precision
-from robustray.tasks.attacks.view import GradientView, predict_logits
 from robustray.tasks.errors import InputError
 from robustray.tasks.models.normalised import Normalised
 from robustray.tasks.models.registry import build_model

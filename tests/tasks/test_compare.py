@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from robustray.tasks import comparison
-from robustray.tasks.attack_sweep.compare import compare
 from robustray.tasks.comparison import compare_runs, differences
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.runs import Run, RunFile, RunIdentity
 from robustray.tasks.lab.store import Store
 from robustray.tasks.statistics import mcnemar_exact, paired_difference
+from robustray.tasks.studies.attack_sweep.compare import compare
 from robustray.tasks.study import Findings, RunTables, load_study
 
 NUM_IMAGES = 8

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 
 import robustray
-from robustray.tasks.attack_sweep.settings import SIZES
-from robustray.tasks.attack_sweep.study import STUDY
 from robustray.tasks.attacks import FGSM, PGD, ApgdCE, FastCascade, FreePGD, RandomNoise, Square
-from robustray.tasks.attacks.evaluate import evaluate
-from robustray.tasks.attacks.evaluation import Evaluation
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
+from robustray.tasks.evaluation.evaluate import evaluate
+from robustray.tasks.evaluation.results import Evaluation
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.statistics import proportion
+from robustray.tasks.studies.attack_sweep.settings import SIZES
+from robustray.tasks.studies.attack_sweep.study import STUDY
 
 N = 40
 

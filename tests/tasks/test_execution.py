@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from robustray.tasks.attack_sweep.settings import SIZES
-from robustray.tasks.attack_sweep.study import STUDY
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.execution import Request, execute
 from robustray.tasks.lab import runs
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
+from robustray.tasks.studies.attack_sweep.settings import SIZES
+from robustray.tasks.studies.attack_sweep.study import STUDY
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_a_module_that_is_not_there_is_an_error(tree: Path) -> None:
 
 
 ROBUSTRAY: list[tuple[str, bool]] = [
-    ("robustray.tasks.attacks.engine", True),
+    ("robustray.tasks.attacks.search.engine", True),
     ("robustray.tasks.data.images", True),
     ("robustray.tasks.labels", True),  # begins like tasks.lab and is none of it
     ("robustray.tasks.labels.study", True),
@@ -145,8 +145,8 @@ def test_how_pieces_are_kept_or_shown_does_not_count(
 def test_the_attack_sweep_depends_on_attacks_models_and_data() -> None:
     found = code._sources(frozenset(["robustray.tasks.attacks.blocks"]))
     assert {
-        "robustray.tasks.attacks.engine",
-        "robustray.tasks.attacks.noise",
+        "robustray.tasks.attacks.search.engine",
+        "robustray.tasks.attacks.search.noise",
         "robustray.tasks.attacks.settings",
     } <= set(found)
     assert not [name for name in found if name.startswith(("robustray.tasks.lab.", "robustray.tasks.report"))]

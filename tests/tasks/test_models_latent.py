@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustray.tasks.attacks.folding import fast_copy
+from robustray.tasks.attacks.gradient.folding import fast_copy
+from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import LatentMatching
-from robustray.tasks.attacks.view import GradientView
 from robustray.tasks.errors import InputError
 from robustray.tasks.models import build_model
 from robustray.tasks.models.normalised import Normalised, final_relu

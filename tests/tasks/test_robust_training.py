@@ -18,16 +18,16 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab.keys import digest
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.robust_training import published, reduce
-from robustray.tasks.robust_training.claims import claims
-from robustray.tasks.robust_training.drawings import grey
-from robustray.tasks.robust_training.findings import answer, few_seeds
-from robustray.tasks.robust_training.results import Results, label
-from robustray.tasks.robust_training.settings import SIZES, Network, Settings
-from robustray.tasks.robust_training.study import STUDY, check_images
-from robustray.tasks.robust_training.tables import stages, tables
-from robustray.tasks.robust_training.work import estimate, training_passes
 from robustray.tasks.statistics.intervals import wilson
+from robustray.tasks.studies.robust_training import published, reduce
+from robustray.tasks.studies.robust_training.claims import claims
+from robustray.tasks.studies.robust_training.drawings import grey
+from robustray.tasks.studies.robust_training.findings import answer, few_seeds
+from robustray.tasks.studies.robust_training.results import Results, label
+from robustray.tasks.studies.robust_training.settings import SIZES, Network, Settings
+from robustray.tasks.studies.robust_training.study import STUDY, check_images
+from robustray.tasks.studies.robust_training.tables import stages, tables
+from robustray.tasks.studies.robust_training.work import estimate, training_passes
 from robustray.tasks.study import Claim, Findings
 from robustray.tasks.training.reference import SEEDS, reference_specs
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustray.tasks.attacks import noise
+from robustray.tasks.attacks.search import noise
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.training.augment import crop_flip
 from robustray.tasks.training.batches import Batches, split

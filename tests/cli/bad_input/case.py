@@ -169,9 +169,9 @@ def some_runs(*names: str) -> Prepare:
     """Runs that were interrupted before they found anything."""
 
     def prepare(folder: Path) -> None:
-        from robustray.tasks.attack_sweep.settings import quick
         from robustray.tasks.lab import keys, runs
         from robustray.tasks.lab.store import Store
+        from robustray.tasks.studies.attack_sweep.settings import quick
 
         for name in names:
             identity = runs.RunIdentity(

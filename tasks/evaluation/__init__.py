@@ -1,0 +1,1 @@
+"""Robust accuracy in one call: `robustray.evaluate`."""

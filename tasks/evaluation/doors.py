@@ -1,0 +1,178 @@
+"""The doors of `evaluate`: what it is given, opened and checked before any attack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from robustray.tasks.attacks.catalogue import ATTACKS
+from robustray.tasks.attacks.settings import NORMS, Attack, Norm
+from robustray.tasks.data.images import ImageData, checked
+from robustray.tasks.data.own import describe
+from robustray.tasks.errors import InputError
+from robustray.tasks.words import nearest
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from robustray.tasks.attacks.gradient.view import Model
+    from robustray.tasks.lab.serial import SerialLab
+
+PROBED = 16
+"""Images on which the model is tried first."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """An attack, and what it is called in the result."""
+
+    name: str
+    attack: Attack
+
+
+def open_attacks(given: Any, norm: Norm, eps: float | Sequence[float] | None) -> list[Attack]:
+    """Raises: InputError for a name that is unknown or lacks a size, and for what is no attack with norm and size."""
+    found: list[Attack] = []
+    for item in [given] if isinstance(given, str) or not isinstance(given, Iterable) else given:
+        if isinstance(item, str):
+            if item not in ATTACKS:
+                raise InputError(
+                    f"there is no attack {item!r}{nearest(item, ATTACKS)}, or an attack object of your own"
+                )
+            if eps is None:
+                raise InputError(f"{item!r} needs a size: evaluate(..., {item!r}, norm={norm!r}, eps=8/255)")
+            sizes = [eps] if isinstance(eps, int | float) else list(eps)
+            found += [ATTACKS[item](norm=norm, eps=size) for size in sizes]
+        else:
+            found.append(_checked_attack(item))
+    if not found:
+        raise InputError("no attack was given: evaluate(model, data, PGD(norm='linf', eps=8/255))")
+    return found
+
+
+def _checked_attack(attack: Any) -> Attack:
+    if isinstance(attack, type) or not callable(attack):
+        raise InputError(f"{attack!r} is no attack: give an object such as PGD(norm='linf', eps=8/255), or a name")
+    size = getattr(attack, "eps", None)
+    if getattr(attack, "norm", None) not in NORMS or not isinstance(size, int | float):
+        raise InputError(f"{attack!r} has no norm and eps: robust accuracy is stated for a threat model")
+    if getattr(attack, "targeted", False):
+        raise InputError(f"{attack!r} is targeted: robust accuracy is measured by untargeted attacks")
+    return cast("Attack", attack)
+
+
+def named(attacks: Sequence[Attack], names: Sequence[str] | None) -> list[Named]:
+    """Raises: InputError for names that do not tell the attacks of one threat model apart."""
+    if names is not None and len(names) != len(attacks):
+        raise InputError(f"names: {len(names)} for {len(attacks)} attacks (a name with several eps makes several)")
+    short = list(names or [str(getattr(attack, "name", type(attack).__name__)) for attack in attacks])
+
+    def keys() -> list[tuple[str, str, float]]:
+        return [(name, attack.norm, attack.eps) for name, attack in zip(short, attacks, strict=True)]
+
+    if names is None:  # two PGDs of one size are told apart by what was set
+        short = [repr(a) if keys().count(k) > 1 else k[0] for a, k in zip(attacks, keys(), strict=True)]
+    if twice := next((key for key in keys() if keys().count(key) > 1), None):
+        raise InputError(f"two attacks are called {twice[0]!r}: leave one out, or give names=")
+    return [Named(name, attack) for name, attack in zip(short, attacks, strict=True)]
+
+
+def open_lab(store: str, data_root: str | None, device: str) -> SerialLab:
+    """Where names are opened. Raises: InputError for a device that is not there."""
+    import torch
+
+    from robustray.tasks.lab.serial import SerialLab
+    from robustray.tasks.lab.store import Store
+
+    has_gpu = torch.cuda.is_available()
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not has_gpu):
+        raise InputError(f"device {device!r}: give auto, cpu or cuda" + ("" if has_gpu else " (there is no GPU here)"))
+    return SerialLab(
+        store=Store(store),
+        device="cuda" if device != "cpu" and has_gpu else "cpu",
+        data_root=data_root or os.environ.get("ROBUSTRAY_DATA") or None,
+    )
+
+
+def open_model(model: Model | str, lab: SerialLab) -> tuple[str, Model]:
+    from robustray.tasks.training.recipes import RECIPES
+
+    if not isinstance(model, str):
+        if not callable(model):
+            raise InputError(f"model must be a torch module or a name, got {type(model).__name__}")
+        return getattr(model, "__name__", type(model).__name__), model
+    ref = lab.train([RECIPES[model]]).result()[0] if model in RECIPES else lab.model(model)
+    return model, lab.load(ref)
+
+
+def open_data(data: Any, lab: SerialLab) -> tuple[str, ImageData]:
+    """Name and images. Classes of (images, labels) are not known yet. Raises: InputError."""
+    if isinstance(data, str):
+        return data, lab.load(lab.data(data))
+    if isinstance(data, ImageData):
+        return data.name, checked(data)
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise InputError(
+            f"data must be (images, labels), ImageData or a name, got {type(data).__name__}: "
+            "put the batches of a loader together with torch.cat"
+        )
+    images, labels = (_array(each) for each in data)
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise InputError(f"labels are {labels.dtype} {labels.shape}, expected whole numbers of shape (n,)")
+    return "images", ImageData(
+        name="images", images=np.ascontiguousarray(images), labels=labels.astype(np.int64), classes=()
+    )
+
+
+def _array(values: Any) -> NDArray[Any]:
+    """Floats of any kind become float32."""
+    import torch
+
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+    array = np.asarray(values)
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+
+
+def device_of(model: Model, lab: SerialLab) -> torch.device:
+    """Where the model is; a function is fed on the lab's device."""
+    import torch
+
+    parameter = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
+    return torch.device(lab.device) if parameter is None else parameter.device
+
+
+def fitting(data: ImageData, model: Model, where: torch.device, *, known: bool) -> ImageData:
+    """The images with as many classes as the model has outputs. known: the data say how many classes there are.
+
+    Raises: InputError where model and images do not fit together.
+    """
+    from robustray.tasks.attacks.gradient.view import GradientView
+    from robustray.tasks.attacks.gradient.view import describe as describe_model
+
+    if not known:  # pixels first: NaN among them would be taken for the model's
+        checked(with_classes(data, max(1, int(data.labels.max(initial=0)) + 1)))
+    few, _ = data.batch(range(min(PROBED, len(data))))
+    try:
+        with GradientView(model) as view:
+            outputs = view.evaluate(few.to(where)).logits.shape[1]
+    except InputError:
+        raise
+    except Exception as error:  # the model may be the user's own
+        raise InputError(f"{describe_model(model)} fails on images {tuple(few.shape)}: {describe(error)}") from error
+    if not known:
+        return checked(with_classes(data, outputs))
+    if outputs != data.num_classes:
+        raise InputError(f"{describe_model(model)} has {outputs} outputs, {data.name} has {data.num_classes} classes")
+    return data
+
+
+def with_classes(data: ImageData, count: int) -> ImageData:
+    """`data` with classes "0", "1", ..."""
+    return replace(data, classes=tuple(map(str, range(count))))

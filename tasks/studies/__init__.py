@@ -1,0 +1,1 @@
+"""The studies, one folder each; `robustray.tasks.study.STUDIES` lists them."""

@@ -1,0 +1,150 @@
+"""Figures and pictures of the report."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from robustray.tasks import figures
+from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS, size_words
+from robustray.tasks.studies.attack_sweep.results import Results, at, listed, slug
+from robustray.tasks.study import Figure, Picture
+
+MAGNIFY = 10
+
+
+def drawn(results: Results) -> list[Figure]:
+    """Curves first; then what each attack leaves, where there are several; then the transfer matrices."""
+    settings = results.settings
+    palette = figures.Palette(settings.models)
+    each = list(itertools.product(settings.data, settings.norms))
+    found = [_curve(results, data, norm, palette) for data, norm in each]
+    if len(settings.attacks) > 1:
+        found += [_attack_rows(results, data, norm, palette) for data, norm in each]
+    seen = {(data, norm) for data, norm, _ in results.transfers}
+    return found + [_transfer(results, data, norm) for data, norm in each if (data, norm) in seen]
+
+
+def _curve(results: Results, data: str, norm: Norm, palette: figures.Palette) -> Figure:
+    settings, accuracy = results.settings, results.accuracy
+    series = []
+    for model in settings.models:
+        rows = at(accuracy, data=data, model=model, norm=norm)
+        series.append(
+            figures.Series(
+                label=model,
+                x=rows.eps.tolist(),
+                y=rows.robust_accuracy.tolist(),
+                lo=rows.lo.tolist(),
+                hi=rows.hi.tolist(),
+                color_by=model,
+            )
+        )
+    seeds = f"{settings.num_seeds} seed{'s' if settings.num_seeds > 1 else ''}"
+    n = int(at(accuracy, data=data).n.iloc[0])
+    return figures.curve(
+        name=f"accuracy-{norm}-{slug(data)}",
+        title=f"Accuracy against the size of the perturbation ({NORM_WORDS[norm]}, {data})",
+        caption=f"Accuracy falls as the {NORM_WORDS[norm]} ball grows. Worst case over "
+        f"{listed(list(settings.attacks))}, {seeds}, n = {n:,} images; bands are 95 % Wilson intervals.",
+        alt="; ".join(f"{s.label} falls from {s.y[0]:.0%} to {s.y[-1]:.0%}" for s in series),
+        series=series,
+        x_label=f"{NORM_WORDS[norm]} ε ({NORM_UNITS[norm]}, pixels in [0, 1])",
+        y_label="accuracy",
+        palette=palette,
+        levels=[figures.Level(value=1 / results.images[data].num_classes, words="chance")],
+        percent=True,
+        x_ticks=figures.eps_ticks([0.0, *settings.eps(norm)]),
+        x_log=True,
+    )
+
+
+def _attack_rows(results: Results, data: str, norm: Norm, palette: figures.Palette) -> Figure:
+    """What each attack leaves standing: the first seed as the dot with its interval, the other seeds behind it."""
+    settings, per_attack, eps = results.settings, results.per_attack, results.reference[norm]
+    rows = []
+    for model, attack in itertools.product(settings.models, settings.attacks):
+        found = at(per_attack, data=data, model=model, attack=attack, norm=norm, eps=eps).sort_values("seed")
+        first = found.iloc[0]
+        rows.append(
+            figures.Row(
+                label=f"{model} · {attack}",
+                value=float(first.robust_accuracy),
+                lo=float(first.lo),
+                hi=float(first.hi),
+                runs=found.robust_accuracy.tolist()[1:],
+                color_by=model,
+            )
+        )
+    n = int(per_attack.n.max())
+    return figures.dot_rows(
+        name=f"attacks-{norm}-{slug(data)}",
+        title=f"What each attack leaves at {size_words(norm, eps)} ({data})",
+        caption="The further left, the stronger the attack. Accuracy under each attack alone, "
+        f"n = {n:,} images, seed {settings.seed}"
+        + (" (other seeds as faint dots)" if settings.num_seeds > 1 else "")
+        + "; bars are 95 % Wilson intervals.",
+        alt="; ".join(f"{row.label}: {row.value:.0%}" for row in rows),
+        rows=rows,
+        x_label="accuracy",
+        palette=palette,
+        percent=True,
+    )
+
+
+def _transfer(results: Results, data: str, norm: Norm) -> Figure:
+    """Rows: whose examples; columns: who is fooled."""
+    assert results.transfer is not None
+    models = results.settings.models
+    cells = at(results.transfer, data=data, norm=norm)
+    rates = cells.pivot(index="source", columns="target", values="rate").reindex(index=models, columns=models)
+    matrix = rates.to_numpy(dtype=float)
+    others = ~np.eye(len(models), dtype=bool)
+    size = size_words(norm, results.reference[norm])
+    return figures.heat_map(
+        name=f"transfer-{norm}-{slug(data)}",
+        title=f"Whose examples fool whom ({size}, {data})",
+        caption="Each row is one model's adversarial examples, each column a model that sees them; the diagonal is "
+        f"white box. Share of images on which the target errs, PGD-{results.settings.num_steps}, iterate of highest "
+        f"loss, n = {int(cells.n.iloc[0]):,} images that all models classify correctly, seed {results.settings.seed}; "
+        "intervals are in the table.",
+        alt=f"The models' own examples fool {np.nanmin(np.diag(matrix)):.0%} to {np.nanmax(np.diag(matrix)):.0%}, "
+        f"those of others {np.nanmin(matrix[others]):.0%} to {np.nanmax(matrix[others]):.0%}",
+        values=matrix,
+        rows=models,
+        columns=models,
+        row_label="examples of",
+        column_label="seen by",
+        limits=(0.0, 1.0),
+    )
+
+
+def pictures(results: Results) -> list[Picture]:
+    """Images, perturbations and sums of every model and norm."""
+    found = []
+    for (data, model, norm), rows in results.examples.items():
+        loaded = results.images[data]
+        clean = np.stack(list(rows.clean_image)).astype(np.float64)
+        adversarial = np.stack(list(rows.adversarial_image)).astype(np.float64)
+        delta = figures.magnified(adversarial - clean, MAGNIFY)
+        size = size_words(norm, results.reference[norm])
+        scale = max(1, 96 // loaded.shape[1])
+        found.append(
+            figures.image_grid(
+                name=f"examples-{slug(data)}-{slug(model)}-{norm}",
+                title=f"{model} at {size}",
+                caption=f"Images, perturbations magnified {MAGNIFY} times around grey, and their sum with the model's "
+                f"prediction. {len(rows)} images drawn at random from those classified correctly, not chosen.",
+                alt=f"{len(rows)} images of {data}, each with its perturbation and the adversarial image for {model}",
+                images=np.concatenate([clean, delta, adversarial]),
+                rows=["image", f"perturbation × {MAGNIFY}", "adversarial"],
+                columns=[
+                    f"{loaded.classes[label]}\n→ {loaded.classes[prediction]}"
+                    for label, prediction in zip(rows.label, rows.prediction, strict=True)
+                ],
+                scale=scale,
+            )
+        )
+    return found

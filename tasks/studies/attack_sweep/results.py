@@ -1,0 +1,122 @@
+"""What a run found, before it is put into words: records, and the tables that several parts of the report need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.studies.attack_sweep import reduce
+from robustray.tasks.studies.attack_sweep.settings import Settings
+from robustray.tasks.sweeps import records as sweeps
+from robustray.tasks.sweeps.named import named_stages
+
+if TYPE_CHECKING:
+    from robustray.tasks.data.images import ImageData
+
+AUTOATTACK = "autoattack"
+"""The full standard cascade, and the only attack that the report calls AutoAttack."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Rows of all steps. Everything derived is computed once."""
+
+    settings: Settings
+    images: Mapping[str, ImageData]
+    clean: Mapping[tuple[str, str], pd.DataFrame]
+    """Data, model -> rows of `predict_block`."""
+    records: pd.DataFrame
+    """Of `sweeps.records.records`."""
+    transfers: Mapping[tuple[str, Norm, str], pd.DataFrame]
+    """Data, norm, source -> rows of `transfer_block`; empty without a matrix."""
+    examples: Mapping[tuple[str, str, Norm], pd.DataFrame]
+    """Data, model, norm -> rows of `example_block`."""
+    reference: Mapping[Norm, float]
+    """Size per norm at which claims, class table, transfer and examples are made."""
+
+    @cached_property
+    def worst(self) -> pd.DataFrame:
+        """Per-example worst case over attacks and seeds."""
+        return sweeps.worst_case(self.records)
+
+    @cached_property
+    def headline(self) -> pd.DataFrame:
+        """The rows that answer and claims count: AutoAttack's of the first seed where it ran, else the worst case."""
+        if not self.by_autoattack:
+            return self.worst
+        rows = at(self.records, attack=AUTOATTACK, seed=self.settings.seed)
+        return rows[self.worst.columns.tolist()]
+
+    @property
+    def by_autoattack(self) -> bool:
+        return AUTOATTACK in self.settings.attacks
+
+    @cached_property
+    def accuracy(self) -> pd.DataFrame:
+        """Accuracy under the worst case by data, model, norm and size; size 0 is clean."""
+        return self.with_clean(self.worst)
+
+    @cached_property
+    def per_attack(self) -> pd.DataFrame:
+        """Accuracy under each attack and seed alone."""
+        return sweeps.robust_accuracy(self.records)
+
+    @cached_property
+    def stages(self) -> dict[str, list[str]]:
+        """Every attack of the sweep -> its stages by name; itself if it has none."""
+        norm = self.settings.norms[0]
+        return {
+            attack: [name for name, _ in named_stages(attack, norm, self.reference[norm], self.settings.options)]
+            for attack in self.settings.attacks
+        }
+
+    @cached_property
+    def transfer(self) -> pd.DataFrame | None:
+        """One row per data, norm, source and target; None without a matrix."""
+        if not self.transfers:
+            return None
+        table = reduce.transfer_rates(self.transfers, self.settings.models)
+        sizes = [self.reference[norm] for norm in table.norm]
+        table.insert(2, "eps", sizes)
+        table.insert(3, "steps", self.settings.num_steps)
+        return table
+
+    def with_clean(self, worst: pd.DataFrame) -> pd.DataFrame:
+        """Accuracy by size of per-image verdicts, with clean accuracy as size 0, in the order of the settings."""
+        clean = reduce.clean_accuracy(self.clean, self.settings.norms)
+        table = pd.concat([clean, sweeps.worst_case_accuracy(worst)], ignore_index=True)
+        order: list[tuple[str, Sequence[str]]] = [
+            ("data", self.settings.data),
+            ("model", self.settings.models),
+            ("norm", self.settings.norms),
+        ]
+        for column, names in order:
+            table[column] = pd.Categorical(table[column], list(names))
+        return table.sort_values(["data", "model", "norm", "eps"], ignore_index=True)
+
+
+# --- Words and rows that all parts share ------------------------------------------------------------------------------
+
+
+def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """The rows in which every named column has this value; sizes (floats) to rounding."""
+    keep = pd.Series(True, index=table.index)
+    for column, value in where.items():
+        keep &= np.isclose(table[column], value) if isinstance(value, float) else table[column] == value
+    return table[keep]
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`"a, b and c"`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name."""
+    return "".join(c if c.isalnum() else "-" for c in name).strip("-").lower()

@@ -1,0 +1,147 @@
+"""What a run found, before it is put into words: outcomes image by image, and the estimates that several parts need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.models.reference import ModelRef
+from robustray.tasks.report.numbers import size_words
+from robustray.tasks.statistics import Estimate, paired_difference, proportion
+from robustray.tasks.statistics.over_seeds import mean_over_seeds
+from robustray.tasks.studies.robust_training.settings import Network, Settings
+from robustray.tasks.training.weights import about_weights
+
+if TYPE_CHECKING:
+    from robustray.tasks.data.images import ImageData
+    from robustray.tasks.lab import Reference
+
+STANDARD = "standard"
+
+Outcomes = Mapping[int, pd.Series]
+"""Seed -> is an image still classified correctly, by index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Rows of all steps. Everything derived is computed once."""
+
+    settings: Settings
+    images: ImageData
+    """Test images."""
+    models: Mapping[Network, str]
+    """"run:KEY"."""
+    curves: Mapping[Network, Sequence[Mapping[str, Any]]]
+    """One row per epoch; columns: `training.loop.train_model`."""
+    clean: Mapping[Network, pd.DataFrame]
+    """Rows of `predict_block`."""
+    pgd: pd.DataFrame
+    """Records of `sweeps.records.records`; model is `label(network)`."""
+    autoattack: pd.DataFrame | None
+    """The same for AutoAttack; None if it was off."""
+    traces: Mapping[tuple[Network, Norm, int], pd.DataFrame]
+    """Network, norm, number of steps -> rows of `trace_block`."""
+    gradients: Mapping[Network, pd.DataFrame]
+    """Networks of the first seed -> rows of `gradient_block`."""
+
+    def eps_trained(self, norm: Norm) -> tuple[float, ...]:
+        """Columns of the table: 0 (standard), then the sizes trained at."""
+        return (0.0, *self.settings.eps_train(norm))
+
+    def networks(self, norm: Norm, eps_train: float) -> dict[int, Network]:
+        """Seed -> network; eps_train 0: the standard ones."""
+        kind = norm if eps_train else "none"
+        return {n.seed: n for n in self.models if n.norm == kind and n.eps == eps_train}
+
+    def standing(self, norm: Norm, eps_train: float, eps_test: float, *, attack: str = "pgd") -> Outcomes:
+        """Which images stand at `eps_test` (0: without an attack)."""
+        found = {}
+        for seed, network in self.networks(norm, eps_train).items():
+            if eps_test == 0:
+                rows = self.clean[network]
+                found[seed] = rows.set_index("index").correct.astype(bool)
+            else:
+                found[seed] = ~self._broken[attack][label(network), norm, eps_test]
+        return found
+
+    def accuracy(self, norm: Norm, eps_train: float, eps_test: float, *, attack: str = "pgd") -> Estimate:
+        """Share of test images that stand, mean over seeds, with the interval over seeds and images."""
+        return mean_accuracy(self.standing(norm, eps_train, eps_test, attack=attack))
+
+    @cached_property
+    def _broken(self) -> dict[str, dict[tuple[str, str, float], pd.Series]]:
+        """Attack -> (model, norm, size) -> broken, by index."""
+        found = {"pgd": _by_cell(self.pgd)}
+        if self.autoattack is not None:
+            found["autoattack"] = _by_cell(self.autoattack)
+        return found
+
+    @cached_property
+    def num_images(self) -> int:
+        """Test images under PGD; the least of all networks if some were given up."""
+        return min(len(rows) for rows in self.clean.values())
+
+
+def _by_cell(records: pd.DataFrame) -> dict[tuple[str, str, float], pd.Series]:
+    cells = records.groupby(["model", "norm", "eps"], observed=True, sort=False)
+    return {
+        (str(model), str(norm), float(eps)): rows.set_index("index").success.astype(bool)
+        for (model, norm, eps), rows in cells
+    }
+
+
+def mean_accuracy(outcomes: Outcomes) -> Estimate:
+    """Share of images that stand, mean over seeds; see `mean_over_seeds`."""
+    return mean_over_seeds([proportion(stands.to_numpy()) for stands in outcomes.values()], limits=(0.0, 1.0))
+
+
+def mean_difference(a: Outcomes, b: Outcomes) -> Estimate:
+    """Share of images that stand in `a` minus that in `b`, paired by seed and image, mean over seeds."""
+    differences = []
+    for seed, first in a.items():
+        second = b[seed]
+        both = first.index.intersection(second.index)
+        differences.append(paired_difference(first[both].to_numpy(), second[both].to_numpy()))
+    return mean_over_seeds(differences)
+
+
+def learnt(model: Reference) -> list[dict[str, Any]]:
+    """The learning curve that is kept with trained weights."""
+    assert isinstance(model, ModelRef) and model.read_weights is not None, "a model that lab.train returned"
+    curve: list[dict[str, Any]] = about_weights(model.read_weights())["curve"]
+    return curve
+
+
+def tested_in(settings: Settings, network: Network) -> tuple[Norm, ...]:
+    """The norms in which a network is attacked."""
+    return settings.norms if network.norm == "none" else (network.norm,)
+
+
+# --- Words ------------------------------------------------------------------------------------------------------------
+
+
+def threat(norm: str, eps: float) -> str:
+    """What a network was trained against: `"standard"`, `"ℓ∞ 8/255"`."""
+    return size_words(norm, eps) if eps else STANDARD
+
+
+def label(network: Network) -> str:
+    """`"ℓ∞ 8/255, seed 1"`."""
+    return f"{threat(network.norm, network.eps)}, seed {network.seed}"
+
+
+def seeds_words(settings: Settings) -> str:
+    """`"3 seeds"`."""
+    return f"{settings.num_seeds} seed{'s' if settings.num_seeds > 1 else ''}"
+
+
+def interval_words(settings: Settings) -> str:
+    """What the intervals are over."""
+    if settings.num_seeds == 1:
+        return "95 % intervals are over images only (one seed: nothing is known of other trainings)"
+    return "95 % intervals are over seeds (Student's t) and images (Wilson) together"

@@ -1,0 +1,300 @@
+"""The settings of the study and its three sizes. Imports nothing heavy: the command line reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from robustray.tasks.attacks.checks import check_choice, check_count, check_size
+from robustray.tasks.attacks.precision import Precision
+from robustray.tasks.attacks.settings import PGD, Norm
+from robustray.tasks.errors import InputError
+from robustray.tasks.studies.robust_training.work import estimate
+from robustray.tasks.study import Outline, Size
+from robustray.tasks.training.reference import SEEDS, reference_specs
+from robustray.tasks.training.schedules import Schedule
+from robustray.tasks.training.settings import Augmentation, Select, TrainSpec
+
+CUSTOMARY: Mapping[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
+"""Sizes at which the field reports."""
+
+
+Threat = Norm | Literal["none"]
+
+
+class Network(NamedTuple):
+    """One network of the grid."""
+
+    norm: Threat
+    """"none" for the standard network, which both norms share."""
+    eps: float
+    """Trained at; 0 for the standard network."""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What adversarial training costs and what it buys, by the size it trains at."""
+
+    model: str
+    """Architecture, without weights: small:s, cifar:resnet18, digits:cnn, or my_pkg.my_mod:function."""
+    train_data: str
+    """Images to train on; those held out for the learning curves are taken from them."""
+    test_data: str
+    """Images on which everything else is reported."""
+    norms: tuple[Norm, ...] = ("linf", "l2")
+    """Norms to train and test in. A network is tested in the norm it was trained in, the standard one in all."""
+    eps_train_linf: tuple[float, ...]
+    """Sizes at which networks are trained (8/255); a standard network, size 0, is always trained too."""
+    eps_train_l2: tuple[float, ...]
+    """The same for l2."""
+    eps_test_linf: tuple[float, ...]
+    """Sizes at which PGD tests them, those they are trained at among them."""
+    eps_test_l2: tuple[float, ...]
+    """The same for l2."""
+    num_seeds: int
+    """Trainings of each kind, with the seeds seed, seed + 1, ...; claims about training need at least 2."""
+    seed: int = 0
+    """First seed of the trainings; also that of all attacks and draws."""
+
+    epochs: int
+    """Passes over the training images."""
+    batch_size: int
+    """Images per step."""
+    lr: float
+    """Peak learning rate."""
+    schedule: Schedule
+    """Of the learning rate: triangular, steps (drops to a tenth at lr_drops), cosine, constant."""
+    lr_drops: tuple[float, ...] = ()
+    """Epochs after which the learning rate drops, for steps."""
+    weight_decay: float = 5e-4
+    """On all parameters."""
+    augmentation: Augmentation = "none"
+    """crop-flip: a random crop of the padded image, mirrored in half of the cases."""
+    num_steps: int = 7
+    """Gradient steps of the attack that networks are trained on."""
+    step_share: float
+    """Length of such a step, as a share of eps."""
+    random_start: bool = False
+    """Start that attack at a random point."""
+    use_best: bool = False
+    """Train on its iterate of highest loss; else on the last one."""
+    validation: float
+    """Training images held out for the learning curves: a number, or a share below 1."""
+    select: Select = "last"
+    """Which weights are tested: those of the last epoch, or the best ones on held-out images under attack."""
+    attack_precision: Precision = "auto"
+    """Arithmetic of that attack's gradients; weights are always updated in fp32."""
+    threads: int = 1
+    """CPU threads of one training."""
+
+    num_images: int = 0
+    """Test images, from the first one on; 0 means all."""
+    test_steps: int = 20
+    """Steps of the PGD that tests, each of size 2.5 eps / test_steps, from a random start, until it succeeds."""
+    num_autoattack: int
+    """Test images for AutoAttack, from the first one on; 0: none."""
+    autoattack_at: Literal["trained", "reference"] = "trained"
+    """Sizes at which robust networks meet it: all that are trained at, or 8/255 and 0.5 (or the largest) only."""
+    num_traced: int
+    """Test images whose loss is followed over the steps of PGD, with test_steps and with trace_steps steps; 0: none."""
+    trace_steps: int = 100
+    """Steps that should find no more than test_steps do."""
+    num_examples: int = 6
+    """Test images shown with the gradient of the loss, drawn at random."""
+    precision: Precision = "auto"
+    """Arithmetic of the testing attacks' search; verdicts are always fp32."""
+    block: int = 512
+    """Test images per block of work."""
+
+    def __post_init__(self) -> None:
+        if not self.norms or len(set(self.norms)) < len(self.norms):
+            raise InputError(f"norms: {', '.join(self.norms) or 'none'}: name linf, l2 or both, each once")
+        for norm in ("linf", "l2"):
+            for name in (f"eps_train_{norm}", f"eps_test_{norm}"):
+                self._check_sizes(name)
+        for norm in self.norms:
+            PGD(norm=norm, eps=max(self.eps_test(norm)), precision=self.precision)  # refuses the rest
+            untested = [eps for eps in self.eps_train(norm) if eps not in self.eps_test(norm)]
+            if untested:
+                raise InputError(f"eps_test_{norm}: {untested[0]:g} is missing: networks are trained at that size")
+        check_size("step_share", self.step_share)
+        check_choice("autoattack_at", self.autoattack_at, ("trained", "reference"))
+        for name in ("num_seeds", "test_steps", "trace_steps", "block"):
+            check_count(name, getattr(self, name), at_least=1)
+        for name in ("seed", "num_images", "num_autoattack", "num_traced", "num_examples"):
+            check_count(name, getattr(self, name), at_least=0)
+        if self.trace_steps <= self.test_steps:
+            raise InputError(f"trace_steps must be more than test_steps ({self.test_steps}), got {self.trace_steps}")
+        if not self.validation:
+            raise InputError("validation must be above 0: learning curves need held-out images")
+        for network in self.networks():
+            self.spec(network)  # refuses what cannot be trained
+
+    def _check_sizes(self, name: str) -> None:
+        sizes = getattr(self, name)
+        if not sizes or any(not math.isfinite(eps) or eps <= 0 for eps in sizes) or list(sizes) != sorted(set(sizes)):
+            listed = ", ".join(f"{eps:g}" for eps in sizes) or "none"
+            raise InputError(f"{name}: sizes must be positive numbers that ascend without repeats, got {listed}")
+        if name.endswith("linf") and sizes[-1] > 1:
+            raise InputError(f"{name}: {sizes[-1]:g} is more than the whole pixel range; write 8/255, not 8")
+
+    def eps_train(self, norm: Norm) -> tuple[float, ...]:
+        """Sizes trained at, without 0, ascending."""
+        return self.eps_train_linf if norm == "linf" else self.eps_train_l2
+
+    def eps_test(self, norm: Norm) -> tuple[float, ...]:
+        """Sizes tested at, without 0, ascending."""
+        return self.eps_test_linf if norm == "linf" else self.eps_test_l2
+
+    def reference_eps(self, norm: Norm) -> float:
+        """Where standard networks are looked at, fixed before the run: 8/255 (l-inf) or 0.5 (l2), where the field
+        reports, if networks are trained at it; else the largest size they are trained at."""
+        sizes = self.eps_train(norm)
+        return CUSTOMARY[norm] if CUSTOMARY[norm] in sizes else sizes[-1]
+
+    def autoattack_eps(self, norm: Norm, eps_train: float) -> float | None:
+        """The size at which AutoAttack tests a network trained at `eps_train`; None: it does not."""
+        reference = self.reference_eps(norm)
+        at_all = self.num_autoattack and (self.autoattack_at == "trained" or eps_train in (0.0, reference))
+        return (eps_train or reference) if at_all else None  # standard networks: at the reference size
+
+    def networks(self) -> tuple[Network, ...]:
+        """The grid: standard networks once, then those of each norm and size."""
+        robust: list[tuple[Threat, float]] = [(norm, eps) for norm in self.norms for eps in self.eps_train(norm)]
+        kinds: list[tuple[Threat, float]] = [("none", 0.0), *robust]
+        return tuple(Network(norm, eps, self.seed + i) for norm, eps in kinds for i in range(self.num_seeds))
+
+    def spec(self, network: Network) -> TrainSpec:
+        """How a network is trained: all alike but for the threat and the seed."""
+        whole = self.validation >= 1 and self.validation == int(self.validation)
+        standard = TrainSpec(
+            model=self.model,
+            data=self.train_data,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            lr_drops=self.lr_drops,
+            augmentation=self.augmentation,
+            attack_precision=self.attack_precision,
+            validation=int(self.validation) if whole else self.validation,  # 1000 and 1000.0 have different keys
+            select=self.select,
+            seed=network.seed,
+            threads=self.threads,
+        )
+        if network.norm == "none":
+            return standard
+        return replace(
+            standard,
+            loss="adversarial",
+            norm=network.norm,
+            eps=network.eps,
+            step_size=self.step_share * network.eps,
+            num_steps=self.num_steps,
+            random_start=self.random_start,
+            use_best=self.use_best,
+        )
+
+
+def quick() -> Settings:
+    """robustray run robust-training --size quick      94 s of CPU time; embedded data, proves nothing."""
+    return Settings(
+        model="digits:cnn",
+        train_data="digits:train",
+        test_data="digits:test",
+        eps_train_linf=(0.1, 0.2),
+        eps_train_l2=(0.4, 0.8),
+        eps_test_linf=(0.05, 0.1, 0.2, 0.3),
+        eps_test_l2=(0.2, 0.4, 0.8, 1.2),
+        num_seeds=2,
+        epochs=10,
+        batch_size=64,
+        lr=0.1,
+        schedule="triangular",
+        num_steps=4,
+        step_share=0.5,
+        validation=0.2,
+        attack_precision="fp32",
+        num_autoattack=16,
+        autoattack_at="reference",
+        num_traced=64,
+        block=128,
+    )
+
+
+def small() -> Settings:
+    """The reference twins: robustray run robust-training --size small --data-root DIR      two CPU cores, hours."""
+    twins = reference_specs(SEEDS[0])
+    linf, l2 = twins["linf8"], twins["l2_05"]
+    assert linf.step_size is not None and linf.step_size / linf.eps == (l2.step_size or 0) / l2.eps
+    return Settings(
+        model=linf.model,
+        train_data=linf.data_name,
+        test_data="cifar10:test",
+        eps_train_linf=(linf.eps,),
+        eps_train_l2=(l2.eps,),
+        eps_test_linf=(2 / 255, 4 / 255, 8 / 255, 16 / 255),
+        eps_test_l2=(0.1, 0.25, 0.5, 1.0, 2.0),
+        num_seeds=len(SEEDS),
+        seed=SEEDS[0],
+        epochs=linf.epochs,
+        batch_size=linf.batch_size,
+        lr=linf.lr,
+        schedule=linf.schedule,
+        weight_decay=linf.weight_decay,
+        augmentation=linf.augmentation,
+        num_steps=linf.num_steps,
+        step_share=linf.step_size / linf.eps,
+        random_start=linf.random_start,
+        use_best=linf.use_best,
+        validation=linf.validation,
+        select=linf.select,
+        attack_precision=linf.attack_precision,
+        num_autoattack=500,
+        num_traced=2_000,
+    )
+
+
+def paper() -> Settings:
+    """The recipe of the published models (robustness 1.2.1), except that their best epoch was chosen on test images
+    and that colour jitter and rotation are left out. One GPU: days."""
+    return Settings(
+        model="cifar:resnet50",
+        train_data="cifar10:train",
+        test_data="cifar10:test",
+        eps_train_linf=(8 / 255,),
+        eps_train_l2=(0.25, 0.5, 1.0),
+        eps_test_linf=(8 / 255, 16 / 255),
+        eps_test_l2=(0.25, 0.5, 1.0, 2.0),
+        num_seeds=3,
+        epochs=150,
+        batch_size=128,
+        lr=0.1,
+        schedule="steps",
+        lr_drops=(50, 100),
+        augmentation="crop-flip",
+        num_steps=7,
+        step_share=0.2,
+        use_best=True,
+        validation=1_000,
+        select="best",
+        num_autoattack=10_000,
+        num_traced=10_000,
+    )
+
+
+SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": paper()}
+
+
+OUTLINE = Outline(
+    name="robust-training",
+    question="What does training on adversarial images cost in accuracy, and what does it buy in robustness?",
+    paper="arXiv:1706.06083",
+    settings=Settings,
+    sizes=SIZES,
+    estimate=estimate,
+)
