@@ -1,6 +1,7 @@
 # make demo         install into .venv and run the main experiment at its quick size
 # make test         install, lint, type-check and test
 # make acceptance   the slow tests: every study's full quick size, faults
+# make results      the long runs behind docs/results, one after the other, at low priority; resumes (hours)
 # make lint         ruff, mypy and pyright alone
 #
 # VENV=/path        another place for the environment
@@ -19,16 +20,19 @@ PYTHON ?= $(or $(call first,$(COMPLETE)),$(call first,$(NEW_ENOUGH)))
 RUN := $(VENV)/bin/python
 pinned = $(if $(filter 1,$(1)),--pinned)
 
-.PHONY: demo test acceptance lint environment dev-environment python
+.PHONY: demo test acceptance results lint environment dev-environment python
 
 demo: environment
 	"$(RUN)" -m robustray run attack-sweep --size quick
 
 test: lint
-	"$(RUN)" -m pytest -m "not acceptance"
+	"$(RUN)" -m pytest -m "not acceptance" --numprocesses auto --dist loadfile
 
 acceptance: dev-environment
-	"$(RUN)" -m pytest -m acceptance
+	"$(RUN)" -m pytest -m acceptance --timeout 1500
+
+results: environment
+	"$(RUN)" scripts/results.py $(NAMES)
 
 lint: dev-environment
 	"$(RUN)" -m ruff check .

@@ -93,7 +93,17 @@ def test_rows_that_do_not_fit_name_the_function(function: Any, words: str, store
         {"settings": math.inf},
         {"settings": object()},
     ],
-    ids=str,
+    # In words: the id of an object is its address, and parallel workers would not agree on the tests there are.
+    ids=[
+        "a lambda",
+        "an undeclared function",
+        "an empty block",
+        "a negative block",
+        "an item that is NaN",
+        "an item that is a set",
+        "an infinite setting",
+        "a setting without a form",
+    ],
 )
 def test_what_cannot_be_asked_is_refused_at_once(asked: dict[str, Any], store: Store) -> None:
     given: dict[str, Any] = {"function": square, "items": range(3), "block": 2} | asked

@@ -1,0 +1,120 @@
+"""The long runs behind the documentation, one after the other: `make results`, or `python scripts/results.py NAME ...`.
+
+Each is an ordinary command in the folder `results/` (not tracked), at the lowest priority and in one process, so that
+one can go on building beside it. It resumes: a run that was interrupted goes on where it was, a finished one is shown
+again at once. While a benchmark of this checkout runs, the long run is stopped (SIGSTOP) and goes on afterwards. What
+finished is copied to `docs/results/NAME` by `publish_run.py`; look at it, then commit it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "results"
+PUBLISHED = ROOT / "docs" / "results"
+LOOKS_EVERY_S = 5.0
+
+RUNS: Mapping[str, str] = {
+    "attack-sweep-small": "attack-sweep --size small --data-root data",
+    "robust-training-small": "robust-training --size small --data-root data",
+}
+"""Folder under docs/results -> words behind `robustray run`. Paths are relative: they are printed on the page."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which, in this order; all: {', '.join(RUNS)}")
+    parser.add_argument("--data", type=Path, help="folder of real data sets (ROBUSTRAY_DATA if not given)")
+    arguments = parser.parse_args(argv)
+    unknown = [name for name in arguments.names if name not in RUNS]
+    if unknown:
+        parser.error(f"there is no run {unknown[0]!r}; there are {', '.join(RUNS)}")
+    FOLDER.mkdir(exist_ok=True)
+    with open(FOLDER / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another `make results` is at work in this checkout: let it end, or stop it", file=sys.stderr)
+            return 2
+        link_data(FOLDER / "data", arguments.data or os.environ.get("ROBUSTRAY_DATA"))
+        ended = {name: one(name, RUNS[name]) for name in arguments.names or RUNS}
+    failed = [name for name, code in ended.items() if code]
+    if failed:
+        print(f"not finished: {', '.join(failed)}; the same command goes on with them", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def link_data(link: Path, data: str | Path | None) -> None:
+    """`results/data` leads to the data, so that no page names where they are on this machine."""
+    if data is not None:
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path(data).resolve(), target_is_directory=True)
+
+
+def one(name: str, words: str) -> int:
+    """Run, and publish what finished. Returns an exit code."""
+    command = ["python", "-m", "robustray", "run", *shlex.split(words), "--workers", "0", "--json"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # the page shows the command
+    print(f"{name}: robustray run {words}", flush=True)
+    with open(FOLDER / f"{name}.log", "a") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=FOLDER,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            preexec_fn=lambda: os.nice(19),
+        )
+        answer = attended(process)
+    if process.returncode != 0:
+        print(f"{name}: ended with {process.returncode}; see {FOLDER / name}.log", file=sys.stderr)
+        return process.returncode
+    run = Path(FOLDER, json.loads(answer)["report"]).parent
+    publish = [sys.executable, str(ROOT / "scripts" / "publish_run.py"), str(run), str(PUBLISHED / name)]
+    return subprocess.run(publish, check=False).returncode
+
+
+def attended(process: subprocess.Popen[str]) -> str:
+    """What the process prints, once it has ended; it rests while a benchmark runs."""
+    resting = False
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=LOOKS_EVERY_S)[0]
+            except subprocess.TimeoutExpired:
+                busy = next(benchmarks(), None)
+            if (busy is not None) != resting:
+                resting = busy is not None
+                process.send_signal(signal.SIGSTOP if resting else signal.SIGCONT)
+                print(f"{time.strftime('%H:%M')} {f'waits for {busy}' if resting else 'goes on'}", flush=True)
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        process.wait()
+        raise
+
+
+def benchmarks() -> Iterator[str]:
+    """Benchmarks that run on this machine."""
+    import psutil
+
+    for running in psutil.process_iter(["cmdline"]):
+        words = running.info["cmdline"] or []
+        if "python" in (words[0] if words else ""):
+            yield from (word for word in words[1:3] if word.startswith("benchmarks") or "/benchmarks/" in word)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

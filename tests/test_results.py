@@ -1,0 +1,52 @@
+"""`make results`: long runs end up published, one after the other, and typed again they compute nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TINY = "attack-sweep --model digits:mlp --num-images 20 --norm linf --eps-linf 0.1 --attack fgsm --num-examples 0"
+
+
+@pytest.fixture
+def results(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("results", repository / "scripts" / "results.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(module, "PUBLISHED", tmp_path / "published")
+    monkeypatch.setattr(module, "RUNS", {"tiny": TINY, "broken": "attack-sweep --model no:such"})
+    monkeypatch.chdir(repository)
+    yield module
+
+
+def test_what_finishes_is_published_and_a_second_call_computes_nothing(results: ModuleType, tmp_path: Path) -> None:
+    assert results.main(["broken", "tiny"]) == 1, "one that fails does not stop the others"
+    assert (tmp_path / "published/tiny/report.html").is_file() and not (tmp_path / "published/broken").exists()
+    pieces = sorted((tmp_path / "results/runs").rglob("*.parquet"))
+    assert pieces and results.main(["tiny"]) == 0
+    assert sorted((tmp_path / "results/runs").rglob("*.parquet")) == pieces
+
+
+def test_an_unknown_name_is_refused(results: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        results.main(["tinny"])
+    assert "there are tiny, broken" in capsys.readouterr().err
+
+
+def test_a_benchmark_is_seen(results: ModuleType) -> None:
+    waits = "import sys; print('up', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", waits, "benchmarks/attacks.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "up\n"
+        seen = list(results.benchmarks())
+        other.communicate("")
+    assert "benchmarks/attacks.py" not in seen, "a word of another program is no benchmark"
