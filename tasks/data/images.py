@@ -32,6 +32,10 @@ class ImageData:
     """(n,): 0 .. number of classes - 1."""
     classes: tuple[str, ...]
     """Names by label."""
+    masks: NDArray[np.bool_] | None = None
+    """(n, height, width): the pixels of the object that the label names."""
+    boxes: NDArray[np.int64] | None = None
+    """(n, 4): its box as x0, y0, x1, y1 in pixels; it covers the columns x0 .. x1 - 1 and the rows y0 .. y1 - 1."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.images.shape, self.images.dtype
@@ -45,6 +49,10 @@ class ImageData:
                 f"{self.name}: labels are {self.labels.dtype} {self.labels.shape}, expected int64 ({shape[0]},) "
                 "as there are images"
             )
+        for field, wanted, kind in (("masks", (shape[0], *shape[2:]), "bool"), ("boxes", (shape[0], 4), "int64")):
+            array = getattr(self, field)
+            if array is not None and (array.shape != wanted or array.dtype != kind):
+                raise InputError(f"{self.name}: {field} are {array.dtype} {array.shape}, expected {kind} {wanted}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -102,7 +110,46 @@ def checked(data: ImageData) -> ImageData:
             f"{data.name}: image {wrong[0]} has label {data.labels[wrong[0]]}, "
             f"but there are {data.num_classes} classes (labels 0..{data.num_classes - 1})"
         )
+    _check_objects(data)
     return data
+
+
+def _check_objects(data: ImageData) -> None:
+    """Masks and boxes: every object has a pixel, lies in its image, and a mask lies in its box."""
+    height, width = data.shape[1:]
+    if data.boxes is not None:
+        x0, y0, x1, y1 = data.boxes.T
+        wrong = np.flatnonzero((x0 < 0) | (y0 < 0) | (x1 > width) | (y1 > height) | (x0 >= x1) | (y0 >= y1))
+        if wrong.size:
+            raise InputError(
+                f"{data.name}: image {wrong[0]} has the box {data.boxes[wrong[0]].tolist()}, expected x0, y0, x1, y1 "
+                f"with 0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}"
+            )
+    if data.masks is None:
+        return
+    empty = np.flatnonzero(~data.masks.any((1, 2)))
+    if empty.size:
+        raise InputError(f"{data.name}: the mask of image {empty[0]} is empty: every image needs its object")
+    if data.boxes is not None:
+        found = boxes_of(data.masks)
+        outside = np.flatnonzero(((found[:, :2] < data.boxes[:, :2]) | (found[:, 2:] > data.boxes[:, 2:])).any(1))
+        if outside.size:
+            raise InputError(
+                f"{data.name}: the mask of image {outside[0]} reaches over its box: it spans "
+                f"{found[outside[0]].tolist()}, the box is {data.boxes[outside[0]].tolist()}"
+            )
+
+
+def boxes_of(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The tightest box of each mask (n, height, width), as `ImageData.boxes`; an empty mask has the box 0, 0, 0, 0."""
+    columns: NDArray[np.bool_] = np.any(masks, axis=1)
+    rows: NDArray[np.bool_] = np.any(masks, axis=2)
+
+    def ends(along: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return along.argmax(1), np.where(along.any(1), along.shape[1] - along[:, ::-1].argmax(1), 0)
+
+    (x0, x1), (y0, y1) = ends(columns), ends(rows)
+    return np.stack([x0, y0, x1, y1], axis=1).astype(np.int64)
 
 
 def _check_pixels(data: ImageData) -> None:
@@ -120,9 +167,10 @@ def _check_pixels(data: ImageData) -> None:
 
 
 def hash_arrays(data: ImageData) -> str:
-    """SHA-256 (hex) of pixels, labels and class names, for sources that have no files."""
+    """SHA-256 (hex) of pixels, labels and class names, and of masks and boxes where there are any."""
     digest = hashlib.sha256()
-    for array in (data.images, data.labels):
+    objects = [array for array in (data.masks, data.boxes) if array is not None]
+    for array in (data.images, data.labels, *objects):
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     digest.update("\0".join(data.classes).encode())

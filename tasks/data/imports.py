@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
-from PIL import Image
-
 from robustray.tasks.data.cifar import CIFAR10_CLASSES, ORIGINAL_FOLDERS, SHAPE, Split, read_original
+from robustray.tasks.data.export import write_shards
 from robustray.tasks.data.files import first_line, read_file
 from robustray.tasks.data.parquet import ParquetSource, find_shards
 from robustray.tasks.errors import InputError
 
-_SHARD_ROWS = 10_000
 _SPLITS: tuple[Split, Split] = ("train", "test")
 
 
@@ -61,47 +53,6 @@ def import_cifar10(source: Path, data_root: Path) -> list[Path]:
                 for folder in made:
                     folder.rmdir()
     return [target / name for name in names]
-
-
-def write_shards(
-    folder: Path,
-    split: str,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    names: Sequence[str],
-    classes: Sequence[str],
-    shard_rows: int = _SHARD_ROWS,
-) -> list[str]:
-    """Write images (n, 1 or 3, height, width) as PNG into Parquet shards of the Hugging Face layout.
-
-    names: a file name per image, kept in `path`. Returns: the names of the files.
-    """
-    count = max(1, -(-len(labels) // shard_rows))
-    features = {"image": {"_type": "Image"}, "label": {"names": list(classes), "_type": "ClassLabel"}}
-    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    written = []
-    for shard in range(count):
-        rows = range(shard * shard_rows, min((shard + 1) * shard_rows, len(labels)))
-        table = pa.table(
-            {
-                "image": pa.array(
-                    [{"bytes": _png(images[row]), "path": names[row]} for row in rows],
-                    pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-                ),
-                "label": pa.array(labels[rows.start : rows.stop], pa.int64()),
-                "index": pa.array(rows, pa.int64()),
-            }
-        ).replace_schema_metadata(metadata)
-        written.append(f"{split}-{shard:05}-of-{count:05}.parquet")
-        # PNG is compressed already; page checksums cost nothing and find most later damage
-        pq.write_table(table, folder / written[-1], compression="none", row_group_size=1000, write_page_checksum=True)
-    return written
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(buffer, "png")
-    return buffer.getvalue()
 
 
 def _convert(source: Path, scratch: Path) -> list[str]:

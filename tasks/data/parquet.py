@@ -1,11 +1,15 @@
-"""Parquet image shards in the Hugging Face layout: `image: struct<bytes, path>`, `label: int`."""
+"""Parquet image shards in the Hugging Face layout: `image: struct<bytes, path>`, `label: int`.
+
+Where the images show objects, also `mask: struct<bytes, path>` (an image of the same size, not 0 on the object) and
+`box: list<int>` (x0, y0, x1, y1 as in `ImageData.boxes`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +17,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from robustray.tasks.data.decode import decode_images
+from robustray.tasks.data.decode import decode_images, decode_one
 from robustray.tasks.data.files import file_sha256, first_line
 from robustray.tasks.data.images import ImageData, checked
 from robustray.tasks.errors import InputError
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
+MASK_COLUMN, BOX_COLUMN = "mask", "box"
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 _SHARD = re.compile(r"(?P<split>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parquet")
 
@@ -58,21 +64,41 @@ class ParquetSource:
         if not count:
             raise InputError(f"{self.files[0]} holds no rows")
         labels = np.empty(count, dtype=np.int64)
+        masks: list[NDArray[np.bool_]] = []
+        boxes: list[list[int]] = []
+        objects = _object_columns(shards)
 
         def encoded() -> Iterator[tuple[str, bytes]]:
             row = 0
             for shard in shards:
-                for where, data, label in shard.rows(len(names) if names else None):
+                for where, data, label, *rest in shard.rows(len(names) if names else None, objects):
                     labels[row] = label
+                    for column, value in zip(objects, rest, strict=True):
+                        if column == BOX_COLUMN:
+                            boxes.append(_box(where, value))
+                        else:
+                            masks.append(_mask(where, value))
                     row += 1
                     yield where, data
 
         images = decode_images(encoded(), count)
+        for row, mask in enumerate(masks):
+            if mask.shape != images.shape[2:]:
+                raise InputError(f"{self.files[0]}: mask {row} is {mask.shape}, the images are {images.shape[2:]}")
         if self.shape and images.shape[1:] != self.shape:
             raise InputError(f"{self.files[0]}: images are {images.shape[1:]}, those of {name} are {self.shape}")
         if names is None:
             names = _numbered(labels, self.files[0])
-        return checked(ImageData(name=name, images=images, labels=labels, classes=names))
+        return checked(
+            ImageData(
+                name=name,
+                images=images,
+                labels=labels,
+                classes=names,
+                masks=np.stack(masks) if masks else None,
+                boxes=np.array(boxes, dtype=np.int64) if boxes else None,
+            )
+        )
 
     def _class_names(self, shards: Sequence[_Shard]) -> tuple[str, ...] | None:
         named = {shard.classes: shard for shard in reversed(shards) if shard.classes is not None}
@@ -138,11 +164,12 @@ class _Shard:
             raise InputError(f"{self.path}: the schema's `huggingface` metadata cannot be read: {error!r}") from error
         return None if names is None else tuple(str(name) for name in names)
 
-    def rows(self, num_classes: int | None) -> Iterator[tuple[str, bytes, int]]:
-        """(where, image bytes, label) of every row."""
+    def rows(self, num_classes: int | None, objects: Sequence[str] = ()) -> Iterator[tuple[Any, ...]]:
+        """(where, image bytes, label, the values of the columns `objects` ...) of every row."""
         row = 0
         batch: Any = None
-        batches = self.file.iter_batches(batch_size=512, columns=[self.image, self.label], use_threads=False)
+        columns = [self.image, self.label, *objects]
+        batches = self.file.iter_batches(batch_size=512, columns=columns, use_threads=False)
         while True:
             try:
                 batch = next(batches, None)
@@ -152,21 +179,57 @@ class _Shard:
                 # `flatten` lets a missing struct hide its children, which `field` does not
                 data = images.flatten()[images.type.get_field_index("bytes")].to_pylist()
                 labels = batch.column(self.label).to_pylist()
+                rest = [batch.column(column).to_pylist() for column in objects]
             except _DAMAGE as error:
                 raise InputError(f"{self.path} is damaged after row {row}: {first_line(error)}") from error
             if row + len(labels) > self.count:
                 break
-            for one, label in zip(data, labels, strict=True):
+            for one, label, *others in zip(data, labels, *rest, strict=True):
                 where = f"{self.path} row {row}"
                 if one is None:
                     raise InputError(f"{where} holds no image bytes: embed the files in the shard")
                 if label is None or label < 0 or (num_classes is not None and label >= num_classes):
                     limit = "" if num_classes is None else f"..{num_classes - 1}"
                     raise InputError(f"{where} has label {label}, expected 0{limit}")
-                yield where, one, label
+                yield where, one, label, *others
                 row += 1
         if batch is not None or row != self.count:
             raise InputError(f"{self.path} is damaged: it does not hold the {self.count} rows that its footer states")
+
+
+def _object_columns(shards: Sequence[_Shard]) -> list[str]:
+    """Which of mask and box the shards have. Raises: InputError when only some of them do, or for another type."""
+    found = []
+    for column in (MASK_COLUMN, BOX_COLUMN):
+        having = [shard for shard in shards if column in shard.file.schema_arrow.names]
+        if having and len(having) < len(shards):
+            without = next(shard for shard in shards if shard not in having)
+            raise InputError(f"{having[0].path} has a column {column!r}, {without.path} has none")
+        for shard in having:
+            kind = shard.file.schema_arrow.field(column).type
+            if column == MASK_COLUMN:
+                good = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+            else:
+                is_list = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
+                good = is_list and pa.types.is_integer(kind.value_type)
+            if not good:
+                wanted = "struct<bytes: binary, path: string>" if column == MASK_COLUMN else "a list of 4 integers"
+                raise InputError(f"{shard.path}: column {column!r} is {kind}, expected {wanted}")
+        found += [column] if having else []
+    return found
+
+
+def _box(where: str, value: list[int | None] | None) -> list[int]:
+    if value is None or len(value) != 4 or None in value:
+        raise InputError(f"{where} has the box {value}, expected four numbers: x0, y0, x1, y1")
+    return [int(number) for number in value if number is not None]
+
+
+def _mask(where: str, value: Mapping[str, Any] | None) -> NDArray[np.bool_]:
+    if value is None or value["bytes"] is None:
+        raise InputError(f"{where} holds no mask: embed one for every image")
+    pixels = decode_one(f"the mask of {where}", value["bytes"])
+    return (pixels if pixels.ndim == 2 else pixels.any(2)) != 0
 
 
 def _numbered(labels: np.ndarray[Any, np.dtype[np.int64]], where: str) -> tuple[str, ...]:

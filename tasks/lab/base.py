@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import keys, pieces
 from robustray.tasks.lab.code import code_hash, settings_modules
+from robustray.tasks.lab.derived import data_of, rows_of
 from robustray.tasks.lab.executor import Executor, ProgressLike, Silent
 from robustray.tasks.lab.handles import MapHandle
 from robustray.tasks.lab.jobs import BlockJob, Job, fix_kernels
@@ -145,6 +146,30 @@ class BlockLab:
         self.journal.step(step, key)
         handle.plan()
         return handle
+
+    def dataset(
+        self,
+        name: str,
+        mapped: Handle[pd.DataFrame],
+        *,
+        classes: Sequence[str],
+        image: str = "image",
+        label: str = "label",
+        mask: str | None = None,
+        box: str | None = None,
+    ) -> Reference:
+        """See `Lab.dataset`."""
+        handle = self._own_map(name, mapped)
+        return data_of(name, handle, image=image, label=label, classes=classes, mask=mask, box=box)
+
+    def rows(self, name: str, mapped: Handle[pd.DataFrame], columns: Sequence[str] | None = None) -> Reference:
+        """See `Lab.rows`."""
+        return rows_of(name, self._own_map(name, mapped), columns)
+
+    def _own_map(self, name: str, mapped: object) -> MapHandle:
+        if not isinstance(mapped, MapHandle):
+            raise InputError(f"{name}: {type(mapped).__name__} is not what `lab.map` returned; pass its handle, unread")
+        return mapped
 
     def train(self, specs: Sequence[TrainSpec]) -> Handle[list[Reference]]:
         """See `Lab.train`."""

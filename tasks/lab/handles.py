@@ -86,6 +86,8 @@ class MapHandle(Pending):
     found: dict[int, pieces.Piece] = field(default_factory=dict)
     """Finished pieces by the index of their first item; together they cover all items that did not fail."""
     _frame: pd.DataFrame | None = None
+    _shown: bool = False
+    """Whether progress was told that the step has ended."""
 
     def plan(self) -> None:
         """List what is there and submit what is not."""
@@ -159,7 +161,7 @@ class MapHandle(Pending):
             if not damaged:
                 break
             self._repair(damaged)
-        self.lab.progress.finish(self.step)
+        self._end()
         ordered = [tables[first] for first in sorted(tables)]
         if len({table.schema for table in ordered}) > 1:  # only the shape of a tensor is not declared
             kinds = ", ".join(sorted({str(t.schema.types) for t in ordered}))
@@ -168,6 +170,34 @@ class MapHandle(Pending):
             )
         self._frame = pieces.to_frame(ordered) if ordered else _no_rows(self.function)
         return self._frame
+
+    def whole(self) -> tuple[list[pieces.Piece], int]:
+        """Wait; the finished pieces in the order of their rows, each found whole, and the number of rows in them.
+
+        Unlike `result` it keeps no rows. Raises: WorkFailed.
+        """
+        rows: dict[pieces.Piece, int] = {}
+        while True:
+            self.wait()
+            damaged = []
+            for piece in self.found.values():
+                if piece not in rows:
+                    table = pieces.read(self.lab.store, piece)
+                    if table is None:
+                        damaged.append(piece)
+                    else:
+                        rows[piece] = table.num_rows
+            if not damaged:
+                break
+            self._repair(damaged)
+        self._end()
+        ordered = [self.found[first] for first in sorted(self.found)]
+        return ordered, sum(rows[piece] for piece in ordered)
+
+    def _end(self) -> None:
+        if not self._shown:
+            self.lab.progress.finish(self.step)
+        self._shown = True
 
     def _repair(self, damaged: Sequence[pieces.Piece]) -> None:
         """Compute again what can't be read; the damaged file goes, or the next listing would offer it again."""

@@ -176,6 +176,37 @@ class Lab(Protocol):
         """
         ...
 
+    def dataset(
+        self,
+        name: str,
+        mapped: Handle[pd.DataFrame],
+        *,
+        classes: Sequence[str],
+        image: str = "image",
+        label: str = "label",
+        mask: str | None = None,
+        box: str | None = None,
+    ) -> Reference:
+        """A data set made of a finished map: image i is that of item i. For `refs={"data": ...}` and `TrainSpec.data`.
+
+        Waits for the map. `image` is a `Tensor("uint8")` column of (channels, height, width) or a `Tensor("float32")`
+        one in [0, 1], `label` an integer one; `mask` a `Tensor("bool")` of (height, width) and `box` a tensor of
+        four whole numbers, where the images have them. `name` is for people; results depend on the content only.
+
+        Raises: InputError for columns that can't be images or labels; WorkFailed when the map failed or lacks items.
+        """
+        ...
+
+    def rows(self, name: str, mapped: Handle[pd.DataFrame], columns: Sequence[str] | None = None) -> Reference:
+        """Columns (None: all) of a finished map, for block functions that need what another step found.
+
+        Waits for the map. `context.load(role)` is a mapping from column name to an array (n, ...), row i that of
+        item i: a pool of rollouts, a set of latents.
+
+        Raises: InputError for a column that isn't declared; WorkFailed when the map failed or lacks items.
+        """
+        ...
+
     def train(self, specs: Sequence[TrainSpec]) -> Handle[list[Reference]]:
         """Train models side by side; the result has one model reference per spec, in their order."""
         ...

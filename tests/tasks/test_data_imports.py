@@ -14,7 +14,8 @@ import pytest
 
 from robustray.tasks.data import cifar, open_data
 from robustray.tasks.data.cifar import CIFAR10_CLASSES, open_cifar, published
-from robustray.tasks.data.imports import import_cifar10, write_shards
+from robustray.tasks.data.export import write_shards
+from robustray.tasks.data.imports import import_cifar10
 from robustray.tasks.errors import InputError
 
 FOLDER = "cifar-10-batches-py"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from robustray.tasks.data import open_data
 from robustray.tasks.data.cifar import CIFAR10_CLASSES
-from robustray.tasks.data.imports import write_shards
+from robustray.tasks.data.export import write_shards
 from robustray.tasks.errors import InputError
 
 

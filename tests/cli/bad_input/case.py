@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from robustray.tasks.data.imports import write_shards
+from robustray.tasks.data.export import write_shards
 from robustray.tasks.models.registry import build_model
 from robustray.tasks.models.weights import to_safetensors, weights_of
 
