@@ -6,11 +6,14 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from robustray.distributed.commands.parsing import again, gather, optional, parse, typed_as
 from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
+
+if TYPE_CHECKING:
+    from robustray.tasks.models.imports import Taken
 
 KINDS = {
     "cifar10": "cifar10 SOURCE --data-root DIR: torchvision's cifar-10-batches-py, its .tar.gz, or Parquet shards",
@@ -39,6 +42,9 @@ class WeightFlags:
     and it is not the architecture's: `--mean 0 --std 1` for weights that were trained on plain pixels."""
     std: Annotated[tuple[float, ...], optional("NUMBER ...")] = ()
     """Goes with --mean."""
+    which: Annotated[str | None, optional("ENTRY")] = None
+    """Of a file with several weights: averaged, raw, or the name of an entry (state_dict, model_ema). If not given: the
+    averaged ones, where there are some."""
 
 
 def main(argv: list[str]) -> int:
@@ -84,13 +90,14 @@ def _weights(source: Path, flags: WeightFlags) -> list[str]:
     from robustray.tasks.models.imports import import_weights
 
     target = Path(flags.output).expanduser() if flags.output else source.with_suffix(".safetensors")
-    done = import_weights(source, target, flags.arch, mean=flags.mean, std=flags.std)
+    done = import_weights(source, target, flags.arch, which=flags.which, mean=flags.mean, std=flags.std)
     classes = "" if done.num_classes is None else f", {done.num_classes} classes"
     lines = [f"wrote {target} ({len(done.keys)} tensors)"]
     if done.architecture is None:
         lines.append("they fit no architecture known here: --arch my_pkg.my_mod:build checks them against your own")
     else:
         lines.append(f"they fit {done.architecture}{classes}")
+    lines += _which(done.taken)
     if done.left_out:
         lines.append(f"left out {len(done.left_out)} tensors of layers that are never used ({done.left_out[0]} ...)")
     if done.mean and done.std:
@@ -99,3 +106,20 @@ def _weights(source: Path, flags: WeightFlags) -> list[str]:
         lines.append(f"pixels: mean {mean}, std {std} {whose}")
     model = shlex.quote(f"{done.architecture or 'NAME'}@{target}")
     return [*lines, f"next: {again(f'run attack-sweep --data NAME --model {model}')}"]
+
+
+def _which(taken: Taken) -> list[str]:
+    """Of several weights, or of averaged ones, what was taken; nothing where there was no choice."""
+    lines = []
+    if taken.others:
+        kind = "averaged" if taken.averaged else "raw"
+        rest = " and ".join(map(repr, taken.others))
+        lines.append(f"took {taken.entry!r} ({kind}); the file also holds {rest}: --which {taken.others[0]} takes that")
+    elif taken.averaged and taken.entry:
+        lines.append(f"took {taken.entry!r} (averaged), the only weights in the file")
+    if taken.num_averaged is not None:
+        average = (
+            f"an average of {taken.num_averaged} models" if taken.num_averaged else "no average yet: n_averaged is 0"
+        )
+        lines.append(f"they come from torch's AveragedModel: {average}")
+    return lines

@@ -12,33 +12,38 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from robustray.tasks.data.files import first_line
+from robustray.tasks.data.files import first_line, read_file
 from robustray.tasks.errors import InputError
+from robustray.tasks.models.weights import metadata_of
 
 if TYPE_CHECKING:
-    import torch
+    from robustray.tasks.models.entries import State
 
-    State = dict[str, torch.Tensor]
-
-_PLACES = ("state_dict", "model", "net", "model_state_dict")
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
 _ATTACKER = "attacker."
 _NORMALISERS = ("normalizer.", "normalize.", "normaliser.", "normalise.", "")
 _STATS = {"new_mean": "mean", "new_std": "std", "mean": "mean", "std": "std", "mu": "mean", "sigma": "std"}
 
 
-def read_state(source: Path) -> State:
-    """The state dict in a `.pt`-like file: bare, or under one of `_PLACES` beside anything without code.
+def read_checkpoint(source: Path) -> tuple[Mapping[Any, Any], dict[str, Any]]:
+    """What is in a `.pt`-like or `.safetensors` file, none of its code run, and robustray's own metadata, {} for none.
 
-    Raises: InputError for a missing or damaged file, pickled code (none of it is run), and for something else in it.
+    Raises: InputError for a missing or damaged file, pickled code, and for something that is no mapping.
     """
     import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
     if not source.is_file():
         raise InputError(f"{source} is {'no file' if source.exists() else 'missing'}")
+    metadata: dict[str, Any] = {}
     try:
         with warnings.catch_warnings(action="ignore"):  # on the pickle's protocol; errors say more
-            loaded = torch.load(source, map_location="cpu", weights_only=True)
+            if source.suffix == ".safetensors":
+                data = read_file(source)
+                loaded, metadata = dict(sorted(load(data).items())), metadata_of(data)
+            else:
+                loaded = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = f" ({found[1]})" if found else ""
@@ -46,28 +51,22 @@ def read_state(source: Path) -> State:
             f"{source} holds pickled code{what} or is no PyTorch file; nothing was run. Load it where you trust it "
             "and save model.state_dict() alone"
         ) from error
+    except SafetensorError as error:
+        raise InputError(f"{source} is no whole safetensors file (truncated?): {first_line(error)}") from error
     except Exception as error:  # damaged archives fail in many ways, from RuntimeError to EOFError
         raise InputError(
             f"{source} cannot be read as a PyTorch file: {type(error).__name__}: {first_line(error)}"
         ) from error
-    if isinstance(loaded, Mapping):
-        loaded = next((loaded[key] for key in _PLACES if isinstance(loaded.get(key), Mapping)), loaded)
     if not isinstance(loaded, Mapping) or not loaded:
         raise InputError(f"{source} holds {type(loaded).__name__}, expected a state dict")
-    for key, value in loaded.items():
-        if not isinstance(value, torch.Tensor):
-            raise InputError(
-                f"{source}: {key!r} is {type(value).__name__}, expected tensors: a state dict, bare or under "
-                + ", ".join(map(repr, _PLACES))
-            )
-    return {str(key): value for key, value in loaded.items()}
+    return loaded, metadata
 
 
 def unwrap(state: State, source: str) -> tuple[State, dict[str, list[float]]]:
     """Weights under the network's own keys, and the normaliser's {"mean", "std"}, one number per channel; {} for none.
 
     Prefixes of wrappers go (`module.`, `module.model.`), and so does the copy that the published robust checkpoints
-    hold under `attacker.` (robust_training.md section 2), once it is found to be one.
+    hold under `attacker.` (the `robustness` library's layout), once it is found to be one.
 
     Raises: InputError for copies or normalisers that differ, an incomplete or odd normaliser, and no weights at all.
     """
@@ -96,10 +95,20 @@ def unwrap(state: State, source: str) -> tuple[State, dict[str, list[float]]]:
     return state, stats
 
 
-def as_arrays(state: State) -> dict[str, NDArray[Any]]:
-    """Floats as float32, the rest as it is."""
-    plain = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    return {key: value.detach().contiguous().numpy() for key, value in plain.items()}
+def as_arrays(state: State, source: str) -> dict[str, NDArray[Any]]:
+    """Floats of any width as float32, the rest as it is.
+
+    Raises: InputError for a packed kind of number that torch itself cannot convert.
+    """
+    arrays = {}
+    for key, value in state.items():
+        value = value.detach().resolve_neg()
+        try:
+            arrays[key] = (value.float() if value.is_floating_point() else value).contiguous().numpy()
+        except (NotImplementedError, TypeError, RuntimeError) as error:
+            kind = str(value.dtype).removeprefix("torch.")
+            raise InputError(f"{source}: {key!r} is {kind}, packed or quantised: save the weights as floats") from error
+    return arrays
 
 
 def _take_normaliser(state: State, stats: dict[str, list[float]], source: str) -> None:

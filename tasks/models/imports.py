@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from robustray.tasks.data.files import read_file, write_atomically
+from robustray.tasks.data.files import write_atomically
 from robustray.tasks.errors import InputError
-from robustray.tasks.models.checkpoints import as_arrays, check_stats, read_state, unwrap
+from robustray.tasks.models.checkpoints import as_arrays, check_stats, read_checkpoint, unwrap
+from robustray.tasks.models.entries import choose, is_average, take_count
 from robustray.tasks.models.fitting import fitting
 from robustray.tasks.models.registry import build_model, check_name, model_entry, takes_num_classes
-from robustray.tasks.models.weights import check_finite, from_safetensors, head_key, is_counter, misfit, to_safetensors
+from robustray.tasks.models.weights import check_finite, head_key, is_counter, misfit, to_safetensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,20 +41,43 @@ class Imported:
     """mean and std came with the weights or were given for them; False: they are the architecture's."""
     left_out: tuple[str, ...]
     """Keys of layers that the network has, but never uses."""
+    taken: Taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Which of a file's weights were taken."""
+
+    entry: str = ""
+    """Their name in the file; empty for a bare state dict."""
+    others: tuple[str, ...] = ()
+    """Names of the weights that were left: `which` takes one of them."""
+    averaged: bool = False
+    """By their name."""
+    num_averaged: int | None = None
+    """Of how many models they are the average, where torch's `AveragedModel` says so."""
 
 
 def import_weights(
-    source: Path, target: Path, arch: str | None, *, mean: Sequence[float] = (), std: Sequence[float] = ()
+    source: Path,
+    target: Path,
+    arch: str | None,
+    *,
+    which: str | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
 ) -> Imported:
     """Write the weights in `source` to `target` (.safetensors), whole or not at all.
 
-    source: `.pt`-like file, in a layout of `checkpoints`; or a `.safetensors` file. Floats become float32.
+    source: `.pt`-like or `.safetensors` file, in a layout of `checkpoints`. Floats of any width become float32.
+    which: where it holds several weights, the name of an entry, "raw" or "averaged"; see `entries.choose`.
     arch: name of an architecture that the weights must fit, key by key; None to write them as they are.
     mean, std: what pixels were normalised with in training, one number per channel or one for all, where the file does
     not say so and `arch` says something else. Kept as metadata, as a normaliser in the file is, and used on loading.
 
     Raises: InputError for a file with pickled code (nothing of it is run), a damaged file, weights twice that differ,
-    weights that do not fit, a normalisation that contradicts the file's, and an unwritable target.
+    weights that do not fit, quantised, sparse or complex ones, a normalisation that contradicts the file's, a `which` that
+    is not there, and an unwritable target.
     """
     if target.suffix != ".safetensors":
         raise InputError(f"{target} must end in .safetensors")
@@ -62,7 +86,7 @@ def import_weights(
     if arch is not None:
         model_entry(arch)
         check_name(arch)
-    weights, metadata = _read(source, arch)
+    weights, metadata, taken = _read(source, arch, which)
     check_finite(weights, str(source))
 
     left_out: tuple[str, ...] = ()
@@ -89,6 +113,7 @@ def import_weights(
         std=used.get("std"),
         brought=bool(brought),
         left_out=left_out,
+        taken=taken,
     )
 
 
@@ -96,18 +121,27 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _read(source: Path, arch: str | None) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Weights under the network's own keys, and metadata."""
-    if source.suffix == ".safetensors":
-        return from_safetensors(read_file(source), str(source))
-    state = read_state(source)
-    if arch is not None and model_entry(arch) is None:
+def _read(source: Path, arch: str | None, which: str | None) -> tuple[dict[str, NDArray[Any]], dict[str, Any], Taken]:
+    """Weights under the network's own keys, metadata, and which weights these are."""
+    where = str(source)
+    loaded, metadata = read_checkpoint(source)
+    if arch is not None and which is None and model_entry(arch) is None:
         # one's own network may well keep its layers under `model.`: then nothing is a wrapper
         expected = build_model(arch, 10).state_dict()
-        if all(key in state or is_counter(key) for key in expected):
-            return as_arrays(state), {}
-    state, stats = unwrap(state, str(source))
-    return as_arrays(state), dict(stats)
+        if all(key in loaded or is_counter(key) for key in expected):
+            return as_arrays(choose({"state_dict": loaded}, None, where).state, where), metadata, Taken()
+    chosen = choose(loaded, which, where)
+    if metadata:  # written here: under the network's own keys, and what it says of pixels is there already
+        return as_arrays(chosen.state, where), metadata, Taken()
+    state, count = take_count(chosen.state)
+    taken = Taken(
+        entry=chosen.entry,
+        others=chosen.others,
+        averaged=count is not None or is_average(chosen.entry),
+        num_averaged=count,
+    )
+    state, stats = unwrap(state, where)
+    return as_arrays(state, where), dict(stats), taken
 
 
 def _fitting_model(weights: dict[str, NDArray[Any]], arch: str, where: str) -> nn.Module:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Weights = Mapping[str, NDArray[Any]]
 
 _META_KEY = "robustray"
+_NOT_READ = ("BF16", "F64", "F8_E5M2", "F8_E4M3", "F8_E8M0")
+"""Floats that are converted once, by the importer, and not at every read."""
 
 
 def weights_of(model: nn.Module) -> dict[str, NDArray[Any]]:
@@ -53,15 +55,32 @@ def from_safetensors(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], 
     from safetensors.numpy import load
 
     try:
-        weights = dict(sorted(load(data).items()))  # safetensors gives them in an order of its own
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata = json.loads(header.get("__metadata__", {}).get(_META_KEY, "{}"))
+        metadata, kinds = metadata_of(data), _kinds(data)
+        wide = next((key for key, kind in kinds.items() if kind in _NOT_READ), None)
+        weights = {} if wide else dict(sorted(load(data).items()))  # safetensors gives them in an order of its own
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{where} is no whole safetensors file of common number types (truncated?): {first_line(error)}"
         ) from error
+    if wide:
+        convert = "`robustray import weights FILE --output NEW` writes float32"
+        raise InputError(f"{where}: {wide} is stored as {kinds[wide]}; {convert}")
     check_finite(weights, where)
     return weights, metadata
+
+
+def metadata_of(data: bytes) -> dict[str, Any]:
+    """robustray's own metadata in a safetensors file, {} if there is none. Raises: ValueError for a spoilt header."""
+    return json.loads(_header(data).get("__metadata__", {}).get(_META_KEY, "{}"))
+
+
+def _kinds(data: bytes) -> dict[str, str]:
+    """Tensor -> its kind of number, as safetensors calls it ("F32", "BF16")."""
+    return {key: value["dtype"] for key, value in _header(data).items() if key != "__metadata__"}
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
 
 
 def check_finite(weights: Weights, where: str) -> None:
@@ -77,20 +96,19 @@ def check_finite(weights: Weights, where: str) -> None:
 
 def misfit(weights: Weights, model: nn.Module) -> str:
     """Why `weights` are not those of `model`, the first keys named; empty if they are."""
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    expected = model.state_dict()
     missing = [key for key in expected if key not in weights and not is_counter(key)]
     unexpected = [key for key in weights if key not in expected]
     if missing or unexpected:
         parts = [f"lacks {_first(missing)}"] * bool(missing) + [f"has unknown {_first(unexpected)}"] * bool(unexpected)
         return f"it {' and '.join(parts)}"
-    return next(
-        (
-            f"{key} has shape {weights[key].shape}, expected {shape}"
-            for key, shape in expected.items()
-            if key in weights and weights[key].shape != shape
-        ),
-        "",
-    )
+    for key, value in expected.items():
+        if key in weights and weights[key].shape != tuple(value.shape):
+            return f"{key} has shape {weights[key].shape}, expected {tuple(value.shape)}"
+        # torch would cast in silence: the integers of a quantised layer are no weights
+        if key in weights and value.is_floating_point() and weights[key].dtype.kind != "f":
+            return f"{key} holds {weights[key].dtype}, expected floats (quantised weights?)"
+    return ""
 
 
 def check_fit(weights: Weights, model: nn.Module, where: str, architecture: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from robustray.distributed.commands.imports import main
 from robustray.tasks.errors import InputError
@@ -171,6 +173,163 @@ def test_ones_own_network_may_keep_its_layers_under_model(tmp_path: Path, monkey
         import_weights(
             tmp_path / "model.pt", tmp_path / "w.safetensors", "own_net_of_imports:Net", mean=[0.0], std=[1.0]
         )
+
+
+# --- several weights in one file --------------------------------------------------------------------------------------
+
+
+def averaged_state() -> State:
+    return {key: value + 1 if value.is_floating_point() else value for key, value in state("digits:cnn").items()}
+
+
+def swa(count: int, weights: State) -> State:
+    """The state of `torch.optim.swa_utils.AveragedModel`."""
+    return {"n_averaged": torch.tensor(count), **prefixed("module.", weights)}
+
+
+RAW = state("digits:cnn")
+BOTH: dict[str, tuple[State, str, str]] = {
+    "timm": ({"state_dict": RAW, "state_dict_ema": averaged_state(), "epoch": 3}, "state_dict", "state_dict_ema"),
+    "torchvision": ({"model": RAW, "model_ema": swa(5, averaged_state())}, "model", "model_ema"),
+    "ema": ({"net": prefixed("module.", RAW), "ema": averaged_state(), "acc": 0.9}, "net", "ema"),
+    "averaged first": ({"swa_state_dict": averaged_state(), "state_dict": RAW}, "state_dict", "swa_state_dict"),
+    "one level deeper": (
+        {"model": {"state_dict": RAW}, "model_ema": {"module": averaged_state(), "decay": 0.99}},
+        "model",
+        "model_ema",
+    ),
+    "online and average": ({"online": RAW, "ema": averaged_state()}, "online", "ema"),
+    "by prefix": ({**prefixed("model.", RAW), **prefixed("ema_model.", averaged_state())}, "model", "ema_model"),
+    "by prefix, with counters": (
+        {**prefixed("online_model.", RAW), **prefixed("ema_model.", averaged_state()), "step": torch.tensor(7)},
+        "online_model",
+        "ema_model",
+    ),
+    "by prefix, averaged by torch": (
+        {**prefixed("model.", RAW), **prefixed("model_ema.", swa(3, averaged_state()))},
+        "model",
+        "model_ema",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BOTH)
+def test_of_raw_and_averaged_weights_it_says_which_it_took(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, raw, average = BOTH[case]
+    monkeypatch.chdir(tmp_path)
+    torch.save(checkpoint, "both.pt")
+    for which, entry, other in (
+        ([], average, raw),
+        (["--which", "averaged"], average, raw),
+        (["--which", average], average, raw),
+        (["--which", "raw"], raw, average),
+        (["--which", raw], raw, average),
+    ):
+        assert main(["weights", "both.pt", "--arch", "digits:cnn", *which]) == 0
+        said = capsys.readouterr().out
+        kind = "averaged" if entry == average else "raw"
+        assert f"took {entry!r} ({kind}); the file also holds {other!r}: --which {other} takes that" in said
+        expected = averaged_state() if entry == average else RAW
+        written = from_safetensors((tmp_path / "both.safetensors").read_bytes(), "x")[0]
+        assert all((written[key] == value.numpy()).all() for key, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("which", "says"),
+    [
+        ("state_dict_em", "--which state_dict_em: .* holds no such weights: did you mean 'state_dict_ema'"),
+        ("optimizer", "holds no such weights.*its weights are under 'state_dict', 'state_dict_ema'"),
+    ],
+)
+def test_weights_that_are_not_there_cannot_be_chosen(which: str, says: str, tmp_path: Path) -> None:
+    torch.save({**BOTH["timm"][0], **training_state()}, tmp_path / "both.pt")
+    with pytest.raises(InputError, match=says):
+        import_weights(tmp_path / "both.pt", tmp_path / "w.safetensors", "digits:cnn", which=which)
+    torch.save(RAW, tmp_path / "one.pt")
+    with pytest.raises(InputError, match="it holds one state dict alone"):
+        import_weights(tmp_path / "one.pt", tmp_path / "w.safetensors", "digits:cnn", which="averaged")
+
+
+def test_weights_under_a_name_of_ones_own_are_taken_when_they_are_named(tmp_path: Path) -> None:
+    torch.save({"student": RAW, "epoch": 1}, tmp_path / "own.pt")
+    with pytest.raises(InputError, match="holds tensors under 'student': say which, as in --which student"):
+        import_weights(tmp_path / "own.pt", tmp_path / "w.safetensors", "digits:cnn")
+    done = import_weights(tmp_path / "own.pt", tmp_path / "w.safetensors", "digits:cnn", which="student")
+    assert done.taken.entry == "student" and not done.taken.averaged
+
+
+@pytest.mark.parametrize(
+    ("count", "says"), [(4, "AveragedModel: an average of 4 models"), (0, "no average yet: n_averaged is 0")]
+)
+def test_torchs_averaged_model_is_unwrapped(
+    count: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    net = torch.optim.swa_utils.AveragedModel(build_model("digits:cnn"))
+    net.n_averaged.fill_(count)
+    torch.save(net.state_dict(), "swa.pt")
+    assert main(["weights", "swa.pt", "--arch", "digits:cnn"]) == 0
+    assert says in capsys.readouterr().out
+    written = from_safetensors((tmp_path / "swa.safetensors").read_bytes(), "x")[0]
+    assert all((written[key] == value.numpy()).all() for key, value in net.module.state_dict().items())
+
+
+# --- kinds of numbers -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    "kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
+)
+def test_floats_of_any_width_become_float32_whatever_the_file(kind: torch.dtype, suffix: str, tmp_path: Path) -> None:
+    source, target = tmp_path / f"in{suffix}", tmp_path / "out.safetensors"
+    expected = {key: value.to(kind) for key, value in state("digits:cnn").items()}
+    torch.save(expected, source) if suffix == ".pt" else save_file(expected, source)
+    import_weights(source, target, "digits:cnn")
+    ref = open_model(f"digits:cnn@{target}", data_root=None)
+    loaded = weights_of(ref.build(ref.fetch(), "cpu"))
+    assert all(loaded[key].dtype == "f4" and (loaded[key] == expected[key].float().numpy()).all() for key in expected)
+
+
+def test_safetensors_in_the_layouts_of_checkpoints_are_unwrapped(tmp_path: Path) -> None:
+    save_file(prefixed("module.", RAW), tmp_path / "in.safetensors")
+    done = import_weights(tmp_path / "in.safetensors", tmp_path / "out.safetensors", None)
+    assert done.architecture == "digits:cnn"
+
+
+def odd(value: Any) -> State:
+    """A checkpoint of which one weight is of an odd kind."""
+    return {"state_dict": {**RAW, "conv1.weight": value}}
+
+
+with warnings.catch_warnings(action="ignore"):  # torch calls most of these deprecated or a prototype
+    ODD: dict[str, tuple[Any, str]] = {
+        "quantised": (torch.quantize_per_tensor(torch.randn(3, 3), 0.1, 0, torch.qint8), "quantised .qint8."),
+        "quantised by channel": (
+            torch.quantize_per_channel(torch.ones(2, 2), torch.ones(2), torch.zeros(2), 0, torch.quint8),
+            "quantised .quint8.",
+        ),
+        "sparse": (torch.eye(3).to_sparse(), "sparse or nested tensor"),
+        "sparse by rows": (torch.eye(3).to_sparse_csr(), "sparse or nested tensor"),
+        "nested": (torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "sparse or nested tensor"),
+        "complex": (torch.zeros(3, dtype=torch.complex64), "complex .complex64."),
+        "packed": (torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2), "packed or quantised"),
+        "without values": (torch.empty(3, device="meta"), "no values"),
+        "whole numbers": (torch.zeros_like(RAW["conv1.weight"], dtype=torch.int8), "holds int8, expected floats"),
+    }
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_weights_of_an_odd_kind_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    value, says = ODD[case]
+    source = tmp_path / "odd.pt"
+    torch.save(odd(value), source)
+    with pytest.raises(InputError, match=says) as caught:
+        import_weights(source, tmp_path / "w.safetensors", "digits:cnn")
+    assert "\n" not in str(caught.value) and "conv1.weight" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.pt"]
 
 
 def test_safetensors_are_taken_too_and_an_architecture_is_optional(tmp_path: Path) -> None:
