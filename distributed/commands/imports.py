@@ -118,8 +118,7 @@ def _which(taken: Taken) -> list[str]:
     elif taken.averaged and taken.entry:
         lines.append(f"took {taken.entry!r} (averaged), the only weights in the file")
     if taken.num_averaged is not None:
-        average = (
-            f"an average of {taken.num_averaged} models" if taken.num_averaged else "no average yet: n_averaged is 0"
-        )
+        count = taken.num_averaged
+        average = f"an average of {count} models" if count else "no average yet: n_averaged is 0"
         lines.append(f"they come from torch's AveragedModel: {average}")
     return lines

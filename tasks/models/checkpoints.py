@@ -36,6 +36,7 @@ def read_checkpoint(source: Path) -> tuple[Mapping[Any, Any], dict[str, Any]]:
 
     if not source.is_file():
         raise InputError(f"{source} is {'no file' if source.exists() else 'missing'}")
+    loaded: Any = None
     metadata: dict[str, Any] = {}
     try:
         with warnings.catch_warnings(action="ignore"):  # on the pickle's protocol; errors say more

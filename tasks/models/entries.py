@@ -78,9 +78,8 @@ def _entries(loaded: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
     found = {}
     for key, value in loaded.items():
         if isinstance(value, Mapping) and value:
-            inner = next(
-                (value[place] for place in (*PLACES, "module") if isinstance(value.get(place), Mapping)), value
-            )
+            inside = (value[place] for place in (*PLACES, "module") if isinstance(value.get(place), Mapping))
+            inner = next(inside, value)
             if key in PLACES or _all_tensors(inner):
                 found[str(key)] = inner
     if found or not _all_tensors(loaded):

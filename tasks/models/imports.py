@@ -76,8 +76,8 @@ def import_weights(
     not say so and `arch` says something else. Kept as metadata, as a normaliser in the file is, and used on loading.
 
     Raises: InputError for a file with pickled code (nothing of it is run), a damaged file, weights twice that differ,
-    weights that do not fit, quantised, sparse or complex ones, a normalisation that contradicts the file's, a `which` that
-    is not there, and an unwritable target.
+    weights that do not fit, quantised, sparse or complex ones, a normalisation that contradicts the file's, a `which`
+    that is not there, and an unwritable target.
     """
     if target.suffix != ".safetensors":
         raise InputError(f"{target} must end in .safetensors")
