@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from robustray.tasks.errors import InputError
+
+State = Tensor | Mapping[str, Tensor]
+"""What images are compared with: one tensor (batch, ...), or several by name."""
+
+
+def each(state: State, change: Callable[[Tensor], Tensor]) -> State:
+    """`change` of the tensor, or of every one of several: `each(state, lambda rows: rows[chosen])`."""
+    return change(state) if isinstance(state, Tensor) else {name: change(rows) for name, rows in state.items()}
 
 
 @dataclass(frozen=True)
@@ -26,8 +35,9 @@ class Objective(Protocol):
     """A number per image to be MAXIMISED; what is to fall (a distance to a target) is negated by the objective.
 
     `state` holds what an image is compared with, one entry per image: labels (batch,) for untargeted attacks, target
-    classes (batch,) for targeted ones, or anything with that leading dimension (`targets=` of the attack). It travels
-    with its image, so neither method may mix the images of a batch.
+    classes (batch,) for targeted ones, or anything with that leading dimension (`targets=` of an attack is one tensor;
+    the drivers of `robustray.tasks.inputs` take several by name, `State`). It travels with its image, so neither method
+    may mix the images of a batch.
     """
 
     @property
@@ -47,11 +57,11 @@ class Objective(Protocol):
         Not with `fake_relu`."""
         ...
 
-    def loss(self, output: ModelOutput, images: Tensor, state: Tensor) -> Tensor:
+    def loss(self, output: ModelOutput, images: Tensor, state: Any) -> Tensor:
         """(batch,) finite, differentiable; images: (batch, ...) in [0, 1]."""
         ...
 
-    def success(self, output: ModelOutput, images: Tensor, state: Tensor) -> Tensor | None:
+    def success(self, output: ModelOutput, images: Tensor, state: Any) -> Tensor | None:
         """(batch,) bool: the goal is reached; None: there is no goal, only more or less of `loss`."""
         ...
 

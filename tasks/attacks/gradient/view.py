@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.tasks.attacks.gradient.folding import fast_copy, latent_options
-from robustray.tasks.attacks.objective import ModelOutput, Objective
+from robustray.tasks.attacks.objective import ModelOutput, Objective, State, each
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.attacks.settings import MIN_BATCH
 from robustray.tasks.errors import InputError
@@ -105,18 +105,18 @@ class GradientView:
         self._refuse_non_finite(output)
         return _first(output, len(images))
 
-    def value(self, images: Tensor, state: Tensor, objective: Objective) -> tuple[Tensor, ModelOutput]:
+    def value(self, images: Tensor, state: State, objective: Objective) -> tuple[Tensor, ModelOutput]:
         """loss (batch,) and the output of one forward pass. Raises: InputError as `value_and_gradient`."""
         return self._value(images, state, objective, exact=True)
 
     # --- Search: its stand-in, if there is one, in the precision of the view ------------------------------------------
 
-    def estimate(self, images: Tensor, state: Tensor, objective: Objective) -> tuple[Tensor, ModelOutput]:
+    def estimate(self, images: Tensor, state: State, objective: Objective) -> tuple[Tensor, ModelOutput]:
         """As `value`, but as fast as it gets: unless the view is `exact`, its success is one to be confirmed."""
         return self._value(images, state, objective, exact=False)
 
     def value_and_gradient(
-        self, images: Tensor, state: Tensor, objective: Objective
+        self, images: Tensor, state: State, objective: Objective
     ) -> tuple[Tensor, Tensor, ModelOutput]:
         """loss (batch,), its gradient (batch, ...) and the output of the same pass, all float32.
 
@@ -124,27 +124,29 @@ class GradientView:
         is `exact`, a success in the output is one to be confirmed by `value`.
         Raises: InputError for anything but finite logits, losses and gradients.
         """
-        count, inputs, state = len(images), padded(images), padded(state)
+        count, inputs, state = len(images), padded(images), each(state, padded)
         loss, gradient, largest, output = self._gradient(inputs, state, objective, self.precision)
         if self.precision == "bf16":
             # Matrix units take the smallest floats for zero: where all of a gradient was lost, fp32 may still find one.
             lost = (largest[:count] == 0).nonzero()[:, 0]
             if len(lost):
                 rows = padded(lost)
-                _, found, _, _ = self._gradient(inputs[rows], state[rows], objective, "fp32")
+                _, found, _, _ = self._gradient(
+                    inputs[rows], each(state, lambda all_rows: all_rows[rows]), objective, "fp32"
+                )
                 gradient = gradient.index_copy(0, lost, found[: len(lost)])
         return loss[:count], gradient[:count], _first(output, count)
 
-    def _value(self, images: Tensor, state: Tensor, objective: Objective, exact: bool) -> tuple[Tensor, ModelOutput]:
+    def _value(self, images: Tensor, state: State, objective: Objective, exact: bool) -> tuple[Tensor, ModelOutput]:
         inputs = padded(images)
         with torch.no_grad():
             output = self._forward(inputs, exact=exact)
-            loss = _loss(objective, output, inputs, padded(state))
+            loss = _loss(objective, output, inputs, each(state, padded))
         self._refuse_non_finite(output, loss)
         return loss[: len(images)], _first(output, len(images))
 
     def _gradient(
-        self, inputs: Tensor, state: Tensor, objective: Objective, precision: Arithmetic
+        self, inputs: Tensor, state: State, objective: Objective, precision: Arithmetic
     ) -> tuple[Tensor, Tensor, Tensor, ModelOutput]:
         """loss, gradient, its largest entry per image, output."""
         inputs = inputs.detach().requires_grad_(True)
@@ -232,7 +234,7 @@ def repeat_warnings(model: Model, view: GradientView, images: Tensor, first: Ten
     )
 
 
-def _loss(objective: Objective, output: ModelOutput, inputs: Tensor, state: Tensor) -> Tensor:
+def _loss(objective: Objective, output: ModelOutput, inputs: Tensor, state: State) -> Tensor:
     """Raises: InputError unless it has one entry per image."""
     loss = objective.loss(output, inputs, state)
     if _shape(loss) != (len(inputs),):
