@@ -9,6 +9,7 @@ A page says where a table comes from in a comment, and everything up to the next
     <!-- training: benchmarks/records/training.json speed -->
     <!-- attacks: benchmarks/records/attacks.json speed -->
     <!-- wilson: 100 1000 10000 -->
+    <!-- coverage: benchmarks/records/coverage.json -->
 
 `--check` changes nothing and exits with 1 where a page and its records disagree.
 """
@@ -211,6 +212,18 @@ def transfer(path: str, norm: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def coverage(path: str) -> str:
+    """Rows: situations and methods. Cells: share of 95 % intervals that held the truth, with its interval; width."""
+    lines = ["| situation | method | covers, % | median width |", "|---|---|---|---|"]
+    for row in json.loads((ROOT / path).read_text())["rows"]:
+        lo, hi = wilson(row["covered"], row["repetitions"])
+        share = format_estimate(row["covered"] / row["repetitions"], (float(lo), float(hi)), "percent")
+        lines.append(
+            f"| {row['situation']} | {row['method']} | {share.replace(' %', '')} | {row['median_width']:.3f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 NORMS = {"linf": "ℓ∞", "l2": "ℓ2"}
 
 RENDER: dict[str, Callable[..., str]] = {
@@ -223,6 +236,7 @@ RENDER: dict[str, Callable[..., str]] = {
     "training": training,
     "attacks": attacks,
     "wilson": wilson_widths,
+    "coverage": coverage,
 }
 
 if __name__ == "__main__":

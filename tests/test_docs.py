@@ -84,6 +84,12 @@ def test_the_example_of_which_number_prints_what_it_shows(
     assert names(capsys.readouterr().out) == names(shown)
 
 
+def test_the_bootstrap_of_the_statistics_page_runs(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks(repository / "docs/statistics.md", "python")
+    exec(code, {})
+    assert "n=100" in capsys.readouterr().out, "images are the units, not image x model pairs"
+
+
 def names(printed: str) -> list[list[str]]:
     """Of the lines of a printed evaluation, without their figures."""
     return [re.sub(r"[\d.,%\[\]]+", "", line).split() for line in printed.strip().splitlines()]

@@ -1,5 +1,12 @@
-"""Intervals and tests for what studies estimate. Importing this loads SciPy, but neither torch nor pandas."""
+"""Intervals and tests for what studies estimate. Importing this loads SciPy, but neither torch nor pandas.
 
+docs/statistics.md says which one to take, and how often each covers the truth.
+"""
+
+from robustray.tasks.statistics.bootstrap import Resamples, bootstrap, bootstrap_mean, resample
+from robustray.tasks.statistics.clusters import clustered_mean
+from robustray.tasks.statistics.designs import Design, by_cell, by_cluster, by_unit
+from robustray.tasks.statistics.equivalence import within_margin
 from robustray.tasks.statistics.intervals import (
     Estimate,
     mean_interval,
@@ -8,15 +15,31 @@ from robustray.tasks.statistics.intervals import (
     proportion,
     wilson,
 )
+from robustray.tasks.statistics.over_seeds import mean_over_seeds
 from robustray.tasks.statistics.paired import holm, mcnemar_exact
+from robustray.tasks.statistics.two_samples import permutation_difference, permutation_p, welch
 
 __all__ = [
+    "Design",
     "Estimate",
+    "Resamples",
+    "bootstrap",
+    "bootstrap_mean",
+    "by_cell",
+    "by_cluster",
+    "by_unit",
+    "clustered_mean",
     "holm",
     "mcnemar_exact",
     "mean_interval",
+    "mean_over_seeds",
     "newcombe_difference",
     "paired_difference",
+    "permutation_difference",
+    "permutation_p",
     "proportion",
+    "resample",
+    "welch",
     "wilson",
+    "within_margin",
 ]

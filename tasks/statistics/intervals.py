@@ -115,7 +115,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     n, mean = len(x), float(x.mean())
     if n == 1:
         return Estimate(value=mean, lo=-np.inf, hi=np.inf, n=1)
-    half = float(special.stdtrit(n - 1, (1 + _checked_level(level)) / 2) * stats.sem(x))
+    half = float(special.stdtrit(n - 1, (1 + checked_level(level)) / 2) * stats.sem(x))
     return Estimate(value=mean, lo=mean - half, hi=mean + half, n=n)
 
 
@@ -155,10 +155,11 @@ def _flags(name: str, values: ArrayLike) -> NDArray[Any]:
 
 
 def _z(level: float) -> float:
-    return float(special.ndtri((1 + _checked_level(level)) / 2))
+    return float(special.ndtri((1 + checked_level(level)) / 2))
 
 
-def _checked_level(level: float) -> float:
+def checked_level(level: float) -> float:
+    """Raises: InputError unless 0 < level < 1."""
     if not 0 < level < 1:
         raise InputError(f"the level of an interval must lie between 0 and 1, got {level}")
     return level
