@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustray.tasks.data.decode import decode_images
 from robustray.tasks.data.files import file_sha256, read_file
 from robustray.tasks.data.images import ImageData, checked
 from robustray.tasks.errors import InputError
 
+BOXES = "boxes.csv"
+HEADER = ("file", "x0", "y0", "x1", "y1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSource:
     """`root/CLASS/IMAGE`. Labels number the class names sorted as text; images follow in order of their names.
 
-    Hidden entries and files beside the class folders are left out.
+    Where the images show objects, `root/boxes.csv` holds their boxes: the header `file,x0,y0,x1,y1`, then one line
+    per image (`CLASS/IMAGE`, pixels as in `ImageData.boxes`). Hidden entries and other files beside the class folders
+    are left out.
     """
 
     root: str
@@ -33,6 +41,8 @@ class FolderSource:
         for name, files in self.listing().items():
             for file in files:
                 digest.update(f"\0{name}/{file.name}\0{file_sha256(file)}".encode())
+        if (boxes := Path(self.root) / BOXES).is_file():
+            digest.update(f"\0{BOXES}\0{file_sha256(boxes)}".encode())
         return digest.hexdigest()
 
     def listing(self) -> dict[str, list[Path]]:
@@ -84,5 +94,36 @@ class FolderSource:
                 images=decode_images(encoded(), sum(counts)),
                 labels=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
                 classes=tuple(listing),
+                boxes=self._boxes(listing),
             )
         )
+
+    def _boxes(self, listing: dict[str, list[Path]]) -> NDArray[np.int64] | None:
+        """(n, 4) in the order of the images; None where there is no file of boxes."""
+        path = Path(self.root) / BOXES
+        if not path.is_file():
+            return None
+        try:
+            lines = list(csv.reader(io.StringIO(read_file(path).decode("utf-8-sig"))))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path} is no CSV file: {error}") from error
+        if not lines or [word.strip() for word in lines[0]] != list(HEADER):
+            raise InputError(f"{path}: the first line must be {','.join(HEADER)}")
+        found: dict[str, list[int]] = {}
+        for number, line in enumerate(lines[1:], start=2):
+            if not line:
+                continue
+            try:
+                file, *sides = line
+                found[file.strip()] = [int(side) for side in sides]
+                assert len(sides) == len(HEADER) - 1
+            except (ValueError, AssertionError) as error:
+                raise InputError(f"{path} line {number}: expected {','.join(HEADER)}, got {','.join(line)}") from error
+        wanted = [f"{name}/{file.name}" for name, files in listing.items() for file in files]
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            raise InputError(f"{path} has no box of {missing[0]} ({len(missing)} of {len(wanted)} are missing)")
+        stray = sorted(set(found) - set(wanted))
+        if stray:
+            raise InputError(f"{path} has a box of {stray[0]}, but there is no such image")
+        return np.array([found[name] for name in wanted], dtype=np.int64)

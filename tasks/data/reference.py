@@ -14,6 +14,7 @@ from robustray.tasks.data.folder import FolderSource
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.data.own import OwnSource, load_function, looks_like_own
 from robustray.tasks.data.parquet import ParquetSource, find_shards
+from robustray.tasks.data.picture import SUFFIXES, PictureSource
 from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
 
@@ -72,8 +73,8 @@ def open_data(text: str, *, data_root: str | None) -> DataRef:
     """Turn a name into a reference. Nothing is decoded yet.
 
     text: `digits:SPLIT`, `cifar10:SPLIT`, `cifar100:SPLIT` (SPLIT is train or test); a Parquet file; a folder of
-    Parquet shards, with `:SPLIT` behind it if it holds several; a folder of class folders (also `folder:PATH`); one's
-    own `my_pkg.my_mod:function`.
+    Parquet shards, with `:SPLIT` behind it if it holds several; a folder of class folders (also `folder:PATH`); one
+    picture, `photo.png`; one's own `my_pkg.my_mod:function`.
     data_root: the folder in which CIFAR is looked for (`--data-root`, ROBUSTRAY_DATA).
 
     Raises: InputError for an unknown name, or one whose files or function are not there.
@@ -99,8 +100,13 @@ def _open(text: str, data_root: str | None) -> Source:
             else _open_folder(path)
         )
     if path.is_file() or text.endswith(".parquet"):
+        if path.suffix.lower() in SUFFIXES:
+            return PictureSource(file=str(path.absolute()))
         if path.suffix != ".parquet":
-            raise InputError(f"{path} is no Parquet file: give a .parquet file, a folder of shards or of class folders")
+            raise InputError(
+                f"{path} is neither Parquet file nor picture: give a .parquet file, a folder of shards or of class "
+                f"folders, or one picture ({', '.join(SUFFIXES)})"
+            )
         if not path.exists():
             raise InputError(f"{path} is missing")
         return ParquetSource(files=(str(path.absolute()),))

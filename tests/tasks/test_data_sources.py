@@ -257,7 +257,10 @@ BAD_PATHS: dict[str, tuple[Callable[[Path], str | Path], str]] = {
     "missing folder": (lambda t: t / "nowhere", "no file or folder"),
     "folder: missing": (lambda t: f"folder:{t / 'nowhere'}", "missing"),
     "folder: a file": (lambda t: f"folder:{shard(t / 'a.parquet', [ONE], [0])}", "no folder"),
-    "another kind of file": (lambda t: tree(t, a=[ONE]) / "a" / "0.png", "no Parquet file"),
+    "another kind of file": (
+        lambda t: Path(shutil.copy(tree(t, a=[ONE]) / "a" / "0.png", t / "x.dat")),
+        "neither Parquet",
+    ),
     "a folder named like a shard": (lambda t: tree(t / "a.parquet", a=[ONE]).parent, "no file"),
     "no rows": (lambda t: shard(t / "a.parquet", [], []), "no rows"),
     "no image column": (lambda t: shard(t / "a.parquet", [ONE], [0], image="picture"), "columns image, img"),
