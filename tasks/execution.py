@@ -16,7 +16,6 @@ from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab import keys, runs
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.code import code_hash, settings_modules
-from robustray.tasks.lab.jobs import find_function
 from robustray.tasks.lab.runs import Run, RunIdentity
 from robustray.tasks.lab.store import Store
 from robustray.tasks.outputs import document_of, facts_of, write_report, write_tables
@@ -102,6 +101,7 @@ def execute(
                 run.forget_failures()
             lab.journal = run
             lab.fresh = frozenset(run.file.fresh)
+            lab.declared = request.study.declared
             run.file.hashes = {what: ref.content_hash for what, ref in opened.refs.items()} | {"code": identity.code}
             run.file.environment = {"versions": versions(), "hardware": {**hardware(lab.device), **opened.decided}}
             run.save("running")
@@ -142,7 +142,7 @@ def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:
 
 def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
     """What makes this request the same run as another one: content only, no place and no number of workers."""
-    functions = [find_function(name) for name in request.study.functions]
+    functions = request.study.functions
     own = sorted({*opened.modules, *(m for ref in opened.refs.values() for m in ref.modules)})
     content = {
         "study": request.study.outline.name,

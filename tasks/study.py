@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
@@ -13,7 +14,7 @@ from robustray.tasks.words import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustray.tasks.lab.protocol import Lab, Reference
+    from robustray.tasks.lab.protocol import BlockFunction, Lab, Reference
 
 Size = Literal["quick", "small", "paper"]
 Verdict = Literal["supported", "contradicted", "undecided"]
@@ -112,12 +113,16 @@ class Findings:
 class Work:
     """An estimate of what a run will do, for `robustray show`."""
 
-    images: int
-    """Items that pass through the heaviest step."""
-    evaluations: int
-    """Upper bound on forward (+ gradient) passes of single images."""
+    counts: Mapping[str, int]
+    """What is done (in the plural) -> how often, at most, the heaviest first: {"passes of single images": 2_000_000,
+    "images": 10_000}, {"environment steps": 50_000}, {"simulated studies": 300}."""
     note: str
     """One sentence: what dominates, and a measured time with its machine."""
+
+    @property
+    def words(self) -> str:
+        """`"up to 2,000,000 passes of single images, 10,000 images. PGD dominates: 12 min on 2 cores."`"""
+        return f"up to {', '.join(f'{count:,} {what}' for what, count in self.counts.items())}. {self.note}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +168,18 @@ class RunTables:
     """`read("images", ["index", "success"])`: these columns of a table. Raises: InputError where it has none."""
 
 
+class Verb(Enum):
+    """A verb of the lab that is a step by itself, under a name that the lab gives it: {"train": TRAIN}."""
+
+    TRAIN = "lab.train"
+    LEARN = "lab.learn"
+
+
+TRAIN, LEARN = Verb
+
+Step: TypeAlias = "BlockFunction | tuple[BlockFunction, ...] | Verb"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A study: an ordinary program that looks like the method section of its paper."""
@@ -171,12 +188,28 @@ class Study:
     door: Callable[[Any, Lab], Opened]
     """Open and check all that the settings name, before any work. Raises: InputError."""
     run: Callable[[Any, Lab], Findings]
-    steps: tuple[str, ...]
-    """The step names its `run` gives to the lab's verbs: what `--fresh` may name."""
-    functions: tuple[str, ...]
-    """The block functions it uses, as `module:name`; their versions are part of the run's identity."""
+    steps: Mapping[str, Step]
+    """Step name -> the block function, or functions, that its `run` maps under it; or the verb of the lab that does the
+    step. The lab refuses what is not declared here; `--fresh` takes these names; the functions' versions are part of
+    the run's identity. In the order in which they come first."""
     compare: Callable[[RunTables, RunTables], Findings] | None = None
     """Paired differences of two finished runs, for `robustray compare`. Raises: InputError where none can be paired."""
+
+    @property
+    def declared(self) -> Mapping[str, tuple[BlockFunction, ...]]:
+        """Step name -> the functions that it maps; none for a verb of its own."""
+        return {name: _functions(step) for name, step in self.steps.items()}
+
+    @property
+    def functions(self) -> tuple[BlockFunction, ...]:
+        """All block functions, each once."""
+        return tuple({each.qualified_name: each for step in self.declared.values() for each in step}.values())
+
+
+def _functions(step: Step) -> tuple[BlockFunction, ...]:
+    if isinstance(step, Verb):
+        return ()
+    return step if isinstance(step, tuple) else (step,)
 
 
 STUDIES: Mapping[str, tuple[str, str]] = {
@@ -193,16 +226,35 @@ STUDIES: Mapping[str, tuple[str, str]] = {
 
 
 def load_outline(name: str) -> Outline:
-    """Raises: InputError for an unknown name, with the nearest known one."""
-    return importlib.import_module(f"{_package(name)}.settings").OUTLINE
+    """Of a study in `STUDIES`, or of one's own. Raises: InputError as `load_study`."""
+    if name not in STUDIES:
+        return _own_study(name).outline
+    return importlib.import_module(f"{STUDIES[name][0]}.settings").OUTLINE
 
 
 def load_study(name: str) -> Study:
-    """Raises: InputError for an unknown name, with the nearest known one."""
-    return importlib.import_module(f"{_package(name)}.study").STUDY
+    """A study in `STUDIES`, or one's own: `my_pkg.my_mod:function`, called without arguments.
 
+    One's own is known by the name under which it is loaded, so that its runs find it again.
 
-def _package(name: str) -> str:
+    Raises: InputError for an unknown name, with the nearest known one, and for a function that makes no study.
+    """
     if name not in STUDIES:
-        raise InputError(f"there is no study {name!r}{nearest(name, STUDIES)}")
-    return STUDIES[name][0]
+        return _own_study(name)
+    return importlib.import_module(f"{STUDIES[name][0]}.study").STUDY
+
+
+def _own_study(name: str) -> Study:
+    from robustray.tasks.data.own import describe, load_function, looks_like_own
+
+    if not looks_like_own(name):
+        raise InputError(f"there is no study {name!r}{nearest(name, STUDIES)}, or my_pkg.my_mod:function")
+    try:
+        study = load_function(name)()
+    except InputError:
+        raise
+    except Exception as error:  # the function is the user's: whatever it raises is theirs to read
+        raise InputError(f"study {name}: {describe(error)}") from error
+    if not isinstance(study, Study):
+        raise InputError(f"study {name}: the function must return a robustray.tasks.study.Study, got {study!r}")
+    return replace(study, outline=replace(study.outline, name=name))

@@ -73,6 +73,23 @@ def test_an_attack_takes_twenty_lines_and_works_in_a_notebook(folder: Path, repo
     )
 
 
+def test_a_study_of_ones_own_runs_as_printed_and_its_runs_find_it_again(
+    folder: Path, repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = repository / "docs/your-own-study.md"
+    for name, text in modules(page).items():
+        (folder / name).write_text(text)
+    (commands,) = blocks(page, "bash")
+    for line in commands.splitlines():
+        assert main([*shlex.split(line)[1:], *(["--workers", "0"] if " run " in line else [])]) == 0
+    printed = capsys.readouterr().out
+    assert "With 20% outliers" in printed and "With 30% outliers" in printed and "400,000 samples" in printed
+    (run, _) = sorted((folder / "runs").glob("outliers-study-*"))
+    assert main(["resume", run.name]) == 0 and main(["report", run.name]) == 0
+    assert "is finished; nothing is left to do" in capsys.readouterr().out
+    importlib.import_module("test_outliers").test_equal_errors_differ_by_nothing()
+
+
 def test_the_example_of_which_number_prints_what_it_shows(
     folder: Path, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

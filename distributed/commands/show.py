@@ -29,6 +29,6 @@ def main(argv: list[str]) -> int:
             else value
         )
         print(f"  {name:<{width}}  {words}")
-    print(f"\nup to {work.evaluations:,} passes of single images over {work.images:,} images. {work.note}")
+    print(f"\n{work.words}")
     print(f"nothing was run; to run it: {again('run')} {shlex.join(argv)}")
     return 0

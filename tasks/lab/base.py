@@ -59,6 +59,8 @@ class BlockLab:
         self.data_root = data_root
         self.fresh = frozenset(fresh)
         self.checkpoint_every = checkpoint_every
+        self.declared: Mapping[str, Sequence[BlockFunction]] | None = None
+        """Step -> the functions that may be mapped under it; None: anything, as in a notebook."""
         self._payloads: dict[str, Any] = {}
         self._said: set[str] = set()
 
@@ -119,6 +121,11 @@ class BlockLab:
         """See `Lab.map`."""
         if not isinstance(function, BlockFunction):
             raise InputError(f"{step}: {function!r} is no block function; decorate it with @block_function")
+        if self.declared is not None and function not in self.declared.get(step, ()):
+            raise InputError(
+                f"the study does not declare that its step {step!r} maps {function.qualified_name}: add it to the "
+                "`steps` of its STUDY"
+            )
         if block < 1:
             raise InputError(f"{step}: a block must hold at least one item, got {block}")
         refs = dict(refs or {})
@@ -173,6 +180,10 @@ class BlockLab:
 
     def train(self, specs: Sequence[TrainSpec]) -> Handle[list[Reference]]:
         """See `Lab.train`."""
+        if self.declared is not None and "train" not in self.declared:
+            raise InputError(
+                "the study does not declare that it trains: add 'train': TRAIN to the `steps` of its STUDY"
+            )
         from robustray.tasks.training.handle import plan_training
 
         return plan_training(self, specs, interval=self.checkpoint_every)

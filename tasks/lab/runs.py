@@ -189,7 +189,7 @@ def now() -> str:
 def create(store: Store, identity: RunIdentity, *, command: str, options: dict[str, Any]) -> Run:
     """Open a new run."""
     date, taken = datetime.datetime.now(), set(store.folders())
-    while (name := f"{identity.study}-{date:%Y%m%d-%H%M%S}-{identity.hash8}") in taken:
+    while (name := f"{_folder_part(identity.study)}-{date:%Y%m%d-%H%M%S}-{identity.hash8}") in taken:
         date += datetime.timedelta(seconds=1)  # one that failed within this second keeps its folder
     file = RunFile(id=name, identity=identity, status="running", created=now(), command=command, options=options)
     run = Run(store, file)
@@ -197,9 +197,14 @@ def create(store: Store, identity: RunIdentity, *, command: str, options: dict[s
     return run
 
 
+def _folder_part(study: str) -> str:
+    """The study in the name of a run: one's own is "my_pkg.my_mod:function", which is no good name for a folder."""
+    return study.replace(":", "-").replace(".", "-")
+
+
 def find(store: Store, study: str, hash8: str) -> Run | None:
     """The newest run of this hash, whatever its status."""
-    names = [n for n in store.folders() if n.startswith(f"{study}-") and n.endswith(f"-{hash8}")]
+    names = [n for n in store.folders() if n.startswith(f"{_folder_part(study)}-") and n.endswith(f"-{hash8}")]
     for name in sorted(names, reverse=True):
         run = _load(store, name)
         if run is not None:

@@ -34,8 +34,7 @@ def print_start(
     where = {0: "in this process", 1: "1 worker", None: "as many workers as fit"}.get(workers, f"{workers} workers")
     console.print(Text.assemble((study, "bold"), f" ({size}) · {where} · {devices} · store {store}"))
     if work is not None:
-        words = f"up to {work.evaluations:,} passes of single images over {work.images:,} images. {work.note}"
-        console.print(Text(words, style="dim"))
+        console.print(Text(work.words, style="dim"))
 
 
 def print_end(

@@ -31,6 +31,8 @@ class Options:
     """Images per block of work for PGD with 20 steps."""
 
 
+PASSED = "passes of single images"
+"""In `Work.counts`: forward, or forward and gradient."""
 NUM_IMAGES: Mapping[str, int] = {"digits:test": 355, "cifar10:test": 10_000, "cifar100:test": 10_000}
 """Sizes of known data sets; the estimate takes 10,000 for others."""
 

@@ -107,7 +107,8 @@ def test_show_resolves_the_settings_and_runs_nothing(cli: Any, tmp_path: Path) -
     assert outcome.out.splitlines()[-1] == f"nothing was run; to run it: {TYPED} {typed}"
     document = json.loads(cli("show attack-sweep --no-random-start --json").out)
     assert document["study"] == "attack-sweep" and document["settings"]["random_start"] is False
-    assert document["work"]["images"] == 710 and document["work"]["evaluations"] > 0
+    assert document["work"]["counts"]["images"] == 710
+    assert document["work"]["counts"]["passes of single images"] > 0
 
 
 def test_the_size_decides_the_other_defaults_wherever_it_stands(cli: Any) -> None:

@@ -47,7 +47,8 @@ def test_show_counts_the_work_of_each_size(cli: Any, tmp_path: Path) -> None:
         outcome = cli(f"show robust-training --size {size} --json")
         assert outcome.code == 0
         works[size] = json.loads(outcome.out)["work"]
-    assert works["quick"]["evaluations"] < works["small"]["evaluations"] < works["paper"]["evaluations"]
+    passes = {size: work["counts"]["passes of single images"] for size, work in works.items()}
+    assert passes["quick"] < passes["small"] < passes["paper"]
     assert "9 trainings" in works["small"]["note"] and not any(tmp_path.iterdir())
     assert "step_share" in cli("show robust-training --step-share 0.25").out
 

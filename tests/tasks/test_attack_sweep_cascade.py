@@ -23,7 +23,7 @@ from robustray.tasks.studies.attack_sweep.sweep import sweep
 from robustray.tasks.study import Findings
 from robustray.tasks.sweeps.cells import attack_one_size
 from robustray.tasks.sweeps.named import named_attack, named_stages
-from robustray.tasks.sweeps.options import PASSES, block_size, passes
+from robustray.tasks.sweeps.options import PASSED, PASSES, block_size, passes
 from robustray.tasks.sweeps.records import Cell, merged, survivors, survivors_of_clean
 from robustray.tasks.training.recipes import RECIPES
 
@@ -330,9 +330,10 @@ def test_blocks_cost_about_the_same() -> None:
 
 def test_the_estimate_counts_stages_and_transfer(lab: SerialLab) -> None:
     chosen = settings(attacks=("apgd-ce",), eps_linf=(0.02,))
-    assert estimate(chosen).evaluations == 10_000 * passes("apgd-ce", chosen.options)
+    assert estimate(chosen).counts[PASSED] == 10_000 * passes("apgd-ce", chosen.options)
     both = replace(chosen, models=("a", "b"), num_images=50, num_transfer=100, num_steps=9)
-    assert estimate(both).evaluations - estimate(replace(both, num_transfer=0)).evaluations == 2 * 50 * (10 + 2 + 2)
+    without = estimate(replace(both, num_transfer=0))
+    assert estimate(both).counts[PASSED] - without.counts[PASSED] == 2 * 50 * (10 + 2 + 2)
     assert "transfer" in estimate(both).note
     cost = table(STUDY.run(replace(chosen, num_images=16), lab), "cost")
-    assert cost.evaluations.sum() <= estimate(replace(chosen, num_images=16)).evaluations
+    assert cost.evaluations.sum() <= estimate(replace(chosen, num_images=16)).counts[PASSED]

@@ -41,7 +41,9 @@ def printed(console: Console) -> str:
 
 def test_start_takes_two_lines() -> None:
     out = console(200)
-    work = Work(images=10_000, evaluations=2_000_000, note="PGD dominates: 12 min on 2 cores.")
+    work = Work(
+        counts={"passes of single images": 2_000_000, "images": 10_000}, note="PGD dominates: 12 min on 2 cores."
+    )
     print_start(
         study="attack-sweep", size="small", store="./runs", workers=2, devices="2 CPU cores", work=work, console=out
     )

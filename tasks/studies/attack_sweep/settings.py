@@ -11,7 +11,7 @@ from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import ExitRule, Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.study import Outline, Size, Work
-from robustray.tasks.sweeps.options import NUM_IMAGES, Options, passes
+from robustray.tasks.sweeps.options import NUM_IMAGES, PASSED, Options, passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +176,10 @@ def estimate(settings: Settings) -> Work:
         not {"autoattack", "fast-cascade"}.isdisjoint(settings.attacks)
     )
     return Work(
-        images=attacked,
-        evaluations=attacked * per_size * sum(len(settings.eps(norm)) for norm in settings.norms) + transfer,
+        counts={
+            PASSED: attacked * per_size * sum(len(settings.eps(norm)) for norm in settings.norms) + transfer,
+            "images": attacked,
+        },
         note=(f"{', '.join(unknown)} taken as 10,000 images. " if unknown else "")
         + f"Images that fall early cost less: standard models about a tenth of this, robust ones about half{stages}."
         + (f" The transfer matrix, {transfer:,} of it, has no early exit." if transfer else ""),

@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from robustray.tasks.attacks.blocks import example_block, predict_block
+from robustray.tasks.attacks.blocks import attack_block, example_block, predict_block
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.attacks.transfer import transfer_block, transferred_block
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.code import settings_modules
 from robustray.tasks.lab.seeds import stream
@@ -26,7 +27,7 @@ from robustray.tasks.studies.attack_sweep.compare import compare
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.studies.attack_sweep.settings import OUTLINE, Settings
 from robustray.tasks.studies.attack_sweep.sweep import sweep
-from robustray.tasks.study import Opened, Study
+from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.sweeps.cells import NEEDS, foreign_sources
 from robustray.tasks.sweeps.named import TRANSFER, named_stages
 from robustray.tasks.sweeps.records import records as records_of
@@ -199,16 +200,12 @@ STUDY = Study(
     outline=OUTLINE,
     door=door,
     run=run,
-    steps=("train", "clean", "attack", "transfer", "examples"),
-    functions=tuple(
-        f"robustray.tasks.attacks.{name}"
-        for name in (
-            "blocks:predict_block",
-            "blocks:attack_block",
-            "blocks:example_block",
-            "transfer:transfer_block",
-            "transfer:transferred_block",
-        )
-    ),
+    steps={
+        "train": TRAIN,
+        "clean": predict_block,
+        "attack": (attack_block, transferred_block),
+        "transfer": transfer_block,
+        "examples": example_block,
+    },
     compare=compare,
 )

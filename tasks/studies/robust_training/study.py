@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.attacks.autoattack import AutoAttack
-from robustray.tasks.attacks.blocks import predict_block
+from robustray.tasks.attacks.blocks import attack_block, predict_block
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.errors import InputError
@@ -23,7 +23,7 @@ from robustray.tasks.studies.robust_training.blocks import gradient_block, trace
 from robustray.tasks.studies.robust_training.evaluation import attack_networks
 from robustray.tasks.studies.robust_training.results import Results, learnt, tested_in
 from robustray.tasks.studies.robust_training.settings import OUTLINE, Network, Settings
-from robustray.tasks.study import Opened, Study
+from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.sweeps.cells import NEEDS
 from robustray.tasks.training.doors import check_training
 
@@ -188,11 +188,11 @@ STUDY = Study(
     outline=OUTLINE,
     door=door,
     run=run,
-    steps=("train", "clean", "trace", "gradients", "attack"),
-    functions=(
-        "robustray.tasks.attacks.blocks:predict_block",
-        "robustray.tasks.attacks.blocks:attack_block",
-        "robustray.tasks.studies.robust_training.blocks:trace_block",
-        "robustray.tasks.studies.robust_training.blocks:gradient_block",
-    ),
+    steps={
+        "train": TRAIN,
+        "clean": predict_block,
+        "trace": trace_block,
+        "gradients": gradient_block,
+        "attack": attack_block,
+    },
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from robustray.tasks.study import Work
-from robustray.tasks.sweeps.options import NUM_IMAGES, PASSES
+from robustray.tasks.sweeps.options import NUM_IMAGES, PASSED, PASSES
 
 if TYPE_CHECKING:
     from robustray.tasks.studies.robust_training.settings import Network, Settings
@@ -29,8 +29,7 @@ def estimate(settings: Settings) -> Work:
     unknown = settings.train_data not in NUM_TRAINING
     measured = MEASURED.get(settings.model)
     return Work(
-        images=num_train * settings.epochs * len(networks),
-        evaluations=trained + tested,
+        counts={PASSED: trained + tested, "images in training": num_train * settings.epochs * len(networks)},
         note=(f"{settings.train_data} taken as 50,000 images. " if unknown else "")
         + f"{len(networks)} trainings take up to {trained:,} of them, the attacks on the test images up to {tested:,} "
         "(images that fall early cost less)." + (f" {measured}." if measured else ""),

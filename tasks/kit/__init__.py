@@ -1,0 +1,14 @@
+"""What studies are made of besides their science: `docs/your-own-study.md` shows a study that uses it.
+
+| module | gives | for |
+|---|---|---|
+| `checks` | `counts`, `shares`, `sizes`, `choices`, ... | settings |
+| `images` | `Opened` models and data, tried on each other; `settled` | the door, the run |
+| `draws` | `chosen` | the run |
+| `rules`, `claims` | `above`, `below`, `within`, `equivalent`; `claim` | claims |
+| `frames` | `at`, `columns`, `shown` | tables |
+| `words` | `listed`, `plural`, `slug` | captions, names |
+| `compose` | `compose` | what the study returns |
+
+Of these, settings modules may import `checks` and `sizes` only: the others load NumPy and SciPy.
+"""

@@ -1,0 +1,129 @@
+"""What studies of images share: data and models by name, opened and tried on each other, and their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from robustray.tasks.attacks.blocks import predict_block
+from robustray.tasks.attacks.precision import resolve_precision
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.protocol import Needs
+from robustray.tasks.models.doors import check_model
+from robustray.tasks.models.registry import build_model, model_entry
+from robustray.tasks.training.recipes import RECIPES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from robustray.tasks.data.images import ImageData
+    from robustray.tasks.lab.protocol import Handle, Lab, Reference
+
+NEEDS = Needs(threads=1, gpus=0.25)
+"""Of a block of predictions, attacks or gradients: four share a GPU."""
+TRIED_IMAGES = 32
+"""Images on which a door tries each model."""
+
+S = TypeVar("S")
+
+
+# --- At the door ------------------------------------------------------------------------------------------------------
+
+
+def load_all(lab: Lab, data: Mapping[str, Reference], *, num_images: int = 0) -> dict[str, ImageData]:
+    """Every data set by name, decoded. Raises: InputError where one has fewer than `num_images` images."""
+    loaded: dict[str, ImageData] = {name: lab.load(ref) for name, ref in data.items()}
+    for images in loaded.values():
+        if num_images > len(images):
+            raise InputError(f"num_images {num_images}: {images.name} has {len(images)}; 0 means all")
+    return loaded
+
+
+def try_models(
+    lab: Lab, names: Iterable[str], images: Iterable[ImageData], *, flag: str = "--model"
+) -> dict[str, Reference]:
+    """Open every model and try it on a few images of each data set; one that the run will train is tried untrained.
+
+    Returns: references of those that need no training, for `Opened.refs`. flag: named in errors.
+
+    Raises: InputError for a model that cannot be opened, does not fit the images, has another number of classes, or
+    answers differently when asked twice.
+    """
+    opened = {name: lab.model(name) for name in names if name not in RECIPES}
+    for name in names:
+        model = lab.load(opened[name]) if name in opened else untrained(name)
+        for each in images:
+            few, _ = each.batch(range(min(TRIED_IMAGES, len(each))))
+            try:
+                warnings = check_model(model, few, each.num_classes)
+            except InputError as error:
+                raise InputError(f"{flag} {name} with --data {each.name}: {error}") from error
+            if warnings:
+                raise InputError(f"{flag} {name}: {'; '.join(warnings)}")
+    return opened
+
+
+def untrained(name: str) -> nn.Module:
+    """An architecture with random weights; torch's generator is left as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        return build_model(name)
+
+
+def check_alike(train: ImageData, test: ImageData) -> None:
+    """Raises: InputError unless both have images of one shape and the same classes."""
+    if train.shape != test.shape or train.classes != test.classes:
+        raise InputError(
+            f"--test-data {test.name} has images {test.shape} of {test.num_classes} classes, --train-data {train.name} "
+            f"{train.shape} of {train.num_classes}: both must have the same shape and the same classes"
+        )
+
+
+def check_apart(train: Reference, test: Reference) -> None:
+    """Raises: InputError when results would be reported on the images of the training."""
+    if train.content_hash == test.content_hash:
+        raise InputError(
+            f"--train-data {train.name} and --test-data {test.name} are the same images: results are "
+            "reported on images that no training has seen"
+        )
+
+
+def own_modules(*models: str) -> tuple[str, ...]:
+    """The user's own modules behind architectures that a study trains, for `Opened.modules`."""
+    return tuple({name.partition(":")[0]: None for name in models if ":" in name and model_entry(name) is None})
+
+
+# --- In the run -------------------------------------------------------------------------------------------------------
+
+
+def settled(settings: S, lab: Lab, *names: str) -> S:
+    """Settings whose precisions `names` no longer say "auto": decided once for all workers, at the door and in the run.
+
+    Say it on the page: `Opened(decided={"precision": settings.precision})`.
+    """
+    auto = [name for name in names if getattr(settings, name) == "auto"]
+    decided: dict[str, Any] = dict.fromkeys(auto, resolve_precision(lab.device))
+    return replace(settings, **decided)  # type: ignore[type-var]  # settings are dataclasses
+
+
+def open_models(lab: Lab, names: Iterable[str]) -> dict[str, Reference]:
+    """Every model by name; those that a recipe trains in seconds are trained, side by side, if they are not yet.
+
+    A study that calls it declares the step `"train": TRAIN`. Raises: WorkFailed.
+    """
+    names = tuple(dict.fromkeys(names))
+    recipes = [RECIPES[name] for name in names if name in RECIPES]
+    trained = dict(zip((spec.model for spec in recipes), lab.train(recipes).result() if recipes else [], strict=True))
+    return {name: trained.get(name) or lab.model(name) for name in names}
+
+
+def predict(
+    lab: Lab, model: Reference, data: Reference, num_images: int, *, block: int, step: str = "clean"
+) -> Handle[pd.DataFrame]:
+    """Predictions on the first `num_images` images: rows of `predict_block`, under the declared step "clean"."""
+    return lab.map(
+        step, predict_block, range(num_images), block=block, refs={"model": model, "data": data}, needs=NEEDS
+    )

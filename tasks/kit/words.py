@@ -1,0 +1,28 @@
+"""Words that captions, answers and names share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def listed(parts: Iterable[str]) -> str:
+    """`"a, b and c"`; nothing of nothing."""
+    words = list(parts)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def plural(count: int, what: str) -> str:
+    """`"1 seed"`, `"3 seeds"`, `"1,200 images"`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def slug(*parts: str) -> str:
+    """A name as part of a file name: `slug("accuracy", "cifar10:test")` is "accuracy-cifar10-test"."""
+    return "-".join("".join(c if c.isalnum() else "-" for c in part).strip("-").lower() for part in parts)
+
+
+def over_words(num_seeds: int, *, units: str = "images") -> str:
+    """What the intervals of `mean_over_seeds` are over, as a caption says it."""
+    if num_seeds == 1:
+        return f"95 % intervals are over {units} only (one seed: nothing is known of other trainings)"
+    return f"95 % intervals are over seeds (Student's t) and {units} (Wilson) together"

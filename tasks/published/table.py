@@ -1,0 +1,38 @@
+"""A published table: cells by key, with what they were obtained with and where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+from robustray.tasks.study import PaperFigure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A table, or a row of figures, as printed."""
+
+    cells: Mapping[Hashable, str]
+    """Key -> the figure as printed, without its unit: ("l2", 0.5) -> "70.17"."""
+    scale: str
+    """What it was obtained with: "ResNet-50, full CIFAR-10 test set, PGD-20"."""
+    source: str
+    """Where it stands: "robustness 1.2.1, table of released models"."""
+    unit: str = "%"
+    """Put behind every figure; "" for none."""
+
+    def cell(self, key: Hashable) -> str | None:
+        """A figure as printed; None where nothing is published."""
+        return self.cells.get(key)
+
+    def figure(self, cells: Mapping[str, Hashable], *, scale: str = "") -> PaperFigure | None:
+        """Cells as a claim's figure: `{"standard": ("l2", 0.0), "at ℓ2 0.5": ("l2", 0.5)}` -> "standard 95.25 %, at
+        ℓ2 0.5 90.83 %". A word may be empty. scale: put behind the table's own.
+
+        None unless all of them are published.
+        """
+        found = {word: self.cells.get(key) for word, key in cells.items()}
+        if not found or any(figure is None for figure in found.values()):
+            return None
+        parts = (" ".join(filter(None, (word, figure, self.unit))) for word, figure in found.items())
+        return PaperFigure(figure=", ".join(parts), scale=self.scale + scale, source=self.source)

@@ -1,0 +1,12 @@
+"""A run of a few seconds of every study, on embedded data: one line each, the flags behind `robustray run NAME`.
+
+They start from the quick size. A seed is not among them: the contract gives it.
+"""
+
+from collections.abc import Mapping
+
+TINY: Mapping[str, str] = {
+    "attack-sweep": "--num-images 24 --norm linf --eps-linf 0.1 0.2 --num-steps 3 --num-transfer 8 --num-examples 1",
+    "robust-training": "--norm linf --eps-train-linf 0.2 --eps-test-linf 0.1 0.2 --num-seeds 1 --epochs 2 "
+    "--num-images 24 --num-autoattack 0 --num-traced 4 --test-steps 2 --trace-steps 4 --num-examples 1",
+}

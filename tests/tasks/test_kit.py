@@ -1,0 +1,229 @@
+"""The kit of studies: rules and the claims made of them, composition, words, rows, doors of settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.kit import checks
+from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.compose import compose
+from robustray.tasks.kit.draws import chosen
+from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
+from robustray.tasks.kit.rules import Rule, above, amount, below, equivalent, within
+from robustray.tasks.kit.sizes import reference_size
+from robustray.tasks.kit.words import listed, over_words, plural, slug
+from robustray.tasks.published.table import Published
+from robustray.tasks.statistics import Estimate
+from robustray.tasks.study import Figure, PaperFigure, Table
+
+# --- Rules ------------------------------------------------------------------------------------------------------------
+
+
+def interval(lo: float, hi: float, n: int = 10) -> Estimate:
+    return Estimate(value=(lo + hi) / 2, lo=lo, hi=hi, n=n)
+
+
+@pytest.mark.parametrize(
+    ("rule", "lo", "hi", "verdict"),
+    [
+        (above(0), 0.1, 0.2, "supported"),
+        (above(0), -0.2, -0.1, "contradicted"),
+        (above(0), -0.1, 0.1, "undecided"),
+        (above(0), 0.0, 0.1, "undecided"),  # an open end: 0 itself is not above 0
+        (above(0), -0.1, 0.0, "undecided"),
+        (above(0.5), 0.1, 0.2, "contradicted"),
+        (below(0.01), 0.0, 0.005, "supported"),
+        (below(0.01), 0.02, 0.03, "contradicted"),
+        (below(0.01), 0.005, 0.02, "undecided"),
+        (within(0.006), -0.006, 0.006, "supported"),  # closed ends
+        (within(0.006), 0.007, 0.009, "contradicted"),
+        (within(0.006), -0.009, -0.007, "contradicted"),
+        (within(0.006), 0.005, 0.007, "undecided"),
+        (within(0.006), -1.0, 1.0, "undecided"),
+        (within(0.2, 0.4), 0.25, 0.3, "supported"),
+        (equivalent(0.01), -0.002, 0.003, "supported"),
+        (equivalent(0.01), 0.02, 0.03, "contradicted"),
+        (above(0), -math.inf, math.inf, "undecided"),  # a mean of one seed
+    ],
+)
+def test_a_verdict_follows_from_where_the_interval_lies(rule: Rule, lo: float, hi: float, verdict: str) -> None:
+    assert rule.verdict(interval(lo, hi) if math.isfinite(lo) else Estimate(value=0.1, lo=lo, hi=hi, n=1)) == verdict
+
+
+def test_contradicted_means_that_the_opposite_is_supported() -> None:
+    draws = np.random.default_rng(0)
+    opposite = {"supported": "contradicted", "contradicted": "supported", "undecided": "undecided"}
+    for lo, width, threshold in draws.uniform(-1, 1, (500, 3)):
+        estimate = interval(lo, lo + abs(width))
+        assert below(threshold).verdict(estimate) == opposite[above(threshold).verdict(estimate)]
+
+
+def test_nothing_is_decided_without_data_or_with_too_few_units() -> None:
+    rule = above(0).given(2, "seeds")
+    assert above(0).verdict(Estimate(value=math.nan, lo=0.1, hi=0.2, n=0)) == "undecided"
+    assert above(0).verdict(Estimate(value=math.nan, lo=math.nan, hi=math.nan, n=5)) == "undecided"
+    assert rule.verdict(interval(0.1, 0.2), count=1) == "undecided"
+    assert rule.verdict(interval(0.1, 0.2), count=2) == "supported"
+    assert above(0).given(20, "images").verdict(interval(0.1, 0.2, n=19)) == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("rule", "unit", "words"),
+    [
+        (above(0), "points", "is above 0, contradicted if below"),
+        (above(0.5), "percent", "is above 50 %, contradicted if below"),
+        (below(0.01), "percent", "is below 1 %, contradicted if above"),
+        (within(0.006), "points", "lies within ±0.6 points, contradicted if it lies outside"),
+        (within(0.2, 0.4), "number", "lies between 0.2 and 0.4, contradicted if it lies outside"),
+        (above(-0.25), "number", "is above −0.25, contradicted if below"),
+    ],
+)
+def test_the_words_of_a_rule_name_its_own_threshold(rule: Rule, unit: Any, words: str) -> None:
+    assert rule.words(unit) == f"supported if its 95 % interval {words}"
+    assert rule.given(3, "seeds").words(unit, "seeds") == (
+        f"supported if its 95 % interval over seeds {words}; undecided with fewer than 3 seeds"
+    )
+
+
+def test_equivalence_says_which_test_it_is() -> None:
+    assert equivalent(0.01).words("points").endswith("(equivalence: two one-sided tests at 2.5 %)")
+    assert amount(0.1 + 0.2, "number") == "0.3"
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: within(0.4, 0.2), lambda: above(math.nan), lambda: above(0).given(0, "seeds")]
+)
+def test_a_rule_that_makes_no_sense_is_refused(make: Callable[[], Rule]) -> None:
+    with pytest.raises(InputError):
+        make()
+
+
+def test_a_claim_is_an_estimate_under_a_rule() -> None:
+    paper = PaperFigure(figure="38.5 %", scale="ResNet-50", source="a table")
+    made = claim(
+        "Most break.", interval(0.6, 0.7, n=50), above(0.5), measured="share broken", over="images", paper=paper
+    )
+    assert made.estimate == pytest.approx(0.65) and made.interval == (0.6, 0.7) and made.n == 50
+    assert made.verdict == "supported" and made.paper is paper
+    assert made.test == (
+        "share broken: supported if its 95 % interval over images is above 50 %, contradicted if below"
+    )
+    empty = claim("Most break.", Estimate(value=math.nan, lo=0, hi=1, n=0), above(0.5), measured="share broken")
+    assert (empty.estimate, empty.interval, empty.n, empty.verdict) == (None, None, 0, "undecided")
+
+
+# --- What a study returns ---------------------------------------------------------------------------------------------
+
+
+def table(name: str) -> Table:
+    return Table(name=name, title="", caption="", frame=pd.DataFrame())
+
+
+def figure(name: str) -> Figure:
+    return Figure(name=name, title="", caption="", alt="", svg="<svg/>")
+
+
+def test_parts_are_sorted_by_kind_in_their_order_and_absent_ones_left_out() -> None:
+    made = claim("It rises.", interval(0.1, 0.2), above(0), measured="difference")
+    warnings = iter(["second", "first"])
+    found = compose("So.", [table("a"), None, [figure("f")]], (made,), "first", [table("b"), warnings], None)
+    assert [each.name for each in found.tables] == ["a", "b"] and [each.name for each in found.figures] == ["f"]
+    assert found.claims == (made,) and found.warnings == ("first", "second") and found.pictures == ()
+
+
+@pytest.mark.parametrize("parts", [[table("a"), table("a")], [figure("f"), [figure("f")]]])
+def test_two_parts_of_one_name_would_overwrite_each_other(parts: Any) -> None:
+    with pytest.raises(ValueError, match=r"two .* are named"):
+        compose("So.", parts)
+
+
+# --- Rows, words, draws -----------------------------------------------------------------------------------------------
+
+
+def test_rows_are_found_by_value_and_floats_to_rounding() -> None:
+    frame = pd.DataFrame({"eps": [0.1, 0.1 + 1e-12, 0.2], "name": ["a", "b", "b"]})
+    assert at(frame, eps=0.1).name.tolist() == ["a", "b"] and one(frame, eps=0.1, name="b").eps == 0.1 + 1e-12
+    with pytest.raises(KeyError, match="2 rows"):
+        one(frame, name="b")
+
+
+def test_an_estimate_goes_into_a_row_and_comes_back() -> None:
+    estimate = interval(0.25, 0.75, n=7)
+    frame = pd.DataFrame([columns("share", estimate, "low", "high") | {"n": estimate.n}])
+    assert estimate_of(one(frame), "share", "low", "high") == estimate
+    assert shown("share", "percent", "low", "high") == {"share": "percent", "interval:share": "low,high"}
+
+
+def test_words() -> None:
+    assert [listed(parts) for parts in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert plural(1, "seed") == "1 seed" and plural(1200, "image") == "1,200 images"
+    assert slug("accuracy", "cifar10:test") == "accuracy-cifar10-test" and slug("/a b/C.") == "a-b-c"
+    assert "over images only" in over_words(1) and "seeds (Student's t) and scenes" in over_words(2, units="scenes")
+
+
+def test_random_examples_depend_on_the_seed_only_and_keep_their_order() -> None:
+    drawn = chosen(range(100), 6, seed=3)
+    assert drawn == sorted(set(drawn)) and len(drawn) == 6 and drawn == chosen(range(100), 6, seed=3)
+    assert drawn != chosen(range(100), 6, seed=4) and drawn != chosen(range(100), 6, seed=3, what="pairs")
+    assert chosen(["a", "b"], 5, seed=0) == ["a", "b"] and chosen([], 2, seed=0) == []
+
+
+def test_the_reference_size_is_where_the_field_reports_if_it_is_there() -> None:
+    assert reference_size("linf", [4 / 255, 8 / 255 + 1e-9, 0.1]) == 8 / 255 + 1e-9
+    assert reference_size("l2", [0.25, 0.3, 1.0]) == 0.3 and reference_size("l2", [0.25, 1.0], otherwise=-1) == 1.0
+
+
+def test_published_figures_carry_their_scale_and_source() -> None:
+    published = Published(cells={"a": "95.25", "b": "0.00"}, scale="ResNet-50", source="a table")
+    assert published.figure({"standard": "a", "": "b"}, scale=", PGD-20") == PaperFigure(
+        figure="standard 95.25 %, 0.00 %", scale="ResNet-50, PGD-20", source="a table"
+    )
+    assert published.figure({"standard": "a", "robust": "c"}) is None and published.figure({}) is None
+    assert published.cell("b") == "0.00" and published.cell("c") is None
+
+
+# --- Doors of settings ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("door", "says"),
+    [
+        (lambda: checks.counts(at_least=1, block=0), "block must be a whole number of at least 1, got 0"),
+        (lambda: checks.counts(block=1.5), "block must be a whole number"),  # type: ignore[arg-type]
+        (lambda: checks.sizes(eps=-1), "eps must be a finite number and not negative"),
+        (lambda: checks.positive(lr=0), "lr must be above 0, got 0"),
+        (lambda: checks.positive(lr=math.nan), "lr must be a finite number"),
+        (lambda: checks.positive(lr=True), "lr must be a finite number"),
+        (lambda: checks.shares(rho=1.1), r"rho must be a share in \[0, 1\], got 1.1"),
+        (lambda: checks.shares(ends="(]", rho=0), r"rho must be a share in \(0, 1\]"),
+        (lambda: checks.shares(ends="[)", rho=1), r"rho must be a share in \[0, 1\)"),
+        (lambda: checks.choices(("linf", "l2"), norms=("l2", "lnf")), "norms cannot be 'lnf': did you mean 'linf'"),
+        (lambda: checks.choices(("a",), kind="b"), "kind cannot be 'b'"),
+        (lambda: checks.several(models=()), "models: at least one is needed"),
+        (lambda: checks.several(models=("a", "a")), "models: a, a names one twice"),
+        (lambda: checks.ascending(widths=()), "widths: sizes must be positive numbers, got none"),
+        (lambda: checks.ascending(widths=(0.0, 1.0)), "widths: sizes must be positive numbers, got 0, 1"),
+        (lambda: checks.ascending(widths=(2, 1)), "widths: sizes must ascend without repeats, got 2, 1"),
+        (lambda: checks.ascending(widths=(1, 3), largest=2), "widths: 3 is more than 2"),
+        (lambda: checks.radii(eps_linf=(8.0,)), "eps_linf: 8 is more than the whole pixel range; write 8/255"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(door: Callable[[], None], says: str) -> None:
+    with pytest.raises(InputError, match=says) as refused:
+        door()
+    assert "\n" not in str(refused.value)
+
+
+def test_what_fits_passes() -> None:
+    checks.counts(at_least=1, block=1, num_images=3)
+    checks.shares(low=0, high=1.0)
+    checks.shares(ends="()", middle=0.5)
+    checks.several(models=("a", "b"))
+    checks.radii(eps_linf=(1 / 255, 1.0), eps_l2=(0.5, 3.0))

@@ -1,0 +1,99 @@
+"""What a study declares, and one's own study by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.protocol import Context, block_function
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
+from robustray.tasks.study import (
+    LEARN,
+    STUDIES,
+    TRAIN,
+    Findings,
+    Opened,
+    Outline,
+    Study,
+    Work,
+    load_outline,
+    load_study,
+)
+from robustray.tasks.training.recipes import RECIPES
+
+
+@block_function(version=1, columns={"item": pa.int64()})
+def first(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    return {"item": items}
+
+
+@block_function(version=1, columns={"item": pa.int64()})
+def second(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    return {"item": items}
+
+
+def study(**steps: Any) -> Study:
+    outline = Outline(
+        name="nothing",
+        question="?",
+        paper="none",
+        settings=dict,
+        sizes={},
+        estimate=lambda settings: Work(counts={"environment steps": 50_000, "updates": 200}, note="Steps dominate."),
+    )
+    return Study(
+        outline=outline, door=lambda s, lab: Opened(refs={}), run=lambda s, lab: Findings(answer=""), steps=steps
+    )
+
+
+def test_functions_follow_from_steps_each_once() -> None:
+    found = study(train=TRAIN, clean=first, attack=(first, second), learn=LEARN)
+    assert found.functions == (first, second)
+    assert found.declared == {"train": (), "clean": (first,), "attack": (first, second), "learn": ()}
+
+
+def test_a_lab_refuses_what_is_not_declared(tmp_path: Path) -> None:
+    lab = SerialLab(store=Store(str(tmp_path)))
+    assert len(lab.map("anything", first, [1], block=1).result()) == 1  # a notebook's lab takes all
+    lab.declared = study(clean=first).declared
+    assert len(lab.map("clean", first, [2], block=1).result()) == 1
+    for step, function in (("attack", first), ("clean", second)):
+        with pytest.raises(InputError, match=rf"its step '{step}' maps .*:{function.function.__name__}"):
+            lab.map(step, function, [1], block=1)
+    with pytest.raises(InputError, match="does not declare that it trains"):
+        lab.train([RECIPES["digits:mlp"]])
+
+
+def test_work_is_counted_in_the_units_of_the_study() -> None:
+    work = study().outline.estimate({})
+    assert work.words == "up to 50,000 environment steps, 200 updates. Steps dominate."
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_has_its_name_and_declares_its_steps(name: str) -> None:
+    found = load_study(name)
+    assert found.outline is load_outline(name) and found.outline.name == name
+    assert found.functions and set(found.outline.sizes) == {"quick", "small", "paper"}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("atack-sweep", "there is no study 'atack-sweep': did you mean 'attack-sweep'?"),
+        ("not_there_at_all:study", "there is no module 'not_there_at_all'"),
+        ("json:study", "json has no function 'study'"),
+        ("json:JSONDecoder", "must return a robustray.tasks.study.Study"),
+        ("json:loads", "study json:loads: TypeError"),
+    ],
+)
+def test_a_name_that_is_no_study_is_refused_in_words(name: str, says: str) -> None:
+    for load in (load_study, load_outline):
+        with pytest.raises(InputError, match=says.replace("?", r"\?")) as refused:
+            load(name)
+        assert "\n" not in str(refused.value)
