@@ -1,15 +1,15 @@
-"""Encoded images (PNG, JPEG, whatever Pillow reads) -> one uint8 array, decoded once."""
+"""Encoded images (PNG, JPEG, and what else `depth` knows) -> one uint8 array, decoded once."""
 
 from __future__ import annotations
 
-import io
 import zlib
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
+from robustray.tasks.data.depth import DEPTHS, bits_per_channel, open_known
 from robustray.tasks.data.files import first_line
 from robustray.tasks.errors import InputError
 
@@ -59,15 +59,18 @@ def decode_one(where: str, data: bytes) -> NDArray[np.uint8]:
     try:
         if data.startswith(_PNG):
             _check_png(data)
-        image = Image.open(io.BytesIO(data))
+        image = open_known(data)
+        bits = bits_per_channel(data, image)
         image.load()
     except Exception as error:  # decoders fail with OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
-        reason = (
-            "it is no image that Pillow can read" if isinstance(error, UnidentifiedImageError) else first_line(error)
-        )
+        readable = f"it is no image of a kind that is read here ({', '.join(DEPTHS)})"
+        reason = readable if isinstance(error, UnidentifiedImageError) else first_line(error)
         raise InputError(f"{where} cannot be decoded: {reason}") from error
-    if image.mode.startswith(("I", "F")):
-        raise InputError(f"{where} has more than 8 bits per channel (mode {image.mode}): convert it to 8 bits")
+    if bits > 8 or image.mode.startswith(("I", "F")):
+        raise InputError(
+            f"{where} has {bits} bits per channel (mode {image.mode}), images here have 8 bits: scale it to 0..255 by "
+            "the largest value of its sensor (often 10 to 12 of 16 bits), or return floats from a function of your own"
+        )
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").tobytes().strip(b"\xff"):
         raise InputError(f"{where} is transparent: flatten it onto a background first")
     return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))

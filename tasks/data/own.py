@@ -7,13 +7,14 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from robustray.tasks.data.arrays import plain_array
 from robustray.tasks.data.files import first_line
 from robustray.tasks.data.images import ImageData, checked, hash_arrays
 from robustray.tasks.errors import InputError
@@ -60,7 +61,8 @@ def describe(error: BaseException) -> str:
 class OwnSource:
     """A function without arguments that returns `ImageData`, `(images, labels)` or `(images, labels, classes)`.
 
-    Images are NCHW, uint8 or floats in [0, 1]; labels whole numbers. Without class names they are "0", "1", ...
+    Images are NCHW, uint8 or floats in [0, 1] of any width; labels whole numbers; both arrays, tensors or lists.
+    Without class names they are "0", "1", ...
     """
 
     function: str
@@ -100,13 +102,14 @@ def _as_image_data(name: str, result: Any) -> ImageData:
             f"{name} returned {type(result).__name__}, expected ImageData, (images, labels) "
             "or (images, labels, classes)"
         )
-    images, labels = np.asarray(result[0]), np.asarray(result[1])
-    if images.dtype.kind == "f":
-        images = images.astype(np.float32)
+    images, labels = plain_array(result[0], f"{name}: images"), plain_array(result[1], f"{name}: labels")
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise InputError(f"{name}: labels are {labels.dtype} {labels.shape}, expected whole numbers of shape (n,)")
+    labels = labels.astype(np.int64)  # before anything is reckoned with them: of uint8, -1 is an overflow
     if len(result) == 3:
+        if isinstance(result[2], str) or not isinstance(result[2], Iterable):
+            raise InputError(f"{name}: class names are {result[2]!r}, expected a list of them")
         classes = tuple(str(each) for each in result[2])
     else:
         classes = tuple(str(label) for label in range(int(labels.max(initial=-1)) + 1))
-    return ImageData(name=name, images=np.ascontiguousarray(images), labels=labels.astype(np.int64), classes=classes)
+    return ImageData(name=name, images=np.ascontiguousarray(images), labels=labels, classes=classes)

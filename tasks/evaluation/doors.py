@@ -11,6 +11,7 @@ import numpy as np
 
 from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.settings import NORMS, Attack, Norm
+from robustray.tasks.data.arrays import plain_array
 from robustray.tasks.data.images import ImageData, checked
 from robustray.tasks.data.own import describe
 from robustray.tasks.errors import InputError
@@ -18,7 +19,6 @@ from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
     from robustray.tasks.attacks.gradient.view import Model
     from robustray.tasks.lab.serial import SerialLab
@@ -121,23 +121,12 @@ def open_data(data: Any, lab: SerialLab) -> tuple[str, ImageData]:
             f"data must be (images, labels), ImageData or a name, got {type(data).__name__}: "
             "put the batches of a loader together with torch.cat"
         )
-    images, labels = (_array(each) for each in data)
+    images, labels = plain_array(data[0], "images"), plain_array(data[1], "labels")
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise InputError(f"labels are {labels.dtype} {labels.shape}, expected whole numbers of shape (n,)")
     return "images", ImageData(
         name="images", images=np.ascontiguousarray(images), labels=labels.astype(np.int64), classes=()
     )
-
-
-def _array(values: Any) -> NDArray[Any]:
-    """Floats of any kind become float32."""
-    import torch
-
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = values.float() if values.is_floating_point() else values
-    array = np.asarray(values)
-    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
 
 def device_of(model: Model, lab: SerialLab) -> torch.device:

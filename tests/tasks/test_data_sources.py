@@ -151,6 +151,38 @@ def test_ones_own_function_may_return_arrays_with_or_without_names(own: Callable
     assert named.classes == ("a", "b", "c") and named.images.dtype == np.uint8
 
 
+@pytest.mark.parametrize(
+    "images",
+    [
+        "x.bfloat16()",
+        "x.half()",
+        "x.double()",
+        "x.requires_grad_()",
+        "x.double().requires_grad_() * 1",
+        "list(x)",
+        "list(x.clone().requires_grad_())",
+        "x.numpy()",
+        "list(x.numpy())",
+        "x.numpy().astype('f2')",
+        "np.asfortranarray(x.numpy())",
+        "x.permute(0, 1, 3, 2).contiguous().permute(0, 1, 3, 2)",
+        "x[:, :, :, torch.arange(5)]",
+        "(x * 255).byte()",
+        "x.tolist()",
+        "(x * -1)._neg_view()",
+    ],
+)
+def test_ones_own_images_may_be_tensors_or_arrays_of_any_width(own: Callable[[str], str], images: str) -> None:
+    """Levels of 1/128 survive every width of float; the labels come as a tensor, an array and a list."""
+    given = "import torch\nx = torch.arange(60).reshape(3, 1, 4, 5) / 64\n"
+    for labels in ("torch.tensor([0, 1, 1])", "np.array([0, 1, 1], np.uint8)", "[0, 1, 1]", "[torch.tensor(0)] * 3"):
+        data = open_data(own(f"{given}def load():\n    return {images}, {labels}"), data_root=None).fetch()
+        expected = np.arange(60, dtype=np.float32).reshape(3, 1, 4, 5) / 64
+        found = data.images if data.images.dtype == np.float32 else data.images / 255
+        assert np.allclose(found, expected, atol=0 if data.images.dtype == np.float32 else 1 / 255)
+        assert data.images.flags.c_contiguous and data.labels.dtype == np.int64
+
+
 def test_ones_own_function_is_called_once_for_hash_and_pixels(own: Callable[[str], str]) -> None:
     ref = open_data(own("def load():\n    return np.random.rand(3, 1, 2, 2), [0, 1, 1]"), data_root=None)
     from robustray.tasks.data.images import hash_arrays
@@ -345,6 +377,19 @@ def test_names_that_lead_nowhere_say_what_is_there(case: str, tmp_path: Path) ->
         ("def load():\n    return np.zeros((2, 4, 4, 3), np.uint8), [0, 1]", "transpose to NCHW"),
         ("def load():\n    return np.zeros((2, 3, 4, 4), np.int64), [0, 1]", "int64"),
         ("def load():\n    return np.zeros((2, 3, 4, 4), np.uint8), [0, 1], ['a']", "image 1 has label 1"),
+        ("def load():\n    return [np.zeros((1, 8, 8)), np.zeros((1, 9, 8))], [0, 1]", "several shapes.*8, 8.*9, 8"),
+        (
+            "import torch\ndef load():\n    return [torch.zeros(1, 8, 8), torch.zeros(3, 8, 8)], [0, 1]",
+            "images are of several shapes",
+        ),
+        ("def load():\n    return [[[[0.0, 1.0]]], [[[0.0]]]], [0, 1]", "images are no array of numbers"),
+        ("def load():\n    return np.zeros((2, 1, 2, 2)), [[0], [1, 2]]", "labels are no array of numbers"),
+        ("import torch\ndef load():\n    return torch.zeros(2, 1, 2, 2).to_sparse(), [0, 1]", "images .* sparse"),
+        ("import torch\ndef load():\n    return torch.zeros(2, 1, 2, 2) * 1j, [0, 1]", "images .* complex"),
+        ("def load():\n    return np.zeros((2, 1, 2, 2)) * 1j, [0, 1]", "images are complex128"),
+        ("def load():\n    return np.zeros((2, 1, 2, 2)), ['cat', 'dog']", "labels are <U3"),
+        ("def load():\n    return np.zeros((2, 1, 2, 2)), [0, 1], 2", "class names are 2, expected a list"),
+        ("def load():\n    return np.zeros((2, 1, 2, 2)), [0, 1], 'ab'", "class names are 'ab', expected a list"),
         ("def other():\n    pass", "no function 'load'"),
         ("1 / 0", "importing .* fails: ZeroDivisionError"),
         ("import no_such_module_anywhere", "importing .* fails: ModuleNotFoundError: .*no_such_module_anywhere"),
