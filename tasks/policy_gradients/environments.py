@@ -1,0 +1,188 @@
+"""Environments by name, reduced to what a policy needs: flat observations, a kind of action, errors that tell where.
+
+Any Gymnasium environment with Box observations and Box or Discrete actions; nothing else about it is assumed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab import seeds
+from robustray.tasks.policy_gradients.heads import Categorical, Gaussian, Head
+
+_VERSIONED = re.compile(r"-v\d+$")
+PACKAGES = ("gymnasium", "mujoco")
+"""Their versions belong to an agent: Hopper is another environment under mujoco 4.0.0 than under 3.3.7 (measured)."""
+
+
+class EnvironmentFailed(RuntimeError):
+    """An environment raised, or gave numbers that are not finite. Names environment, step and seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentShape:
+    """What networks and filters have to know."""
+
+    num_inputs: int
+    """Numbers in an observation, flattened."""
+    num_actions: int
+    """Numbers in an action, or choices where `discrete`."""
+    discrete: bool
+
+    @property
+    def head(self) -> Head:
+        return Categorical(self.num_actions) if self.discrete else Gaussian(self.num_actions)
+
+
+class Environment:
+    """One environment: resets and steps with flat arrays, and raises `EnvironmentFailed` only."""
+
+    def __init__(self, name: str, env: gymnasium.Env[Any, Any], *, clip_actions: bool) -> None:
+        """`env` belongs to it from now on. Raises: InputError for spaces that no policy here can use."""
+        self.name = name
+        self.shape = _shape(name, env)
+        self._env = env
+        self._seed = self._steps = 0
+        self._to_action = _action_rule(env.action_space, clip_actions)
+
+    def reset(self, seed: int | None = None) -> NDArray[np.float64]:
+        """The first observation (num_inputs,). With a seed, all that follows depends on it and on the actions."""
+        if seed is not None:
+            self._seed, self._steps = seed, 0
+        try:
+            observation, _ = self._env.reset(seed=seed)
+        except Exception as error:
+            raise EnvironmentFailed(f"{self._where()}: reset raised {_short(error)}") from error
+        return self._checked(observation, "the observation of a reset")
+
+    def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float64], float, bool, bool]:
+        """(observation (num_inputs,), raw reward, terminated, truncated)"""
+        self._steps += 1
+        try:
+            observation, reward, terminated, truncated, _ = self._env.step(self._to_action(action))
+        except Exception as error:
+            raise EnvironmentFailed(f"{self._where()}: step raised {_short(error)}") from error
+        reward = float(reward)
+        if not math.isfinite(reward):
+            raise EnvironmentFailed(f"{self._where()}: the reward is {reward}")
+        return self._checked(observation, "the observation"), reward, bool(terminated), bool(truncated)
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _checked(self, observation: Any, what: str) -> NDArray[np.float64]:
+        flat = np.asarray(observation, dtype=np.float64).reshape(-1)
+        if len(flat) != self.shape.num_inputs:
+            raise EnvironmentFailed(
+                f"{self._where()}: {what} has {len(flat)} numbers, its space says {self.shape.num_inputs}"
+            )
+        # The sum of squares is cheap; it is also infinite for numbers that are finite but huge.
+        if not math.isfinite(flat.dot(flat)) and not np.isfinite(flat).all():
+            raise EnvironmentFailed(f"{self._where()}: {what} is not finite")
+        return flat
+
+    def _where(self) -> str:
+        return f"environment {self.name}, step {self._steps} after the reset with seed {self._seed}"
+
+
+def open_environment(name: str, *, clip_actions: bool) -> Environment:
+    """ "Hopper-v5", "my_pkg.my_mod:Name-v0" (that module registers it) or "my_pkg.my_mod:ClassName".
+
+    Raises: InputError for a name that nothing stands behind, or an environment that no policy here can use.
+    """
+    return Environment(name, _made(name), clip_actions=clip_actions)
+
+
+def environment_modules(name: str) -> tuple[str, ...]:
+    """The user's own modules behind a name."""
+    module, colon, _ = name.partition(":")
+    return (module,) if colon else ()
+
+
+def library_versions() -> dict[str, str]:
+    """Of the libraries that decide what an environment does."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def is_repeatable(name: str, *, num_steps: int = 50) -> bool:
+    """Do two environments of this name give the same for the same seed and random actions?"""
+    seen = []
+    for _ in range(2):
+        environment = open_environment(name, clip_actions=False)
+        head, rng = environment.shape.head, seeds.stream(0, "is it repeatable")
+        noise = head.noise(rng, num_steps)
+        output, free = np.zeros(head.num_outputs, np.float32), np.zeros(head.num_free, np.float32)
+        rows = [environment.reset(seed=0)]
+        for each in noise:
+            observation, reward, terminated, truncated = environment.step(head.act(output, free, each))
+            rows += [observation, np.asarray([reward, terminated, truncated])]
+            if terminated or truncated:
+                rows.append(environment.reset())
+        environment.close()
+        seen.append(np.concatenate(rows))
+    return len(seen[0]) == len(seen[1]) and bool((seen[0] == seen[1]).all())
+
+
+def _made(name: str) -> gymnasium.Env[Any, Any]:
+    module, colon, attribute = name.partition(":")
+    try:
+        if colon and not _VERSIONED.search(attribute):
+            found = getattr(importlib.import_module(module), attribute, None)
+            if not callable(found):
+                raise InputError(f"environment {name}: {module} has no class {attribute}")
+            made = found()
+            if not isinstance(made, gymnasium.Env):
+                raise InputError(f"environment {name}: {attribute}() is no gymnasium.Env but {type(made).__name__}")
+            return made
+        return gymnasium.make(name, disable_env_checker=True)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"environment {name}: it cannot be made: {_short(error)}") from error
+
+
+def _shape(name: str, env: gymnasium.Env[Any, Any]) -> EnvironmentShape:
+    seen, done = env.observation_space, env.action_space
+    if not isinstance(seen, Box):
+        raise InputError(f"environment {name}: observations are {seen}; only Box is supported (flatten them yourself)")
+    if isinstance(done, Discrete):
+        return EnvironmentShape(num_inputs=math.prod(seen.shape), num_actions=int(done.n), discrete=True)
+    if not isinstance(done, Box):
+        raise InputError(f"environment {name}: actions are {done}; only Box and Discrete are supported")
+    return EnvironmentShape(num_inputs=math.prod(seen.shape), num_actions=math.prod(done.shape), discrete=False)
+
+
+def _action_rule(space: Any, clip: bool) -> Callable[[NDArray[Any]], Any]:
+    """From what a head drew to what the environment gets."""
+    if isinstance(space, Discrete):
+        start = int(space.start)
+        return lambda action: start + int(action)
+    shape, low, high = space.shape, space.low, space.high
+    if clip:
+        return lambda action: np.clip(action.reshape(shape), low, high)
+    if len(shape) == 1:
+        return lambda action: action
+    return lambda action: action.reshape(shape)
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

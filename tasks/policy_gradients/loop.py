@@ -1,0 +1,130 @@
+"""Training an agent in this process: collect, update, keep. The same functions that the RLlib classes call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from robustray.tasks.policy_gradients.environments import Environment, open_environment
+from robustray.tasks.policy_gradients.rollout import HELD_OUT, TRAINING, Rollout, rollout
+from robustray.tasks.policy_gradients.settings import AgentSpec
+from robustray.tasks.policy_gradients.state import AgentState
+from robustray.tasks.policy_gradients.update import Row, update
+
+
+@dataclass(kw_only=True, eq=False)
+class Training:
+    """An agent and what was written down of its training so far."""
+
+    state: AgentState
+    curve: list[Row] = field(default_factory=list)
+    """One row per update."""
+    episodes: list[Row] = field(default_factory=list)
+    """One row per finished episode: update, stream, step (of the stream, at its end), length, episode_return."""
+    clock: list[Row] = field(default_factory=list)
+    """One row per update: seconds that collecting and learning took. Kept apart: everything else repeats to the bit."""
+
+
+class Collector(Protocol):
+    """Where rollouts come from: environments in this process, or runners elsewhere."""
+
+    def __call__(self, state: AgentState, *, held_out: bool) -> tuple[list[Rollout], list[Rollout]]:
+        """Training rollouts of all streams for the coming update, and held-out ones if they are wanted."""
+        ...
+
+
+class LocalCollector:
+    """One environment in this process; streams one after the other."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+
+    def __call__(self, state: AgentState, *, held_out: bool) -> tuple[list[Rollout], list[Rollout]]:
+        streams = range(state.spec.settings.num_streams)
+        trained = [collect(self.environment, state, stream) for stream in streams]
+        return trained, [collect(self.environment, state, stream, held_out=True) for stream in streams if held_out]
+
+
+def collect(environment: Environment, state: AgentState, stream: int, *, held_out: bool = False) -> Rollout:
+    """One stream of the coming update."""
+    return rollout(
+        environment,
+        state.spec,
+        state.policy,
+        state.filters,
+        update=state.updates_done,
+        stream=stream,
+        purpose=HELD_OUT if held_out else TRAINING,
+        learn=not held_out,
+    )
+
+
+def begin(spec: AgentSpec) -> Training:
+    """The untrained agent. Raises: InputError for an environment that cannot be made or used."""
+    environment = open_environment(spec.environment, clip_actions=spec.settings.clip_actions)
+    shape = environment.shape
+    environment.close()
+    return Training(state=AgentState.start(spec, shape))
+
+
+def train(
+    training: Training,
+    collector: Collector,
+    *,
+    until: int | None = None,
+    after: Callable[[Training], None] = lambda training: None,
+) -> None:
+    """Go on until `until` updates are done (None: all of them); `after` is called after each.
+
+    Raises: EnvironmentFailed, AgentDiverged.
+    """
+    spec = training.state.spec
+    until = spec.iterations if until is None else until
+    while training.state.updates_done < until:
+        advance(training, collector)
+        after(training)
+
+
+def advance(training: Training, collector: Collector) -> None:
+    """One update."""
+    state, number = training.state, training.state.updates_done
+    began = time.perf_counter()
+    rollouts, held_out = collector(state, held_out=state.spec.holds_out(number))
+    collected = time.perf_counter()
+    training.curve.append(update(state, rollouts, held_out))
+    training.episodes += episode_rows(number, rollouts)
+    training.clock.append(
+        {
+            "update": number,
+            "collect_seconds": collected - began,
+            "learn_seconds": time.perf_counter() - collected,
+        }
+    )
+
+
+def episode_rows(number: int, rollouts: Sequence[Rollout]) -> list[Row]:
+    """Of the episodes that ended, in the order of streams and steps."""
+    return [
+        {
+            "update": number,
+            "stream": each.stream,
+            "step": int(end),
+            "length": int(length),
+            "episode_return": float(total),
+        }
+        for each in sorted(rollouts, key=lambda one: one.stream)
+        for end, length, total in zip(each.episode_ends, each.episode_lengths, each.episode_returns, strict=True)
+    ]
+
+
+def train_agent(spec: AgentSpec) -> Training:
+    """From nothing to the end, in this process."""
+    training = begin(spec)
+    environment = open_environment(spec.environment, clip_actions=spec.settings.clip_actions)
+    try:
+        train(training, LocalCollector(environment))
+    finally:
+        environment.close()
+    return training

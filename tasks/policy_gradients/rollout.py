@@ -1,0 +1,170 @@
+"""One stream of steps: a pure function of weights, filter snapshot and (seed, purpose, update, stream).
+
+One environment and one row of inference per stream. A batch of rows would differ from single rows in the last bits, and
+numbers would depend on how streams are spread over processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustray.tasks.lab import seeds
+from robustray.tasks.policy_gradients.environments import Environment
+from robustray.tasks.policy_gradients.filters import Moments, ObservationFilter, RewardFilter, Snapshot
+from robustray.tasks.policy_gradients.mlp import forward_one
+from robustray.tasks.policy_gradients.settings import AgentSpec
+from robustray.tasks.policy_gradients.state import policy_layout
+
+Array = NDArray[Any]
+TRAINING, HELD_OUT = "rollout", "held-out rollout"
+"""Purposes; each has seeds of its own."""
+_CHUNK = 256
+"""Raw observations that are kept at once for their moments."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rollout:
+    """Steps t = 0 .. T-1 of one stream."""
+
+    stream: int
+    update: int
+    observations: NDArray[np.float32]
+    """(T, num_inputs), filtered: what the policy saw."""
+    actions: Array
+    """(T, num_actions) float32 as drawn, not clipped; or (T,) int64 indices."""
+    rewards: NDArray[np.float64]
+    """(T,), filtered."""
+    raw_rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    next_steps: NDArray[np.int64]
+    """Steps t after which the stream was cut without an end: truncated ones, and the last."""
+    next_observations: NDArray[np.float32]
+    """(len(next_steps), num_inputs): what followed them, filtered."""
+    observation_moments: Moments
+    """Of this rollout's raw observations alone; empty when the filter was frozen."""
+    reward_moments: Moments
+    discounted: float
+    """The reward filter's discounted sum at the end."""
+    episode_ends: NDArray[np.int64]
+    """Steps t at which an episode ended; the one that the stream cuts is in none of these."""
+    episode_lengths: NDArray[np.int64]
+    episode_returns: NDArray[np.float64]
+    """Undiscounted, of raw rewards."""
+
+
+def rollout(
+    environment: Environment,
+    spec: AgentSpec,
+    policy: NDArray[np.float32],
+    filters: Snapshot,
+    *,
+    update: int,
+    stream: int,
+    purpose: str = TRAINING,
+    learn: bool = True,
+    num_steps: int | None = None,
+) -> Rollout:
+    """Reset, then `num_steps` steps (None: as many as the settings say); at the end of an episode reset and go on.
+
+    purpose: names the seeds; give every use of rollouts a word of its own. learn: off, the snapshot is frozen and no
+    moments return; where nothing is known yet (before the first update) the private copy learns all the same.
+
+    Raises: EnvironmentFailed.
+    """
+    settings, head = spec.settings, environment.shape.head
+    layout = policy_layout(settings, environment.shape)
+    layers, free, relu = layout.layers(policy), layout.free(policy), settings.activation == "relu"
+    num_steps = num_steps or settings.steps_per_stream
+    observe = ObservationFilter(settings, filters.observations, frozen=not learn and filters.observations.count > 0)
+    scale = RewardFilter(
+        settings,
+        filters.rewards,
+        discounted=float(filters.discounted[stream]) if learn else 0.0,
+        frozen=not learn and filters.rewards.count > 0,
+    )
+    raw = _Gathered(environment.shape.num_inputs)
+    noise = head.noise(seeds.stream(spec.seed, f"{purpose} noise", update, stream), num_steps)
+    env_seed = int(seeds.stream(spec.seed, f"{purpose} resets", update, stream).integers(2**31 - 1))
+
+    observations = np.empty((num_steps, environment.shape.num_inputs), dtype=np.float32)
+    actions = np.empty((num_steps, *head.action_shape), dtype=head.action_dtype)
+    rewards, raw_rewards = np.empty(num_steps), np.empty(num_steps)
+    terminated, truncated = np.zeros(num_steps, dtype=bool), np.zeros(num_steps, dtype=bool)
+    next_steps, next_observations = [], []
+    ends, lengths, returns = [], [], []
+    length, total = 0, 0.0
+
+    seen = environment.reset(seed=env_seed)
+    raw.add(seen)
+    scale.reset()
+    observation = observe(seen)
+    for t in range(num_steps):
+        observations[t] = observation
+        action = head.act(forward_one(layers, observation, relu=relu), free, noise[t])
+        actions[t] = action
+        seen, reward, ended, cut = environment.step(action)
+        raw.add(seen)
+        observation = observe(seen)
+        raw_rewards[t], rewards[t] = reward, scale(reward)
+        length, total = length + 1, total + reward
+        if not ended and (cut or t == num_steps - 1):
+            next_steps.append(t)
+            next_observations.append(observation)
+        if ended or cut:
+            terminated[t], truncated[t] = ended, cut
+            ends.append(t)
+            lengths.append(length)
+            returns.append(total)
+            length, total = 0, 0.0
+            if t < num_steps - 1:
+                seen = environment.reset()
+                raw.add(seen)
+                scale.reset()
+                observation = observe(seen)
+    none = Moments.none(environment.shape.num_inputs)
+    return Rollout(
+        stream=stream,
+        update=update,
+        observations=observations,
+        actions=actions,
+        rewards=rewards,
+        raw_rewards=raw_rewards,
+        terminated=terminated,
+        truncated=truncated,
+        next_steps=np.asarray(next_steps, dtype=np.int64),
+        next_observations=np.asarray(next_observations, dtype=np.float32).reshape(-1, environment.shape.num_inputs),
+        observation_moments=raw.moments() if learn and observe.on else none,
+        reward_moments=Moments.of(np.asarray(scale.seen if learn else []).reshape(-1, 1)),
+        discounted=scale.discounted,
+        episode_ends=np.asarray(ends, dtype=np.int64),
+        episode_lengths=np.asarray(lengths, dtype=np.int64),
+        episode_returns=np.asarray(returns, dtype=np.float64),
+    )
+
+
+class _Gathered:
+    """Moments of raw observations, gathered a chunk at a time."""
+
+    def __init__(self, width: int) -> None:
+        self._rows = np.empty((_CHUNK, width))
+        self._num_rows = 0
+        self._moments = Moments.none(width)
+
+    def add(self, row: NDArray[np.float64]) -> None:
+        if self._num_rows == _CHUNK:
+            self._close()
+        self._rows[self._num_rows] = row
+        self._num_rows += 1
+
+    def moments(self) -> Moments:
+        self._close()
+        return self._moments
+
+    def _close(self) -> None:
+        self._moments = self._moments.merged(Moments.of(self._rows[: self._num_rows]))
+        self._num_rows = 0
