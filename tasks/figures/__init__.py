@@ -3,23 +3,33 @@
 Importing this package is light; Matplotlib and Pillow are loaded when something is drawn.
 """
 
+from robustray.tasks.figures.bars import Bar, Pair, bars, paired_dots
 from robustray.tasks.figures.curves import Level, Series, curve, eps_ticks
 from robustray.tasks.figures.forms import Row, dot_rows, heat_map
+from robustray.tasks.figures.many import Group, Sample, cloud, histogram
 from robustray.tasks.figures.pictures import image_grid, magnified
 from robustray.tasks.figures.scatter import Point, scatter
 from robustray.tasks.figures.style import Palette
 
 __all__ = [
+    "Bar",
+    "Group",
     "Level",
+    "Pair",
     "Palette",
     "Point",
     "Row",
+    "Sample",
     "Series",
+    "bars",
+    "cloud",
     "curve",
     "dot_rows",
     "eps_ticks",
     "heat_map",
+    "histogram",
     "image_grid",
     "magnified",
+    "paired_dots",
     "scatter",
 ]

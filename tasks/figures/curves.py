@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from robustray.tasks.figures.style import (
     FAINT,
     INK,
+    LEGEND_ROW,
     SMALL,
     TEXT,
     Margins,
     Palette,
     drawing,
     finish,
+    legend_below,
+    legend_shape,
     new_axes,
+    percent_ticks,
     quiet_grid,
     text_width,
+    y_words,
 )
 from robustray.tasks.report.numbers import format_value
 from robustray.tasks.study import Figure
@@ -29,9 +34,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH, HEIGHT = 880.0, 450.0
+MARKED = 40
+"""Points up to which each has a marker; of more, the line alone is read."""
 LINE_HEIGHT = 19.0
 """Least distance of two labels at line ends, in CSS pixels."""
-LEGEND_ROW = 24.0
 LEADER, KEY = 22.0, 18.0
 """Lengths of what leads from a line's end to its label."""
 
@@ -81,11 +87,13 @@ def curve(
     levels: Sequence[Level] = (),
     x_ticks: Mapping[float, str] | None = None,
     x_log: bool = False,
+    step: bool = False,
 ) -> Figure:
     """Lines with bands. Labels stand at the line ends where there is room, else in a legend below.
 
     `percent`: values are shares in [0, 1], shown as 0 % to 100 %. `x_log`: logarithmic from the smallest positive x on,
-    linear below it, so that 0 has its place.
+    linear below it, so that 0 has its place. `step`: every value holds from its x to the next one (shares that survive,
+    cumulative distributions).
     """
     assert series, "a curve needs at least one series"
     for line in series:
@@ -96,8 +104,7 @@ def curve(
 
     widest = max(text_width(line.label) for line in series)
     direct = widest < 0.36 * WIDTH and len(series) * LINE_HEIGHT < HEIGHT - 100
-    legend_columns = 2 if 2 * (widest + 80) < WIDTH else 1
-    legend_rows = 0 if direct else math.ceil(len(series) / legend_columns)
+    legend_columns, legend_rows = (0, 0) if direct else legend_shape([line.label for line in series], WIDTH)
     margins = Margins(
         left=64, right=widest + LEADER + KEY + 20 if direct else 28, top=42, bottom=60 + LEGEND_ROW * legend_rows
     )
@@ -107,32 +114,27 @@ def curve(
         for line in series:
             color = palette.color(line.color_by or line.label)
             dash = palette.dash(line.color_by or line.label, step=dashes.index(line.dash_by))
+            how: Any = {"drawstyle": "steps-post"} if step else {}
             for run in line.runs:
-                axes.plot(line.x, run, color=color, linewidth=0.8, alpha=0.45, zorder=2)
+                axes.plot(line.x, run, color=color, linewidth=0.8, alpha=0.45, zorder=2, **how)
             if line.lo is not None and line.hi is not None:
-                axes.fill_between(line.x, line.lo, line.hi, color=color, alpha=0.2, linewidth=0, zorder=2.5)
-            axes.plot(line.x, line.y, color=color, linestyle=dash, zorder=3, label=line.label)
-            axes.plot(line.x, line.y, color=color, linestyle="none", marker="o", markersize=4.5, zorder=3.5)
+                edges: Any = "post" if step else None
+                axes.fill_between(line.x, line.lo, line.hi, color=color, alpha=0.2, linewidth=0, zorder=2.5, step=edges)
+            axes.plot(line.x, line.y, color=color, linestyle=dash, zorder=3, label=line.label, **how)
+            if not step and len(line.x) <= MARKED:
+                axes.plot(line.x, line.y, color=color, linestyle="none", marker="o", markersize=4.5, zorder=3.5)
         start = _set_y(axes, series, levels, percent)
         _set_x(axes, series, x_ticks, x_log)
         quiet_grid(axes, "y")
         axes.set_xlabel(x_label, labelpad=8)
         note = "" if start is None else f" (axis starts at {format_value(start, 'percent' if percent else '')})"
-        axes.annotate(
-            y_label + note, (0, 1), (-margins.left + 8, 16), xycoords="axes fraction", textcoords="offset points"
-        )
+        y_words(axes, y_label + note, margins)
         for level in levels:
             _draw_level(axes, level, series)
         if direct:
             _label_ends(axes, series, palette, dashes)
         else:
-            axes.legend(
-                loc="upper left",
-                bbox_to_anchor=(-0.01, -60 / (HEIGHT - 102)),
-                ncols=legend_columns,
-                handlelength=3,
-                borderaxespad=0,
-            )
+            legend_below(axes, legend_columns)
         return finish(canvas, name=name, title=title, caption=caption, alt=alt)
 
 
@@ -148,7 +150,7 @@ def _set_y(axes: Axes, series: Sequence[Series], levels: Sequence[Level], percen
     top = 1.0 if percent and 0.85 < high <= 1.0 else high + room
     axes.set_ylim(bottom, top)
     if percent:
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+        percent_ticks(axes.yaxis)
     # A value on the edge (0 % or 100 %) keeps its whole marker.
     for artist in axes.lines:
         artist.set_clip_on(False)

@@ -22,6 +22,7 @@ from robustray.tasks.figures.style import (
     drawing,
     finish,
     new_axes,
+    percent_ticks,
     quiet_grid,
     text_width,
 )
@@ -101,7 +102,7 @@ def dot_rows(
         for artist in axes.lines:
             artist.set_clip_on(False)
         if percent:
-            axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+            percent_ticks(axes.xaxis)
         for level in levels:
             axes.axvline(level.value, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), zorder=1.5)
             share = axes.transAxes.inverted().transform(axes.transData.transform((level.value, 0)))[0]
@@ -134,12 +135,13 @@ def heat_map(
     column_label: str = "",
     fmt: str = "percent",
     limits: tuple[float, float] | None = None,
+    signed: bool = False,
 ) -> Figure:
     """A matrix `(len(rows), len(columns))` with each value written in its cell; NaN is an empty cell with a dash.
 
     `fmt` as for `format_value`. `limits` are the values of the lightest and the strongest cell; by default 0 (or the
-    smallest, if negative) and the largest value. Cells are one hue whose opacity ends at 60 %, so that the page's ink
-    reads on each of them in light and dark.
+    smallest, if negative) and the largest value. `signed`: 0 is the lightest, negative values have a hue of their own.
+    The opacity of the hue ends at 60 %, so that the page's ink reads on each cell in light and dark.
     """
     cells = np.asarray(values, dtype=float)
     assert cells.shape == (len(rows), len(columns)), (
@@ -147,6 +149,8 @@ def heat_map(
     )
     finite = cells[np.isfinite(cells)]
     low, high = limits or ((min(0.0, finite.min()), finite.max()) if finite.size else (0.0, 1.0))
+    if signed:
+        low, high = 0.0, max(abs(low), abs(high))
     texts = [[_cell(v, fmt) for v in line] for line in cells]
     cell_width = max(56.0, 16 + max((text_width(t) for line in texts for t in line), default=0.0))
     said = (("rows", row_label), ("columns", column_label), ("values", "%" if fmt == "percent" else ""))
@@ -166,10 +170,10 @@ def heat_map(
         canvas, axes = new_axes(width, margins.top + margins.bottom + ROW_HEIGHT * len(rows), margins)
         for i, j in np.ndindex(cells.shape):
             if math.isfinite(cells[i, j]):
-                strength = 0.0 if high <= low else float(np.clip((cells[i, j] - low) / (high - low), 0, 1))
-                axes.fill_between(
-                    [j - 0.48, j + 0.48], i - 0.46, i + 0.46, color=COLORS[0], alpha=0.04 + 0.56 * strength, linewidth=0
-                )
+                value = abs(cells[i, j]) if signed else cells[i, j]
+                strength = 0.0 if high <= low else float(np.clip((value - low) / (high - low), 0, 1))
+                hue, alpha = COLORS[int(signed and cells[i, j] < 0)], 0.04 + 0.56 * strength
+                axes.fill_between([j - 0.48, j + 0.48], i - 0.46, i + 0.46, color=hue, alpha=alpha, linewidth=0)
             axes.annotate(texts[i][j], (j, i), ha="center", va="center", fontsize=TEXT)
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)

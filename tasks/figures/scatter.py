@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from robustray.tasks.figures.curves import LINE_HEIGHT, spread
 from robustray.tasks.figures.style import (
@@ -18,8 +15,11 @@ from robustray.tasks.figures.style import (
     drawing,
     finish,
     new_axes,
+    padded,
+    percent_ticks,
     quiet_grid,
     text_width,
+    y_words,
 )
 from robustray.tasks.study import Figure
 
@@ -75,15 +75,15 @@ def scatter(
                 axes.plot([point.x, point.x], point.y_interval, color=color, linewidth=2.0, alpha=FAINT, zorder=3)
             axes.plot([point.x], [point.y], "o", color=color, markersize=8, zorder=4)
         for axis, direction in ((axes.xaxis, "x"), (axes.yaxis, "y")):
-            limits = _limits([number for point in points for number in _numbers(point, direction)], percent)
+            limits = padded([number for point in points for number in _numbers(point, direction)], percent=percent)
             (axes.set_xlim if direction == "x" else axes.set_ylim)(*limits)
             if percent:
-                axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+                percent_ticks(axis)
         for artist in axes.lines:  # a value on the edge (0 % or 100 %) keeps its whole marker
             artist.set_clip_on(False)
         quiet_grid(axes, "both")
         axes.set_xlabel(x_label, labelpad=8)
-        axes.annotate(y_label, (0, 1), (-margins.left + 8, 16), xycoords="axes fraction", textcoords="offset points")
+        y_words(axes, y_label, margins)
 
         ends = {i: axes.transData.transform((point.x, point.y)) for i, point in enumerate(points)}
         order = sorted(ends, key=lambda i: float(ends[i][1]))
@@ -100,11 +100,4 @@ def scatter(
 def _numbers(point: Point, direction: str) -> list[float]:
     value, interval = (point.x, point.x_interval) if direction == "x" else (point.y, point.y_interval)
     runs = [run[0 if direction == "x" else 1] for run in point.runs]
-    return [number for number in (value, *(interval or ()), *runs) if math.isfinite(number)]
-
-
-def _limits(numbers: Sequence[float], percent: bool) -> tuple[float, float]:
-    """A little room on both sides; shares stay within 0 and 1."""
-    low, high = (float(np.min(numbers)), float(np.max(numbers))) if numbers else (0.0, 1.0)
-    room = 0.06 * ((high - low) or abs(high) or 1.0)
-    return (max(0.0, low - room), min(1.0, high + room)) if percent else (low - room, high + room)
+    return [value, *(interval or ()), *runs]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from robustray.tasks.study import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Canvas
 
 INK = "#010203"
@@ -35,6 +36,7 @@ DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2
 
 TEXT, SMALL = 14.0, 12.5
 """Type sizes in CSS pixels."""
+LEGEND_ROW = 24.0
 FAINT, HAIR = 0.55, 0.14
 """Opacity of secondary lines and of the grid."""
 
@@ -129,6 +131,36 @@ def text_width(words: str, size: float = TEXT) -> float:
 def quiet_grid(axes: Axes, axis: str) -> None:
     axes.set_axisbelow(True)
     axes.grid(True, axis=axis, color=INK, alpha=HAIR, linewidth=0.8)  # type: ignore[arg-type]
+
+
+def legend_shape(labels: Sequence[str], width: float) -> tuple[int, int]:
+    """Columns and rows of a legend below axes on a canvas of this width."""
+    columns = 2 if 2 * (max(map(text_width, labels)) + 80) < width else 1
+    return columns, math.ceil(len(labels) / columns)
+
+
+def legend_below(axes: Axes, columns: int, *, drop: float = 60.0) -> None:
+    """What was drawn with a label, `drop` CSS pixels below the axes."""
+    place = (-0.01, -drop / axes.bbox.height)
+    axes.legend(loc="upper left", bbox_to_anchor=place, ncols=columns, handlelength=3, borderaxespad=0)
+
+
+def percent_ticks(axis: Axis) -> None:
+    """Shares in [0, 1] as 0 % to 100 %."""
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+
+
+def y_words(axes: Axes, words: str, margins: Margins, *, lift: float = 16.0) -> None:
+    """The name of the y axis, above it and upright."""
+    axes.annotate(words, (0, 1), (-margins.left + 8, lift), xycoords="axes fraction", textcoords="offset points")
+
+
+def padded(numbers: Sequence[float], *, percent: bool = False) -> tuple[float, float]:
+    """Limits with a little room on both sides; shares stay within 0 and 1. Not finite numbers are passed over."""
+    finite = [number for number in numbers if math.isfinite(number)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    room = 0.06 * ((high - low) or abs(high) or 1.0)
+    return (max(0.0, low - room), min(1.0, high + room)) if percent else (low - room, high + room)
 
 
 def finish(canvas: Canvas, *, name: str, title: str, caption: str, alt: str) -> Figure:

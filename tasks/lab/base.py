@@ -180,10 +180,6 @@ class BlockLab:
 
     def train(self, specs: Sequence[TrainSpec]) -> Handle[list[Reference]]:
         """See `Lab.train`."""
-        if self.declared is not None and "train" not in self.declared:
-            raise InputError(
-                "the study does not declare that it trains: add 'train': TRAIN to the `steps` of its STUDY"
-            )
         from robustray.tasks.training.handle import plan_training
 
         return plan_training(self, specs, interval=self.checkpoint_every)

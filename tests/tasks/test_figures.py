@@ -56,10 +56,61 @@ def heat(label: str = "row") -> Figure:
     )
 
 
+def bar_chart(label: str = "a") -> Figure:
+    given = {"none": (0.2, np.nan), "blur": (0.4, 0.5)}
+    each = [
+        figures.Bar(group=group, label=kind, value=value, lo=value - 0.05, hi=value + 0.05, runs=[value])
+        for group, values in given.items()
+        for kind, value in zip((label, "b"), values, strict=True)
+    ]
+    return figures.bars(
+        name="bars",
+        **WORDS,
+        bars=each,
+        y_label="accuracy",
+        percent=True,
+        levels=[figures.Level(value=0.1, words="chance")],
+    )
+
+
+def pairs(label: str = "cat") -> Figure:
+    each = [
+        figures.Pair(label=label, first=0.2, second=0.4, first_interval=(0.1, 0.3), second_interval=(0.3, 0.5)),
+        figures.Pair(label="dog", first=0.0, second=1.0),
+    ]
+    ends = ("before", "after")
+    return figures.paired_dots(name="pairs", **WORDS, pairs=each, ends=ends, x_label="accuracy", percent=True)
+
+
+def a_cloud(label: str = "A") -> Figure:
+    groups = [figures.Group(label=label, x=[0.0, 1.0, np.nan], y=[0.1, 0.9, 0.5]), figures.Group(label="B", x=[], y=[])]
+    fits = [
+        figures.Series(label="least squares", x=[0, 1], y=[0.1, 0.9], lo=[0, 0.8], hi=[0.2, 1], color_by=label),
+        figures.Series(label="all", x=[0, 1], y=[0.2, 0.8]),
+    ]
+    return figures.cloud(name="cloud", **WORDS, groups=groups, fits=fits, x_label="x", y_label="y", identity=True)
+
+
+def a_histogram(label: str = "clean") -> Figure:
+    samples = [
+        figures.Sample(label=label, values=[0.0, 0.1, 0.1, 0.9]),
+        figures.Sample(label="B", values=[np.nan, 0.5]),
+    ]
+    levels = [figures.Level(value=0.3, words="threshold"), figures.Level(value=5.0, words="outside")]
+    return figures.histogram(
+        name="histogram", **WORDS, samples=samples, x_label="margin", bins=[0, 0.5, 1], levels=levels
+    )
+
+
 FORMS: dict[str, Callable[..., Figure]] = {
     "curve": lambda label="model": a_curve(label=label),
     "rows": rows,
     "heat": heat,
+    "bars": bar_chart,
+    "pairs": pairs,
+    "cloud": a_cloud,
+    "histogram": a_histogram,
+    "steps": lambda label="model": a_curve(label=label, step=True),
 }
 
 
@@ -107,7 +158,7 @@ def test_no_id_is_given_without_need(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_hostile_names_are_text(form: str) -> None:
     figure = FORMS[form](label=HOSTILE)
-    assert HOSTILE in texts(figure)
+    assert any(words.startswith(HOSTILE) for words in texts(figure))
     assert "<script" not in figure.svg
 
 
@@ -314,3 +365,67 @@ def test_magnified_is_grey_for_nothing_and_cut_at_the_ends() -> None:
     assert figures.magnified(np.array([0.0, 0.01, -0.01, 1.0, -1.0]), 10).tolist() == pytest.approx(
         [0.5, 0.6, 0.4, 1, 0]
     )
+
+
+# --- Bars, pairs, clouds, histograms, steps ---------------------------------------------------------------------------
+
+
+def test_bars_name_their_groups_and_kinds_once_and_start_at_nothing() -> None:
+    found = texts(bar_chart())
+    assert {"none", "blur", "a", "b", "chance", "accuracy", "0 %"} <= set(found)
+    assert found.count("a") == found.count("none") == 1
+
+
+def test_long_group_names_are_slanted_and_stay_inside() -> None:
+    names = [f"a rather long name of group {i}" for i in range(8)]
+    figure = figures.bars(
+        name="bars", **WORDS, bars=[figures.Bar(group=n, label="x", value=-1.0) for n in names], y_label="change"
+    )
+    assert set(names) <= set(texts(figure))
+    ends = [float(x) for x in re.findall(r"rotate\(-35 ([\d.]+) [\d.]+\)", figure.svg)]
+    assert len(ends) == 8 and min(ends) >= text_width(names[0], SMALL) * 0.82
+
+
+def test_a_bar_can_not_be_drawn_over_another() -> None:
+    with pytest.raises(AssertionError, match="same group and label"):
+        figures.bars(name="b", **WORDS, bars=[figures.Bar(group="g", label="l", value=1.0)] * 2, y_label="y")
+
+
+def test_pairs_say_both_values() -> None:
+    found = texts(pairs())
+    assert {"cat", "dog", "before", "after", "20.0 % → 40.0 %", "0.0 % → 100.0 %"} <= set(found)
+
+
+def test_a_cloud_draws_what_is_finite_and_refuses_what_no_page_can_hold() -> None:
+    assert {"A", "B", "least squares", "all", "equal"} <= set(texts(a_cloud()))
+    many = np.zeros(4_001)
+    with pytest.raises(AssertionError, match="draw a random part"):
+        figures.cloud(name="c", **WORDS, groups=[figures.Group(label="A", x=many, y=many)], x_label="x", y_label="y")
+
+
+def test_a_histogram_says_how_many_values_it_holds_and_how_many_it_left_out() -> None:
+    found = texts(a_histogram())
+    assert {"clean (n = 4)", "B (n = 1, 1 not finite)", "threshold", "share of the sample", "100 %"} <= set(found)
+    assert "outside" not in found
+
+
+def test_a_step_holds_until_the_next_value() -> None:
+    assert a_curve(step=True).svg != a_curve().svg
+    assert "<use" in a_curve().svg and a_curve(step=True).svg.count("<use") < a_curve().svg.count("<use")
+
+
+def test_of_many_points_the_line_alone_is_drawn() -> None:
+    def marks(count: int) -> int:
+        line = figures.Series(label="a", x=range(count), y=[0.5] * count)
+        return a_curve(series=[line], x_ticks=None).svg.count("<use")
+
+    assert marks(40) - marks(41) > 30
+
+
+def test_signed_maps_have_a_hue_for_each_sign() -> None:
+    words = {"name": "m", **WORDS}
+    svg = figures.heat_map(
+        **words, values=[[0.5, -0.25]], rows=["a"], columns=["b", "c"], fmt="points", signed=True
+    ).svg
+    assert COLORS[0].lower() in svg.lower() and COLORS[1].lower() in svg.lower()
+    assert COLORS[1].lower() not in figures.heat_map(**words, values=[[0.5]], rows=["a"], columns=["b"]).svg.lower()

@@ -25,7 +25,6 @@ from robustray.tasks.study import (
     load_outline,
     load_study,
 )
-from robustray.tasks.training.recipes import RECIPES
 
 
 @block_function(version=1, columns={"item": pa.int64()})
@@ -66,8 +65,6 @@ def test_a_lab_refuses_what_is_not_declared(tmp_path: Path) -> None:
     for step, function in (("attack", first), ("clean", second)):
         with pytest.raises(InputError, match=rf"its step '{step}' maps .*:{function.function.__name__}"):
             lab.map(step, function, [1], block=1)
-    with pytest.raises(InputError, match="does not declare that it trains"):
-        lab.train([RECIPES["digits:mlp"]])
 
 
 def test_work_is_counted_in_the_units_of_the_study() -> None:

@@ -1,0 +1,184 @@
+"""Bars beside each other with their intervals, and pairs of dots: what was before, what is after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from robustray.tasks.figures.curves import Level
+from robustray.tasks.figures.style import (
+    FAINT,
+    HAIR,
+    INK,
+    LEGEND_ROW,
+    SMALL,
+    TEXT,
+    Margins,
+    Palette,
+    drawing,
+    finish,
+    legend_below,
+    legend_shape,
+    new_axes,
+    padded,
+    percent_ticks,
+    quiet_grid,
+    text_width,
+    y_words,
+)
+from robustray.tasks.report.numbers import format_value
+from robustray.tasks.study import Figure
+
+WIDTH, HEIGHT = 880.0, 420.0
+ROW_HEIGHT = 32.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One bar; shares are in [0, 1]. Not finite values leave their place empty."""
+
+    group: str
+    """Bars of one group stand together, with this below them."""
+    label: str
+    """What the bar is among its group, by colour; in the legend."""
+    value: float
+    lo: float | None = None
+    hi: float | None = None
+    runs: Sequence[float] = ()
+    """Single runs (seeds), as dots in front."""
+
+
+def bars(
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    alt: str,
+    bars: Sequence[Bar],
+    y_label: str,
+    x_label: str = "",
+    palette: Palette | None = None,
+    percent: bool = False,
+    levels: Sequence[Level] = (),
+) -> Figure:
+    """Groups from left to right, in each the same labels in the same order; every bar starts at 0."""
+    assert bars, "bars needs at least one bar"
+    groups, labels = (list(dict.fromkeys(getattr(bar, what) for bar in bars)) for what in ("group", "label"))
+    assert len({(bar.group, bar.label) for bar in bars}) == len(bars), "two bars have the same group and label"
+    palette = palette or Palette(labels)
+    columns, rows = legend_shape(labels, WIDTH) if len(labels) > 1 else (0, 0)
+    margins = Margins(
+        left=64, right=28, top=42, bottom=60 + 17 * max(g.count("\n") for g in groups) + LEGEND_ROW * rows
+    )
+    slot = (WIDTH - margins.left - margins.right) / len(groups)
+    slanted = max(map(text_width, groups)) > slot - 8
+    if slanted:  # by 35 degrees, ending at the place
+        longest = max(text_width(group, SMALL) for group in groups)
+        left = max(margins.left, text_width(groups[0], SMALL) * 0.82 - slot / 2 + 16)
+        margins = replace(margins, left=left, bottom=margins.bottom + 0.58 * longest)
+    thickness = 0.8 / len(labels)
+    with drawing(name):
+        canvas, axes = new_axes(WIDTH, HEIGHT - 60 + margins.bottom, margins)
+        for label in labels:
+            color = palette.color(label)
+            mine = [bar for bar in bars if bar.label == label and math.isfinite(bar.value)]
+            shift = (labels.index(label) - (len(labels) - 1) / 2) * thickness
+            places = [groups.index(bar.group) + shift for bar in mine]
+            axes.bar(places, [b.value for b in mine], 0.86 * thickness, color=color, alpha=0.75, label=label, zorder=2)
+            for place, bar in zip(places, mine, strict=True):
+                axes.plot([place] * len(bar.runs), bar.runs, "o", color=INK, alpha=0.5, markersize=3.5, zorder=3)
+                if bar.lo is not None and bar.hi is not None:
+                    axes.plot([place, place], [bar.lo, bar.hi], color=INK, linewidth=1.6, zorder=4)
+        numbers = [n for b in bars for n in (b.value, b.lo, b.hi, *b.runs) if n is not None] + [v.value for v in levels]
+        low, high = padded([0.0, *numbers], percent=percent)
+        axes.set_ylim(0.0 if min([0.0, *filter(math.isfinite, numbers)]) == 0 else low, high)
+        axes.axhline(0, color=INK, linewidth=0.8, zorder=3)
+        axes.set_xlim(-0.5, len(groups) - 0.5)
+        axes.set_xticks(range(len(groups)), groups)
+        axes.tick_params(axis="x", length=0)
+        if slanted:
+            for tick in axes.get_xticklabels():
+                tick.set(rotation=35, ha="right", rotation_mode="anchor")
+        if percent:
+            percent_ticks(axes.yaxis)
+        for level in levels:
+            axes.axhline(level.value, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), zorder=1.5)
+            where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+            axes.annotate(level.words, (0.995, level.value), (0, 4), ha="right", fontsize=SMALL, alpha=0.85, **where)
+        quiet_grid(axes, "y")
+        axes.set_xlabel(x_label, labelpad=6)
+        y_words(axes, y_label, margins)
+        if rows:
+            legend_below(axes, columns, drop=margins.bottom - LEGEND_ROW * rows)
+        return finish(canvas, name=name, title=title, caption=caption, alt=alt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One thing measured twice; shares are in [0, 1]."""
+
+    label: str
+    first: float
+    second: float
+    first_interval: tuple[float, float] | None = None
+    second_interval: tuple[float, float] | None = None
+
+
+def paired_dots(
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    alt: str,
+    pairs: Sequence[Pair],
+    ends: tuple[str, str],
+    x_label: str,
+    palette: Palette | None = None,
+    percent: bool = False,
+) -> Figure:
+    """One row per pair: two dots with a line between them, and both values in figures.
+
+    ends: what the first and the second dot are ("before", "after"); they are the names of their colours.
+    """
+    assert pairs, "paired_dots needs at least one pair"
+    palette = palette or Palette(ends)
+    fmt = "percent" if percent else ""
+    words = [f"{format_value(pair.first, fmt)} → {format_value(pair.second, fmt)}" for pair in pairs]
+    columns, rows = legend_shape(ends, WIDTH)
+    margins = Margins(
+        left=max(text_width(pair.label) for pair in pairs) + 30,
+        right=max(map(text_width, words)) + 30,
+        top=12,
+        bottom=60 + LEGEND_ROW * rows,
+    )
+    with drawing(name):
+        height = ROW_HEIGHT * len(pairs) + margins.top + margins.bottom
+        canvas, axes = new_axes(max(WIDTH, margins.left + margins.right + 260), height, margins)
+        for place, pair in enumerate(pairs):
+            axes.axhline(place, color=INK, alpha=HAIR, linewidth=0.8, zorder=1)
+            axes.plot([pair.first, pair.second], [place, place], color=INK, alpha=FAINT, linewidth=1.4, zorder=2)
+            for end, value, interval, shift in (
+                (ends[0], pair.first, pair.first_interval, -0.14),
+                (ends[1], pair.second, pair.second_interval, 0.14),
+            ):
+                color = palette.color(end)
+                if interval is not None:  # beside the line, so that intervals that overlap stay apart
+                    axes.plot(interval, [place + shift] * 2, color=color, alpha=FAINT, linewidth=2.0, zorder=3)
+                axes.plot([value], [place], "o", color=color, markersize=8, zorder=4, label="" if place else end)
+            where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+            axes.annotate(words[place], (1, place), (14, 0), va="center", fontsize=TEXT, **where)
+        axes.set_yticks(range(len(pairs)), [pair.label for pair in pairs], fontsize=TEXT)
+        axes.tick_params(axis="y", pad=12)
+        axes.set_ylim(len(pairs) - 0.5, -0.5)
+        axes.spines["left"].set_visible(False)
+        shown = [n for p in pairs for n in (p.first, p.second, *(p.first_interval or ()), *(p.second_interval or ()))]
+        axes.set_xlim(*padded(shown, percent=percent))
+        if percent:
+            percent_ticks(axes.xaxis)
+        for artist in axes.lines:
+            artist.set_clip_on(False)
+        quiet_grid(axes, "x")
+        axes.set_xlabel(x_label, labelpad=8)
+        legend_below(axes, columns)
+        return finish(canvas, name=name, title=title, caption=caption, alt=alt)

@@ -1,0 +1,176 @@
+"""Many values at once: a cloud of points with a fitted line, and the histogram."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from robustray.tasks.figures.curves import Level, Series
+from robustray.tasks.figures.style import (
+    FAINT,
+    INK,
+    LEGEND_ROW,
+    SMALL,
+    Margins,
+    Palette,
+    drawing,
+    finish,
+    legend_below,
+    legend_shape,
+    new_axes,
+    padded,
+    percent_ticks,
+    quiet_grid,
+    y_words,
+)
+from robustray.tasks.study import Figure
+
+WIDTH, HEIGHT = 880.0, 450.0
+MOST_POINTS = 4_000
+"""A point is about 70 bytes of the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Points of one kind. `x` and `y` have one length; pairs that are not finite are left out."""
+
+    label: str
+    x: npt.ArrayLike
+    y: npt.ArrayLike
+
+
+def cloud(
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    alt: str,
+    groups: Sequence[Group],
+    x_label: str,
+    y_label: str,
+    fits: Sequence[Series] = (),
+    identity: bool = False,
+    palette: Palette | None = None,
+    percent: bool = False,
+) -> Figure:
+    """One dot per case, by group, with lines through them.
+
+    fits: fitted lines, with `lo` and `hi` as a band; a line whose `color_by` names a group has its colour, any other
+    is ink. What was fitted, and how, belongs into its label. `identity`: the dashed line y = x. `percent`: both axes
+    show shares in [0, 1]. More than 4,000 points are too much for a page: draw a random part, and say so.
+    """
+    assert groups, "a cloud needs at least one group"
+    points = [np.column_stack([np.asarray(g.x, dtype=float), np.asarray(g.y, dtype=float)]) for g in groups]
+    finite = [each[np.isfinite(each).all(axis=1)] for each in points]
+    total = sum(map(len, finite))
+    assert total <= MOST_POINTS, f"{total} points in one cloud: draw a random part of them"
+    palette = palette or Palette(group.label for group in groups)
+    labels = [group.label for group in groups] + [fit.label for fit in fits] + ["equal"] * identity
+    columns, rows = legend_shape(labels, WIDTH) if len(labels) > 1 else (0, 0)
+    margins = Margins(left=72, right=28, top=42, bottom=60 + LEGEND_ROW * rows)
+    names = {group.label for group in groups}
+    with drawing(name):
+        canvas, axes = new_axes(WIDTH, HEIGHT + LEGEND_ROW * rows, margins)
+        for group, each in zip(groups, finite, strict=True):
+            color = palette.color(group.label)
+            axes.plot(*each.T, "o", color=color, alpha=0.5, markersize=4.5, label=group.label, zorder=2)
+        for fit in fits:
+            color = palette.color(fit.color_by) if fit.color_by in names and fit.color_by is not None else INK
+            if fit.lo is not None and fit.hi is not None:
+                axes.fill_between(fit.x, fit.lo, fit.hi, color=color, alpha=0.15, linewidth=0, zorder=2.5)
+            axes.plot(fit.x, fit.y, color=color, zorder=3, label=fit.label)
+        whole = np.concatenate([*finite, *(np.column_stack([fit.x, fit.y]) for fit in fits)])
+        limits = [padded(whole[:, axis].tolist(), percent=percent) for axis in (0, 1)]
+        if identity:
+            low, high = max(low for low, _ in limits), min(high for _, high in limits)
+            ends = [low, high] if low < high else []
+            axes.plot(
+                ends, ends, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), label="equal", zorder=1.5
+            )
+        axes.set_xlim(*limits[0])
+        axes.set_ylim(*limits[1])
+        if percent:
+            percent_ticks(axes.xaxis)
+            percent_ticks(axes.yaxis)
+        quiet_grid(axes, "both")
+        axes.set_xlabel(x_label, labelpad=8)
+        y_words(axes, y_label, margins)
+        if rows:
+            legend_below(axes, columns)
+        return finish(canvas, name=name, title=title, caption=caption, alt=alt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One distribution."""
+
+    label: str
+    values: npt.ArrayLike
+    """(n,); what is not finite is left out, and the legend says so."""
+
+
+def histogram(
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    alt: str,
+    samples: Sequence[Sample],
+    x_label: str,
+    bins: int | Sequence[float] = 30,
+    palette: Palette | None = None,
+    percent: bool = False,
+    levels: Sequence[Level] = (),
+) -> Figure:
+    """The share of each sample in bins that all share, as outlines that may overlap.
+
+    bins: their number over the range of all values, or their edges; values outside given edges count in the first or
+    the last bin. levels: values of x to mark. `percent`: values are shares in [0, 1].
+    """
+    assert samples, "a histogram needs at least one sample"
+    palette = palette or Palette(sample.label for sample in samples)
+    arrays = [np.asarray(sample.values, dtype=float).ravel() for sample in samples]
+    finite = [array[np.isfinite(array)] for array in arrays]
+    everything = np.concatenate(finite)
+    if isinstance(bins, int):
+        edges = np.histogram_bin_edges(everything if len(everything) else np.array([0.0, 1.0]), bins)
+    else:
+        edges = np.asarray(bins, dtype=float)
+    labels = [
+        f"{sample.label} (n = {len(kept):,}{f', {len(array) - len(kept):,} not finite' * (len(array) > len(kept))})"
+        for sample, array, kept in zip(samples, arrays, finite, strict=True)
+    ]
+    columns, rows = legend_shape(labels, WIDTH)
+    margins = Margins(left=64, right=28, top=58 if levels else 42, bottom=60 + LEGEND_ROW * rows)
+    with drawing(name):
+        canvas, axes = new_axes(WIDTH, HEIGHT + LEGEND_ROW * rows, margins)
+        tallest = 0.0
+        for sample, kept, label in zip(samples, finite, labels, strict=True):
+            counts, _ = np.histogram(np.clip(kept, edges[0], edges[-1]), edges)
+            shares = counts / max(1, len(kept))
+            tallest = max(tallest, float(shares.max()))
+            color = palette.color(sample.label)
+            axes.stairs(shares, edges, fill=True, color=color, alpha=0.18, zorder=2)
+            axes.stairs(shares, edges, color=color, linewidth=1.8, label=label, zorder=3)
+        axes.set_ylim(0, 1.08 * (tallest or 1.0))
+        axes.set_xlim(edges[0], edges[-1])
+        percent_ticks(axes.yaxis)
+        if percent:
+            percent_ticks(axes.xaxis)
+        for level in levels:
+            if not (edges[0] <= level.value <= edges[-1] and math.isfinite(level.value)):
+                continue
+            axes.axvline(level.value, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), zorder=3.5)
+            share = (level.value - edges[0]) / (edges[-1] - edges[0])
+            align = "left" if share < 0.3 else "right" if share > 0.7 else "center"
+            where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            axes.annotate(level.words, (level.value, 1), (0, 4), ha=align, fontsize=SMALL, alpha=0.85, **where)
+        quiet_grid(axes, "y")
+        axes.set_xlabel(x_label, labelpad=8)
+        y_words(axes, "share of the sample", margins, lift=32 if levels else 16)
+        legend_below(axes, columns)
+        return finish(canvas, name=name, title=title, caption=caption, alt=alt)
