@@ -9,6 +9,7 @@
 | `frames` | `at`, `columns`, `shown` | tables |
 | `words` | `listed`, `plural`, `slug` | captions, names |
 | `compose` | `compose` | what the study returns |
+| `compare` | `comparison` of `Compared` | `robustray compare` |
 
 Of these, settings modules may import `checks` and `sizes` only: the others load NumPy and SciPy.
 """

@@ -17,7 +17,7 @@ from robustray.tasks.statistics.intervals import (
 )
 from robustray.tasks.statistics.over_seeds import mean_over_seeds
 from robustray.tasks.statistics.paired import holm, mcnemar_exact
-from robustray.tasks.statistics.two_samples import permutation_difference, permutation_p, welch
+from robustray.tasks.statistics.two_samples import difference_of, permutation_difference, permutation_p, welch
 
 __all__ = [
     "Design",
@@ -29,6 +29,7 @@ __all__ = [
     "by_cluster",
     "by_unit",
     "clustered_mean",
+    "difference_of",
     "holm",
     "mcnemar_exact",
     "mean_interval",

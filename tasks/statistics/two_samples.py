@@ -1,4 +1,4 @@
-"""Differences of means: two independent samples (Welch), and pairs (permutation)."""
+"""Differences: of two independent samples (Welch), of pairs (permutation), of two estimates."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ def welch(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Estimate:
         warnings.simplefilter("ignore", RuntimeWarning)  # of nearly equal values; the interval is right all the same
         ends = stats.ttest_ind(first, second, equal_var=False).confidence_interval(checked_level(level))
     return Estimate(value=difference, lo=float(ends.low), hi=float(ends.high), n=n)
+
+
+def difference_of(a: Estimate, b: Estimate) -> Estimate:
+    """a - b of two independent estimates of which only the intervals are known, whatever they were made by.
+
+    The distances from each value to its own ends are added in quadrature (MOVER: Zou and Donner, Statistics in Medicine
+    27 (2008) 1693-1702; of two Wilson intervals it is Newcombe's). Too wide where a and b rise and fall together, as on
+    the same images. `n` is the smaller one.
+    """
+    value = a.value - b.value
+    down, up = np.hypot(a.value - a.lo, b.hi - b.value), np.hypot(a.hi - a.value, b.value - b.lo)
+    return Estimate(value=value, lo=value - float(down), hi=value + float(up), n=min(a.n, b.n))
 
 
 def permutation_difference(

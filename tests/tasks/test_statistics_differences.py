@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.statistics import Estimate, permutation_difference, permutation_p, welch, within_margin
+from robustray.tasks.statistics import (
+    Estimate,
+    difference_of,
+    newcombe_difference,
+    permutation_difference,
+    permutation_p,
+    proportion,
+    welch,
+    within_margin,
+)
 
 
 def test_welch_by_its_formula() -> None:
@@ -135,3 +144,15 @@ def test_margins_are_positive_and_nothing_is_not_equivalent() -> None:
         with pytest.raises(InputError, match="margin"):
             within_margin(estimate(0, 1), bad)
     assert within_margin(estimate(-math.inf, math.inf, math.nan), 1.0) == "undecided"
+
+
+def test_the_difference_of_two_proportions_is_newcombes() -> None:
+    found = difference_of(proportion([True] * 56 + [False] * 14), proportion([True] * 48 + [False] * 32))
+    known = newcombe_difference(56, 70, 48, 80)
+    assert found.interval == pytest.approx(known.interval) and found.value == pytest.approx(known.value)
+    assert found.n == 70, "the smaller one, not the sum"
+
+
+def test_the_difference_to_an_exact_number_is_the_estimate_moved() -> None:
+    exact = Estimate(value=0.25, lo=0.25, hi=0.25, n=9)
+    assert difference_of(Estimate(value=0.5, lo=0.4, hi=0.7, n=9), exact).interval == pytest.approx((0.15, 0.45))
