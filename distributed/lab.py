@@ -18,8 +18,8 @@ from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 
 if TYPE_CHECKING:
-    from robustray.tasks.training.checkpoint import Interval
-    from robustray.tasks.training.handle import TrainJob
+    from robustray.tasks.lab.checkpoints import Interval
+    from robustray.tasks.lab.long_jobs import LongJob
 
 
 class LazyPool:
@@ -84,10 +84,12 @@ class RayLab(BlockLab):
             checkpoint_every=checkpoint_every,
         )
 
-    def place_training(self, job: TrainJob) -> Job:
-        """See `BlockLab.place_training`: in as many processes as its spec wants and there is room for."""
-        if job.spec.most_ranks == 1:
-            return job
+    def place(self, job: LongJob) -> Job:
+        """See `BlockLab.place`: a training in as many processes as its spec wants and there is room for."""
+        from robustray.tasks.training.handle import TrainJob
+
+        if not isinstance(job, TrainJob) or job.spec.most_ranks == 1:
+            return super().place(job)
         assert isinstance(self.executor, LazyPool)
         self.executor.start()
         from robustray.distributed.training import in_processes

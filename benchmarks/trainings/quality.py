@@ -15,9 +15,9 @@ from robustray.tasks.attacks import PGD
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.checkpoints import Checkpoints, Interval
 from robustray.tasks.lab.store import Store
 from robustray.tasks.models.registry import build_model
-from robustray.tasks.training.checkpoint import Checkpoints, Interval
 from robustray.tasks.training.loop import train_model
 from robustray.tasks.training.reference import reference_specs
 from robustray.tasks.training.settings import TrainSpec

@@ -23,9 +23,9 @@ from robustray.tasks.words import nearest
 if TYPE_CHECKING:
     from robustray.tasks.execution import Request, Result
     from robustray.tasks.lab.base import BlockLab
+    from robustray.tasks.lab.checkpoints import Interval
     from robustray.tasks.lab.runs import Run
     from robustray.tasks.lab.store import Store
-    from robustray.tasks.training.checkpoint import Interval
 
 SIZES: tuple[Size, ...] = ("quick", "small", "paper")
 
@@ -201,7 +201,7 @@ def checkpoint_interval(words: str | None) -> Interval | None:
     """From `200` (steps) or `30s`. Raises: InputError."""
     if words is None:
         return None
-    from robustray.tasks.training.checkpoint import Interval
+    from robustray.tasks.lab.checkpoints import Interval
 
     found = re.fullmatch(r"(?P<steps>\d+)|(?P<seconds>\d+(\.\d+)?)s", words)
     if found is None or not float(found["steps"] or found["seconds"]):

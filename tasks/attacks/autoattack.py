@@ -9,7 +9,6 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
-from robustray.tasks.attacks.checks import check_choice, check_count
 from robustray.tasks.attacks.family import ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Member, Square
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import (
@@ -20,6 +19,7 @@ from robustray.tasks.attacks.settings import (
     check_budget,
     refuse_objective,
 )
+from robustray.tasks.checks import check_choice, check_count
 
 if TYPE_CHECKING:
     from torch import Tensor

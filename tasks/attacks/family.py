@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from robustray.tasks.attacks.checks import check_choice, check_count
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import (
     FGSM,
@@ -23,6 +22,7 @@ from robustray.tasks.attacks.settings import (
     check_budget,
     refuse_objective,
 )
+from robustray.tasks.checks import check_choice, check_count
 
 if TYPE_CHECKING:
     from torch import Tensor

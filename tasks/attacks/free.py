@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from robustray.tasks.attacks.checks import check_choice, check_count, check_size
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import MIN_BATCH, Given, GradientAttack, Plan
+from robustray.tasks.checks import check_choice, check_count, check_size
 
 if TYPE_CHECKING:
     from torch import Tensor

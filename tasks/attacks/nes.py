@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from robustray.tasks.attacks.checks import check_size
 from robustray.tasks.attacks.family import Member
 from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import Plan
+from robustray.tasks.checks import check_size
 from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypedDict, TypeVar
 
-from robustray.tasks.attacks.checks import check_choice, check_count, check_size, fraction
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
+from robustray.tasks.checks import check_choice, check_count, check_size, fraction
 from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from robustray.tasks.attacks.checks import check_choice, check_count, check_size
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import MIN_BATCH, NORMS, Norm
+from robustray.tasks.checks import check_choice, check_count, check_size
 from robustray.tasks.errors import InputError
 
 Keep = Literal["last", "best"]

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from robustray.tasks.attacks.checks import check_choice, check_count, check_size
+from robustray.tasks.checks import check_choice, check_count, check_size
 from robustray.tasks.errors import InputError
 
 

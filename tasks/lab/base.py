@@ -25,8 +25,8 @@ from robustray.tasks.lab.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustray.tasks.training.checkpoint import Interval
-    from robustray.tasks.training.handle import TrainJob
+    from robustray.tasks.lab.checkpoints import Interval
+    from robustray.tasks.lab.long_jobs import LongJob
     from robustray.tasks.training.settings import TrainSpec
 
 
@@ -184,14 +184,9 @@ class BlockLab:
 
         return plan_training(self, specs, interval=self.checkpoint_every)
 
-    def place_training(self, job: TrainJob) -> Job:
-        """The job as it runs here: in one process. Raises: InputError when its spec wants more."""
-        if job.spec.least_ranks > 1:
-            raise InputError(
-                f"{job.label}: ranks={job.spec.ranks}: this lab trains in one process; take actors (`--workers 1` or "
-                "more, or a cluster), or ranks=1"
-            )
-        return job
+    def place(self, job: LongJob) -> Job:
+        """A long job as it runs here: in one process. Raises: InputError when it wants more."""
+        return job.alone()
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:

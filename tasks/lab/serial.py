@@ -14,7 +14,7 @@ from robustray.tasks.lab.protocol import Reference
 from robustray.tasks.lab.store import Store
 
 if TYPE_CHECKING:
-    from robustray.tasks.training.checkpoint import Interval
+    from robustray.tasks.lab.checkpoints import Interval
 
 
 class SerialExecutor:

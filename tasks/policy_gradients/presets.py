@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from robustray.tasks.attacks.checks import check_choice
+from robustray.tasks.checks import check_choice
 from robustray.tasks.errors import InputError
 from robustray.tasks.policy_gradients.settings import PolicyGradient
 

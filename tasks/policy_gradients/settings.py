@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from robustray.tasks.attacks.checks import check_choice, check_count, check_size
+from robustray.tasks.checks import check_choice, check_count, check_size
 from robustray.tasks.errors import InputError
 
 Step = Literal["ppo", "trpo"]

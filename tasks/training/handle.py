@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import keys
 from robustray.tasks.lab.base import BlockLab
+from robustray.tasks.lab.checkpoints import Checkpoints, Interval
 from robustray.tasks.lab.code import code_hash
-from robustray.tasks.lab.handles import Pending
 from robustray.tasks.lab.jobs import Job, Receipt, Worker
+from robustray.tasks.lab.long_jobs import Diary, Kept, LongHandle, plan
 from robustray.tasks.lab.protocol import Needs, Reference
 from robustray.tasks.lab.store import Store
 from robustray.tasks.training import weights
-from robustray.tasks.training.checkpoint import Checkpoints, Interval
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
@@ -31,8 +30,6 @@ VERSION = 2
 """Raise when the same spec would give other weights by intent."""
 VARIANTS = ("", "@best", "@last", "@ema")
 """`run:KEY` is what the spec selects; the others are kept beside it where there is a difference to keep."""
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +58,32 @@ class TrainJob:
     def halves(self) -> tuple[Job, ...]:
         return ()
 
+    def kept(self, store: Store, say: Callable[[str], None]) -> Kept:
+        whole = []
+        for name in weights.list_weights(store, self.key):
+            if weights.read_weights(store, name) is None:
+                say(f"{self.label}: {name} is damaged; trained again")
+                store.delete(name)
+            else:
+                whole.append(name)
+        if not whole:
+            return "missing"
+        return "current" if any(weights.code_of(name) == self.code for name in whole) else "old"
+
+    def drop(self, store: Store) -> None:
+        for variant in VARIANTS:
+            for name in weights.list_weights(store, f"{self.key}{variant}"):
+                store.delete(name)
+        self.checkpoints(store).clear()
+
+    def alone(self) -> Job:
+        if self.spec.least_ranks > 1:
+            raise InputError(
+                f"{self.label}: ranks={self.spec.ranks}: this lab trains in one process; take actors (`--workers 1` or "
+                "more, or a cluster), or ranks=1"
+            )
+        return self
+
     def run(self, worker: Worker) -> Receipt:
         return self.finished(worker.store) or self.train(worker.store, worker.load(self.refs["data"], self.device))
 
@@ -69,7 +92,7 @@ class TrainJob:
         in the meantime that worker has published."""
         for name in weights.list_weights(store, self.key):
             if weights.code_of(name) == self.code and weights.read_weights(store, name) is not None:
-                self.checkpoints(store, Diary(job=self, store=store)).clear()
+                self.checkpoints(store).clear()
                 return Receipt(outcome="done", rows=1, name=name)
         return None
 
@@ -78,17 +101,24 @@ class TrainJob:
         person should know. With several `ranks`, all call this; that of rank 0 publishes and has the receipt."""
         from robustray.tasks.training.loop import train_model
 
-        diary = Diary(job=self, store=store)
-        checkpoints = self.checkpoints(store, diary)
-        trained = train_model(self.spec, data, self.device, keeper=checkpoints, report=diary.epoch, ranks=ranks)
+        diary = Diary(label=self.label, key=self.key, store=store)
+        checkpoints = self.checkpoints(store, diary.say)
+
+        def report(curve: Sequence[Row]) -> None:
+            diary.row(curve, by="epoch")
+            row = curve[-1]
+            if row.get("flag") and row["flag"] not in (earlier.get("flag") for earlier in curve[:-1]):
+                diary.say(f"{row['flag']} in epoch {row['epoch']}")
+
+        trained = train_model(self.spec, data, self.device, keeper=checkpoints, report=report, ranks=ranks)
         if ranks is not None and ranks.rank != 0:
             return Receipt(outcome="done")
         name = self.publish(store, trained)
         checkpoints.clear()
-        return Receipt(outcome="done", rows=1, name=name, message="; ".join(diary.said))
+        return Receipt(outcome="done", rows=1, name=name, message=diary.words)
 
-    def checkpoints(self, store: Store, diary: Diary) -> Checkpoints:
-        return Checkpoints(store=store, key=self.key, code=self.code, interval=self.interval, say=diary.say)
+    def checkpoints(self, store: Store, say: Callable[[str], None] = print) -> Checkpoints:
+        return Checkpoints(store=store, key=self.key, code=self.code, interval=self.interval, say=say)
 
     def publish(self, store: Store, trained: Trained) -> str:
         """Write all weights, the selected ones last: when `run:KEY` is there, all of it is. Returns their file."""
@@ -110,33 +140,6 @@ class TrainJob:
             for variant, snapshot in sorted(trained.weights.items(), key=lambda item: item[0] == self.spec.select)
         }
         return names[self.spec.select]
-
-
-@dataclass(kw_only=True)
-class Diary:
-    """Log lines and curve of a running training, and what its driver is told at the end."""
-
-    job: TrainJob
-    store: Store
-    said: list[str] = field(default_factory=list)
-
-    def say(self, text: str) -> None:
-        _LOG.warning("%s: %s", self.job.label, text)
-        self.said.append(text)
-
-    def epoch(self, curve: Sequence[Row]) -> None:
-        """After each epoch, with all rows so far."""
-        from robustray.tasks.training.curves import write_curve
-
-        row = curve[-1]
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, int | float))
-        _LOG.info("%s: %s", self.job.label, numbers)
-        if row.get("flag") and row["flag"] not in (earlier.get("flag") for earlier in curve[:-1]):
-            self.say(f"{row['flag']} in epoch {row['epoch']}")
-        try:
-            write_curve(self.store, self.job.key, curve)
-        except OSError as error:  # the curve is in the weights' file too
-            _LOG.warning("%s: no TensorBoard file: %s", self.job.label, error)
 
 
 def training_key(spec: TrainSpec, data: Reference, device: str) -> str:
@@ -165,26 +168,12 @@ def code_now(lab: BlockLab, about: Mapping[str, Any]) -> str:
         return ""
 
 
-@dataclass(kw_only=True)
-class TrainHandle(Pending):
+class TrainHandle(LongHandle):
     """Trained models, wanted."""
-
-    jobs: list[TrainJob] = field(default_factory=list)
-
-    def done(self, job: Job, receipt: Receipt) -> None:
-        super().done(job, receipt)
-        if receipt.message:
-            self.lab.journal.note(f"{job.label}: {receipt.message}")
-            self.lab.progress.message(f"{job.label}: {receipt.message}")
 
     def result(self) -> list[Reference]:
         """One reference per spec. Raises: WorkFailed."""
-        self.wait()
-        missing = [job for job in self.jobs if not weights.list_weights(self.lab.store, job.key)]
-        if missing:
-            self.error = f"{missing[0].label} did not finish: it killed its worker or ran out of memory"
-            self.wait()
-        self.lab.progress.finish(self.step)
+        self.finish()
         return [self.lab.model(f"run:{job.key}") for job in self.jobs]
 
 
@@ -193,33 +182,11 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
 
     Raises: InputError, before anything starts, for a spec that does not fit its data or model, or cannot be placed.
     """
-    jobs: dict[str, TrainJob] = {}
-    ordered = []
-    for spec in specs:
-        job = _job(lab, spec, interval or Interval())
-        ordered.append(jobs.setdefault(job.key, job))
-    count = lab.journal.count(STEP)
-    handle = TrainHandle(lab=lab, step=STEP, count=count, jobs=ordered)
-    missing = []
-    for key, job in jobs.items():
-        lab.journal.step(STEP, key)
-        if STEP in lab.fresh and key not in lab.journal.dropped:
-            _drop(lab, job)
-        names = weights.list_weights(lab.store, key)
-        whole = [name for name in names if weights.read_weights(lab.store, name) is not None]
-        for name in set(names) - set(whole):
-            lab.progress.message(f"{job.label}: {name} is damaged; trained again")
-            lab.store.delete(name)
-        if not whole:
-            missing.append(job)
-        elif not any(weights.code_of(name) == job.code for name in whole):
-            count.old_blocks += 1
-    placed = [_placed(lab, job) for job in missing]
-    count.items += len(jobs)
-    count.blocks += len(jobs)
-    count.reused_blocks += len(jobs) - len(missing)
-    lab.progress.start(STEP, len(jobs), len(jobs) - len(missing))
-    handle.submit(placed)
+    from robustray.tasks.training.doors import check_training
+
+    jobs = [_job(lab, spec, interval or Interval()) for spec in specs]
+    handle = TrainHandle(lab=lab, step=STEP, count=lab.journal.count(STEP), jobs=jobs)
+    plan(handle, check=lambda job: check_training(job.spec, lab.load(job.refs["data"])))
     return handle
 
 
@@ -234,20 +201,3 @@ def _job(lab: BlockLab, spec: TrainSpec, interval: Interval) -> TrainJob:
         device=lab.device,
         interval=interval,
     )
-
-
-def _placed(lab: BlockLab, job: TrainJob) -> Job:
-    """The job as this lab runs it. Raises: InputError for what can be known before a worker starts."""
-    from robustray.tasks.training.doors import check_training
-
-    check_training(job.spec, lab.load(job.refs["data"]))
-    return lab.place_training(job)
-
-
-def _drop(lab: BlockLab, job: TrainJob) -> None:
-    """Delete all that is kept of a training, once in this run: a resume doesn't drop what it computed itself."""
-    for variant in VARIANTS:
-        for name in weights.list_weights(lab.store, f"{job.key}{variant}"):
-            lab.store.delete(name)
-    Checkpoints(store=lab.store, key=job.key, code=job.code).clear()
-    lab.journal.drop(job.key)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from robustray.tasks.attacks.checks import check_choice, check_count, check_size
 from robustray.tasks.attacks.precision import PRECISIONS, Precision, resolve_precision
 from robustray.tasks.attacks.settings import NORMS, Norm, check_budget
+from robustray.tasks.checks import check_choice, check_count, check_size
 from robustray.tasks.errors import InputError
 from robustray.tasks.training.schedules import SCHEDULES, Schedule, eps_multiplier, rate
 

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.base import BlockLab
+from robustray.tasks.lab.checkpoints import Interval
 from robustray.tasks.lab.executor import Silent
 from robustray.tasks.lab.protocol import Context, block_function
 from robustray.tasks.lab.store import Store
-from robustray.tasks.training.checkpoint import Interval
 from robustray.tasks.training.settings import TrainSpec
 
 INTERVAL = 10

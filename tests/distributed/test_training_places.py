@@ -10,7 +10,7 @@ import ray
 from robustray.distributed.groups import GroupNeeds
 from robustray.distributed.training import GroupJob, in_processes
 from robustray.tasks.errors import InputError
-from robustray.tasks.training.checkpoint import Interval
+from robustray.tasks.lab.checkpoints import Interval
 from robustray.tasks.training.handle import TrainJob
 from robustray.tasks.training.settings import TrainSpec
 

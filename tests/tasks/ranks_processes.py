@@ -13,8 +13,8 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from robustray.tasks.data.images import ImageData
+from robustray.tasks.lab.checkpoints import Checkpoints, Interval
 from robustray.tasks.lab.store import Store
-from robustray.tasks.training.checkpoint import Checkpoints, Interval
 from robustray.tasks.training.loop import Trained, train_model
 from robustray.tasks.training.ranks import ProcessGroup, Ranks
 from robustray.tasks.training.settings import TrainSpec

@@ -15,12 +15,12 @@ from torch import nn
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import WorkFailed
+from robustray.tasks.lab.checkpoints import Checkpoints, Interval
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.training import loop, step
 from robustray.tasks.training.batches import Batch
-from robustray.tasks.training.checkpoint import Checkpoints, Interval
 from robustray.tasks.training.handle import plan_training
 from robustray.tasks.training.loop import Trained, train_model
 from robustray.tasks.training.settings import TrainSpec

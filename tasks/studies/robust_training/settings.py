@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from robustray.tasks.attacks.checks import check_choice, check_count, check_size
 from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import PGD, Norm
+from robustray.tasks.checks import check_choice, check_count, check_size
 from robustray.tasks.errors import InputError
 from robustray.tasks.studies.robust_training.work import estimate
 from robustray.tasks.study import Outline, Size

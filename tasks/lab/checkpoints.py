@@ -1,24 +1,46 @@
-"""Checkpoints in a lab's store: `checkpoints/KEY/STEP-CODE-SHA.safetensors`, the last two of a training.
+"""Checkpoints in a lab's store: `checkpoints/KEY/STEP-CODE-SHA.safetensors`, the last two of a long job.
 
 One file is one state: tensors, and everything else as JSON in the header. It appears whole or not at all, is checked
 against the hash in its name when it is read, and nothing in it is ever unpickled. Only states of the same code are
-used: half a training by one code and half by another would be a result of neither.
+used: half a job by one code and half by another would be a result of neither.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from robustray.tasks.lab.store import Store, sha256
-from robustray.tasks.training.state import TrainState
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLDER = "checkpoints"
 KEPT = 2
 """The newest, and the one before it in case the newest is damaged."""
 _SHA_LENGTH = 16
+
+
+class Resumable(Protocol):
+    """All that a long job is at one moment. `load` of what `tensors` and `record` gave makes a fresh one the same."""
+
+    @property
+    def step(self) -> int:
+        """How far it is, in steps of its own."""
+        ...
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Everything that is numbers, by name, on the CPU."""
+        ...
+
+    def record(self) -> Mapping[str, Any]:
+        """Everything else, as JSON values."""
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +56,7 @@ class Interval:
 
 @dataclass(kw_only=True)
 class Checkpoints:
-    """A `loop.Keeper` for one training."""
+    """Where one long job keeps its states, and finds those of an earlier attempt."""
 
     store: Store
     key: str
@@ -51,11 +73,11 @@ class Checkpoints:
         enough_steps = steps is not None and step - self._last_step >= steps
         return enough_steps or (seconds is not None and time.monotonic() - self._last_time >= seconds)
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: Resumable) -> None:
         """Write a state and drop all but the last two. A disk that is full is said, and tried again when next due."""
         from safetensors.torch import save
 
-        data = save(state.tensors(), metadata={"robustray": json.dumps(state.record())})
+        data = save(dict(state.tensors()), metadata={"robustray": json.dumps(state.record())})
         name = f"{self._folder}/{state.step:09d}-{self.code}-{sha256(data, _SHA_LENGTH)}.safetensors"
         self._last_step, self._last_time = state.step, time.monotonic()
         try:
@@ -64,9 +86,9 @@ class Checkpoints:
                 self.store.delete(old)
         except OSError as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            self.say(f"no checkpoint at step {state.step}: {reason}; the training goes on and tries again")
+            self.say(f"no checkpoint at step {state.step}: {reason}; the work goes on and tries again")
 
-    def restore(self, state: TrainState) -> None:
+    def restore(self, state: Resumable) -> None:
         """Bring a fresh state to the newest readable checkpoint; damaged ones are said and removed."""
         self.store.sweep(self._folder)
         if not self._names() and self.store.list(self._folder):
@@ -83,7 +105,7 @@ class Checkpoints:
             return
 
     def clear(self) -> None:
-        """Remove all of this training, whatever code wrote them: its weights are published, or it starts afresh."""
+        """Remove all of this job, whatever code wrote them: its result is published, or it starts afresh."""
         for name in self.store.list(self._folder):
             self.store.delete(f"{self._folder}/{name}")
 
@@ -104,7 +126,7 @@ class Checkpoints:
         return data if sha256(data, _SHA_LENGTH) == name.removesuffix(".safetensors").rpartition("-")[2] else None
 
 
-def _restore(state: TrainState, data: bytes) -> None:
+def _restore(state: Resumable, data: bytes) -> None:
     from safetensors.torch import load
 
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
