@@ -2,7 +2,8 @@
 
 In evaluation mode batch norm is one more scale and shift per channel, but as a layer of its own it reads, writes and
 saves its whole input again. Folded and in channels_last, a gradient costs 1.8 to 2 times less (measured on one core:
-ResNet-20 and network "S"). Only what FX can trace is folded; every copy is compared with its model before use.
+ResNet-20 and network "S"). Only what FX can trace is folded; every copy is compared with its model before use, in
+logits and in gradients (`agreement`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import fusion
 
+from robustray.tasks.attacks.gradient.agreement import difference, logits_difference
 from robustray.tasks.attacks.gradient.fusing import fuse
-from robustray.tasks.attacks.settings import MIN_BATCH
-
-TOLERANCE = 1e-4
-"""Largest difference between the logits of a copy and of its model, relative to the largest logit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +41,8 @@ def fast_copy(
     """The copy for images of `shape` (channels, ...); `model` is in evaluation mode and is not changed.
 
     Kept for as long as the model lives: the next call brings its weights up to date and compares it with the model, on
-    fixed random images, so that all parts of a data set get the same answer. A copy is good until the next call.
+    fixed random images, so that all parts of a data set get the same answer. Gradients are compared again where weights
+    have changed: a branch that weighed nothing may have stopped them. A copy is good until the next call.
     """
     root = _WithLatent(model, latent_options(fake_relu, no_relu)) if latent else model
     mine = _kept.setdefault(model, {})
@@ -51,14 +50,16 @@ def fast_copy(
     known, now = mine.get(key), _State.of(model)
     if known is not None and known.state.modules == now.modules:
         changed = known.state.tensors != now.tensors
-        if changed:
-            _refresh(root, known)
-            known.state = now
-        # Writing through `.data` leaves no trace in the state, but in the logits it does.
-        if (known.copy.module is None and not changed) or (
-            known.copy.module is not None and not _difference(root, known.copy.module, shape)
-        ):
+        if known.copy.module is None and not changed:
             return known.copy
+        if known.copy.module is not None:
+            if changed:
+                _refresh(root, known)
+                known.state = now
+            # Writing through `.data` leaves no trace in the state, but in the logits it does.
+            compare = _difference if changed else logits_difference
+            if not compare(root, known.copy.module, shape):
+                return known.copy
     mine[key] = _make(root, now, shape)
     return mine[key].copy
 
@@ -86,8 +87,8 @@ class StandingCopy:
         self._made = made
         if self.module is not None:
             self.update()
-            if difference := _difference(model, self.module, shape):
-                self.module, self.num_folded, self.reason = None, 0, difference
+            if why := _difference(model, self.module, shape):
+                self.module, self.num_folded, self.reason = None, 0, why
 
     def update(self) -> None:
         """Write the model's present numbers into the copy, in place."""
@@ -97,17 +98,22 @@ class StandingCopy:
 
 @torch.no_grad()
 def _scramble(model: nn.Module) -> None:
-    """Slightly other numbers everywhere: far above the tolerance, and no deep network explodes."""
+    """Slightly other numbers everywhere: far above the tolerance, and no deep network explodes. Parameters of zero, as
+    gates of branches begin, become larger: what such a branch does to gradients has to show."""
+    generator = torch.Generator().manual_seed(0)
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
-            tensor.mul_(1.02).add_(0.002)
+            signs = torch.randint(2, tensor.shape, generator=generator).to(tensor) * 2 - 1
+            opened = (tensor == 0) & isinstance(tensor, nn.Parameter)
+            tensor.mul_(1.02).add_(torch.where(opened, 0.05 * signs, 0.002))
 
 
 @dataclass(frozen=True)
 class _State:
     """Tells whether a model is what it was."""
 
-    modules: tuple[int, ...]
+    modules: tuple[tuple[int, ...], ...]
+    """Of each module: object, hooks."""
     tensors: tuple[tuple[int, ...], ...]
     """Of each parameter and buffer: object, memory, version (which every change in place raises)."""
 
@@ -116,7 +122,13 @@ class _State:
         tensors = [*model.parameters(), *model.buffers()]
         # tensors of inference mode have no versions, and cannot be changed in place outside of it
         versions = ((id(x), x.data_ptr(), -1 if x.is_inference() else x._version) for x in tensors)
-        return _State(tuple(id(module) for module in model.modules()), tuple(versions))
+        return _State(tuple((id(module), *_hooks(module)) for module in model.modules()), tuple(versions))
+
+
+def _hooks(module: nn.Module) -> tuple[int, ...]:
+    """Numbers, each given out once."""
+    ways = (module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks)
+    return tuple(number for hooks in ways for number in hooks)
 
 
 @dataclass(eq=False)
@@ -136,23 +148,41 @@ _kept: WeakKeyDictionary[nn.Module, dict[tuple[torch.Size, bool, bool, bool], _M
 
 def _make(root: nn.Module, state: _State, shape: torch.Size) -> _Made:
     try:
-        traced = copy.deepcopy(fx.GraphModule(root, _Tracer(shape).trace(root)))
-        fused = _fold(traced)
-        traced.requires_grad_(False)
-        if any(isinstance(module, nn.Conv2d) for module in traced.modules()):
-            traced.to(memory_format=torch.channels_last)  # before tensors are listed: it replaces buffers
-        ours = {id(tensor) for layer, _, _ in fused for tensor in layer.parameters()}
-        theirs = {name for name, _ in (*root.named_parameters(), *root.named_buffers())}
-        mine = (*traced.named_parameters(), *traced.named_buffers())
-        copied = [(tensor, name) for name, tensor in mine if name in theirs and id(tensor) not in ours]
-        _keep_head_exact(traced)
-        fuse(traced)
+        traced, fused, copied = _trace(root, shape)
     except Exception as error:  # the model's own code ran on symbols: whatever it raised, it cannot be traced
         return _Made(FastCopy(None, 0, f"it cannot be traced ({type(error).__name__})"), state, [], [])
-    if difference := _difference(root, traced, shape):
-        return _Made(FastCopy(None, 0, difference), state, [], [])
+    if why := _difference(root, traced, shape):
+        return _Made(FastCopy(None, 0, why), state, [], [])
     reason = "" if fused else "it has no batch norm behind a convolution or linear layer"
     return _Made(FastCopy(traced, len(fused), reason), state, fused, copied)
+
+
+def _trace(
+    root: nn.Module, shape: torch.Size
+) -> tuple[fx.GraphModule, list[tuple[nn.Module, str, str]], list[tuple[Tensor, str]]]:
+    """The copy, and `fused` and `copied` of `_Made`."""
+    traced = copy.deepcopy(fx.GraphModule(root, _Tracer(shape).trace(root)))
+    fused = _fold(traced)
+    traced.requires_grad_(False)
+    if any(isinstance(module, nn.Conv2d) for module in traced.modules()):
+        traced.to(memory_format=torch.channels_last)  # before tensors are listed: it replaces buffers
+    ours = {id(tensor) for layer, _, _ in fused for tensor in layer.parameters()}
+    theirs = {name for name, _ in (*root.named_parameters(), *root.named_buffers())}
+    mine = (*traced.named_parameters(), *traced.named_buffers())
+    copied = [(tensor, name) for name, tensor in mine if name in theirs and id(tensor) not in ours]
+    _keep_head_exact(traced)
+    fuse(traced)
+    return traced, fused, copied
+
+
+def _difference(root: nn.Module, module: nn.Module, shape: torch.Size) -> str:
+    """See `agreement.difference`."""
+
+    def twin() -> tuple[nn.Module, nn.Module]:
+        exact = copy.deepcopy(root).double()
+        return exact, _trace(exact, shape)[0]
+
+    return difference(root, module, shape, twin)
 
 
 @torch.no_grad()
@@ -217,7 +247,7 @@ class _Exact(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return self.inner(x.float())
+            return self.inner(x.to(self.inner.weight.dtype))
 
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -275,23 +305,3 @@ def _keep_head_exact(traced: fx.GraphModule) -> None:
 def _replace(root: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     setattr(root.get_submodule(parent), name, module)
-
-
-@torch.no_grad()
-def _difference(root: nn.Module, module: nn.Module, shape: torch.Size) -> str:
-    """Why the copy cannot stand for the model; empty if all outputs agree on a batch of random images."""
-    at = next(root.parameters(), torch.empty(0)).device
-    images = torch.rand(MIN_BATCH, *shape, generator=torch.Generator().manual_seed(0)).to(at)
-    try:
-        with torch.autocast(at.type, enabled=False):
-            wanted, got = root(images), module(images)
-    except Exception as error:  # what tracing fixed need not fit; a model that fails itself will say so in use
-        return f"its traced copy cannot be compared with it ({type(error).__name__})"
-    pairs = zip(wanted, got, strict=True) if isinstance(wanted, tuple) else [(wanted, got)]
-    for a, b in pairs:
-        if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.shape != b.shape:
-            return "its traced copy returns something else"
-        gap = float((a - b).abs().max())
-        if not gap <= TOLERANCE * float(a.abs().max()):  # NaN is a difference too
-            return f"its traced copy differs by {gap:.2g}"
-    return ""
