@@ -19,7 +19,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
 
 SPLITS = ("test", "train")
-NAMED = ("digits", "cifar10", "cifar100")
+NAMED = ("digits", "scenes", "cifar10", "cifar100")
 
 
 class Source(Protocol):
@@ -72,9 +72,10 @@ class DataRef:
 def open_data(text: str, *, data_root: str | None) -> DataRef:
     """Turn a name into a reference. Nothing is decoded yet.
 
-    text: `digits:SPLIT`, `cifar10:SPLIT`, `cifar100:SPLIT` (SPLIT is train or test); a Parquet file; a folder of
-    Parquet shards, with `:SPLIT` behind it if it holds several; a folder of class folders (also `folder:PATH`); one
-    picture, `photo.png`; one's own `my_pkg.my_mod:function`.
+    text: `digits:SPLIT`, `cifar10:SPLIT`, `cifar100:SPLIT` (SPLIT is train or test); `scenes:SPLIT,option=value,...`
+    (procedural: see `scenes.py`); a Parquet file; a folder of Parquet shards, with `:SPLIT` behind it if it holds
+    several; a folder of class folders (also `folder:PATH`); one picture, `photo.png`; one's own function,
+    `my_pkg.my_mod:function`.
     data_root: the folder in which CIFAR is looked for (`--data-root`, ROBUSTRAY_DATA).
 
     Raises: InputError for an unknown name, or one whose files or function are not there.
@@ -84,6 +85,10 @@ def open_data(text: str, *, data_root: str | None) -> DataRef:
 
 def _open(text: str, data_root: str | None) -> Source:
     head, _, rest = text.partition(":")
+    if head == "scenes":
+        from robustray.tasks.data.scenes import open_scenes
+
+        return open_scenes(text)
     if head in NAMED:
         if rest not in SPLITS:
             known = [f"{head}:{split}" for split in SPLITS]

@@ -19,6 +19,7 @@ _Stats = tuple[float, ...]
 _IMAGENET: tuple[_Stats, _Stats] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CIFAR10: tuple[_Stats, _Stats] = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 _DIGITS: tuple[_Stats, _Stats] = ((0.3053,), (0.3765,))
+_SCENES: tuple[_Stats, _Stats] = ((0.45, 0.45, 0.45), (0.2, 0.2, 0.2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,12 @@ def _cnn(num_classes: int) -> nn.Module:
     return DigitsCnn(num_classes)
 
 
+def _scenes_cnn(num_classes: int) -> nn.Module:
+    from robustray.tasks.models.scenes import ScenesCnn
+
+    return ScenesCnn(num_classes)
+
+
 def _from_library(family: str, name: str) -> ModelEntry:
     def backbone(num_classes: int) -> nn.Module:
         if family == "timm":
@@ -103,6 +110,9 @@ MODELS: Mapping[str, ModelEntry] = {
     "small:s": ModelEntry(backbone=_small, mean=_CIFAR10[0], std=_CIFAR10[1], num_classes=10, input_shape=(3, 32, 32)),
     "digits:mlp": ModelEntry(backbone=_mlp, mean=_DIGITS[0], std=_DIGITS[1], num_classes=10, input_shape=(1, 8, 8)),
     "digits:cnn": ModelEntry(backbone=_cnn, mean=_DIGITS[0], std=_DIGITS[1], num_classes=10, input_shape=(1, 8, 8)),
+    "scenes:cnn": ModelEntry(
+        backbone=_scenes_cnn, mean=_SCENES[0], std=_SCENES[1], num_classes=9, input_shape=(3, 32, 32)
+    ),
 }
 """Besides these: what `FORMS` spells, and `module:function`, one's own."""
 
@@ -114,7 +124,7 @@ FORMS: Mapping[str, str] = {
 }
 """Names with a place for one's own choice -> what they name."""
 
-_FAMILIES = ("cifar", "small", "digits", "torchvision", "timm", "run")
+_FAMILIES = ("cifar", "small", "digits", "scenes", "torchvision", "timm", "run")
 _RESNET = re.compile(r"cifar:resnet(\d+)(?:-w(\d+))?")
 _WIDE_RESNET = re.compile(r"cifar:wrn-(\d+)-(\d+)")
 

@@ -36,6 +36,7 @@ NETS = {
     "small:s": (308_650, 128),
     "digits:mlp": (17_226, 64),
     "digits:cnn": (23_946, 64),
+    "scenes:cnn": (61_273, 64),
 }
 # in millions: Zagoruyko and Komodakis 2016, tables 4 and 5; ResNet-101 and 152 as known
 MILLIONS = {
@@ -55,8 +56,8 @@ MILLIONS = {
 }
 # what runs in these tests: the small ones, and the large ones' families at a small width
 LIGHT = [
-    *("cifar:resnet20", "cifar:resnet56", "small:s", "digits:mlp", "digits:cnn", "cifar:resnet18-w16"),
-    *("cifar:resnet34-w4", "cifar:resnet50-w4", "cifar:wrn-10-1", "cifar:wrn-16-2"),
+    *("cifar:resnet20", "cifar:resnet56", "small:s", "digits:mlp", "digits:cnn", "scenes:cnn"),
+    *("cifar:resnet18-w16", "cifar:resnet34-w4", "cifar:resnet50-w4", "cifar:wrn-10-1", "cifar:wrn-16-2"),
 ]
 
 
