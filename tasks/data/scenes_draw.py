@@ -242,8 +242,7 @@ def plane(x: F, y: F, across: F, down: F, offset: F) -> F:
 def own_coordinates(placed: Placed, rows: Ints, x: F, y: F) -> tuple[F, F]:
     """(u, v) of every pixel in the coordinates of the objects `rows`."""
     radius, angle = placed.radius[rows], placed.angle[rows]
-    cosine: F = np.cos(angle) / radius
-    sine: F = np.sin(angle) / radius
+    cosine, sine = (np.cos(angle) / radius).astype(np.float32), (np.sin(angle) / radius).astype(np.float32)
     centre_x, centre_y = placed.x[rows], placed.y[rows]
     u = plane(x, y, cosine, sine, -(cosine * centre_x + sine * centre_y))
     v = plane(x, y, -sine, cosine, sine * centre_x - cosine * centre_y)

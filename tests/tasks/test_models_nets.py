@@ -94,7 +94,7 @@ def test_sizes_and_shapes(name: str) -> None:
     expected, width = NETS[name]
     assert num_parameters(model) == expected
     logits, latent = model.forward_with_latent(images)
-    assert logits.shape == (3, 10) and latent.shape == (3, width)
+    assert logits.shape == (3, MODELS[name].num_classes) and latent.shape == (3, width)
 
 
 @pytest.mark.parametrize("name", MILLIONS)

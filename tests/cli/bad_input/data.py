@@ -38,6 +38,16 @@ DATA = [
         environment={"ROBUSTRAY_DATA": "."},
         says=("cifar10/test-*.parquet", "robustray import cifar10"),
     ),
+    Case(
+        name="an option of scenes that is none",
+        typed=RUN + "--data scenes:test,roh=0.9",
+        says=("no option 'roh' of scenes", "did you mean 'rho'"),
+    ),
+    Case(
+        name="a value that no scene can have",
+        typed=RUN + "--data scenes:test,rho=1.5",
+        says=("rho must be within [0, 1], got 1.5",),
+    ),
     Case(name="no such folder", typed=RUN + "--data ./images", says=("./images",)),
     Case(name="no such file", typed=RUN + "--data shards.parquet", says=("shards.parquet is missing",)),
     Case(
