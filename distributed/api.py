@@ -1,4 +1,4 @@
-"""The same as the command line, from Python: `robustray.run("attack-sweep")`."""
+"""The same as the command line, from Python: `robustray.run(STUDY)`."""
 
 from __future__ import annotations
 

@@ -15,11 +15,13 @@ from types import FrameType
 from typing import NoReturn
 
 from robustray.tasks.errors import InputError, WorkFailed
+from robustray.tasks.study import STUDIES
 from robustray.tasks.words import nearest
 
+_FIRST = next(iter(STUDIES))
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("listing", "studies, models, data sources and attacks by name"),
-    "run": ("run", "run a study: robustray run attack-sweep --size quick"),
+    "run": ("run", f"run a study: robustray run {_FIRST} --size quick"),
     "show": ("show", "what a run would do: resolved settings and estimated work; nothing is run"),
     "status": ("status", "the runs of a store"),
     "resume": ("resume", "continue a run; --failed tries again what was given up"),
@@ -124,7 +126,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "start with: robustray run attack-sweep --size quick      (two minutes, embedded data, ends with a report)",
+            f"start with: robustray run {_FIRST} --size quick      (two minutes, embedded data, ends with a report)",
             "exit codes: 0 done, 1 work failed (the rest is kept), 2 bad input, 130 interrupted (type it again)",
         ]
     )

@@ -155,6 +155,16 @@ def test_the_real_folders_keep_the_rules(repository: Path) -> None:
     assert violations(repository) == []
 
 
+def test_distributed_names_no_study(repository: Path) -> None:
+    named = [
+        f"{path.relative_to(repository)}: {name}"
+        for path in sorted((repository / "distributed").rglob("*.py"))
+        for name in STUDIES
+        if name in path.read_text(encoding="utf-8")
+    ]
+    assert not named, named
+
+
 def test_every_study_is_known_by_its_file(repository: Path) -> None:
     """The rule for `distributed/` rests on it: each registered study lives in tasks/studies/ with a study.py."""
     for module, _ in STUDIES.values():

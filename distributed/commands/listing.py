@@ -9,14 +9,6 @@ from typing import Annotated
 from robustray.distributed.commands.parsing import Switch, as_typed, gather, optional, parse, typed_as
 from robustray.tasks.study import STUDIES
 
-SOURCES = {
-    "digits:SPLIT": "scikit-learn's 8x8 digits, embedded; SPLIT is train or test",
-    "cifar10:SPLIT": "CIFAR-10 under the data root; `robustray import cifar10` brings it there",
-    "cifar100:SPLIT": "CIFAR-100 as torchvision unpacks it, under the data root",
-    "FOLDER": "a folder of class folders, or of Parquet shards with image and label columns",
-    "FILE.parquet": "one Parquet shard",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
@@ -32,7 +24,8 @@ def main(argv: list[str]) -> int:
     """Print what can be named."""
     flags = parse(Flags, gather(argv, Flags), prog=f"{typed_as()} list", default=Flags())
     from robustray.tasks.attacks.catalogue import ATTACKS
-    from robustray.tasks.models.registry import FORMS, MODELS
+    from robustray.tasks.data.sources import FORMS, SOURCES
+    from robustray.tasks.models import registry
     from robustray.tasks.training.recipes import RECIPES
 
     own = "my_pkg.my_mod:function"
@@ -42,19 +35,20 @@ def main(argv: list[str]) -> int:
             **{
                 name: f"{entry.num_classes} classes, images {'x'.join(map(str, entry.input_shape))}"
                 + ("; trains itself in seconds" if name in RECIPES else "; @WEIGHTS.safetensors")
-                for name, entry in MODELS.items()
+                for name, entry in registry.MODELS.items()
             },
-            **{form: f"{words}; @WEIGHTS.safetensors" for form, words in FORMS.items()},
+            **{form: f"{words}; @WEIGHTS.safetensors" for form, words in registry.FORMS.items()},
             **(_trained(flags.store or "runs") or {"run:KEY": "trained in a store; none there yet"}),
             own: "your own: returns a torch module from pixels in [0, 1] to logits; @WEIGHTS.safetensors may follow",
         },
         "data": {
-            **{name: as_typed(words) for name, words in SOURCES.items()},
+            **{source.form: as_typed(source.about) for source in SOURCES.values()},
+            **FORMS,
             own: "your own: returns ImageData, or (images, labels[, classes])",
         },
         "attacks": {
             **{name: (kind.__doc__ or "").strip().splitlines()[0] for name, kind in ATTACKS.items()},
-            "transfer": "What fools other models (attack-sweep's --sources), tried on each model.",
+            "transfer": "What fools other models (--sources), tried on each model.",
             own: "your own: called with norm and eps, returns a frozen dataclass called like PGD",
         },
     }

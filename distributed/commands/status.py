@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
+from robustray.tasks.study import STUDIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,9 @@ def main(argv: list[str]) -> int:
         ]
         print(json.dumps({"store": store.url, "runs": rows}, indent=1))
         return 0
+    first = f"run {next(iter(STUDIES))} --size quick"
     if not runs:
-        print(f"no runs in {store.url}; start one: {again('run attack-sweep --size quick', store=flags.store)}")
+        print(f"no runs in {store.url}; start one: {again(first, store=flags.store)}")
         return 0
     width = max(len(run.id) for run in runs)
     for run in runs:

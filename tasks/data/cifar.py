@@ -8,13 +8,14 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from robustray.tasks.data.files import read_file
 from robustray.tasks.data.images import ImageData, checked
 from robustray.tasks.data.parquet import ParquetSource, find_shards
+from robustray.tasks.data.sources import check_rest
 from robustray.tasks.errors import InputError
 
 Cifar = Literal["cifar10", "cifar100"]
@@ -23,6 +24,12 @@ Split = Literal["train", "test"]
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ORIGINAL_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 SHAPE = (3, 32, 32)
+
+
+def open_source(name: str, rest: str, data_root: str | None) -> ParquetSource | OriginalSource:
+    """See `data.sources`. Raises: InputError as `open_cifar`."""
+    check_rest(name, rest)
+    return open_cifar(cast(Cifar, name), cast(Split, rest), data_root)
 
 
 def open_cifar(name: Cifar, split: Split, data_root: str | None) -> ParquetSource | OriginalSource:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from robustray.tasks.data.images import ImageData, hash_arrays
+from robustray.tasks.data.sources import check_rest
+
+
+def open_source(name: str, rest: str, data_root: str | None) -> DigitsSource:
+    """See `data.sources`. Raises: InputError for an unknown split."""
+    check_rest(name, rest)
+    return DigitsSource(split=cast(Literal["train", "test"], rest))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from robustray.tasks.data.cifar import Cifar, Split, open_cifar
-from robustray.tasks.data.digits import DigitsSource
 from robustray.tasks.data.folder import FolderSource
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.data.own import OwnSource, load_function, looks_like_own
 from robustray.tasks.data.parquet import ParquetSource, find_shards
 from robustray.tasks.data.picture import SUFFIXES, PictureSource
+from robustray.tasks.data.sources import SOURCES, known
 from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
-
-SPLITS = ("test", "train")
-NAMED = ("digits", "scenes", "cifar10", "cifar100")
 
 
 class Source(Protocol):
@@ -72,10 +69,9 @@ class DataRef:
 def open_data(text: str, *, data_root: str | None) -> DataRef:
     """Turn a name into a reference. Nothing is decoded yet.
 
-    text: `digits:SPLIT`, `cifar10:SPLIT`, `cifar100:SPLIT` (SPLIT is train or test); `scenes:SPLIT,option=value,...`
-    (procedural: see `scenes.py`); a Parquet file; a folder of Parquet shards, with `:SPLIT` behind it if it holds
-    several; a folder of class folders (also `folder:PATH`); one picture, `photo.png`; one's own function,
-    `my_pkg.my_mod:function`.
+    text: a name of `SOURCES` (`digits:test`, `scenes:train,rho=0.9`); a Parquet file; a folder of
+    Parquet shards, with `:SPLIT` behind it if it holds several; a folder of class folders (also `folder:PATH`); one
+    picture, `photo.png`; one's own `my_pkg.my_mod:function`.
     data_root: the folder in which CIFAR is looked for (`--data-root`, ROBUSTRAY_DATA).
 
     Raises: InputError for an unknown name, or one whose files or function are not there.
@@ -85,16 +81,9 @@ def open_data(text: str, *, data_root: str | None) -> DataRef:
 
 def _open(text: str, data_root: str | None) -> Source:
     head, _, rest = text.partition(":")
-    if head == "scenes":
-        from robustray.tasks.data.scenes import open_scenes
-
-        return open_scenes(text)
-    if head in NAMED:
-        if rest not in SPLITS:
-            known = [f"{head}:{split}" for split in SPLITS]
-            raise InputError(f"{text!r} names no split of {head}{nearest(text, known)}")
-        split = cast(Split, rest)
-        return DigitsSource(split=split) if head == "digits" else open_cifar(cast(Cifar, head), split, data_root)
+    if head in SOURCES:
+        opened: Source = importlib.import_module(SOURCES[head].module).open_source(head, rest, data_root)
+        return opened
     if head == "folder":
         return _open_folder(Path(rest).expanduser())
     path = Path(text).expanduser()
@@ -122,7 +111,7 @@ def _open(text: str, data_root: str | None) -> Source:
         return ParquetSource(files=find_shards(Path(folder).expanduser().absolute(), split_name))
     if os.sep in text:
         raise InputError(f"there is no file or folder {text}")
-    raise InputError(f"there is no data set {text!r}{nearest(text, _known())}")
+    raise InputError(f"there is no data set {text!r}{nearest(text, known())}")
 
 
 def _open_folder(path: Path) -> FolderSource:
@@ -138,10 +127,6 @@ def _open_own(text: str) -> OwnSource:
         load_function(text)
     except InputError as error:
         if isinstance(error.__cause__, ModuleNotFoundError):  # more likely a misspelt name than a lost module
-            raise InputError(f"{error}, and there is no data set of that name{nearest(text, _known())}") from error
+            raise InputError(f"{error}, and there is no data set of that name{nearest(text, known())}") from error
         raise
     return OwnSource(function=text)
-
-
-def _known() -> list[str]:
-    return [f"{name}:{split}" for name in NAMED for split in SPLITS]

@@ -157,6 +157,6 @@ def _hash(settings: SceneSettings) -> str:
     return hash_arrays(ScenesSource(settings=settings).fetch("scenes"))
 
 
-def open_scenes(text: str) -> ScenesSource:
-    """Raises: InputError."""
-    return ScenesSource(settings=parse_scenes(text))
+def open_source(name: str, rest: str, data_root: str | None) -> ScenesSource:
+    """See `data.sources`. Raises: InputError as `parse_scenes`."""
+    return ScenesSource(settings=parse_scenes(f"{name}:{rest}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from robustray.tasks.figures.curves import Level
 from robustray.tasks.figures.style import (
@@ -104,7 +105,7 @@ def bars(
             percent_ticks(axes.yaxis)
         for level in levels:
             axes.axhline(level.value, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), zorder=1.5)
-            where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+            where: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
             axes.annotate(level.words, (0.995, level.value), (0, 4), ha="right", fontsize=SMALL, alpha=0.85, **where)
         quiet_grid(axes, "y")
         axes.set_xlabel(x_label, labelpad=6)
@@ -166,7 +167,7 @@ def paired_dots(
                 if interval is not None:  # beside the line, so that intervals that overlap stay apart
                     axes.plot(interval, [place + shift] * 2, color=color, alpha=FAINT, linewidth=2.0, zorder=3)
                 axes.plot([value], [place], "o", color=color, markersize=8, zorder=4, label="" if place else end)
-            where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+            where: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
             axes.annotate(words[place], (1, place), (14, 0), va="center", fontsize=TEXT, **where)
         axes.set_yticks(range(len(pairs)), [pair.label for pair in pairs], fontsize=TEXT)
         axes.tick_params(axis="y", pad=12)

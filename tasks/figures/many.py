@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,7 +168,7 @@ def histogram(
             axes.axvline(level.value, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), zorder=3.5)
             share = (level.value - edges[0]) / (edges[-1] - edges[0])
             align = "left" if share < 0.3 else "right" if share > 0.7 else "center"
-            where = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            where: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
             axes.annotate(level.words, (level.value, 1), (0, 4), ha=align, fontsize=SMALL, alpha=0.85, **where)
         quiet_grid(axes, "y")
         axes.set_xlabel(x_label, labelpad=8)

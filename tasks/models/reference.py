@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from robustray.tasks.data.files import file_sha256, read_file
 from robustray.tasks.data.own import load_function
 from robustray.tasks.errors import InputError
+from robustray.tasks.models.published import PUBLISHED
 from robustray.tasks.models.registry import build_model, check_name, model_entry, takes_num_classes
 
 if TYPE_CHECKING:
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
 
 StoreWeights = Callable[[str], tuple[str, bytes]]
 """Key of a training in the store -> (architecture, safetensors bytes). Raises: InputError for an unknown key."""
-
-PUBLISHED = {
-    "cifar:resnet20": ("cifar:resnet20", "resnet20_cifar10.safetensors"),
-    "cifar:resnet56": ("cifar:resnet56", "resnet56_cifar10.safetensors"),
-    "small:standard": ("small:s", "small_standard.safetensors"),
-    "small:linf8": ("small:s", "small_linf8.safetensors"),
-    "small:l2_05": ("small:s", "small_l2_05.safetensors"),
-}
-"""Names that need no `@WEIGHTS`: (architecture, file under DATA_ROOT/models)."""
 
 PICKLED = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".tar")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from robustray.tasks.studies.robust_training.tables import stages, tables
 from robustray.tasks.studies.robust_training.work import estimate, training_passes
 from robustray.tasks.study import Claim, Findings
 from robustray.tasks.training.reference import SEEDS, reference_specs
+from scripts.docs_tables.robust_training import grid
 
 TINY = replace(
     SIZES["quick"],
@@ -277,14 +277,10 @@ def test_ours_stand_beside_the_published_ones_on_cifar() -> None:
             assert all(published.cell(paper, norm, eps_train, eps) for eps in (0.0, *paper.eps_test(norm)))
 
 
-def test_the_grid_is_rendered_for_the_documentation(repository: Path, tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("render_docs", repository / "scripts" / "render_docs.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def test_the_grid_is_rendered_for_the_documentation(tmp_path: Path) -> None:
     frame = tables(made(EXPECTED))[0].frame.assign(**{"published, ℓ∞ 0.2": ["87.03", "53.49 / 53.29", None]})
     frame.to_csv(tmp_path / "grid-linf.csv", index=False)
-    lines = script.grid(str(tmp_path / "grid-linf.csv")).splitlines()
+    lines = grid(str(tmp_path / "grid-linf.csv")).splitlines()
     assert lines[0] == "| tested at | standard | ℓ∞ 0.2 | published, ℓ∞ 0.2 |"
     assert lines[2].startswith("| clean | 95.0 [") and lines[2].endswith("| 87.03 |")
     assert lines[4].startswith("| 0.2 | 0.0 [0.0, ") and lines[4].endswith("| – |")

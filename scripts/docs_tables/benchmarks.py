@@ -1,0 +1,58 @@
+"""Tables of the benchmarks, from their records."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+from benchmarks.trainings import records as training_records
+from benchmarks.trainings import tables as training_tables
+from benchmarks.versus import records as attack_records
+from benchmarks.versus import tables as attack_tables
+from scripts.docs_tables import ROOT
+
+
+def engine(path: str) -> str:
+    """Rows: what was measured. Columns: cases. Cells: median and range over rounds."""
+    document = json.loads((ROOT / path).read_text())
+    records = document["records"]
+    cases = list(dict.fromkeys(record["case"] for record in records))
+    lines = [f"| | {' | '.join(cases)} |", "|---|" + "---|" * len(cases)]
+    for what, unit in dict.fromkeys((record["what"], record["unit"]) for record in records):
+        cells = []
+        for case in cases:
+            values = [r["value"] for r in records if (r["what"], r["case"]) == (what, case)]
+            middle = statistics.median(values)
+            cells.append(f"{show(middle)} ({show(min(values))}–{show(max(values))})")
+        lines.append(f"| {what}, {unit} | {' | '.join(cells)} |")
+    rounds = len([r for r in records if r["case"] == cases[0]]) // len(dict.fromkeys(r["what"] for r in records))
+    loads = [record["foreign_load"] for record in records]
+    machine = document["machine"]
+    lines.append("")
+    lines.append(
+        f"Median (range) of {rounds} rounds; {machine['items']:,} items; {machine['cpus']} CPUs, Python "
+        f"{machine['python']}; other processes used {statistics.median(loads):.2f} CPUs (at most {max(loads):.2f})."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def show(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def training(path: str, part: str) -> str:
+    """part: "speed", ours against the loops of others; "quality", low precision against fp32."""
+    document = training_records.load(ROOT / path)
+    if part == "speed":
+        return training_tables.speed(document.speed)
+    return training_tables.quality(document.quality)
+
+
+def attacks(path: str, what: str) -> str:
+    """Our attacks beside those of other libraries: "speed" or "strength"."""
+    return {"speed": attack_tables.speeds, "strength": attack_tables.strength}[what](
+        attack_records.load(ROOT / path)[1]
+    )
+
+
+TABLES = {"engine": engine, "training": training, "attacks": attacks}

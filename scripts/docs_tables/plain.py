@@ -1,0 +1,31 @@
+"""Any table of any run, without code of its own."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from robustray.tasks.report.numbers import format_estimate, format_value
+from scripts.docs_tables import ROOT
+
+
+def table(path: str, *columns: str) -> str:
+    """Columns of a CSV in the order named: `name`, `name:FORMAT` (of `format_value`), `name:FORMAT:lo,hi` with an
+    interval. `_` in a head is shown as a space; "percent" stands there instead of in the cells.
+    """
+    frame = pd.read_csv(ROOT / path)
+    asked = [column.split(":") for column in columns]
+    heads = [name.replace("_", " ") + (", %" if rest[:1] == ["percent"] else "") for name, *rest in asked]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in frame.to_dict("records"):
+        lines.append(f"| {' | '.join(_cell(row, *words) for words in asked)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: dict[str, object], name: str, fmt: str = "", ends: str = "") -> str:
+    if not ends:
+        return format_value(row[name], fmt).replace(" %", "")
+    lo, hi = (float(str(row[end])) for end in ends.split(","))
+    return format_estimate(row[name], (lo, hi), fmt).replace(" %", "")
+
+
+TABLES = {"table": table}

@@ -1,0 +1,73 @@
+"""Data sets that have a name, and the forms in which all others are given.
+
+A named one is a module with `open_source(name, rest, data_root) -> Source`, where a user writes `name:rest`, and a line
+here. Imports nothing heavy: `robustray list` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.words import nearest
+
+SPLITS = ("test", "train")
+
+
+class Named(NamedTuple):
+    """A data set, or a family of them, by name."""
+
+    module: str
+    form: str
+    """What a user writes: "digits:SPLIT"."""
+    about: str
+    known: tuple[str, ...]
+    """What may stand behind the name; for a family, examples."""
+
+
+SOURCES: Mapping[str, Named] = {
+    "digits": Named(
+        "robustray.tasks.data.digits",
+        "digits:SPLIT",
+        "scikit-learn's 8x8 digits, embedded; SPLIT is train or test",
+        SPLITS,
+    ),
+    "scenes": Named(
+        "robustray.tasks.data.scenes",
+        "scenes:SPLIT,OPTION=VALUE,...",
+        "procedural objects on backgrounds that go with them by rho: scenes:test,rho=0.9,size=64",
+        SPLITS,
+    ),
+    "cifar10": Named(
+        "robustray.tasks.data.cifar",
+        "cifar10:SPLIT",
+        "CIFAR-10 under the data root; `robustray import cifar10` brings it there",
+        SPLITS,
+    ),
+    "cifar100": Named(
+        "robustray.tasks.data.cifar",
+        "cifar100:SPLIT",
+        "CIFAR-100 as torchvision unpacks it, under the data root",
+        SPLITS,
+    ),
+}
+
+FORMS: Mapping[str, str] = {
+    "FOLDER": "a folder of class folders, or of Parquet shards with image and label columns",
+    "FILE.parquet": "one Parquet shard",
+    "FILE.png": "one picture",
+}
+"""How data without a name are given."""
+
+
+def known() -> list[str]:
+    """Every name that may be written, for "did you mean"."""
+    return [f"{name}:{rest}" for name, source in SOURCES.items() for rest in source.known]
+
+
+def check_rest(name: str, rest: str, allowed: Sequence[str] = SPLITS) -> None:
+    """Raises: InputError unless what stands behind `name:` is allowed."""
+    if rest not in allowed:
+        names = [f"{name}:{each}" for each in allowed]
+        raise InputError(f"{f'{name}:{rest}'!r} names no split of {name}{nearest(f'{name}:{rest}', names)}")

@@ -1,0 +1,34 @@
+"""What `robustray import NAME SOURCE` reads: a module each, with `Flags` and `run`, and a line here.
+
+    Flags                           frozen dataclass; its docstrings are the help
+    run(source, flags) -> Written   convert; nothing is downloaded. Raises: InputError
+
+Imports nothing heavy, and neither does an importer before it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+IMPORTERS: Mapping[str, tuple[str, str]] = {
+    "cifar10": (
+        "robustray.tasks.importers.cifar10",
+        "cifar10 SOURCE --data-root DIR: torchvision's cifar-10-batches-py, its .tar.gz, or Parquet shards",
+    ),
+    "weights": (
+        "robustray.tasks.importers.weights",
+        "weights FILE.pt [--output FILE.safetensors] [--arch NAME]: a PyTorch checkpoint; no code in it is run",
+    ),
+}
+"""Name -> (module, how it is typed and what it takes)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What an importer did."""
+
+    lines: Sequence[str]
+    """For the terminal."""
+    next: str
+    """What one would type next, without `robustray`: "run attack-sweep --data cifar10:test"."""
