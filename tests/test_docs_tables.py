@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,6 +31,6 @@ def test_the_plain_table_formats_estimates_with_their_intervals(
 
 def test_every_kind_is_found_and_two_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"sweep", "grid", "wilson", "engine", "table"} <= set(docs_tables.tables())
-    monkeypatch.setattr(docs_tables.importlib, "import_module", lambda name: SimpleNamespace(TABLES={"sweep": len}))
+    monkeypatch.setattr(importlib, "import_module", lambda name: SimpleNamespace(TABLES={"sweep": len}))
     with pytest.raises(ValueError, match=r"two modules of .* render 'sweep'"):
         docs_tables.tables()

@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import tyro
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.flags import optional as optional
 from robustray.tasks.typed import spell_commands
 from robustray.tasks.words import nearest
 
@@ -26,11 +27,6 @@ Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 _REGISTRY = tyro.constructors.ConstructorRegistry()
 _BOX = re.compile(r"[─╭╮╰╯│]+")
-
-
-def optional(metavar: str) -> Any:
-    """For a flag whose default needs no words, behind its type: `store: Annotated[str | None, optional("FOLDER")]`."""
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
 
 def show_number(value: float) -> str:

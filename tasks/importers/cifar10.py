@@ -6,8 +6,10 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.flags import optional
 from robustray.tasks.importers import Written
 
 
@@ -15,7 +17,7 @@ from robustray.tasks.importers import Written
 class Flags:
     """Convert a public data set to Parquet shards under a data root."""
 
-    data_root: str | None = None
+    data_root: Annotated[str | None, optional("FOLDER")] = None
     """Folder of data sets; ROBUSTRAY_DATA if not given."""
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from robustray.tasks.flags import optional
 from robustray.tasks.importers import Written
 
 if TYPE_CHECKING:
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
 class Flags:
     """Convert a PyTorch checkpoint to safetensors; pickled code in it is never run."""
 
-    output: str | None = None
+    output: Annotated[str | None, optional("FILE.safetensors")] = None
     """File to write; the source's name with .safetensors if not given."""
-    arch: str | None = None
+    arch: Annotated[str | None, optional("NAME")] = None
     """Architecture that the weights must fit, key by key, as in --model; if not given, one that fits is looked for."""
-    mean: tuple[float, ...] = ()
+    mean: Annotated[tuple[float, ...], optional("NUMBER ...")] = ()
     """What pixels were normalised with in training, per channel or one number for all, where the file does not hold it
     and it is not the architecture's: `--mean 0 --std 1` for weights that were trained on plain pixels."""
-    std: tuple[float, ...] = ()
+    std: Annotated[tuple[float, ...], optional("NUMBER ...")] = ()
     """Goes with --mean."""
-    which: str | None = None
+    which: Annotated[str | None, optional("ENTRY")] = None
     """Of a file with several weights: averaged, raw, or the name of an entry (state_dict, model_ema). If not given: the
     averaged ones, where there are some."""
 
