@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from robustray.tasks.lab.checkpoints import Interval
     from robustray.tasks.lab.long_jobs import LongJob
+    from robustray.tasks.policy_gradients.jobs import Learned
+    from robustray.tasks.policy_gradients.settings import AgentSpec
     from robustray.tasks.training.settings import TrainSpec
 
 
@@ -183,6 +185,16 @@ class BlockLab:
         from robustray.tasks.training.handle import plan_training
 
         return plan_training(self, specs, interval=self.checkpoint_every)
+
+    def learn(self, specs: Sequence[AgentSpec]) -> Handle[list[Learned]]:
+        """See `Lab.learn`."""
+        if self.declared is not None and "learn" not in self.declared:
+            raise InputError(
+                "the study does not declare that it trains agents: add 'learn': LEARN to the `steps` of its STUDY"
+            )
+        from robustray.tasks.policy_gradients.jobs import plan_learning
+
+        return plan_learning(self, specs, interval=self.checkpoint_every)
 
     def place(self, job: LongJob) -> Job:
         """A long job as it runs here: in one process. Raises: InputError when it wants more."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from robustray.tasks.policy_gradients.jobs import Learned
+    from robustray.tasks.policy_gradients.settings import AgentSpec
     from robustray.tasks.training.settings import TrainSpec
 
 T_co = TypeVar("T_co", covariant=True)
@@ -209,4 +211,14 @@ class Lab(Protocol):
 
     def train(self, specs: Sequence[TrainSpec]) -> Handle[list[Reference]]:
         """Train models side by side; the result has one model reference per spec, in their order."""
+        ...
+
+    def learn(self, specs: Sequence[AgentSpec]) -> Handle[list[Learned]]:
+        """Train agents by reinforcement learning side by side; the result has one per spec, in their order: its states
+        as references, its learning curve and its episodes.
+
+        Specs that differ in milestones and held-out updates only are one agent.
+
+        Raises: InputError for an environment that cannot be made or used.
+        """
         ...

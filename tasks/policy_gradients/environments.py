@@ -33,17 +33,44 @@ class EnvironmentFailed(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentShape:
-    """What networks and filters have to know."""
+    """What networks, filters and actions have to know. Survives JSON: `EnvironmentShape(**asdict(shape))`."""
 
     num_inputs: int
     """Numbers in an observation, flattened."""
     num_actions: int
     """Numbers in an action, or choices where `discrete`."""
     discrete: bool
+    action_shape: tuple[int, ...] = ()
+    low: tuple[float | None, ...] = ()
+    """Per number of an action, its bounds; None where there is none."""
+    high: tuple[float | None, ...] = ()
+    first_choice: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("action_shape", "low", "high"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def head(self) -> Head:
         return Categorical(self.num_actions) if self.discrete else Gaussian(self.num_actions)
+
+    def fits(self, other: EnvironmentShape) -> bool:
+        """Can a policy for one act in the other?"""
+        mine, theirs = ((s.num_inputs, s.num_actions, s.discrete) for s in (self, other))
+        return mine == theirs
+
+    def action_rule(self, *, clip: bool) -> Callable[[NDArray[Any]], Any]:
+        """From what a head drew to what the environment takes."""
+        first, shape = self.first_choice, self.action_shape
+        if self.discrete:
+            return lambda action: first + int(action)
+        if clip:
+            low = np.asarray([-np.inf if x is None else x for x in self.low], np.float32)
+            high = np.asarray([np.inf if x is None else x for x in self.high], np.float32)
+            return lambda action: np.minimum(np.maximum(action, low), high).reshape(shape)
+        if len(shape) == 1:
+            return lambda action: action
+        return lambda action: action.reshape(shape)
 
 
 class Environment:
@@ -55,7 +82,7 @@ class Environment:
         self.shape = _shape(name, env)
         self._env = env
         self._seed = self._steps = 0
-        self._to_action = _action_rule(env.action_space, clip_actions)
+        self._to_action = self.shape.action_rule(clip=clip_actions)
 
     def reset(self, seed: int | None = None) -> NDArray[np.float64]:
         """The first observation (num_inputs,). With a seed, all that follows depends on it and on the actions."""
@@ -163,24 +190,21 @@ def _shape(name: str, env: gymnasium.Env[Any, Any]) -> EnvironmentShape:
     seen, done = env.observation_space, env.action_space
     if not isinstance(seen, Box):
         raise InputError(f"environment {name}: observations are {seen}; only Box is supported (flatten them yourself)")
+    num_inputs = math.prod(seen.shape)
     if isinstance(done, Discrete):
-        return EnvironmentShape(num_inputs=math.prod(seen.shape), num_actions=int(done.n), discrete=True)
+        choices, first = int(done.n), int(done.start)
+        return EnvironmentShape(num_inputs=num_inputs, num_actions=choices, discrete=True, first_choice=first)
     if not isinstance(done, Box):
         raise InputError(f"environment {name}: actions are {done}; only Box and Discrete are supported")
-    return EnvironmentShape(num_inputs=math.prod(seen.shape), num_actions=math.prod(done.shape), discrete=False)
-
-
-def _action_rule(space: Any, clip: bool) -> Callable[[NDArray[Any]], Any]:
-    """From what a head drew to what the environment gets."""
-    if isinstance(space, Discrete):
-        start = int(space.start)
-        return lambda action: start + int(action)
-    shape, low, high = space.shape, space.low, space.high
-    if clip:
-        return lambda action: np.clip(action.reshape(shape), low, high)
-    if len(shape) == 1:
-        return lambda action: action
-    return lambda action: action.reshape(shape)
+    low, high = ([x if math.isfinite(x) else None for x in each.reshape(-1).tolist()] for each in (done.low, done.high))
+    return EnvironmentShape(
+        num_inputs=num_inputs,
+        num_actions=math.prod(done.shape),
+        discrete=False,
+        action_shape=done.shape,
+        low=tuple(low),
+        high=tuple(high),
+    )
 
 
 def _short(error: BaseException) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from robustray.tasks.policy_gradients.environments import Environment, open_environment
 from robustray.tasks.policy_gradients.rollout import HELD_OUT, TRAINING, Rollout, rollout
 from robustray.tasks.policy_gradients.settings import AgentSpec
 from robustray.tasks.policy_gradients.state import AgentState
 from robustray.tasks.policy_gradients.update import Row, update
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(kw_only=True, eq=False)
@@ -25,6 +28,31 @@ class Training:
     """One row per finished episode: update, stream, step (of the stream, at its end), length, episode_return."""
     clock: list[Row] = field(default_factory=list)
     """One row per update: seconds that collecting and learning took. Kept apart: everything else repeats to the bit."""
+
+    @property
+    def step(self) -> int:
+        """Updates that are done: the position of a checkpoint."""
+        return self.state.updates_done
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Resumable`."""
+        import torch
+
+        return {name: torch.from_numpy(array) for name, array in self.state.arrays().items()}
+
+    def record(self) -> dict[str, Any]:
+        """See `Resumable`."""
+        return {
+            "state": self.state.record(),
+            "curve": self.curve,
+            "episodes": self.episodes,
+            "clock": self.clock,
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        """See `Resumable`."""
+        self.state.load({name: tensor.numpy() for name, tensor in tensors.items()}, record["state"])
+        self.curve, self.episodes, self.clock = (list(record[name]) for name in ("curve", "episodes", "clock"))
 
 
 class Collector(Protocol):
@@ -75,25 +103,28 @@ def train(
     *,
     until: int | None = None,
     after: Callable[[Training], None] = lambda training: None,
+    held_out: Callable[[int], bool] | None = None,
 ) -> None:
-    """Go on until `until` updates are done (None: all of them); `after` is called after each.
+    """Go on until `until` updates are done (None: all of them); `after` is called after each. held_out: which updates
+    are also measured on held-out steps; None: those of the spec.
 
     Raises: EnvironmentFailed, AgentDiverged.
     """
     spec = training.state.spec
     until = spec.iterations if until is None else until
     while training.state.updates_done < until:
-        advance(training, collector)
+        number = training.state.updates_done
+        advance(training, collector, held_out=(held_out or spec.holds_out)(number))
         after(training)
 
 
-def advance(training: Training, collector: Collector) -> None:
+def advance(training: Training, collector: Collector, *, held_out: bool) -> None:
     """One update."""
     state, number = training.state, training.state.updates_done
     began = time.perf_counter()
-    rollouts, held_out = collector(state, held_out=state.spec.holds_out(number))
+    rollouts, unseen = collector(state, held_out=held_out)
     collected = time.perf_counter()
-    training.curve.append(update(state, rollouts, held_out))
+    training.curve.append(update(state, rollouts, unseen))
     training.episodes += episode_rows(number, rollouts)
     training.clock.append(
         {

@@ -1,0 +1,200 @@
+"""Using a trained agent: act, evaluate, and refer to it in later steps. No Ray, no torch.
+
+agent = load_agent("path/to/state-000488-....safetensors")
+action = agent.act(observation)
+agent.evaluate(episodes=20, seed=1)["episode_return"].mean()
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robustray.tasks.errors import InputError, WorkFailed
+from robustray.tasks.lab import seeds
+from robustray.tasks.lab.store import Store, sha256
+from robustray.tasks.policy_gradients import files
+from robustray.tasks.policy_gradients.environments import (
+    Environment,
+    environment_modules,
+    open_environment,
+)
+from robustray.tasks.policy_gradients.filters import ObservationFilter, Snapshot
+from robustray.tasks.policy_gradients.loop import LocalCollector
+from robustray.tasks.policy_gradients.mlp import forward_one
+from robustray.tasks.policy_gradients.state import AgentState, policy_layout
+from robustray.tasks.policy_gradients.update import merged
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Agent:
+    """An agent as it was before one of its updates. Nothing here changes it."""
+
+    def __init__(self, state: AgentState) -> None:
+        self.state = state
+        """Networks, optimizers and filters, for analyses. Copy what you want to change."""
+        layout = policy_layout(state.spec.settings, state.shape)
+        self._layers, self._free = layout.layers(state.policy), layout.free(state.policy)
+        self._to_action = state.shape.action_rule(clip=state.spec.settings.clip_actions)
+        self._noise = seeds.stream(state.spec.seed, "actions of a loaded agent", state.updates_done)
+
+    def act(self, observation: ArrayLike, deterministic: bool = True) -> Any:
+        """The action for one raw observation, as the environment takes it: an array of its box, clipped if the agent
+        was trained so, or one of its choices. Filters are frozen.
+
+        deterministic: the mean, or the most probable choice; else a draw, from a generator of this object.
+
+        Raises: InputError for an observation of another size, or one that is not finite.
+        """
+        raw = np.asarray(observation, dtype=np.float64).reshape(-1)
+        if len(raw) != self.state.shape.num_inputs or not np.isfinite(raw).all():
+            raise InputError(
+                f"observation: {self.state.shape.num_inputs} finite numbers are expected, got shape "
+                f"{np.shape(observation)}"
+            )
+        return self._to_action(self._act(raw, deterministic, self._noise))
+
+    def evaluate(
+        self,
+        environment: str | None = None,
+        episodes: int = 10,
+        seed: int = 0,
+        *,
+        deterministic: bool = False,
+    ) -> pd.DataFrame:
+        """Whole episodes in the agent's own environment, or another one of the same shape: columns episode, seed (of
+        its reset), length, episode_return (undiscounted, raw), terminated. By default actions are drawn, as in
+        training.
+
+        An episode depends on (seed, its number) only. Raises: InputError; EnvironmentFailed.
+        """
+        import pandas as pd
+
+        if episodes < 1 or seed < 0:
+            raise InputError(f"episodes must be at least 1 and seed not negative, got {episodes} and {seed}")
+        spec = self.state.spec
+        opened = open_environment(environment or spec.environment, clip_actions=spec.settings.clip_actions)
+        try:
+            if not opened.shape.fits(self.state.shape):
+                raise InputError(
+                    f"environment {opened.name}: the agent was made for other observations or actions "
+                    f"({self.state.shape}, not {opened.shape})"
+                )
+            rows = [self._episode(opened, number, seed, deterministic) for number in range(episodes)]
+        finally:
+            opened.close()
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def filters(self) -> Snapshot:
+        """What it standardises with. An untrained agent has seen nothing: its filters are those that its first rollouts
+        leave, which collects one update's steps in its own environment."""
+        settings = self.state.spec.settings
+        if self.state.filters.observations.count or not settings.normalise_observations:
+            return self.state.filters
+        environment = open_environment(self.state.spec.environment, clip_actions=settings.clip_actions)
+        try:
+            rollouts, _ = LocalCollector(environment)(self.state, held_out=False)
+        finally:
+            environment.close()
+        return merged(self.state.filters, rollouts)
+
+    @cached_property
+    def _observe(self) -> ObservationFilter:
+        return ObservationFilter(self.state.spec.settings, self.filters.observations, frozen=True)
+
+    def _act(self, raw: NDArray[np.float64], deterministic: bool, rng: np.random.Generator) -> NDArray[Any]:
+        head, relu = self.state.shape.head, self.state.spec.settings.activation == "relu"
+        output = forward_one(self._layers, self._observe(raw), relu=relu)
+        return head.mode(output) if deterministic else head.act(output, self._free, head.noise(rng, 1)[0])
+
+    def _episode(self, environment: Environment, number: int, seed: int, deterministic: bool) -> dict[str, Any]:
+        rng = seeds.stream(seed, "evaluation", number)
+        reset = int(rng.integers(2**31 - 1))
+        seen, length, total, terminated, truncated = environment.reset(seed=reset), 0, 0.0, False, False
+        while not (terminated or truncated):
+            seen, reward, terminated, truncated = environment.step(self._act(seen, deterministic, rng))
+            length, total = length + 1, total + reward
+        return {
+            "episode": number,
+            "seed": reset,
+            "length": length,
+            "episode_return": total,
+            "terminated": terminated,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentRef:
+    """A state of an agent: a `robustray.tasks.lab.protocol.Reference` whose object is an `Agent`."""
+
+    file: files.AgentFile
+    environment: str
+    store: Store | None = field(repr=False, compare=False)
+    """Where the driver reads it; stays behind when the reference travels to a worker."""
+
+    @property
+    def name(self) -> str:
+        return f"agent:{self.file.key}@{self.file.update}"
+
+    @property
+    def update(self) -> int:
+        return self.file.update
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of the state's own hash: its bytes are the same wherever it was trained."""
+        return sha256(f"agent {self.file.sha}".encode())
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return environment_modules(self.environment)
+
+    def fetch(self) -> bytes:
+        """The file. Raises: WorkFailed when it was removed or damaged."""
+        assert self.store is not None, "references that have travelled to a worker bring no store"
+        data = files.read_file(self.store, self.file)
+        if data is None:
+            raise WorkFailed(f"{self.name}: {self.file.name} is gone or damaged; run the same command again")
+        return data
+
+    def build(self, payload: bytes, device: str) -> Agent:
+        """On the CPU, whatever the device."""
+        return Agent(files.state_of(bytes(payload)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "store": None}
+
+
+def load_agent(name: str | Path, *, store: str = "runs") -> Agent:
+    """An agent by the path of a state, or by its key in a store: "KEY" is the last state that is kept there, "KEY@150"
+    the one before update 150.
+
+    Raises: InputError when there is none, or when it is damaged.
+    """
+    path = Path(name)
+    if path.suffix == ".safetensors":
+        try:
+            return Agent(files.state_of(path.read_bytes()))
+        except (OSError, ValueError) as error:
+            raise InputError(f"agent {name}: {str(error).strip().splitlines()[0]}") from error
+    key, _, update = str(name).removeprefix("agent:").partition("@")
+    place = Store(store)
+    states = [file for file in files.list_files(place, key) if file.kind == "state"]
+    if not states:
+        raise InputError(f"agent {name}: no such agent in {place.url}; give the path of a state, or another store")
+    last = str(max(file.update for file in states))
+    wanted = [file for file in states if str(file.update) == (update or last)]
+    for found in place.newest([file.name for file in wanted]):
+        data = files.read_file(place, next(file for file in wanted if file.name == found))
+        if data is not None:
+            return Agent(files.state_of(data))
+    kept = ", ".join(sorted({str(file.update) for file in states}, key=int))
+    raise InputError(f"agent {name}: no readable state before update {update or last}; kept are {kept}")
