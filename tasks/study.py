@@ -221,6 +221,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.studies.robust_training",
         "what training on adversarial images costs in accuracy and buys in robustness, by the size trained at",
     ),
+    "representations": (
+        "robustray.tasks.studies.representations",
+        "whether images with the same representation are the same image, for standard and robust networks",
+    ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
 

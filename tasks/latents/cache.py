@@ -24,17 +24,23 @@ NEEDS = Needs(threads=1, gpus=0.25)
 
 @block_function(
     version=1,
-    columns={"index": pa.int64(), "label": pa.int16(), "prediction": pa.int16(), "latent": Tensor("float32")},
+    columns={
+        "index": pa.int64(),
+        "label": pa.int16(),
+        "prediction": pa.int16(),
+        "logits": Tensor("float32"),
+        "latent": Tensor("float32"),
+    },
 )
 def latent_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """Penultimate features (width,) float32 of images, after the last ReLU and the pooling; labels and predictions.
+    """Penultimate features (width,) float32 of images, after the last ReLU and the pooling; labels, logits (classes,).
 
     Items are indices of the data set behind "data"; "model" needs `forward_with_latent`. Needs no settings and no seed.
     Raises: InputError for a model without it.
     """
     images, labels = load_images(indices, context)
     logits, latent = look(context.load("model"), images)
-    return {"index": indices, "label": labels, "prediction": logits.argmax(1), "latent": latent}
+    return {"index": indices, "label": labels, "prediction": logits.argmax(1), "logits": logits, "latent": latent}
 
 
 def look(model: Any, images: Any, *, batch_size: int = 128) -> tuple[Any, Any]:

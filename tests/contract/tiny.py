@@ -9,4 +9,6 @@ TINY: Mapping[str, str] = {
     "attack-sweep": "--num-images 24 --norm linf --eps-linf 0.1 0.2 --num-steps 3 --num-transfer 8 --num-examples 1",
     "robust-training": "--norm linf --eps-train-linf 0.2 --eps-test-linf 0.1 0.2 --num-seeds 1 --epochs 2 "
     "--num-images 24 --num-autoattack 0 --num-traced 4 --test-steps 2 --trace-steps 4 --num-examples 1",
+    "representations": "--architecture digits:mlp --num-seeds 1 --epochs 2 --num-targets 12 --inversion-steps 6 "
+    "--num-units 3 --unit-starts 2 --unit-steps 4 --num-examples 2",
 }

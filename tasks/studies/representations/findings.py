@@ -1,0 +1,181 @@
+"""What the report says: the answer, the claims by rules fixed before the run, and the tables."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.compose import compose
+from robustray.tasks.kit.frames import estimate_of, one, shown
+from robustray.tasks.kit.rules import above, below
+from robustray.tasks.kit.words import over_words, plural
+from robustray.tasks.report.numbers import format_estimate, size_words
+from robustray.tasks.studies.representations import reduce
+from robustray.tasks.studies.representations.drawings import drawings
+from robustray.tasks.studies.representations.results import Results
+from robustray.tasks.study import Claim, Findings, Table
+
+LEAST_SEEDS = 2
+BY = {"pixels": "by the correlation of pixels", "judge": "by the judge's latents"}
+
+
+def findings(results: Results) -> Findings:
+    """Everything that the report shows."""
+    images, units = reduce.image_table(results), reduce.unit_table(results)
+    ranks = reduce.rank_table(results, images)
+    return compose(
+        answer(results, ranks),
+        claims(results, images, units),
+        tables(results, images, ranks, units),
+        drawings(results, images, ranks, units),
+        warnings(results),
+    )
+
+
+def answer(results: Results, ranks: pd.DataFrame) -> str:
+    """How many other images of a target's class lie closer to its inversions, for both kinds and for the class mean."""
+    settings = results.settings
+    start = settings.starts[0]
+    by_what = {
+        kind: format_estimate(row.pixels, (row.pixels_lo, row.pixels_hi), "percent")
+        for kind in ("robust", "standard")
+        for row in [one(ranks, what=kind, start=start)]
+    }
+    mean = estimate_of(one(ranks, what=reduce.CLASS_MEAN), "pixels", "pixels_lo", "pixels_hi")
+    return (
+        f"Of the other images of its class, {by_what['robust']} look more like a target's inversion than the target "
+        f"itself does with robust twins, {by_what['standard']} with standard ones, and "
+        f"{format_estimate(mean.value, mean.interval, 'percent')} look more like the class's mean image (chance: 50 %; "
+        f"{settings.architecture} at {size_words(settings.norm, settings.eps)}, from {start}, "
+        f"{plural(settings.num_seeds, 'seed')}, n = {len(results.targets):,} random targets of {settings.test_data})."
+    )
+
+
+def claims(results: Results, images: pd.DataFrame, units: pd.DataFrame) -> list[Claim]:
+    """Two by pixels, two by the judge, one about units."""
+    settings = results.settings
+    found = []
+    for measure, by in BY.items():
+        for other, words in (
+            ("standard", "those of the standard network"),
+            (reduce.CLASS_MEAN, "the mean image of the target's class"),
+        ):
+            found.append(
+                claim(
+                    f"Inversions of a robust network are closer to their target, among images of its class, than "
+                    f"{words} ({by}).",
+                    reduce.closer_difference(images, measure, other),
+                    below(0).given(LEAST_SEEDS, "seeds"),
+                    measured="share of the class's other images that are more alike than the target, minus that for "
+                    f"{words}; paired by seed and target, mean over starts",
+                    over="seeds and targets",
+                    unit="points",
+                    count=settings.num_seeds,
+                )
+            )
+    found.append(
+        claim(
+            "What excites a unit of a robust network looks more like the natural images that excite it than a standard "
+            "network's does.",
+            reduce.unit_difference(units, "natural", settings.seeds()),
+            above(0).given(LEAST_SEEDS, "seeds"),
+            measured="how often the judge finds a visualisation more like its own unit's top images than like another "
+            "unit's, robust minus standard network",
+            over="seeds and units",
+            unit="points",
+            count=settings.num_seeds,
+        )
+    )
+    return found
+
+
+def tables(results: Results, images: pd.DataFrame, ranks: pd.DataFrame, units: pd.DataFrame) -> list[Table]:
+    settings = results.settings
+    over = over_words(settings.num_seeds, units="targets").replace("Wilson", "Student's t")
+    found = [
+        Table(
+            name="ranks",
+            title="Is the target found among its own class?",
+            caption="The share of the class's other test images that are more alike than the target, percent: 0 is the "
+            "target itself, 50 chance. Pixels: by correlation; judge: by Euclidean distance of an independent "
+            f"network's latents. {reduce.CLASS_ONLY}: from the same start, the robust network's image for the class "
+            f"alone; {reduce.CLASS_MEAN}, {reduce.GLOBAL_MEAN}: mean training images; {reduce.SAME_CLASS}: another "
+            f"random test image. Among up to {settings.num_candidates} images; {over}.",
+            frame=ranks,
+            formats=shown("pixels", "percent", "pixels_lo", "pixels_hi")
+            | shown("judge", "percent", "judge_lo", "judge_hi")
+            | {"among": ".1f"},
+        ),
+        Table(
+            name="inversions",
+            title="What inversions reach",
+            caption="Before, after: distance to the target's latent relative to its length. With target, with start: "
+            "correlation of pixels. Moved: l2 from the start. Own class, judge class: the network itself, and the "
+            f"judge, see the target's class. A small distance alone says nothing of the image; {over}.",
+            frame=reduce.inversion_table(results, images),
+            formats=shown("after", ".3f", "after_lo", "after_hi")
+            | shown("with_target", ".3f", "with_target_lo", "with_target_hi")
+            | shown("with_start", ".3f", "with_start_lo", "with_start_hi")
+            | shown("judge_class", "percent", "judge_lo", "judge_hi")
+            | {"before": ".3f", "moved": ".2f", "own_class": "percent"},
+        ),
+    ]
+    if len(units):
+        found.append(
+            Table(
+                name="natural",
+                title="What excites a unit, and what excites it in nature",
+                caption="Natural: how often the judge finds a visualisation more like its own unit's "
+                f"{settings.top_images} strongest test images than like another unit's (chance 50 %). Seeds agree: "
+                "cosine, in the judge's latents, of visualisations from different starts, same unit minus other units. "
+                f"Activations: at the start, at the end, and the largest of a test image; {settings.num_units} random "
+                f"units of those that are active on at least {settings.top_images} test images, "
+                f"{plural(settings.unit_starts, 'start')} each; intervals over seeds and units.",
+                frame=reduce.natural_table(results, units),
+                formats=shown("natural", "percent", "natural_lo", "natural_hi")
+                | shown("seeds_agree", ".3f", "agree_lo", "agree_hi")
+                | dict.fromkeys(("activation_before", "activation", "largest_natural"), ".2f"),
+            )
+        )
+    return [
+        *found,
+        Table(
+            name="networks",
+            title="The networks",
+            caption="Weights: the name under which any study takes them. Accuracy: on all clean test images "
+            f"({len(results.images):,} of {settings.test_data}).",
+            frame=reduce.network_table(results),
+            formats={"accuracy": "percent"},
+        ),
+        Table(
+            name="images",
+            title="Every optimised image and every baseline",
+            caption="One row per image; seed -1: made by no network.",
+            frame=images,
+            on_page=False,
+        ),
+        Table(name="units", title="Every unit", caption="One row per network and unit.", frame=units, on_page=False),
+    ]
+
+
+def warnings(results: Results) -> list[str]:
+    """Networks of which little can be learnt."""
+    settings, found = results.settings, []
+    if settings.num_seeds < LEAST_SEEDS:
+        found.append(
+            "one seed: intervals cover other targets but not other trainings, and claims about training stay undecided"
+        )
+    chance = 1 / results.images.num_classes
+    for (kind, seed), accuracy in results.accuracies.items():
+        if accuracy < 2 * chance:
+            found.append(
+                f"the {kind} network of seed {seed} classifies {accuracy:.0%} of the clean test images (chance "
+                f"{chance:.0%}): it has hardly learnt, and its representations say nothing of trained networks"
+            )
+    for kind, seed in results.accuracies:
+        if kind != "judge" and (kind, seed) not in results.units:
+            found.append(
+                f"the {kind} network of seed {seed} has fewer than two units that are active on {settings.top_images} "
+                "test images: none is visualised"
+            )
+    return found

@@ -1,0 +1,67 @@
+"""What a run found, before it is put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from robustray.tasks.studies.representations.settings import Settings, Start
+from robustray.tasks.training.twins import Kind
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustray.tasks.data.images import ImageData
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Baselines:
+    """Images that know nothing of a target but its class, or not even that. c = classes of the training data."""
+
+    means: NDArray[Any]
+    """(c + 1, channels, height, width): the mean training image of every class, then that of all."""
+    latents: NDArray[Any]
+    """(c + 1, width): the judge's."""
+    predictions: NDArray[Any]
+    """(c + 1,): the judge's."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Units:
+    """Visualised units of one network."""
+
+    rows: pd.DataFrame
+    """Of `unit_block`; by unit, then by number of the start."""
+    judged: pd.DataFrame
+    """Of `latent_block` with the judge, in the same order."""
+    latents: NDArray[Any]
+    """(test images, width): of the network itself."""
+    chosen: Sequence[int]
+    """Coordinates, in the order in which they were drawn."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Results:
+    """Rows of all steps."""
+
+    settings: Settings
+    images: ImageData
+    """Test images."""
+    targets: Sequence[int]
+    """Indices of the images that were inverted."""
+    names: Mapping[tuple[str, int], str]
+    """(kind or "judge", seed) -> "run:KEY"."""
+    accuracies: Mapping[tuple[str, int], float]
+    """Clean accuracy on the test images."""
+    inversions: Mapping[tuple[Kind, int, Start], tuple[pd.DataFrame, pd.DataFrame]]
+    """Rows of `invert_block`, and of `latent_block` with the judge, both in the order of the targets."""
+    syntheses: Mapping[int, tuple[pd.DataFrame, pd.DataFrame]]
+    """Seed -> the same of `class_block` with the robust network."""
+    baselines: Baselines
+    natural: NDArray[Any]
+    """(test images, width): the judge's latents."""
+    units: Mapping[tuple[Kind, int], Units]
+    """Networks with at least two units that are ever active."""

@@ -1,0 +1,202 @@
+"""Is an image with the same representation the same image?  (arXiv:1906.00945, sections 4 and 5)
+
+For twins of networks that differ in nothing but robust training: images are optimised until their latent is that of a
+target, from noise and from another image; and coordinates of the latent are excited. What comes out is judged against
+the dumb explanations: is the target found among other images of its own class, where a class mean, an image made for
+the class alone and any other image of the class find it by chance only?
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.kit.draws import chosen
+from robustray.tasks.kit.images import NEEDS, own_modules, settled
+from robustray.tasks.lab.seeds import stream
+from robustray.tasks.latents.cache import STEP, latent_block, latents, look, matrix
+from robustray.tasks.studies.representations.blocks import class_block, invert_block, unit_block
+from robustray.tasks.studies.representations.compare import compare
+from robustray.tasks.studies.representations.findings import findings
+from robustray.tasks.studies.representations.results import Baselines, Results, Units
+from robustray.tasks.studies.representations.settings import OUTLINE, Settings
+from robustray.tasks.study import TRAIN, Opened, Study
+from robustray.tasks.training.twin_networks import check_twins, gather
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustray.tasks.data.images import ImageData
+    from robustray.tasks.lab import Handle, Lab, Reference
+    from robustray.tasks.study import Findings
+
+
+def door(settings: Settings, lab: Lab) -> Opened:
+    """Open data and networks and try them on each other. Raises: InputError."""
+    refs = check_twins(settings, lab)
+    check_images(settings, lab.load(lab.data(settings.train_data)), lab.load(lab.data(settings.test_data)))
+    decided = settled(settings, lab, "precision", "attack_precision")
+    return Opened(
+        refs=refs,
+        modules=own_modules(settings.architecture, settings.judge_architecture),
+        decided={"precision": decided.precision, "attack precision in training": decided.attack_precision},
+    )
+
+
+def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
+    """Raises: InputError for too few images, a class in which no target can be ranked, or one without a mean image."""
+    if settings.num_targets > len(test):
+        raise InputError(f"num_targets {settings.num_targets}: {test.name} has {len(test)} images")
+    if settings.top_images > len(test):
+        raise InputError(f"top_images {settings.top_images}: {test.name} has {len(test)} images")
+    sizes = np.bincount(test.labels, minlength=test.num_classes)
+    lonely = np.flatnonzero(sizes == 1)
+    if lonely.size:
+        raise InputError(
+            f"{test.name} has a single image of class {test.classes[lonely[0]]!r}: a target is ranked among others of "
+            "its class"
+        )
+    unseen = np.flatnonzero((sizes > 0) & (np.bincount(train.labels, minlength=train.num_classes) == 0))
+    if unseen.size:
+        raise InputError(f"{train.name} has no image of class {train.classes[unseen[0]]!r}: it has no mean image")
+    if (sizes > 0).sum() < 2:
+        raise InputError(f"{test.name} has images of one class only: inversions start at images of another one")
+
+
+def run(settings: Settings, lab: Lab) -> Findings:
+    settings = settled(settings, lab, "precision", "attack_precision")
+
+    # 1. The twins and their judge, and what all of them make of the test images.
+    networks = gather(settings, lab)
+    twins, judge = networks.twins, networks.judges["standard"]
+    test = lab.data(settings.test_data)
+    images: ImageData = lab.load(test)
+    everything = range(len(images))
+    handles = {key: latents(lab, model, test, everything) for key, model in twins.items()}
+    natural = latents(lab, judge, test, everything)
+
+    # 2. Inversions of the same random targets by every network, and images made for the targets' classes alone.
+    targets = chosen(everything, settings.num_targets, seed=settings.seed, what="targets")
+    ascent, start = settings.inversion(), settings.starts[0]
+    inverted = {
+        (*key, start): _map(lab, "invert", invert_block, targets, settings, model, test, ascent, start)
+        for key, model in twins.items()
+        for start in settings.starts
+    }
+    for_class = {
+        seed: _map(lab, "class", class_block, targets, settings, twins["robust", seed], test, ascent, start)
+        for seed in settings.seeds()
+    }
+
+    # 3. Units that are ever active, drawn at random, excited from the same starts.
+    looked = {key: handle.result() for key, handle in handles.items()}
+    alive = {key: choose_units(settings, matrix(rows), key[1]) for key, rows in looked.items()}
+    units = {key: drawn for key, drawn in alive.items() if len(drawn) > 1}  # one alone compares with nothing
+    excited = {
+        key: lab.map(
+            "visualise",
+            unit_block,
+            [[unit, number] for unit in units[key] for number in range(settings.unit_starts)],
+            block=settings.block,
+            seed=settings.seed,
+            settings={"ascent": settings.visualisation()},
+            refs={"model": twins[key], "data": test},
+            needs=NEEDS,
+        )
+        for key in units
+    }
+
+    # 4. What the judge makes of all that.
+    def judged(name: str, handle: Handle[pd.DataFrame], count: int) -> Handle[pd.DataFrame]:
+        return latents(lab, judge, lab.dataset(name, handle, classes=images.classes), range(count))
+
+    judged_inversions = {key: judged("inversions", each, len(targets)) for key, each in inverted.items()}
+    judged_classes = {seed: judged("syntheses", each, len(targets)) for seed, each in for_class.items()}
+    judged_units = {key: judged("units", each, len(units[key]) * settings.unit_starts) for key, each in excited.items()}
+    judge_rows = natural.result()
+
+    return findings(
+        Results(
+            settings=settings,
+            images=images,
+            targets=targets,
+            names={key: model.name for key, model in twins.items()} | {("judge", settings.seed): judge.name},
+            accuracies={key: float((rows.prediction == rows.label).mean()) for key, rows in looked.items()}
+            | {("judge", settings.seed): float((judge_rows.prediction == judge_rows.label).mean())},
+            inversions={key: (each.result(), judged_inversions[key].result()) for key, each in inverted.items()},
+            syntheses={seed: (each.result(), judged_classes[seed].result()) for seed, each in for_class.items()},
+            baselines=baselines(lab, judge, lab.load(lab.data(settings.train_data))),
+            natural=matrix(judge_rows),
+            units={
+                key: Units(
+                    rows=each.result(),
+                    judged=judged_units[key].result(),
+                    latents=matrix(looked[key]),
+                    chosen=units[key],
+                )
+                for key, each in excited.items()
+            },
+        )
+    )
+
+
+def _map(
+    lab: Lab,
+    step: str,
+    function: object,
+    targets: list[int],
+    settings: Settings,
+    model: Reference,
+    test: Reference,
+    ascent: object,
+    start: str,
+) -> Handle[pd.DataFrame]:
+    return lab.map(
+        step,
+        function,  # type: ignore[arg-type]
+        targets,
+        block=settings.block,
+        seed=settings.seed,
+        settings={"ascent": ascent, "start": start},
+        refs={"model": model, "data": test},
+        needs=NEEDS,
+    )
+
+
+def choose_units(settings: Settings, activations: np.ndarray, seed: int) -> list[int]:
+    """Coordinates that are active on at least `top_images` images (n, width), drawn at random by (settings.seed, seed).
+
+    All of these where they are fewer than `num_units`.
+    """
+    alive = np.flatnonzero((activations > 0).sum(0) >= settings.top_images)
+    return stream(settings.seed, "units", seed).permutation(alive)[: settings.num_units].tolist()
+
+
+def baselines(lab: Lab, judge: Reference, train: ImageData) -> Baselines:
+    """Mean images of the training set, and what the judge makes of them."""
+    import torch
+
+    pixels = train.batch(range(len(train)))[0].double()
+    means = torch.stack(
+        [pixels[torch.from_numpy(train.labels == label)].mean(0) for label in range(train.num_classes)]
+        + [pixels.mean(0)]
+    ).float()
+    logits, found = look(lab.load(judge), means)
+    return Baselines(means=means.numpy(), latents=found.numpy(), predictions=logits.argmax(1).numpy())
+
+
+STUDY = Study(
+    outline=OUTLINE,
+    door=door,
+    run=run,
+    steps={
+        "train": TRAIN,
+        STEP: latent_block,
+        "invert": invert_block,
+        "class": class_block,
+        "visualise": unit_block,
+    },
+    compare=compare,
+)

@@ -1,0 +1,83 @@
+"""Standard and robust twins and their judges, opened or trained: what `TwinSettings` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.kit.images import check_alike, check_apart
+from robustray.tasks.latents.cache import look
+from robustray.tasks.latents.judges import check_judge
+from robustray.tasks.models.doors import check_model
+from robustray.tasks.training.doors import check_training
+from robustray.tasks.training.twins import Kind, TwinSettings
+
+if TYPE_CHECKING:
+    from robustray.tasks.data.images import ImageData
+    from robustray.tasks.lab.protocol import Lab, Reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinNetworks:
+    """Model references."""
+
+    twins: Mapping[tuple[Kind, int], Reference]
+    judges: Mapping[Kind, Reference]
+    """"standard" always; "robust" where a second judge was asked for."""
+
+
+def check_twins(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("standard",)) -> dict[str, Reference]:
+    """Open both data sets and every network that is named, and try all networks on them, before any work.
+
+    Returns what was opened, by what it is. Raises: InputError for data that do not belong together, networks that do
+    not fit them or give no latents, a judge that is one of the twins, and trainings that cannot start.
+    """
+    refs = {"train": lab.data(settings.train_data), "test": lab.data(settings.test_data)}
+    check_apart(refs["train"], refs["test"])
+    train, test = (lab.load(ref) for ref in refs.values())
+    check_alike(train, test)
+    opened = {f"data {ref.name}": ref for ref in refs.values()}
+    named = {f"model {name}": lab.model(name) for name in settings.named().values()}
+    for ref in named.values():
+        _try(lab.load(ref), ref.name, test, fake_relu=True)
+    if settings.judge:
+        judge = lab.model(settings.judge)
+        check_judge(judge, named.values())
+        _try(lab.load(judge), judge.name, test, fake_relu=False)
+        named[f"model {judge.name}"] = judge
+    for spec in {spec.loss: spec for spec in settings.wanted().values()}.values():
+        check_training(spec, train)
+    for kind in judges:
+        if kind == "robust" or not settings.judge:
+            check_training(settings.judge_spec(kind), train)
+    return opened | named
+
+
+def gather(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("standard",)) -> TwinNetworks:
+    """All networks; those that were not given are trained side by side."""
+    wanted: dict[Any, Any] = {("twin", *key): spec for key, spec in settings.wanted().items()}
+    wanted |= {("judge", kind): settings.judge_spec(kind) for kind in judges if kind == "robust" or not settings.judge}
+    trained = dict(zip(wanted, lab.train(list(wanted.values())).result() if wanted else (), strict=True))
+    twins = {key: lab.model(name) for key, name in settings.named().items()}
+    twins |= {key[1:]: ref for key, ref in trained.items() if key[0] == "twin"}
+    judging = {key[1]: ref for key, ref in trained.items() if key[0] == "judge"}
+    if settings.judge:
+        judging["standard"] = lab.model(settings.judge)
+    for judge in judging.values():
+        check_judge(judge, twins.values())
+    return TwinNetworks(twins=twins, judges={kind: judging[kind] for kind in judges})
+
+
+def _try(model: Any, name: str, data: ImageData, *, fake_relu: bool) -> None:
+    """Raises: InputError for a model that does not fit the data, or has no latents where a study needs them."""
+    images, _ = data.batch(range(min(2, len(data))))
+    warnings = check_model(model, images, data.num_classes)
+    if warnings:
+        raise InputError(f"{name}: {warnings[0]}")
+    if not hasattr(model, "forward_with_latent"):
+        raise InputError(f"{name} has no latents: it needs forward_with_latent(images, fake_relu)")
+    look(model, images)
+    if fake_relu:
+        model.forward_with_latent(images, True)
