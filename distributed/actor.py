@@ -47,8 +47,10 @@ def why_it_died(error: BaseException) -> str:
     text = str(error).lower()
     if "out of memory" in text or "memory usage threshold" in text or "memory pressure" in text:
         return "the machine ran out of memory"
-    if "creation task failed" in text or "constructor" in text:
-        return str(error).strip().splitlines()[-1]
+    if "creation task" in text or "constructor" in text:
+        line = str(error).strip().splitlines()[-1]
+        absent = line.startswith("ModuleNotFoundError")
+        return line + ("; install it where Ray's workers run, or start Ray with it in PYTHONPATH" if absent else "")
     if "node" in text and ("died" in text or "dead" in text):
         return "its node is gone"
     return "its process ended"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustray.distributed.start import check_ray_folder, ray_is_up, search_path, start_ray
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.executor import Listener, ProgressLike
@@ -101,6 +99,7 @@ class RayLab(BlockLab):
 
         from robustray.distributed.pool import Pool
 
+        joined = ray.is_initialized() and self._address is None  # the user's, in a notebook or around this task
         if not ray.is_initialized():
             self._owns_ray = True
             start_ray(address=self._address, workers=self._workers)
@@ -113,6 +112,7 @@ class RayLab(BlockLab):
             gpus=total.get("GPU", 0.0),
             use_gpus=self.device == "cuda",
             max_actors=self._workers,
+            worker_path=search_path() if joined else "",
         )
 
     @property
@@ -148,46 +148,6 @@ class RayLab(BlockLab):
             self._owns_ray = False
 
 
-def start_ray(*, address: str | None, workers: int | None) -> None:
-    """Start a Ray of our own (`address` None: never join whatever happens to run here), or join a cluster.
-
-    Raises: InputError when the cluster can't be reached.
-    """
-    # Set before Ray is imported for the first time: no usage report leaves, and CPU-only actors don't warn about GPUs.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    ours = signal.getsignal(signal.SIGTERM)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
-        # Workers are children of this process and find modules where it does: the current folder first.
-        here = [str(Path.cwd()), str(Path(__file__).resolve().parents[1])]
-        search = [*here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(search))
-        cpus = max(workers or 1, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
-        _take_back_sigterm(ours)
-        return
-    from robustray.distributed.cluster import check_answers
-
-    check_answers(address)
-    try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"--address {address}: no Ray cluster answers there ({line}); `ray status` on its head tells"
-        ) from error
-    _take_back_sigterm(ours)
-
-
-def _take_back_sigterm(ours: Any) -> None:
-    """Ray puts two handlers over ours: one in Python that exits with code 15, and one in C++ that ends the process."""
-    if ours is not None and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ours)
-
-
 def open_lab(
     *,
     store: Store,
@@ -200,7 +160,8 @@ def open_lab(
 ) -> BlockLab:
     """The lab that a command asks for, on the device that is decided here, once.
 
-    Raises: InputError for `device="cuda"` where there is none, or a cluster that does not answer.
+    Raises: InputError for `device="cuda"` where there is none, a cluster that does not answer, or a temporary folder in
+    which Ray could not start.
     """
     if workers is not None and workers < 0:
         raise InputError(f"--workers {workers}: 0 computes in this process, 1 or more on actors")
@@ -210,6 +171,8 @@ def open_lab(
         )
     if address:
         start_ray(address=address, workers=workers)
+    elif workers != 0 and not ray_is_up():
+        check_ray_folder()  # Ray starts with the first job, when a run is open already
     device = decide_device(device, address)
     if workers == 0:
         return SerialLab(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import ray
 
@@ -30,13 +31,24 @@ class Places:
     """
 
     def __init__(
-        self, *, store_url: str, cpus: float, gpus: float, use_gpus: bool, max_actors: int | None, quantum_s: float
+        self,
+        *,
+        store_url: str,
+        cpus: float,
+        gpus: float,
+        use_gpus: bool,
+        max_actors: int | None,
+        quantum_s: float,
+        worker_path: str = "",
     ) -> None:
         self.groups: dict[Needs, Group] = {}
         self._store_url = store_url
         self._cpus, self._gpus, self._use_gpus = cpus, gpus, use_gpus
         self._max_actors = max_actors
         self._quantum_s = quantum_s
+        self._how: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 0}
+        if worker_path:
+            self._how["runtime_env"] = {"env_vars": {"PYTHONPATH": worker_path}}
         self._names = itertools.count(1)
 
     def group_for(self, job: Job) -> Group:
@@ -73,7 +85,7 @@ class Places:
         """Start an actor. The caller knows that there is room."""
         cpus, gpus = (0.0, 0.0) if isinstance(group.needs, GroupNeeds) else self.cost(group.needs)
         name = f"worker-{next(self._names)}"
-        remote = ray.remote(BlockActor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=0)
+        remote = ray.remote(BlockActor).options(num_cpus=cpus, num_gpus=gpus, **self._how)
         actor = Actor(handle=remote.remote(self._store_url, name), name=name)
         actor.ping = actor.handle.ping.remote()
         group.actors.append(actor)

@@ -37,7 +37,8 @@ class Pool:
     """An `Executor` on Ray actors.
 
     `cpus` and `gpus` are what the pool may take in all; `max_actors` caps the number of actors (None: resources do).
-    With `use_gpus` off the GPU shares in `Needs` are ignored: the run was decided to be on CPUs.
+    With `use_gpus` off the GPU shares in `Needs` are ignored: the run was decided to be on CPUs. `worker_path` is the
+    PYTHONPATH of actors in a Ray that was not started here; one that was has it already.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Pool:
         use_gpus: bool = False,
         max_actors: int | None = None,
         quantum_s: float = QUANTUM_S,
+        worker_path: str = "",
     ) -> None:
         self.places = Places(
             store_url=store.url,
@@ -59,6 +61,7 @@ class Pool:
             use_gpus=use_gpus,
             max_actors=max_actors,
             quantum_s=quantum_s,
+            worker_path=worker_path,
         )
         self._payload = payload
         self._message = message

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
+import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
+from robustray.distributed.start import check_ray_folder, ray_folder
+from robustray.tasks.data.files import first_line
 from robustray.tasks.errors import InputError
 
 FREE_GIB = 2.0
@@ -21,7 +26,7 @@ FREE_GIB = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """Check Python, torch, devices, Ray, its token, data roots, weights and free space."""
+    """Check Python, torch, devices, mujoco, Ray, its token and its folder, data roots, weights and free space."""
 
     store: Annotated[str | None, optional("FOLDER")] = None
     """Where runs will be kept; ./runs if not given."""
@@ -60,8 +65,10 @@ def diagnose(flags: Flags) -> Iterator[Check]:
     checks: tuple[tuple[str, Callable[[Flags], Iterator[Check]]], ...] = (
         ("python", _python),
         ("torch", _torch),
+        ("mujoco", _mujoco),
         ("ray", _ray),
         ("token", _token),
+        ("ray's folder", _ray_folder),
         ("data", _data),
         ("store", _store),
     )
@@ -69,7 +76,8 @@ def diagnose(flags: Flags) -> Iterator[Check]:
         try:
             yield from check(flags)
         except Exception as error:  # whatever is broken is what the doctor is asked for
-            yield Check(what=name, ok=False, found=f"{type(error).__name__}: {error}", fix="reinstall: make demo")
+            found = f"{type(error).__name__}: {first_line(error)}"
+            yield Check(what=name, ok=False, found=found, fix="reinstall: make demo")
 
 
 def _python(flags: Flags) -> Iterator[Check]:
@@ -89,6 +97,48 @@ def _torch(flags: Flags) -> Iterator[Check]:
             f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built for CPUs only"
         )
         yield Check(what="devices", ok=True, found=f"CPU only, {os.cpu_count()} CPUs; no GPU is visible ({built})")
+
+
+MUJOCO = ("mujoco", "mujoco-core", "mujoco-studio")
+"""mujoco 4 is three distributions that write into one folder."""
+
+
+def _mujoco(flags: Flags) -> Iterator[Check]:
+    """pip that upgrades from mujoco 3 installs mujoco-core first, and removes its files with the old package after."""
+    versions = {}
+    for name in MUJOCO:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    if "mujoco" not in versions:
+        yield Check(what="mujoco", ok=False, found="not installed", fix=f"{_pip()} 'mujoco>=3.2'")
+        return
+    damaged = [name for name in versions if _lost_files(name)]
+    pinned = " ".join(f"{name}=={version}" for name, version in versions.items())
+    try:
+        importlib.import_module("mujoco")
+    except Exception as error:
+        gl = os.environ.get("MUJOCO_GL")
+        renderer = f"unset MUJOCO_GL (it is {gl!r}), or else: " if gl and not damaged else ""
+        yield Check(
+            what="mujoco",
+            ok=False,
+            found=f"{versions['mujoco']} does not import"
+            + (f", files of {' and '.join(damaged)} are gone (an upgrade in place?)" if damaged else "")
+            + f": {type(error).__name__}: {first_line(error)}",
+            fix=f"{renderer}{_pip()} --force-reinstall --no-deps {pinned}",
+        )
+        return
+    yield Check(what="mujoco", ok=True, found=versions["mujoco"])
+
+
+def _lost_files(name: str) -> list[str]:
+    """Files that an installed distribution says it has, and that are not there."""
+    listed = metadata.files(name) or []
+    return [str(file) for file in listed if file.suffix != ".pyc" and not Path(str(file.locate())).exists()]
+
+
+def _pip() -> str:
+    return f"{shlex.quote(sys.executable)} -m pip install"
 
 
 def _ray(flags: Flags) -> Iterator[Check]:
@@ -115,6 +165,14 @@ def _ray(flags: Flags) -> Iterator[Check]:
 def _token(flags: Flags) -> Iterator[Check]:
     path = os.environ.get("RAY_AUTH_TOKEN_PATH")
     token = Path(path) if path else Path.home() / ".ray" / "auth_token"
+    mode, cluster = os.environ.get("RAY_AUTH_MODE", ""), os.environ.get("RAY_ADDRESS")
+    if cluster and mode.lower() != "token":
+        yield Check(
+            what="token",
+            ok=False,
+            found=f"RAY_ADDRESS={cluster}, and RAY_AUTH_MODE is {mode or 'not set'}: `ray job submit` sends no token",
+            fix="export RAY_AUTH_MODE=token (here, and wherever `ray start` is typed)",
+        )
     if os.environ.get("RAY_AUTH_TOKEN") or token.is_file():
         yield Check(what="token", ok=True, found="Ray's authentication token is there")
         return
@@ -124,6 +182,24 @@ def _token(flags: Flags) -> Iterator[Check]:
         ok=os.access(folder, os.W_OK),
         found=f"none yet; Ray makes one at its first start ({token})",
         fix=f"{folder} is not writable: set RAY_AUTH_TOKEN_PATH to a file in a folder that is",
+    )
+
+
+def _ray_folder(flags: Flags) -> Iterator[Check]:
+    """Where Ray of our own keeps its sockets and logs."""
+    variable, folder = ray_folder()
+    try:
+        check_ray_folder()
+        yield Check(what="sockets", ok=True, found=f"{folder} is short enough for Ray's")
+    except InputError as error:
+        yield Check(what="sockets", ok=False, found=str(error), fix="export RAY_TMPDIR=/tmp")
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    yield Check(
+        what="ray's logs",
+        ok=free >= 1 and os.access(there, os.W_OK),
+        found=f"{free:.1f} GiB free in {folder}" + ("" if os.access(there, os.W_OK) else ", which is not writable"),
+        fix=f"free 1 GiB, or set {variable or 'RAY_TMPDIR'} to another folder with a short path",
     )
 
 
@@ -175,11 +251,4 @@ def _store(flags: Flags) -> Iterator[Check]:
         ok=free >= FREE_GIB,
         found=f"{free:.1f} GiB free",
         fix=f"free {FREE_GIB:g} GiB, or choose another --store",
-    )
-    temporary = shutil.disk_usage(tempfile.gettempdir()).free / 2**30
-    yield Check(
-        what="ray's logs",
-        ok=temporary >= 1,
-        found=f"{temporary:.1f} GiB free in Ray's temporary folder",
-        fix="free 1 GiB",
     )

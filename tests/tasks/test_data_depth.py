@@ -95,7 +95,7 @@ AVIFS = {
 """8 x 8 grey pixels at half of the range, by depth; written with OpenCV 5.0 (libavif), as Pillow writes 8 bits only."""
 
 
-DEEP = {
+DEEP: dict[str, tuple[bytes, int]] = {
     **{f"PNG, {name}": (png(16, channels), 16) for name, channels in CHANNELS.items()},
     **{f"TIFF, {n}": (tiff(16, c), 16) for n, c in CHANNELS.items() if c in (1, 3)},
     "TIFF, colour, the other byte order": (tiff(16, 3, ">"), 16),
@@ -123,7 +123,7 @@ def test_more_than_8_bits_are_refused_and_the_depth_is_said(case: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-SHALLOW = {
+SHALLOW: dict[str, tuple[bytes, int]] = {
     **{f"PNG, {name}": (png(8, channels), 0) for name, channels in CHANNELS.items()},
     **{f"TIFF, {n}": (tiff(8, c), 0) for n, c in CHANNELS.items() if c in (1, 3)},
     "TIFF, colour, the other byte order": (tiff(8, 3, ">"), 0),
