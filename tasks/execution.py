@@ -15,7 +15,7 @@ from robustray.tasks.environment import hardware, versions
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab import keys, runs
 from robustray.tasks.lab.base import BlockLab
-from robustray.tasks.lab.code import code_hash, settings_modules
+from robustray.tasks.lab.code import code_hash, is_own, settings_roots
 from robustray.tasks.lab.runs import Run, RunIdentity
 from robustray.tasks.lab.store import Store
 from robustray.tasks.outputs import document_of, facts_of, write_report, write_tables
@@ -143,26 +143,27 @@ def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:
 def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
     """What makes this request the same run as another one: content only, no place and no number of workers."""
     functions = request.study.functions
-    own = sorted({*opened.modules, *(m for ref in opened.refs.values() for m in ref.modules)})
+    named = {*opened.modules, *(root for ref in opened.refs.values() for root in ref.modules)}
+    own = sorted(filter(is_own, named))
+    settings = keys.plain(request.settings)
     content = {
         "study": request.study.outline.name,
-        "settings": request.settings,
+        "settings": settings,
         "device": lab.device,
         "decided": opened.decided,
         "versions": {function.qualified_name: function.version for function in functions},
         "content": {what: ref.content_hash for what, ref in opened.refs.items()},
         "own modules": code_hash(own) if own else "",
     }
-    modules = {request.study.run.__module__, *(function.function.__module__ for function in functions), *own}
-    modules |= settings_modules(request.settings)
-    settings = keys.plain(request.settings)
+    run = request.study.run
+    roots = {f"{run.__module__}:{run.__qualname__}", *(function.qualified_name for function in functions), *named}
     return RunIdentity(
         study=request.study.outline.name,
         size=request.size,
         settings=settings,
         seed=int(settings.get("seed", 0)),
         hash8=keys.digest(content, length=8),
-        code=code_hash(modules),
+        code=code_hash(roots | settings_roots(request.settings)),
     )
 
 

@@ -27,6 +27,7 @@ def main(argv: list[str]) -> int:
     from robustray.tasks.data.sources import FORMS, SOURCES
     from robustray.tasks.models import registry
     from robustray.tasks.training.recipes import RECIPES
+    from robustray.tasks.training.reference_twins import TWINS
 
     own = "my_pkg.my_mod:function"
     listed = {
@@ -38,6 +39,7 @@ def main(argv: list[str]) -> int:
                 for name, entry in registry.MODELS.items()
             },
             **{form: f"{words}; @WEIGHTS.safetensors" for form, words in registry.FORMS.items()},
+            **{name: "network S on CIFAR-10, published weights" for name in TWINS},
             **(_trained(flags.store or "runs") or {"run:KEY": "trained in a store; none there yet"}),
             own: "your own: returns a torch module from pixels in [0, 1] to logits; @WEIGHTS.safetensors may follow",
         },

@@ -82,9 +82,9 @@ class OriginalSource:
     def modules(self) -> tuple[str, ...]:
         return ()
 
-    def content_hash(self) -> str:
+    def fingerprint(self) -> tuple[object, ...]:
         files, meta, _ = published(self.set, self.split)  # `fetch` accepts no other bytes
-        return hashlib.sha256("\0".join([self.set, *files.values(), meta[1]]).encode()).hexdigest()
+        return (self.set, *files.values(), meta[1])
 
     def fetch(self, name: str) -> ImageData:
         """Raises: InputError for a missing file, or one whose MD5 is not the published one."""

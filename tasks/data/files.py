@@ -10,23 +10,17 @@ from pathlib import Path
 
 from robustray.tasks.errors import InputError
 
-_hashes: dict[tuple[str, int, int], str] = {}
-
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes, remembered in this process as long as its size and time stay.
+    """SHA-256 (hex) of a file's bytes, as they are now.
 
     Raises: InputError when it cannot be read.
     """
     try:
-        stat = path.stat()
-        key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-        if key not in _hashes:
-            with path.open("rb") as file:
-                _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    return _hashes[key]
 
 
 def first_line(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,14 +35,10 @@ class FolderSource:
     def modules(self) -> tuple[str, ...]:
         return ()
 
-    def content_hash(self) -> str:
-        digest = hashlib.sha256(b"folder")
-        for name, files in self.listing().items():
-            for file in files:
-                digest.update(f"\0{name}/{file.name}\0{file_sha256(file)}".encode())
-        if (boxes := Path(self.root) / BOXES).is_file():
-            digest.update(f"\0{BOXES}\0{file_sha256(boxes)}".encode())
-        return digest.hexdigest()
+    def fingerprint(self) -> tuple[object, ...]:
+        boxes = Path(self.root) / BOXES
+        files = tuple((name, *map(file_sha256, files)) for name, files in self.listing().items())
+        return (*files, file_sha256(boxes)) if boxes.is_file() else files
 
     def listing(self) -> dict[str, list[Path]]:
         """Class name -> its files, both sorted as text.

@@ -167,7 +167,8 @@ def _check_pixels(data: ImageData) -> None:
 
 
 def hash_arrays(data: ImageData) -> str:
-    """SHA-256 (hex) of pixels, labels and class names, and of masks and boxes where there are any."""
+    """SHA-256 (hex) of pixels, labels, class names, and masks and boxes where there are any: what a data set is,
+    whatever holds it."""
     digest = hashlib.sha256()
     objects = [array for array in (data.masks, data.boxes) if array is not None]
     for array in (data.images, data.labels, *objects):

@@ -6,7 +6,6 @@ Where the images show objects, also `mask: struct<bytes, path>` (an image of the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,11 +46,8 @@ class ParquetSource:
     def modules(self) -> tuple[str, ...]:
         return ()
 
-    def content_hash(self) -> str:
-        digest = hashlib.sha256(b"parquet\0" + "\0".join(self.classes or ()).encode())
-        for file in self.files:
-            digest.update(file_sha256(Path(file)).encode())
-        return digest.hexdigest()
+    def fingerprint(self) -> tuple[object, ...]:
+        return (self.classes, self.num_classes, self.shape, *(file_sha256(Path(file)) for file in self.files))
 
     def fetch(self, name: str) -> ImageData:
         """Decode all shards.

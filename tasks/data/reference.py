@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from robustray.tasks.data.folder import FolderSource
-from robustray.tasks.data.images import ImageData
+from robustray.tasks.data.images import ImageData, hash_arrays
 from robustray.tasks.data.own import OwnSource, load_function, looks_like_own
 from robustray.tasks.data.parquet import ParquetSource, find_shards
 from robustray.tasks.data.picture import SUFFIXES, PictureSource
+from robustray.tasks.data.remembered import remembered
 from robustray.tasks.data.sources import SOURCES, known
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.code import code_hash
 from robustray.tasks.words import nearest
 
 
@@ -27,8 +30,12 @@ class Source(Protocol):
         """The user's own modules behind it."""
         ...
 
-    def content_hash(self) -> str:
-        """SHA-256 (hex) of pixels, labels and class names, or of the bytes that hold them; never of a path."""
+    def fingerprint(self) -> Sequence[object] | None:
+        """The hashes of the files, and all else that decides what is read: JSON values, never a path or a time. By it
+        the content's hash is remembered; None where reading is the only way to know.
+
+        Raises: InputError.
+        """
         ...
 
     def fetch(self, name: str) -> ImageData:
@@ -46,12 +53,17 @@ class DataRef:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 (hex) of pixels, labels and class names, or of the bytes that hold them. Raises: InputError."""
-        return self.source.content_hash()
+        """SHA-256 (hex) of pixels, labels and class names, whatever holds them. Raises: InputError."""
+        fingerprint = self.source.fingerprint()
+        if fingerprint is None:
+            return hash_arrays(self.fetch())
+        return remembered([*fingerprint, code_hash(self.modules)], lambda: hash_arrays(self.fetch()))
 
     @property
     def modules(self) -> tuple[str, ...]:
-        return self.source.modules
+        """Roots of CODE: where the images come from, how they are decoded and cut into batches."""
+        kind = type(self.source)
+        return (f"{__name__}:{type(self).__name__}", f"{kind.__module__}:{kind.__qualname__}", *self.source.modules)
 
     def fetch(self) -> ImageData:
         """Raises: InputError naming file and row of what is missing, damaged or does not fit."""

@@ -15,14 +15,13 @@ same for every option: two values of rho show the same objects. Drawing: `scenes
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from robustray.tasks.data.images import ImageData, hash_arrays
+from robustray.tasks.data.images import ImageData
 from robustray.tasks.data.scenes_draw import Scenes, draw
 from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
@@ -137,8 +136,8 @@ class ScenesSource:
     def modules(self) -> tuple[str, ...]:
         return ()
 
-    def content_hash(self) -> str:
-        return _hash(self.settings)
+    def fingerprint(self) -> tuple[object, ...]:
+        return dataclasses.astuple(self.settings)
 
     def fetch(self, name: str) -> ImageData:
         scenes = render(self.settings, np.arange(self.settings.n))
@@ -150,11 +149,6 @@ class ScenesSource:
             masks=np.ascontiguousarray(scenes.masks[:, 0]),
             boxes=np.ascontiguousarray(scenes.boxes[:, 0]),
         )
-
-
-@functools.lru_cache(maxsize=256)
-def _hash(settings: SceneSettings) -> str:
-    return hash_arrays(ScenesSource(settings=settings).fetch("scenes"))
 
 
 def open_source(name: str, rest: str, data_root: str | None) -> ScenesSource:

@@ -46,8 +46,9 @@ class DataView:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Those of the base, and this one."""
-        return tuple(dict.fromkeys((*self.base.modules, __name__)))
+        """Roots of CODE: those of the base, and what the view does."""
+        own = (f"{kind.__module__}:{kind.__qualname__}" for kind in (DataView, type(self.change)))
+        return tuple(dict.fromkeys((*self.base.modules, *own)))
 
     def fetch(self) -> ImageData:
         """Raises: InputError when the base can't be read or the change doesn't fit it."""

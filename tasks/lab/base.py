@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import keys, pieces
-from robustray.tasks.lab.code import code_hash, settings_modules
+from robustray.tasks.lab.code import PIECE, code_hash, settings_roots
 from robustray.tasks.lab.derived import data_of, rows_of
 from robustray.tasks.lab.executor import Executor, ProgressLike, Silent
 from robustray.tasks.lab.handles import MapHandle
@@ -92,11 +92,15 @@ class BlockLab:
     def model(self, name: str) -> Reference:
         """See `Lab.model`."""
         from robustray.tasks.models.reference import open_model
+        from robustray.tasks.training import reference_twins
         from robustray.tasks.training.handle import code_now
         from robustray.tasks.training.weights import find_weights
 
+        if name.startswith(reference_twins.PREFIX):
+            return reference_twins.open_twin(self, name)
+
         def store_weights(key: str) -> tuple[str, bytes]:
-            return find_weights(self.store, key, code_now=partial(code_now, self), message=self._say_once)
+            return find_weights(self.store, key, code_now=partial(code_now, self), message=self.say_once)
 
         return open_model(name, store_weights=store_weights, data_root=self.data_root)
 
@@ -133,8 +137,8 @@ class BlockLab:
         refs = dict(refs or {})
         numerics = keys.numerics_class(self.device, needs)
         key = keys.step_key(step, function, seed=seed, settings=settings, refs=refs, numerics=numerics)
-        own = {module for ref in refs.values() for module in ref.modules}
-        code = code_hash({function.function.__module__, *own, *settings_modules(settings)})
+        built_by = {root for ref in refs.values() for root in ref.modules}
+        code = code_hash({*PIECE, function.qualified_name, *built_by, *settings_roots(settings)})
         jobs = [
             BlockJob(
                 step=step,
@@ -200,7 +204,8 @@ class BlockLab:
         """A long job as it runs here: in one process. Raises: InputError when it wants more."""
         return job.alone()
 
-    def _say_once(self, text: str) -> None:
+    def say_once(self, text: str) -> None:
+        """Tell the user, the first time in this lab."""
         if text not in self._said:
             self._said.add(text)
             self.progress.message(text)

@@ -1,14 +1,23 @@
-"""CODE: a hash of the source that a block function runs, so that old results are noticed when the code has changed.
+"""CODE: a hash of the source behind a piece, so that old results are noticed when what made them has changed.
 
-The modules are found by reading import statements, lazy ones included, without importing anything. robustray's own
-modules and the user's count; the standard library and installed packages don't, except the versions of torch and NumPy.
-Left out are `tasks.lab`, `tasks.report` and `tasks.figures`: how a piece is kept or shown does not change what it says.
-Of the lab `seeds` counts, which says where random numbers come from.
+It starts from *roots*, `module:name` or a whole `module`: the block function, the classes of its settings, and what its
+references name (the network's class, normalisation, where data come from, decoding). From there names are followed, by
+reading, without importing anything:
+
+- Of robustray, definition by definition: the text of each top-level function, class or constant that is reached, and
+  all that it names, lazily imported or not. What has no bearing on a finished row is left out: docstrings, comments,
+  annotations, the words of errors, and what only a type checker sees (`if TYPE_CHECKING:`).
+- Of the user's modules, file by file: they may do anything while they are imported.
+- A package above a module counts as far as it runs code when it is imported: more than imports and definitions. The
+  root package is left out: it leads to everything and runs nothing that a row depends on.
+- Of the standard library and installed packages nothing counts but the versions of Python, torch and NumPy.
+
+`tasks.report`, `tasks.figures` and this reader are left out: how rows are shown does not change what they say. Networks
+are named by text in the registry, so that no model depends on the others.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import hashlib
@@ -22,9 +31,15 @@ from pathlib import Path
 from typing import Any
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.definitions import WHOLE, Definitions, Place, above, imported_by
 
-_LEFT_OUT = ("robustray.tasks.lab.", "robustray.tasks.report.", "robustray.tasks.figures.", "robustray.distributed.")
-_COUNTS = ("robustray.tasks.lab.seeds",)
+PIECE = ("robustray.tasks.lab.jobs:BlockJob", "robustray.tasks.lab.jobs:Worker")
+"""What stands between any block function and its rows: threads, kernels, types of columns."""
+_ROOT = "robustray"
+_LEFT_OUT = (
+    *("robustray.tasks.report.", "robustray.tasks.figures.", "robustray.distributed."),
+    *("robustray.tasks.lab.code.", "robustray.tasks.lab.definitions."),
+)
 _INSTALLED = tuple(
     Path(place).resolve()
     for place in {
@@ -38,18 +53,16 @@ _INSTALLED = tuple(
 )
 
 
-def code_hash(modules: Iterable[str]) -> str:
-    """12 hex digits: hash of the source of `modules` and of every robustray or user module that they import.
-
-    The versions of torch and NumPy enter as well.
+def code_hash(roots: Iterable[str]) -> str:
+    """12 hex digits: hash of the source behind `roots`, each `module:name` or a whole `module`.
 
     Raises: ModuleNotFoundError when a named module does not exist.
     """
-    return _code_hash(frozenset(modules))
+    return _code_hash(frozenset(roots))
 
 
-def settings_modules(settings: Any) -> set[str]:
-    """The modules of all dataclasses in the settings of a step, however deep: an attack of one's own in a field.
+def settings_roots(settings: Any) -> set[str]:
+    """`module:name` of all dataclasses in the settings of a step, however deep: an attack of one's own in a field.
 
     Raises: InputError for a class of `__main__`, whose source could not be found again.
     """
@@ -59,52 +72,97 @@ def settings_modules(settings: Any) -> set[str]:
         kind = type(settings)
         if kind.__module__ == "__main__":
             raise InputError(f"{kind.__qualname__} stands in __main__: move it to a module that can be imported")
-        found.add(kind.__module__)
+        found.add(f"{kind.__module__}:{kind.__qualname__}")
         inner = [getattr(settings, field.name) for field in dataclasses.fields(settings)]
     elif isinstance(settings, Mapping):
         inner = settings.values()
     elif isinstance(settings, Sequence) and not isinstance(settings, str | bytes):
         inner = settings
-    return found.union(*map(settings_modules, inner))
+    return found.union(*map(settings_roots, inner))
 
 
-@functools.cache  # what this process has imported stays what it was
-def _code_hash(modules: frozenset[str]) -> str:
-    state = hashlib.sha256()
+def is_own(root: str) -> bool:
+    """Whether a root is the user's, not robustray's."""
+    return root.partition(":")[0].partition(".")[0] != _ROOT
+
+
+def forget() -> None:
+    """Read all source again. For tests: what a process has imported stays what it was."""
+    for cached in (_code_hash, _own_file, _definitions, _look_up):
+        cached.cache_clear()
+
+
+@functools.cache
+def _code_hash(roots: frozenset[str]) -> str:
+    state = hashlib.sha256(f"python {sys.version_info.major}.{sys.version_info.minor}\n".encode())
     for package in ("torch", "numpy"):
         state.update(f"{package} {importlib.metadata.version(package)}\n".encode())
-    for name, source in sorted(_sources(modules).items()):
+    for name, source in sorted(reached(roots).items()):
         state.update(f"{name} {hashlib.sha256(source).hexdigest()}\n".encode())
     return state.hexdigest()[:12]
 
 
-def _sources(modules: frozenset[str]) -> dict[str, bytes]:
+def reached(roots: Iterable[str]) -> dict[str, bytes]:
+    """Source by `module:name` (robustray's) or `module` (the user's) of all that `roots` lead to.
+
+    Raises: ModuleNotFoundError when the module of a root does not exist.
+    """
     found: dict[str, bytes] = {}
-    waiting = sorted(modules)
-    for name in waiting:
-        if _find_spec(name) is None:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    waiting: list[Place] = []
+    for root in sorted(roots):
+        module, _, name = root.partition(":")
+        if _find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+        waiting.append((module, name.partition(".")[0] or WHOLE))
+    done: set[Place] = set()
     while waiting:
-        name = waiting.pop()
-        path = _own_file(name)
-        if path is None or name in found:
+        module, name = place = waiting.pop()
+        path = _own_file(module)
+        if place in done or path is None:
             continue
-        found[name] = path.read_bytes()
-        waiting.extend(_imported(name, found[name], path.name == "__init__.py"))
+        done.add(place)
+        if is_own(module):
+            if module not in found:
+                found[module] = _read(path)
+                waiting += [*imported_by(module, found[module], path.name == "__init__.py"), *above(module)]
+            continue
+        text, uses = _look_up(module, path, name)
+        if text:
+            found[f"{module}:{name}"] = text.encode()
+        waiting += uses
     return found
 
 
 @functools.cache
+def _look_up(module: str, path: Path, name: str) -> tuple[str, list[Place]]:
+    return _definitions(module, path).look_up(name)
+
+
+@functools.cache
+def _definitions(module: str, path: Path) -> Definitions:
+    return Definitions(module, _read(path), path.name == "__init__.py", _own_file, _binds)
+
+
+def _binds(package: str, name: str) -> bool:
+    path = _own_file(package)
+    return path is not None and name in _definitions(package, path)
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@functools.cache
 def _own_file(name: str) -> Path | None:
-    """The source file of a module that belongs to robustray or to the user; None for all others."""
+    """The source file of a module that counts: robustray's or the user's; None for all others."""
     root = name.partition(".")[0]
-    if root in sys.stdlib_module_names or (f"{name}.".startswith(_LEFT_OUT) and name not in _COUNTS):
+    if root in sys.stdlib_module_names or f"{name}.".startswith(_LEFT_OUT):
         return None
     spec = _find_spec(name)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     path = Path(spec.origin)
-    if root != "robustray" and any(path.resolve().is_relative_to(place) for place in _INSTALLED):
+    if root != _ROOT and any(path.resolve().is_relative_to(place) for place in _INSTALLED):
         return None
     return path
 
@@ -126,22 +184,3 @@ def _find_spec(name: str) -> ModuleSpec | None:
             return None
     specs = (finder.find_spec(name, path) for finder in sys.meta_path)
     return next((spec for spec in specs if spec is not None), None)
-
-
-def _imported(name: str, source: bytes, is_package: bool) -> list[str]:
-    """Names that a module's import statements may load: `from a import b` may mean the module `a.b`."""
-    names: list[str] = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                names.append(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = name.split(".") if is_package else name.split(".")[:-1]
-                parts = parts[: len(parts) - node.level + 1]
-                base = ".".join([*parts, base] if base else parts)
-            names.append(base)
-            names.extend(f"{base}.{alias.name}" for alias in node.names)
-    parents = [".".join(parts[:i]) for parts in (n.split(".") for n in names) for i in range(1, len(parts))]
-    return [n for n in {*names, *parents} if n]

@@ -46,7 +46,8 @@ class RowsRef:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        return ()  # its content is in its hash, whatever code computed it
+        """Roots of CODE: how the rows are read. What computed them is not among them: their content is in the hash."""
+        return (f"{__name__}:{RowsRef.__name__}",)
 
     def fetch(self) -> Rows:
         """Read the columns. Raises: WorkFailed when a piece was removed or damaged since the map had finished."""
@@ -97,7 +98,8 @@ class DerivedData:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        return self.rows.modules
+        """Roots of CODE: how rows become images. See `RowsRef.modules`."""
+        return (f"{__name__}:{DerivedData.__name__}", *self.rows.modules)
 
     def fetch(self) -> ImageData:
         """Raises: InputError naming the first image, label, mask or box that can't be used; WorkFailed."""

@@ -63,7 +63,7 @@ class Reference(Protocol):
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The user's own modules behind this reference; their source enters CODE."""
+        """What builds the object, as roots of CODE (`code.py`): "module:name", or a whole "module" of the user's."""
         ...
 
     def fetch(self) -> Any:
@@ -145,7 +145,8 @@ class Lab(Protocol):
         ...
 
     def model(self, name: str) -> Reference:
-        """`"cifar:resnet20@weights.safetensors"`, `"run:KEY"`, `"my_pkg.my_mod:build@w.safetensors"` -> reference.
+        """A name -> reference: `"cifar:resnet20@weights.safetensors"`, `"run:KEY"`, `"twin:linf8:0"`,
+        `"my_pkg.my_mod:build@w.safetensors"`.
 
         Raises: InputError for a name or file that cannot be used.
         """

@@ -15,7 +15,7 @@ from robustray.tasks.data.files import file_sha256, read_file
 from robustray.tasks.data.own import load_function
 from robustray.tasks.errors import InputError
 from robustray.tasks.models.published import PUBLISHED
-from robustray.tasks.models.registry import build_model, check_name, model_entry, takes_num_classes
+from robustray.tasks.models.registry import build_model, check_name, code_root, model_entry, takes_num_classes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,7 +58,8 @@ class ModelRef:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        return () if model_entry(self.architecture) is not None else (self.architecture.partition(":")[0],)
+        """Roots of CODE: the network itself, and what loads weights into it."""
+        return ("robustray.tasks.models.reference:ModelRef", code_root(self.architecture))
 
     @cached_property
     def _weights_hash(self) -> str:
@@ -109,7 +110,7 @@ class ModelRef:
         model = self._build(num_classes)
         check_fit(weights, model, where, self.architecture)
         brought = _check_normalisation(model, metadata, where, self.architecture)
-        if self.modules:
+        if model_entry(self.architecture) is None:
             brought = {}  # one's own function decides
         return ModelPayload(
             architecture=self.architecture,
@@ -183,9 +184,13 @@ def open_model(text: str, *, store_weights: StoreWeights | None = None, data_roo
 def _open_run(text: str, store_weights: StoreWeights | None) -> ModelRef:
     if store_weights is None:
         raise InputError(f"{text!r} names a model in a store: give the store that holds it")
-    key = text.removeprefix("run:")
+    return open_stored(text, text.removeprefix("run:"), store_weights)
+
+
+def open_stored(name: str, key: str, store_weights: StoreWeights) -> ModelRef:
+    """The model `key` of a store, under a name. Raises: InputError as `store_weights`."""
     architecture, _ = store_weights(key)
-    return ModelRef(name=text, architecture=architecture, store_key=key, read_weights=lambda: store_weights(key)[1])
+    return ModelRef(name=name, architecture=architecture, store_key=key, read_weights=lambda: store_weights(key)[1])
 
 
 def _open_published(name: str, data_root: str | None) -> ModelRef:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.data.own import describe, load_function, looks_like_own
@@ -22,12 +23,31 @@ _DIGITS: tuple[_Stats, _Stats] = ((0.3053,), (0.3765,))
 _SCENES: tuple[_Stats, _Stats] = ((0.45, 0.45, 0.45), (0.2, 0.2, 0.2))
 
 
+@dataclass(frozen=True)
+class Network:
+    """A class or function of `tasks.models` by its place, with arguments. As text: naming it imports nothing, and the
+    code of one network does not lead to that of all."""
+
+    place: str
+    """`module:name` below `robustray.tasks.models`."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def root(self) -> str:
+        """The place in full: where its code begins."""
+        return f"robustray.tasks.models.{self.place}"
+
+    def __call__(self, num_classes: int) -> nn.Module:
+        """An untrained `normalised.Backbone`, initialised from torch's global generator."""
+        module, _, name = self.root.partition(":")
+        return getattr(importlib.import_module(module), name)(num_classes=num_classes, **self.arguments)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
     """An architecture with the normalisation it is trained with."""
 
-    backbone: Callable[[int], nn.Module]
-    """Number of classes -> untrained `normalised.Backbone`, initialised from torch's global generator."""
+    backbone: Network
     mean: _Stats | None
     std: _Stats | None
     """Per channel, in pixel units [0, 1]; None: the backbone's own attributes of these names."""
@@ -37,69 +57,30 @@ class ModelEntry:
     """(channels, height, width) it is made for; convolutional ones take other sizes too."""
 
 
+def _of_cifar(network: Network, stats: tuple[_Stats, _Stats] = _CIFAR10) -> ModelEntry:
+    return ModelEntry(backbone=network, mean=stats[0], std=stats[1], num_classes=10, input_shape=(3, 32, 32))
+
+
 def _cifar_resnet(depth: int) -> ModelEntry:
-    def backbone(num_classes: int) -> nn.Module:
-        from robustray.tasks.models.resnet_cifar import CifarResNet
-
-        return CifarResNet(depth, num_classes)
-
     # the published option-A weights were trained with ImageNet's mean and std
-    return ModelEntry(backbone=backbone, mean=_IMAGENET[0], std=_IMAGENET[1], num_classes=10, input_shape=(3, 32, 32))
+    return _of_cifar(Network("resnet_cifar:CifarResNet", {"depth": depth}), _IMAGENET)
 
 
 def _stem_resnet(depth: int, width: int = 64) -> ModelEntry:
-    def backbone(num_classes: int) -> nn.Module:
-        from robustray.tasks.models.resnet_stem import StemResNet
-
-        return StemResNet(depth, num_classes, width)
-
-    return ModelEntry(backbone=backbone, mean=_CIFAR10[0], std=_CIFAR10[1], num_classes=10, input_shape=(3, 32, 32))
+    return _of_cifar(Network("resnet_stem:StemResNet", {"depth": depth, "width": width}))
 
 
 def _wide_resnet(depth: int, width: int) -> ModelEntry:
-    def backbone(num_classes: int) -> nn.Module:
-        from robustray.tasks.models.wide_resnet import WideResNet
-
-        return WideResNet(depth, width, num_classes)
-
-    return ModelEntry(backbone=backbone, mean=_CIFAR10[0], std=_CIFAR10[1], num_classes=10, input_shape=(3, 32, 32))
+    return _of_cifar(Network("wide_resnet:WideResNet", {"depth": depth, "width": width}))
 
 
-def _small(num_classes: int) -> nn.Module:
-    from robustray.tasks.models.small import SmallResNet
-
-    return SmallResNet(num_classes)
-
-
-def _mlp(num_classes: int) -> nn.Module:
-    from robustray.tasks.models.digits import DigitsMlp
-
-    return DigitsMlp(num_classes)
-
-
-def _cnn(num_classes: int) -> nn.Module:
-    from robustray.tasks.models.digits import DigitsCnn
-
-    return DigitsCnn(num_classes)
-
-
-def _scenes_cnn(num_classes: int) -> nn.Module:
-    from robustray.tasks.models.scenes import ScenesCnn
-
-    return ScenesCnn(num_classes)
+def _of_digits(place: str) -> ModelEntry:
+    return ModelEntry(backbone=Network(place), mean=_DIGITS[0], std=_DIGITS[1], num_classes=10, input_shape=(1, 8, 8))
 
 
 def _from_library(family: str, name: str) -> ModelEntry:
-    def backbone(num_classes: int) -> nn.Module:
-        if family == "timm":
-            from robustray.tasks.models.timm_nets import timm_backbone
-
-            return timm_backbone(name, num_classes)
-        from robustray.tasks.models.torchvision_nets import torchvision_backbone
-
-        return torchvision_backbone(name, num_classes)
-
-    return ModelEntry(backbone=backbone, mean=None, std=None, num_classes=1000, input_shape=(3, 224, 224))
+    network = Network(f"{family}_nets:{family}_backbone", {"name": name})
+    return ModelEntry(backbone=network, mean=None, std=None, num_classes=1000, input_shape=(3, 224, 224))
 
 
 MODELS: Mapping[str, ModelEntry] = {
@@ -107,11 +88,15 @@ MODELS: Mapping[str, ModelEntry] = {
     **{f"cifar:resnet{depth}": _stem_resnet(depth) for depth in (18, 34, 50)},
     "cifar:resnet18-w16": _stem_resnet(18, width=16),
     **{f"cifar:wrn-{depth}-{width}": _wide_resnet(depth, width) for depth, width in ((28, 10), (34, 10))},
-    "small:s": ModelEntry(backbone=_small, mean=_CIFAR10[0], std=_CIFAR10[1], num_classes=10, input_shape=(3, 32, 32)),
-    "digits:mlp": ModelEntry(backbone=_mlp, mean=_DIGITS[0], std=_DIGITS[1], num_classes=10, input_shape=(1, 8, 8)),
-    "digits:cnn": ModelEntry(backbone=_cnn, mean=_DIGITS[0], std=_DIGITS[1], num_classes=10, input_shape=(1, 8, 8)),
+    "small:s": _of_cifar(Network("small:SmallResNet")),
+    "digits:mlp": _of_digits("digits:DigitsMlp"),
+    "digits:cnn": _of_digits("digits:DigitsCnn"),
     "scenes:cnn": ModelEntry(
-        backbone=_scenes_cnn, mean=_SCENES[0], std=_SCENES[1], num_classes=9, input_shape=(3, 32, 32)
+        backbone=Network("scenes:ScenesCnn"),
+        mean=_SCENES[0],
+        std=_SCENES[1],
+        num_classes=9,
+        input_shape=(3, 32, 32),
     ),
 }
 """Besides these: what `FORMS` spells, and `module:function`, one's own."""
@@ -124,7 +109,7 @@ FORMS: Mapping[str, str] = {
 }
 """Names with a place for one's own choice -> what they name."""
 
-_FAMILIES = ("cifar", "small", "digits", "scenes", "torchvision", "timm", "run")
+_FAMILIES = ("cifar", "small", "digits", "scenes", "torchvision", "timm", "run", "twin")
 _RESNET = re.compile(r"cifar:resnet(\d+)(?:-w(\d+))?")
 _WIDE_RESNET = re.compile(r"cifar:wrn-(\d+)-(\d+)")
 
@@ -154,6 +139,15 @@ def model_entry(name: str) -> ModelEntry | None:
     if looks_like_own(name) and family not in _FAMILIES:
         return None
     raise InputError(f"there is no model {name!r}{nearest(name, [*MODELS, *FORMS])}")
+
+
+def code_root(name: str) -> str:
+    """Where the code of an architecture begins, as a root of CODE: its own class, or the user's module.
+
+    Raises: InputError as `model_entry`.
+    """
+    entry = model_entry(name)
+    return name.partition(":")[0] if entry is None else entry.backbone.root
 
 
 def check_name(name: str) -> None:

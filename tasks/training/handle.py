@@ -11,7 +11,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab import keys
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.checkpoints import Checkpoints, Interval
-from robustray.tasks.lab.code import code_hash
+from robustray.tasks.lab.code import PIECE, code_hash
 from robustray.tasks.lab.jobs import Job, Receipt, Worker
 from robustray.tasks.lab.long_jobs import Diary, Kept, LongHandle, plan
 from robustray.tasks.lab.protocol import Needs, Reference
@@ -153,11 +153,11 @@ def training_key(spec: TrainSpec, data: Reference, device: str) -> str:
 
 
 def training_code(model: str, data_modules: Iterable[str]) -> str:
-    """CODE of a training of the architecture `model` on data with these modules of the user's own."""
-    from robustray.tasks.models.registry import model_entry
+    """CODE of a training of the architecture `model` on data that these roots of CODE make."""
+    from robustray.tasks.models.registry import code_root
 
-    own = () if model_entry(model) is not None else (model.partition(":")[0],)
-    return code_hash(["robustray.tasks.training.loop", "robustray.tasks.models.registry", *data_modules, *own])
+    job = (f"{__name__}:{TrainJob.__name__}", "robustray.tasks.training.settings:TrainSpec", PIECE[1])
+    return code_hash([*job, code_root(model), *data_modules])
 
 
 def code_now(lab: BlockLab, about: Mapping[str, Any]) -> str:

@@ -106,7 +106,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
     for name in set(sys.modules) - known:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
-    code._code_hash.cache_clear()  # what these were is no longer what they are
+    code.forget()  # what these were is no longer what they are
     code._own_file.cache_clear()
 
 

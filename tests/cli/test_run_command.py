@@ -170,7 +170,7 @@ def test_a_changed_module_of_ones_own_is_another_run(cli: Any, tmp_path: Path) -
     def run(text: str) -> str:
         (tmp_path / "my_own.py").write_text(text)
         sys.modules.pop("my_own", None)  # as in a process of its own
-        code._code_hash.cache_clear()
+        code.forget()
         line = "run attack-sweep --model my_own:build --data my_own:data --attack fgsm --workers 0 --norm linf --json"
         return only_document(cli(f"{line} --eps-linf 0.1 --num-examples 0"))["run"]
 
@@ -196,7 +196,7 @@ def test_a_change_deep_in_an_attack_of_ones_own_is_another_run(cli: Any, tmp_pat
         (tmp_path / "my_inner.py").write_text(text)
         for name in ("my_inner", "my_make", "my_outer"):
             sys.modules.pop(name, None)  # as in a process of its own
-        code._code_hash.cache_clear()
+        code.forget()
         return only_document(cli(f"{FIRST.replace('--attack fgsm', '--attack my_make:make')} --json"))["run"]
 
     first = run(OWN)

@@ -84,6 +84,13 @@ def test_every_kind_of_source_gives_the_same_images(kind: str, originals: Path, 
     assert [path.name for path in root.iterdir()] == ["cifar10"]
 
 
+def test_imported_shards_are_the_same_data_as_the_original_files(originals: Path, tmp_path: Path) -> None:
+    import_cifar10(originals, tmp_path)
+    for split in ("train", "test"):
+        one, other = (open_data(f"cifar10:{split}", data_root=str(root)) for root in (originals.parent, tmp_path))
+        assert type(one.source) is not type(other.source) and one.content_hash == other.content_hash
+
+
 def test_the_original_folder_is_a_source_of_its_own(originals: Path) -> None:
     ref = open_data("cifar10:test", data_root=str(originals.parent))
     images, labels = expected(originals, "test")

@@ -18,7 +18,10 @@ from PIL import Image
 from robustray.tasks.data import open_data
 from robustray.tasks.data.cifar import CIFAR10_CLASSES
 from robustray.tasks.data.export import write_shards
+from robustray.tasks.data.images import ImageData, hash_arrays
+from robustray.tasks.data.parquet import ParquetSource
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab import code
 
 
 def pixels(n: int, shape: tuple[int, int, int] = (3, 32, 32), seed: int = 0) -> np.ndarray:
@@ -143,7 +146,7 @@ def test_ones_own_function_may_return_arrays_with_or_without_names(own: Callable
     ref = open_data(name, data_root=None)
     data = ref.fetch()
     assert data.images.dtype == np.float32 and data.classes == ("0", "1") and data.name == name
-    assert ref.modules == (name.partition(":")[0],)
+    assert ref.modules[-1] == name.partition(":")[0]
     named = open_data(
         own("def load():\n    return np.zeros((2, 3, 2, 2), np.uint8), np.array([0, 2]), ['a', 'b', 'c']"),
         data_root=None,
@@ -424,3 +427,51 @@ def test_no_flipped_bit_or_cut_of_a_shard_passes_with_other_pixels_or_labels(tmp
         else:  # what was hit is not read: paths, statistics, names
             assert np.array_equal(data.images, images) and np.array_equal(data.labels, labels)
     assert refused > 200
+
+
+def test_one_hash_whatever_holds_the_images(tmp_path: Path) -> None:
+    """The same pixels, labels and class names from a folder, from one shard, from two, and from one's own code."""
+    images = pixels(4)
+    names = ("cat", "dog")
+    folder = tree(tmp_path / "folder", cat=[png(each) for each in images[:2]], dog=[png(each) for each in images[2:]])
+    labels = np.array([0, 0, 1, 1])
+    hashes = {open_data(str(folder), data_root=None).content_hash}
+    for rows in (4, 2):
+        shards = tmp_path / f"shards{rows}"
+        shards.mkdir()
+        write_shards(shards, "test", images, labels, ["x"] * 4, names, shard_rows=rows)
+        hashes.add(open_data(f"{shards}:test", data_root=None).content_hash)
+    hashes.add(hash_arrays(ImageData(name="any", images=images, labels=labels, classes=names)))
+    assert len(hashes) == 1
+
+
+def test_a_hash_is_found_out_once_for_a_file_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = shard(tmp_path / "a.parquet", [png(each) for each in pixels(2)], [0, 1])
+    read, fetch = [], ParquetSource.fetch
+
+    def counted(self: ParquetSource, name: str) -> ImageData:
+        read.append(name)
+        return fetch(self, name)
+
+    monkeypatch.setattr(ParquetSource, "fetch", counted)
+    first = open_data(str(path), data_root=None).content_hash
+    copy = shutil.copy(path, tmp_path / "b.parquet")
+    assert open_data(str(copy), data_root=None).content_hash == first and len(read) == 1
+    (kept,) = (tmp_path / "cache" / "robustray" / "data").iterdir()
+    kept.write_text("torn")
+    assert open_data(str(copy), data_root=None).content_hash == first and len(read) == 2
+    code.forget()
+    edited = {"decode.py": b"\n_PNG += b''\n"}
+    monkeypatch.setattr(code, "_read", lambda path: path.read_bytes() + edited.get(path.name, b""))
+    assert open_data(str(copy), data_root=None).content_hash == first and len(read) == 3, "decoded by other code"
+    monkeypatch.undo()
+    code.forget()
+
+
+def test_without_a_cache_folder_a_hash_is_found_out_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    path = shard(tmp_path / "a.parquet", [png(pixels(1)[0])], [0])
+    before = open_data(str(path), data_root=None).content_hash
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert open_data(str(path), data_root=None).content_hash == before

@@ -47,8 +47,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _hash(tree: Path, module: str = "entry") -> str:
-    code._code_hash.cache_clear()
-    code._own_file.cache_clear()
+    code.forget()
     return code.code_hash([f"{tree.name}.{module}"])
 
 
@@ -117,9 +116,9 @@ ROBUSTRAY: list[tuple[str, bool]] = [
     ("robustray.tasks.data.images", True),
     ("robustray.tasks.labels", True),  # begins like tasks.lab and is none of it
     ("robustray.tasks.labels.study", True),
-    ("robustray.tasks.lab", False),
-    ("robustray.tasks.lab.store", False),
-    ("robustray.tasks.lab.seeds", True),  # the one module of the lab that draws numbers
+    ("robustray.tasks.lab.pieces", True),  # it casts to the declared types
+    ("robustray.tasks.lab.seeds", True),
+    ("robustray.tasks.lab.code", False),
     ("robustray.tasks.report.page", False),
     ("robustray.tasks.figures.style", False),
     ("robustray.distributed.pool", False),
@@ -133,28 +132,13 @@ ROBUSTRAY: list[tuple[str, bool]] = [
 def test_how_pieces_are_kept_or_shown_does_not_count(
     name: str, counts: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    code._own_file.cache_clear()
+    code.forget()
     spec: Callable[[str], object] = code._find_spec
     if name.startswith("robustray.tasks.labels"):  # a study that is still to come
         planned = importlib.machinery.ModuleSpec(name, None, origin=str(tmp_path / "planned.py"))
         monkeypatch.setattr(code, "_find_spec", lambda asked: planned if asked == name else spec(asked))
     assert (code._own_file(name) is not None) == counts
-    code._own_file.cache_clear()
-
-
-def test_the_attack_sweep_depends_on_attacks_models_and_data() -> None:
-    found = code._sources(frozenset(["robustray.tasks.attacks.blocks"]))
-    assert {
-        "robustray.tasks.attacks.search.engine",
-        "robustray.tasks.attacks.search.noise",
-        "robustray.tasks.attacks.settings",
-    } <= set(found)
-    assert not [name for name in found if name.startswith(("robustray.tasks.lab.", "robustray.tasks.report"))]
-
-
-def test_a_training_depends_on_where_its_random_numbers_come_from() -> None:
-    found = code._sources(frozenset(["robustray.tasks.training.loop"]))
-    assert [name for name in found if name.startswith("robustray.tasks.lab.")] == ["robustray.tasks.lab.seeds"]
+    code.forget()
 
 
 SETTINGS = """
@@ -173,12 +157,12 @@ def test_settings_depend_on_the_modules_of_all_dataclasses_in_them(tree: Path) -
     (tree / "deep.py").write_text(SETTINGS)
     outer = importlib.import_module(f"{tree.name}.outer").Leaf
     deep = importlib.import_module(f"{tree.name}.deep").Leaf
-    outermost, innermost = f"{tree.name}.outer", f"{tree.name}.deep"
-    assert code.settings_modules(outer()) == {outermost}
+    outermost, innermost = f"{tree.name}.outer:Leaf", f"{tree.name}.deep:Leaf"
+    assert code.settings_roots(outer()) == {outermost}
     for within in (deep(), [deep()], {"attack": (1, deep())}, outer(attack=[{"a": deep()}])):
-        assert code.settings_modules(outer(attack=within)) == {outermost, innermost}
-        assert innermost in code.settings_modules({"settings": within})
-    assert code.settings_modules(None) == code.settings_modules([1, "a", {"b": 2.0}]) == set()
+        assert code.settings_roots(outer(attack=within)) == {outermost, innermost}
+        assert innermost in code.settings_roots({"settings": within})
+    assert code.settings_roots(None) == code.settings_roots([1, "a", {"b": 2.0}]) == set()
 
 
 def test_settings_without_a_module_to_import_are_refused(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:
@@ -186,7 +170,7 @@ def test_settings_without_a_module_to_import_are_refused(monkeypatch: pytest.Mon
     leaf = importlib.import_module(f"{tree.name}.deep").Leaf
     monkeypatch.setattr(leaf, "__module__", "__main__")
     with pytest.raises(InputError, match="Leaf stands in __main__: move it to a module that can be imported"):
-        code.settings_modules({"attack": leaf()})
+        code.settings_roots({"attack": leaf()})
 
 
 def test_the_versions_of_torch_and_numpy_count(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ def test_references_travel_without_store_and_pixels(store: Store) -> None:
     sent = pickle.dumps(ref)
     assert len(sent) < 2_000
     arrived = pickle.loads(sent)
-    assert (arrived.content_hash, arrived.name, arrived.modules) == (ref.content_hash, "negatives", ())
+    assert (arrived.content_hash, arrived.name, arrived.modules) == (ref.content_hash, "negatives", ref.modules)
     assert arrived.build(lab.payload(ref), "cpu") is lab.payload(ref)
 
 

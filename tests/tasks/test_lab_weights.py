@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from robustray.tasks.data.reference import open_data
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.executor import Silent
 from robustray.tasks.lab.serial import SerialLab
@@ -18,7 +19,7 @@ from robustray.tasks.training.handle import training_code
 from robustray.tasks.training.weights import publish_weights
 
 KEY = "0123456789abcdef"
-NOW = training_code("digits:mlp", ())
+NOW = training_code("digits:mlp", open_data("digits:train", data_root=None).modules)
 
 
 class Told(Silent):

@@ -133,7 +133,7 @@ def test_equal_weights_give_equal_bytes_whatever_the_order() -> None:
 def test_ones_own_model_without_weights_is_the_same_everywhere(own: Callable[[str], str]) -> None:
     name = own(LINEAR)
     one, two = open_model(name, data_root=None), open_model(name, data_root=None)
-    assert one.content_hash == two.content_hash and one.modules == (name.partition(":")[0],)
+    assert one.content_hash == two.content_hash and one.modules[-1] == name.partition(":")[0]
     torch.manual_seed(5)
     assert torch.equal(outputs(name), outputs(name))
 

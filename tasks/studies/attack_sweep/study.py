@@ -19,7 +19,7 @@ from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.attacks.transfer import transfer_block, transferred_block
 from robustray.tasks.errors import InputError
-from robustray.tasks.lab.code import settings_modules
+from robustray.tasks.lab.code import settings_roots
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.models.doors import check_model
 from robustray.tasks.studies.attack_sweep import findings, matrix
@@ -81,7 +81,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
             **{f"model {name}": ref for name, ref in models.items()},
         },
         decided={"precision": settled(settings, lab).precision},
-        modules=tuple(sorted(name for name in settings_modules(attacks) if not name.startswith("robustray."))),
+        modules=tuple(sorted(settings_roots(attacks))),
     )
 
 
