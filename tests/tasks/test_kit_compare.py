@@ -49,9 +49,8 @@ def test_rows_meet_by_their_keys() -> None:
 
 def test_a_run_against_itself_differs_by_nothing() -> None:
     found = comparison(WHAT)(A, A)
-    assert (found.tables[0].frame.difference == 0).all() and found.answer.startswith(
-        "The intervals of 0 of 2 differences"
-    )
+    assert (found.tables[0].frame.difference == 0).all()
+    assert found.answer.startswith("The intervals of 0 of 2 differences")
     assert not found.warnings
 
 
