@@ -225,6 +225,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.studies.representations",
         "whether images with the same representation are the same image, for standard and robust networks",
     ),
+    "features": (
+        "robustray.tasks.studies.features",
+        "whether adversarial perturbations are features: training sets of robust and of non-robust features only",
+    ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
 

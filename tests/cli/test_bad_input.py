@@ -11,12 +11,13 @@ import torch
 
 from tests.cli.bad_input.case import RUN, Case
 from tests.cli.bad_input.data import DATA
+from tests.cli.bad_input.features import FEATURES
 from tests.cli.bad_input.imports import IMPORTS
 from tests.cli.bad_input.models import ATTACKS, MODELS
 from tests.cli.bad_input.representations import REPRESENTATIONS
 from tests.cli.bad_input.words import NUMBERS, PLACES, RUNS, WORDS
 
-CASES = [*WORDS, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS, *REPRESENTATIONS]
+CASES = [*WORDS, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS, *REPRESENTATIONS, *FEATURES]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

@@ -11,4 +11,6 @@ TINY: Mapping[str, str] = {
     "--num-images 24 --num-autoattack 0 --num-traced 4 --test-steps 2 --trace-steps 4 --num-examples 1",
     "representations": "--architecture digits:mlp --num-seeds 1 --epochs 2 --num-targets 12 --inversion-steps 6 "
     "--num-units 3 --unit-starts 2 --unit-steps 4 --num-examples 2",
+    "features": "--num-chains 1 --epochs 4 --eps-construct 1.5 --perturb-steps 6 --match-steps 8 --student-epochs 3 "
+    "--eps-test 0.4 --test-steps 3 --num-examples 2",
 }

@@ -1,0 +1,1 @@
+"""Adversarial examples are features (arXiv:1905.02175)."""

@@ -1,0 +1,158 @@
+"""How an image of each set is made. What is stored has 8 bits, and everything said of it is measured on what is stored.
+
+Items are lists that begin with the image's index in D; "model" is a source, "data" is D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from robustray.tasks.attacks.blocks import load_images
+from robustray.tasks.lab.protocol import Context, Tensor, block_function
+
+if TYPE_CHECKING:
+    import torch
+
+
+@block_function(
+    version=1,
+    columns={
+        "index": pa.int64(),
+        "start": pa.int64(),
+        "label": pa.int16(),
+        "image": Tensor("uint8"),
+        "distance": pa.float32(),
+        "first_gap": pa.float32(),
+        "last_gap": pa.float32(),
+        "prediction": pa.int16(),
+    },
+)
+def match_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str, Any]:
+    """D_R and D_NR (arXiv:1905.02175 section 3.1): the image `start`, moved until its latent is that of `index`.
+
+    Items: [index, start]. settings: the `Ascent`. The label is that of `index`. distance: l2 from the start. first_gap,
+    last_gap: ||g(x) - goal|| / ||goal|| at the start and on the stored image, where goal is the latent of `index`.
+    """
+    import torch
+
+    from robustray.tasks.attacks.objective import LatentMatching
+    from robustray.tasks.inputs.items import ascend
+    from robustray.tasks.latents.cache import look
+
+    model = context.load("model")
+    images, labels = load_images([item[0] for item in items], context)
+    starts, _ = load_images([item[1] for item in items], context)
+    _, goal = look(model, images)
+    moved = ascend(context.settings, model, starts, goal, objective=LatentMatching())
+    stored = eight_bits(moved.images)
+    logits, latent = look(model, shown(stored))
+    length = torch.linalg.vector_norm(goal, dim=1).clamp_min(1e-12)
+    return {
+        "index": [item[0] for item in items],
+        "start": [item[1] for item in items],
+        "label": labels,
+        "image": stored,
+        "distance": l2(shown(stored) - starts),
+        "first_gap": -moved.path_loss[:, 0],
+        "last_gap": torch.linalg.vector_norm(latent - goal, dim=1) / length,
+        "prediction": logits.argmax(1),
+    }
+
+
+@block_function(
+    version=1,
+    columns={
+        "index": pa.int64(),
+        "original": pa.int16(),
+        "label": pa.int16(),
+        "image": Tensor("uint8"),
+        "distance": pa.float32(),
+        "prediction": pa.int16(),
+    },
+)
+def perturb_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str, Any]:
+    """D_rand and D_det (section 3.2): the image, perturbed until the source sees it as its new label, and so labelled.
+
+    Items: [index, new label]. settings: the `Ascent`, whose ball the image keeps to before it is rounded to 8 bits.
+    """
+    import torch
+
+    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.objective import CrossEntropy
+    from robustray.tasks.inputs.items import ascend
+
+    model = context.load("model")
+    images, original = load_images([item[0] for item in items], context)
+    labels = torch.tensor([item[1] for item in items], device=images.device)
+    moved = ascend(context.settings, model, images, labels, objective=CrossEntropy(targeted=True))
+    stored = eight_bits(moved.images)
+    return {
+        "index": [item[0] for item in items],
+        "original": original,
+        "label": labels,
+        "image": stored,
+        "distance": l2(shown(stored) - images),
+        "prediction": predict_logits(model, shown(stored)).argmax(1),
+    }
+
+
+@block_function(
+    version=1,
+    columns={
+        "index": pa.int64(),
+        "original": pa.int16(),
+        "label": pa.int16(),
+        "image": Tensor("uint8"),
+        "distance": pa.float32(),
+        "prediction": pa.int16(),
+    },
+)
+def noise_block(items: Sequence[Sequence[Any]], context: Context) -> Mapping[str, Any]:
+    """The control: a perturbation of the same length in a random direction.
+
+    Items: [index, label, length]. Clipping to [0, 1] may shorten it.
+    """
+    import torch
+
+    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.search import noise
+
+    indices = [item[0] for item in items]
+    images, original = load_images(indices, context)
+    where = torch.tensor(indices, device=images.device)
+    drawn = noise.normal(context.seed, "features-control", 0, where, images.shape[1:], images.device)
+    length = torch.tensor([item[2] for item in items], dtype=images.dtype, device=images.device)
+    scale = (length / l2(drawn)).view(-1, 1, 1, 1)
+    stored = eight_bits((images + scale * drawn).clamp(0, 1))
+    return {
+        "index": indices,
+        "original": original,
+        "label": [item[1] for item in items],
+        "image": stored,
+        "distance": l2(shown(stored) - images),
+        "prediction": predict_logits(context.load("model"), shown(stored)).argmax(1),
+    }
+
+
+def eight_bits(images: torch.Tensor) -> torch.Tensor:
+    """(n, ...) in [0, 1] as uint8, to the nearest level: an l2 error of at most sqrt(pixels) / 510."""
+    import torch
+
+    return (images * 255).round().to(torch.uint8)
+
+
+def shown(stored: torch.Tensor) -> torch.Tensor:
+    """What a network sees of stored pixels."""
+    import torch
+
+    return stored.to(torch.float32) / 255
+
+
+def l2(difference: torch.Tensor) -> torch.Tensor:
+    """(n, ...) -> (n,)."""
+    import torch
+
+    return torch.linalg.vector_norm(difference.flatten(1), dim=1)

@@ -1,0 +1,47 @@
+"""What the study of features cannot use."""
+
+from __future__ import annotations
+
+from tests.cli.bad_input.case import Case, both, data, folders, model
+
+RUN = "run features --workers 0 "
+
+FEATURES = [
+    Case(name="features: no chains", typed=RUN + "--num-chains 0", says=("num_chains", "at least 1")),
+    Case(name="features: all held out", typed=RUN + "--held-out 1", says=("held_out", "share in (0, 1)")),
+    Case(name="features: too few held out", typed=RUN + "--held-out 0.001", says=("digits:train", "too few")),
+    Case(
+        name="features: sizes that do not ascend",
+        typed=RUN + "--eps-construct 1 0.5",
+        says=("eps_construct", "ascend"),
+    ),
+    Case(
+        name="features: claims at a size without an attack",
+        typed=RUN + "--eps-test 0.2",
+        says=("eps_reference 0.4", "eps_test"),
+    ),
+    Case(name="features: one rate twice", typed=RUN + "--student-lrs 0.1 0.1", says=("student_lrs", "twice")),
+    Case(name="features: no success asked for", typed=RUN + "--least-success 0", says=("least_success", "(0, 1]")),
+    Case(
+        name="features: no such augmentation",
+        typed=RUN + "--student-augmentations crop",
+        says=("'crop'", "crop-flip"),
+    ),
+    Case(
+        name="features: test images in the sets",
+        typed=RUN + "--test-data digits:train",
+        says=("--train-data digits:train", "the same images"),
+    ),
+    Case(
+        name="features: two classes",
+        typed=RUN + "--train-data own:data --test-data images",
+        prepare=both(folders("a", "b"), data("(np.zeros((64, 1, 8, 8), np.uint8), np.arange(64) % 2, ['a', 'b'])")),
+        says=("own:data has 2 classes", "at least 3"),
+    ),
+    Case(
+        name="features: a source without latents",
+        typed=RUN + "--model own:build",
+        prepare=model("return z"),
+        says=("forward_with_latent",),
+    ),
+]
