@@ -91,6 +91,17 @@ def check_apart(train: Reference, test: Reference) -> None:
         )
 
 
+def check_classes(attacks: Iterable[Any], images: ImageData, *, remedy: str = "leave it out") -> None:
+    """Raises: InputError for an attack that needs more classes than there are."""
+    for attack in attacks:
+        least = getattr(attack, "min_classes", 0)
+        if images.num_classes < least:
+            raise InputError(
+                f"--attack {getattr(attack, 'name', attack)}, by itself or in a cascade, needs at least {least} "
+                f"classes; {images.name} has {images.num_classes}: {remedy}"
+            )
+
+
 def own_modules(*models: str) -> tuple[str, ...]:
     """The user's own modules behind architectures that a study trains, for `Opened.modules`."""
     return tuple({name.partition(":")[0]: None for name in models if ":" in name and model_entry(name) is None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from robustray.tasks.study import PaperFigure
 
@@ -12,7 +13,7 @@ from robustray.tasks.study import PaperFigure
 class Published:
     """A table, or a row of figures, as printed."""
 
-    cells: Mapping[Hashable, str]
+    cells: Mapping[Any, str]
     """Key -> the figure as printed, without its unit: ("l2", 0.5) -> "70.17"."""
     scale: str
     """What it was obtained with: "ResNet-50, full CIFAR-10 test set, PGD-20"."""

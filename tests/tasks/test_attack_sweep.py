@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit.sizes import reference_size
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.statistics.intervals import wilson
 from robustray.tasks.studies.attack_sweep import reduce
 from robustray.tasks.studies.attack_sweep.settings import SIZES, Settings, estimate
-from robustray.tasks.studies.attack_sweep.study import STUDY, reference_eps
+from robustray.tasks.studies.attack_sweep.study import STUDY
 from robustray.tasks.study import Findings
 from robustray.tasks.sweeps.options import PASSED
 from robustray.tasks.sweeps.records import Cell, records, robust_accuracy, worst_case, worst_case_accuracy
@@ -142,7 +143,7 @@ def test_claims_state_their_rule_and_the_answer_its_n(found: Findings) -> None:
 )
 def test_the_size_of_the_claims_is_fixed_before_the_run(norm: Any, sizes: tuple[float, ...], expected: float) -> None:
     changed: Any = {f"eps_{norm}": sizes}
-    assert reference_eps(replace(TINY, **changed), norm) == expected
+    assert reference_size(norm, replace(TINY, **changed).eps(norm)) == expected
 
 
 @pytest.mark.parametrize(

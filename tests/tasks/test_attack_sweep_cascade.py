@@ -18,8 +18,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.studies.attack_sweep.settings import SIZES, Settings, estimate
-from robustray.tasks.studies.attack_sweep.study import STUDY
-from robustray.tasks.studies.attack_sweep.sweep import sweep
+from robustray.tasks.studies.attack_sweep.study import STUDY, sweep
 from robustray.tasks.study import Findings
 from robustray.tasks.sweeps.cells import attack_one_size
 from robustray.tasks.sweeps.named import named_attack, named_stages

@@ -289,7 +289,7 @@ def test_transfer_counts_into_the_worst_case(lab: SerialLab) -> None:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ({"num_transfer": -1}, "num_transfer must be at least 0"),
+        ({"num_transfer": -1}, "num_transfer must be a whole number of at least 0"),
         ({"attacks": ("transfer",)}, "transfer needs models to craft on: name them with --sources"),
         ({"sources": ("transfer_nets:b",)}, "only the attack transfer uses them"),
         ({"attacks": ("transfer",), "sources": ("transfer_nets:b", "transfer_nets:b")}, "names one twice"),

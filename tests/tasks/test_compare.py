@@ -19,8 +19,8 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab.runs import Run, RunFile, RunIdentity
 from robustray.tasks.lab.store import Store
 from robustray.tasks.statistics import mcnemar_exact, paired_difference
-from robustray.tasks.studies.attack_sweep.compare import compare
 from robustray.tasks.study import Findings, RunTables, load_study
+from robustray.tasks.sweeps.compare import compare
 
 NUM_IMAGES = 8
 WRONG = 7

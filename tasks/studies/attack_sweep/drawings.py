@@ -8,8 +8,10 @@ import numpy as np
 
 from robustray.tasks import figures
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.kit.frames import at
+from robustray.tasks.kit.words import listed, plural, slug
 from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS, size_words
-from robustray.tasks.studies.attack_sweep.results import Results, at, listed, slug
+from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.study import Figure, Picture
 
 MAGNIFY = 10
@@ -28,27 +30,18 @@ def drawn(results: Results) -> list[Figure]:
 
 
 def _curve(results: Results, data: str, norm: Norm, palette: figures.Palette) -> Figure:
-    settings, accuracy = results.settings, results.accuracy
-    series = []
-    for model in settings.models:
-        rows = at(accuracy, data=data, model=model, norm=norm)
-        series.append(
-            figures.Series(
-                label=model,
-                x=rows.eps.tolist(),
-                y=rows.robust_accuracy.tolist(),
-                lo=rows.lo.tolist(),
-                hi=rows.hi.tolist(),
-                color_by=model,
-            )
-        )
-    seeds = f"{settings.num_seeds} seed{'s' if settings.num_seeds > 1 else ''}"
-    n = int(at(accuracy, data=data).n.iloc[0])
+    settings = results.settings
+    lines = {model: at(results.accuracy, data=data, model=model, norm=norm) for model in settings.models}
+    series = [
+        figures.Series(label=model, x=line.eps.tolist(), y=line.robust_accuracy.tolist(), lo=line.lo, hi=line.hi)
+        for model, line in lines.items()
+    ]
     return figures.curve(
-        name=f"accuracy-{norm}-{slug(data)}",
+        name=slug("accuracy", norm, data),
         title=f"Accuracy against the size of the perturbation ({NORM_WORDS[norm]}, {data})",
         caption=f"Accuracy falls as the {NORM_WORDS[norm]} ball grows. Worst case over "
-        f"{listed(list(settings.attacks))}, {seeds}, n = {n:,} images; bands are 95 % Wilson intervals.",
+        f"{listed(settings.attacks)}, {plural(settings.num_seeds, 'seed')}, n = {results.num_images(data):,} images; "
+        "bands are 95 % Wilson intervals.",
         alt="; ".join(f"{s.label} falls from {s.y[0]:.0%} to {s.y[-1]:.0%}" for s in series),
         series=series,
         x_label=f"{NORM_WORDS[norm]} ε ({NORM_UNITS[norm]}, pixels in [0, 1])",
@@ -71,16 +64,16 @@ def _attack_rows(results: Results, data: str, norm: Norm, palette: figures.Palet
         rows.append(
             figures.Row(
                 label=f"{model} · {attack}",
-                value=float(first.robust_accuracy),
-                lo=float(first.lo),
-                hi=float(first.hi),
+                value=first.robust_accuracy,
+                lo=first.lo,
+                hi=first.hi,
                 runs=found.robust_accuracy.tolist()[1:],
                 color_by=model,
             )
         )
     n = int(per_attack.n.max())
     return figures.dot_rows(
-        name=f"attacks-{norm}-{slug(data)}",
+        name=slug("attacks", norm, data),
         title=f"What each attack leaves at {size_words(norm, eps)} ({data})",
         caption="The further left, the stronger the attack. Accuracy under each attack alone, "
         f"n = {n:,} images, seed {settings.seed}"
@@ -104,7 +97,7 @@ def _transfer(results: Results, data: str, norm: Norm) -> Figure:
     others = ~np.eye(len(models), dtype=bool)
     size = size_words(norm, results.reference[norm])
     return figures.heat_map(
-        name=f"transfer-{norm}-{slug(data)}",
+        name=slug("transfer", norm, data),
         title=f"Whose examples fool whom ({size}, {data})",
         caption="Each row is one model's adversarial examples, each column a model that sees them; the diagonal is "
         f"white box. Share of images on which the target errs, PGD-{results.settings.num_steps}, iterate of highest "
@@ -133,7 +126,7 @@ def pictures(results: Results) -> list[Picture]:
         scale = max(1, 96 // loaded.shape[1])
         found.append(
             figures.image_grid(
-                name=f"examples-{slug(data)}-{slug(model)}-{norm}",
+                name=slug("examples", data, model, norm),
                 title=f"{model} at {size}",
                 caption=f"Images, perturbations magnified {MAGNIFY} times around grey, and their sum with the model's "
                 f"prediction. {len(rows)} images drawn at random from those classified correctly, not chosen.",

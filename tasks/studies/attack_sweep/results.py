@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.kit.frames import at
 from robustray.tasks.studies.attack_sweep import reduce
 from robustray.tasks.studies.attack_sweep.settings import Settings
 from robustray.tasks.sweeps import records as sweeps
@@ -87,36 +87,15 @@ class Results:
         table.insert(3, "steps", self.settings.num_steps)
         return table
 
+    def num_images(self, data: str) -> int:
+        """Attacked images of a data set, the correct and the others."""
+        return int(at(self.accuracy, data=data).n.iloc[0])
+
     def with_clean(self, worst: pd.DataFrame) -> pd.DataFrame:
         """Accuracy by size of per-image verdicts, with clean accuracy as size 0, in the order of the settings."""
         clean = reduce.clean_accuracy(self.clean, self.settings.norms)
         table = pd.concat([clean, sweeps.worst_case_accuracy(worst)], ignore_index=True)
-        order: list[tuple[str, Sequence[str]]] = [
-            ("data", self.settings.data),
-            ("model", self.settings.models),
-            ("norm", self.settings.norms),
-        ]
-        for column, names in order:
-            table[column] = pd.Categorical(table[column], list(names))
+        names = {"data": self.settings.data, "model": self.settings.models, "norm": self.settings.norms}
+        for column, order in names.items():
+            table[column] = pd.Categorical(table[column], list(order))
         return table.sort_values(["data", "model", "norm", "eps"], ignore_index=True)
-
-
-# --- Words and rows that all parts share ------------------------------------------------------------------------------
-
-
-def at(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    """The rows in which every named column has this value; sizes (floats) to rounding."""
-    keep = pd.Series(True, index=table.index)
-    for column, value in where.items():
-        keep &= np.isclose(table[column], value) if isinstance(value, float) else table[column] == value
-    return table[keep]
-
-
-def listed(parts: Sequence[str]) -> str:
-    """`"a, b and c"`."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def slug(name: str) -> str:
-    """A name as part of a file name."""
-    return "".join(c if c.isalnum() else "-" for c in name).strip("-").lower()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import ExitRule, Norm
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit import checks
 from robustray.tasks.study import Outline, Size, Work
 from robustray.tasks.sweeps.options import NUM_IMAGES, PASSED, Options, passes
 
@@ -65,47 +65,20 @@ class Settings:
     Attacks that cost more get smaller blocks, down to 16 images; pgd, fgsm and noise take it as it is."""
 
     def __post_init__(self) -> None:
-        for name in ("models", "data", "attacks", "norms"):
-            values = getattr(self, name)
-            if not values:
-                raise InputError(f"{name}: at least one is needed")
-            if len(set(values)) < len(values):
-                raise InputError(f"{name}: {', '.join(values)} names one twice")
-        for norm in self.norms:
-            if norm not in ("linf", "l2"):
-                raise InputError(f"norms: {norm!r} is none of linf, l2")
-        if self.exit_rule not in ("first_success", "last", "best_loss"):
-            raise InputError(f"exit_rule: {self.exit_rule!r} is none of first_success, last, best_loss")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise InputError(f"precision: {self.precision!r} is none of auto, fp32, bf16")
-        for name in ("eps_linf", "eps_l2"):
-            values = getattr(self, name)
-            if not values or any(not math.isfinite(v) or v <= 0 for v in values):
-                raise InputError(f"{name}: sizes must be positive numbers, got {', '.join(map(str, values)) or 'none'}")
-            if list(values) != sorted(set(values)):
-                raise InputError(
-                    f"{name}: sizes must ascend without repeats, got {', '.join(f'{v:g}' for v in values)}"
-                )
-        if max(self.eps_linf) > 1:
-            raise InputError(f"eps_linf: {max(self.eps_linf):g} is more than the whole pixel range; write 8/255, not 8")
-        for name, least in (
-            ("num_images", 0),
-            ("num_steps", 1),
-            ("num_restarts", 1),
-            ("num_draws", 1),
-            ("num_transfer", 0),
-            ("num_seeds", 1),
-            ("seed", 0),
-            ("num_examples", 0),
-            ("block", 1),
-        ):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        checks.several(models=self.models, data=self.data, attacks=self.attacks, norms=self.norms)
+        checks.choices(("linf", "l2"), norms=self.norms)
+        checks.choices(("first_success", "last", "best_loss"), exit_rule=self.exit_rule)
+        checks.choices(("auto", "fp32", "bf16"), precision=self.precision)
+        checks.radii(eps_linf=self.eps_linf, eps_l2=self.eps_l2)
+        checks.counts(num_images=self.num_images, num_transfer=self.num_transfer, num_examples=self.num_examples)
+        checks.counts(at_least=1, num_steps=self.num_steps, num_restarts=self.num_restarts, num_draws=self.num_draws)
+        checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block)
+        checks.counts(seed=self.seed)
         self._check_sources()
 
     def _check_sources(self) -> None:
-        if len(set(self.sources)) < len(self.sources):
-            raise InputError(f"sources: {', '.join(self.sources)} names one twice")
+        if self.sources:
+            checks.several(sources=self.sources)
         if "transfer" in self.attacks and not self.sources:
             raise InputError("attacks: transfer needs models to craft on: name them with --sources")
         if self.sources and "transfer" not in self.attacks:
@@ -149,10 +122,8 @@ def small() -> Settings:
 
 def paper() -> Settings:
     """The protocol of the library's published table: PGD-100, best iterate by loss, all 10,000 test images."""
-    return Settings(
-        models=("cifar:resnet20", "cifar:resnet56", "small:standard", "small:linf8", "small:l2_05"),
-        data=("cifar10:test",),
-        attacks=("pgd", "fgsm", "noise"),
+    return dataclasses.replace(
+        small(),
         eps_linf=(1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255),
         eps_l2=(0.1, 0.25, 0.5, 1.0, 2.0, 3.0),
         num_steps=100,

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 
+from robustray.tasks.kit.frames import at, shown
+from robustray.tasks.kit.words import listed
 from robustray.tasks.report.numbers import size_words
 from robustray.tasks.studies.attack_sweep import reduce
-from robustray.tasks.studies.attack_sweep.results import Results, at, listed
+from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.study import Table
 from robustray.tasks.sweeps import records as sweeps
 
 INTERVAL = "intervals are 95 % Wilson intervals over images"
-ACCURACY = {"eps": "eps", "robust_accuracy": "percent", "interval:robust_accuracy": "lo,hi"}
+ACCURACY = {"eps": "eps", **shown("robust_accuracy", "percent")}
 
 
-def tables(results: Results) -> list[Table]:
+def tables(results: Results) -> Iterator[Table | None]:
     """In the order of the page. The stage table stands where a cascade ran, the transfer table where models were
     compared."""
-    return [
-        _worst_case(results),
-        _by_attack(results),
-        *_stages(results),
-        *_transfer(results),
-        _by_class(results),
-        _cost(results),
-        _images(results),
-    ]
+    for part in (_worst_case, _by_attack, _stages, _transfer, _by_class, _cost, _images):
+        yield part(results)
 
 
 def _worst_case(results: Results) -> Table:
@@ -50,37 +47,33 @@ def _by_attack(results: Results) -> Table:
     )
 
 
-def _stages(results: Results) -> list[Table]:
+def _stages(results: Results) -> Table | None:
     cascades = {attack: names for attack, names in results.stages.items() if names != [attack]}
     if not cascades:
-        return []
-    return [
-        Table(
-            name="stages",
-            title="Who fell to what: the stages of " + listed(list(cascades)),
-            caption="Each stage attacks the images that stood before it and were not broken at a smaller size; "
-            f"robust accuracy is the share of all n images that still stand after it; {INTERVAL}.",
-            frame=sweeps.stage_table(results.records, cascades),
-            formats={**ACCURACY, "attacked": "number", "broken": "number", "standing": "number"},
-        )
-    ]
+        return None
+    return Table(
+        name="stages",
+        title="Who fell to what: the stages of " + listed(cascades),
+        caption="Each stage attacks the images that stood before it and were not broken at a smaller size; "
+        f"robust accuracy is the share of all n images that still stand after it; {INTERVAL}.",
+        frame=sweeps.stage_table(results.records, cascades),
+        formats={**ACCURACY, "attacked": "number", "broken": "number", "standing": "number"},
+    )
 
 
-def _transfer(results: Results) -> list[Table]:
+def _transfer(results: Results) -> Table | None:
     if results.transfer is None:
-        return []
-    return [
-        Table(
-            name="transfer",
-            title="Transfer between models",
-            caption="Share of images on which the target errs when it sees the examples made on the source by PGD with "
-            f"{results.settings.num_steps} steps on cross-entropy (the iterate of highest loss), seed "
-            f"{results.settings.seed}; of the first {results.settings.num_transfer:,} images that all models classify "
-            f"correctly; {INTERVAL}. White box: the source's own rate, without which a transfer rate says little.",
-            frame=results.transfer,
-            formats={"eps": "eps", "rate": "percent", "interval:rate": "lo,hi", "white_box": "percent"},
-        )
-    ]
+        return None
+    return Table(
+        name="transfer",
+        title="Transfer between models",
+        caption="Share of images on which the target errs when it sees the examples made on the source by PGD with "
+        f"{results.settings.num_steps} steps on cross-entropy (the iterate of highest loss), seed "
+        f"{results.settings.seed}; of the first {results.settings.num_transfer:,} images that all models classify "
+        f"correctly; {INTERVAL}. White box: the source's own rate, without which a transfer rate says little.",
+        frame=results.transfer,
+        formats={"eps": "eps", **shown("rate", "percent"), "white_box": "percent"},
+    )
 
 
 def _by_class(results: Results) -> Table:

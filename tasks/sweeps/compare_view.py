@@ -1,4 +1,4 @@
-"""What the comparison of two attack sweeps says and shows: answer, tables, figures."""
+"""What the comparison of two runs that attacked images says and shows: answer, tables, figures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks import figures
+from robustray.tasks.kit import compose as kit
+from robustray.tasks.kit.sizes import reference_size
+from robustray.tasks.kit.words import slug
 from robustray.tasks.report.numbers import NORM_WORDS, format_estimate, format_interval, format_value, size_words
 from robustray.tasks.statistics import wilson
 from robustray.tasks.study import Figure, Findings, Table
 from robustray.tasks.sweeps.records import WORST
 
-REFERENCE = {"linf": 8 / 255, "l2": 0.5}
-"""Where the field reports."""
 CLEAN = "none"
 """In the `attack` column: accuracy on the images as they are, at size 0 and of no norm."""
 
@@ -26,22 +27,14 @@ def compose(cells: pd.DataFrame, outcomes: pd.DataFrame, attacks: Mapping[str, s
     cells: one row per comparison. outcomes: one per comparison and image. attacks: names of A's and of B's, in words.
     """
     whole = cells[cells.attack.isin([CLEAN, WORST])]
-    return Findings(
-        answer=_answer(whole, len(cells)),
-        tables=tuple(_tables(cells, whole, outcomes, attacks)),
-        figures=tuple(_figures(whole, cells, attacks)),
-        warnings=tuple(notes),
-    )
+    shown = _tables(cells, whole, outcomes, attacks), _figures(whole, cells, attacks)
+    return kit.compose(_answer(whole, len(cells)), *shown, notes)
 
 
 def _reference(cells: pd.DataFrame) -> dict[str, float]:
     """Norm -> the size at which the answer is given: where the field reports, else the middle one."""
-    chosen = {}
-    for norm in cells.norm[cells.attack == WORST].unique():
-        sizes = sorted(cells.eps[(cells.attack == WORST) & (cells.norm == norm)].unique())
-        middle = sizes[len(sizes) // 2]
-        chosen[norm] = next((eps for eps in sizes if np.isclose(eps, REFERENCE[norm])), middle)
-    return chosen
+    rows = cells[cells.attack == WORST]
+    return {norm: reference_size(norm, sorted(rows.eps[rows.norm == norm].unique())) for norm in rows.norm.unique()}
 
 
 def _answer(whole: pd.DataFrame, num_cells: int) -> str:
@@ -132,7 +125,7 @@ def _curves(rows: pd.DataFrame, data: str, norm: str, attacks: Mapping[str, str]
             )
         )
     return figures.curve(
-        name=f"accuracy-{norm}-{_slug(data)}",
+        name=f"accuracy-{norm}-{slug(data)}",
         title=f"Accuracy of A and B against the size of the perturbation ({NORM_WORDS[norm]}, {data})",
         caption=f"Where the lines of one model part, the runs disagree. Worst case over {attacks['A']} (A) and "
         f"{attacks['B']} (B), n = {int(rows.n.max()):,} images of both; bands are 95 % Wilson intervals of each run "
@@ -161,7 +154,7 @@ def _difference_rows(rows: pd.DataFrame, data: str, norm: str, eps: float) -> Fi
     ]
     size = f"{size_words(norm, eps)}"
     return figures.dot_rows(
-        name=f"differences-{norm}-{_slug(data)}",
+        name=f"differences-{norm}-{slug(data)}",
         title=f"What B adds to A at {size} ({data})",
         caption="Right of the dashed line, more images stand in B. Difference of the accuracies in percentage points, "
         f"n = {int(rows.n.max()):,} images; bars are 95 % intervals for paired shares, each for itself.",
@@ -172,8 +165,3 @@ def _difference_rows(rows: pd.DataFrame, data: str, norm: str, eps: float) -> Fi
         x_label="accuracy of B minus accuracy of A, percentage points",
         levels=[figures.Level(value=0, words="no difference")],
     )
-
-
-def _slug(name: str) -> str:
-    """A name as part of a file name."""
-    return "".join(c if c.isalnum() else "-" for c in name).strip("-").lower()

@@ -1,4 +1,4 @@
-"""Two attack sweeps side by side: the same images under both, paired.
+"""Two runs that attacked images side by side, from their records (`sweeps.records`): the same images, paired.
 
 A cell is a data set, a model, a norm and a size, for the worst case over a run's own attacks or for one attack. Cells
 meet by name. Where the runs share no model (or no attack) but each has just one, these two meet: they are what is
@@ -16,8 +16,8 @@ import pandas as pd
 from robustray.tasks.errors import InputError
 from robustray.tasks.report.numbers import NORM_WORDS, format_value
 from robustray.tasks.statistics import holm, mcnemar_exact, paired_difference
-from robustray.tasks.studies.attack_sweep.compare_view import CLEAN, compose
 from robustray.tasks.study import Findings, RunTables
+from robustray.tasks.sweeps.compare_view import CLEAN, compose
 from robustray.tasks.sweeps.records import WORST
 
 CELL = ["data", "model", "norm", "eps", "attack"]
