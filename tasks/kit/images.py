@@ -11,7 +11,7 @@ from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Needs
 from robustray.tasks.models.doors import check_model
-from robustray.tasks.models.registry import build_model, model_entry
+from robustray.tasks.models.registry import build_model, code_root
 from robustray.tasks.training.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -103,8 +103,11 @@ def check_classes(attacks: Iterable[Any], images: ImageData, *, remedy: str = "l
 
 
 def own_modules(*models: str) -> tuple[str, ...]:
-    """The user's own modules behind architectures that a study trains, for `Opened.modules`."""
-    return tuple({name.partition(":")[0]: None for name in models if ":" in name and model_entry(name) is None})
+    """Where the code of architectures begins that a study trains, built in or the user's own, for `Opened.modules`.
+
+    Raises: InputError for a name that is neither.
+    """
+    return tuple(dict.fromkeys(map(code_root, models)))
 
 
 # --- In the run -------------------------------------------------------------------------------------------------------
