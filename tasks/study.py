@@ -229,6 +229,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.studies.features",
         "whether adversarial perturbations are features: training sets of robust and of non-robust features only",
     ),
+    "replication": (
+        "robustray.tasks.studies.replication",
+        "how much of the accuracy lost on a replicated test set is the choice of its images by noisy readings",
+    ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
 

@@ -12,12 +12,13 @@ Difference = Literal["equivalent", "different", "undecided"]
 
 
 def within_margin(estimate: Estimate, margin: float) -> Difference:
-    """ "equivalent" where the whole interval lies inside (-margin, margin), "different" where it lies wholly outside.
+    """ "equivalent" where the whole interval lies within ±margin, "different" where all of it lies outside.
 
     An interval of level 1 - 2a gives the two one-sided tests (TOST) of level a: Schuirmann, Journal of Pharmacokinetics
     and Biopharmaceutics 15 (1987) 657-680; Berger and Hsu, Statistical Science 11 (1996) 283-319. So the usual test at
     5 % needs a 90 % interval; a 95 % interval makes it one at 2.5 %. The margin has to be fixed before the data are
-    seen. "undecided" where the interval crosses an end of the margin, and for an estimate without a value.
+    seen. "undecided" where the interval crosses an end of the margin, and for an estimate without a value. The
+    regions are those of `kit.rules.equivalent`.
 
     Raises: InputError unless the margin is positive and finite.
     """
@@ -25,6 +26,6 @@ def within_margin(estimate: Estimate, margin: float) -> Difference:
         raise InputError(f"a margin of equivalence must be a positive number, got {margin}")
     if not math.isfinite(estimate.value):
         return "undecided"
-    if -margin < estimate.lo and estimate.hi < margin:
+    if -margin <= estimate.lo and estimate.hi <= margin:
         return "equivalent"
-    return "different" if estimate.lo >= margin or estimate.hi <= -margin else "undecided"
+    return "different" if estimate.lo > margin or estimate.hi < -margin else "undecided"

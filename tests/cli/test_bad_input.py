@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.cli.bad_input.case import RUN, Case
+from tests.cli.bad_input.crowds import CROWDS
 from tests.cli.bad_input.data import DATA
 from tests.cli.bad_input.features import FEATURES
 from tests.cli.bad_input.imports import IMPORTS
@@ -17,7 +18,7 @@ from tests.cli.bad_input.models import ATTACKS, MODELS
 from tests.cli.bad_input.representations import REPRESENTATIONS
 from tests.cli.bad_input.words import NUMBERS, PLACES, RUNS, WORDS
 
-CASES = [*WORDS, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS, *REPRESENTATIONS, *FEATURES]
+CASES = [*WORDS, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS, *REPRESENTATIONS, *FEATURES, *CROWDS]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

@@ -13,4 +13,6 @@ TINY: Mapping[str, str] = {
     "--num-units 3 --unit-starts 2 --unit-steps 4 --num-examples 2",
     "features": "--num-chains 1 --epochs 4 --eps-construct 1.5 --perturb-steps 6 --match-steps 8 --student-epochs 3 "
     "--eps-test 0.4 --test-steps 3 --num-examples 2",
+    "replication": "--num-studies 4 --num-images 200 --num-candidates 1200 --num-answers 5 10 --num-resamples 200 "
+    "--block 2",
 }

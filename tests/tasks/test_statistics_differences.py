@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit.rules import equivalent
 from robustray.tasks.statistics import (
     Estimate,
     difference_of,
@@ -114,8 +115,9 @@ def estimate(lo: float, hi: float, value: float | None = None) -> Estimate:
     [
         (-0.02, 0.01, "equivalent"),
         (0.005, 0.02, "equivalent"),  # above 0 and yet as good as none
-        (-0.02, 0.03, "undecided"),  # the end of the margin is not inside it
-        (0.03, 0.05, "different"),
+        (-0.02, 0.03, "equivalent"),  # the end of the margin is within it
+        (0.03, 0.05, "undecided"),
+        (0.031, 0.05, "different"),
         (-0.09, -0.04, "different"),
         (-0.05, 0.05, "undecided"),
         (-math.inf, math.inf, "undecided"),
@@ -123,6 +125,13 @@ def estimate(lo: float, hi: float, value: float | None = None) -> Estimate:
 )
 def test_equivalence_is_inclusion_in_the_margin(lo: float, hi: float, verdict: str) -> None:
     assert within_margin(estimate(lo, hi, 0.0), 0.03) == verdict
+
+
+def test_the_margin_of_claims_is_the_same() -> None:
+    says = {"equivalent": "supported", "different": "contradicted", "undecided": "undecided"}
+    for lo, hi in ((-0.03, 0.03), (-0.04, 0.0), (0.03, 0.05), (0.031, 0.05), (-0.05, -0.04), (-math.inf, math.inf)):
+        found = estimate(lo, hi, 0.0)
+        assert equivalent(0.03).verdict(found) == says[within_margin(found, 0.03)]
 
 
 def test_inclusion_is_two_one_sided_tests() -> None:

@@ -1,0 +1,268 @@
+"""Tables of answers and predictions: which columns they have, read and checked value by value, with one hash.
+
+The hash is over the checked values in the order of the rows: the same answers have the same hash however their Parquet
+file was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.words import nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["name", "count", "flag", "label", "labels"]
+"""name: text or whole number, kept as text. count: whole number from 0 on. flag: true or false. label: index of a
+class, from 0 on. labels: list of labels, not empty, none twice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table."""
+
+    kind: Kind
+    required: bool = True
+    choices: tuple[str, ...] = ()
+    """Of a name: what it may be; empty: anything but the empty text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The columns of a kind of table."""
+
+    what: str
+    """In words: "answers of a crowd study"."""
+    columns: Mapping[str, Column]
+    models: Literal["flag", "label"] | None = None
+    """Where every other column belongs to a model: what it holds. None: other columns are left alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Lists of different length, one per row."""
+
+    values: NDArray[np.int64]
+    """All lists, one behind the other."""
+    starts: NDArray[np.int64]
+    """(rows + 1,) where each begins; the last entry is the number of values."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.starts)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """(values,) the row that each value belongs to."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrowdTable:
+    """A checked table."""
+
+    name: str
+    """As the user typed it: for messages."""
+    columns: Mapping[str, NDArray[Any]]
+    lists: Mapping[str, Labels] = field(default_factory=dict)
+    models: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Model -> its column."""
+    unused: tuple[str, ...] = ()
+    """Columns of the file that the schema does not name."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def has(self, column: str) -> bool:
+        return column in self.columns
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        return self.columns[column]
+
+    def bad(self, column: str, row: int, says: str) -> InputError:
+        """An error about one value: `raise table.bad("n_selected", 17, "is above n_shown")`."""
+        return InputError(f"{self.name}: column {column}, row {row} (the first is 0): {says}")
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of all values."""
+        digest = hashlib.sha256()
+        parts: dict[str, NDArray[Any]] = {f"column {name}": values for name, values in self.columns.items()}
+        parts |= {f"model {name}": values for name, values in self.models.items()}
+        for name, lists in self.lists.items():
+            parts |= {f"values {name}": lists.values, f"starts {name}": lists.starts}
+        for name in sorted(parts):
+            values = parts[name]
+            text = values.dtype.kind == "U"
+            data = "\0".join(values.tolist()).encode() if text else np.ascontiguousarray(values).tobytes()
+            digest.update(f"{name}\0{'text' if text else values.dtype.str}\0{len(values)}\0{len(data)}\0".encode())
+            digest.update(data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRef:
+    """A table by the path of its Parquet file: a `robustray.tasks.lab.protocol.Reference` whose object is a
+    `CrowdTable`."""
+
+    name: str
+    """As the user wrote it."""
+    schema: Schema
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Raises: InputError as `fetch`."""
+        return self.fetch().content_hash
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return ()
+
+    def fetch(self) -> CrowdTable:
+        """Raises: InputError naming the file, the column and the row of what is missing or does not fit."""
+        return read_table(self.name, self.schema)
+
+    def build(self, payload: CrowdTable, device: str) -> CrowdTable:
+        return payload
+
+    def __getstate__(self) -> dict[str, Any]:
+        # the hash travels along: the driver's file need not exist on an actor's machine
+        return {**self.__dict__, "content_hash": self.content_hash}
+
+
+def read_table(path: str, schema: Schema) -> CrowdTable:
+    """Read and check a Parquet file.
+
+    Raises: InputError when there is no such file, it is no Parquet file, has no rows, lacks a column (with the nearest
+    one that it has), or holds a value of another kind (with its row).
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise InputError(f"there is no file {path}: expected a Parquet file with {schema.what}")
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} can't be read as Parquet: {str(error).splitlines()[0]}") from error
+    if table.num_rows == 0:
+        raise InputError(f"{path} holds no rows")
+    if len(set(table.column_names)) < table.num_columns:
+        raise InputError(f"{path} has two columns of one name")
+    columns: dict[str, NDArray[Any]] = {}
+    lists: dict[str, Labels] = {}
+    for name, column in schema.columns.items():
+        if name not in table.column_names:
+            if column.required:
+                raise InputError(f"{path} has no column {name!r}{nearest(name, table.column_names)}")
+            continue
+        found = _read(path, name, column, table[name].combine_chunks())
+        if isinstance(found, Labels):
+            lists[name] = found
+        else:
+            columns[name] = found
+    others = [name for name in table.column_names if name not in schema.columns]
+    models: dict[str, NDArray[Any]] = {}
+    if schema.models:
+        if not others:
+            raise InputError(f"{path} has no column of a model beside {', '.join(schema.columns)}")
+        of_model = Column(kind=schema.models)
+        for name in others:
+            values = _read(path, name, of_model, table[name].combine_chunks())
+            assert not isinstance(values, Labels)
+            models[name] = values
+        others = []
+    return CrowdTable(name=path, columns=columns, lists=lists, models=models, unused=tuple(others))
+
+
+def _read(path: str, name: str, column: Column, values: pa.Array | pa.ChunkedArray) -> NDArray[Any] | Labels:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    where = f"{path}: column {name}"
+    if isinstance(values, pa.ChunkedArray):
+        values = pa.concat_arrays(values.chunks)
+    if values.null_count:
+        row = int(pc.index(pc.is_null(values), True).as_py())
+        raise InputError(f"{where}, row {row} (the first is 0): is empty")
+    if column.kind == "labels":
+        return _read_lists(where, values)
+    if column.kind == "name":
+        return _read_names(where, column, values)
+    if column.kind == "flag":
+        if not pa.types.is_boolean(values.type):
+            raise InputError(f"{where} must be true or false, it is {values.type}")
+        return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.bool_)
+    return _whole(where, values)
+
+
+def _whole(where: str, values: pa.Array) -> NDArray[np.int64]:
+    """Whole numbers from 0 on; floats that are whole too, as a column with empty places comes back from pandas."""
+    import pyarrow as pa
+
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise InputError(f"{where} must hold whole numbers, it is {values.type}")
+    numbers = values.to_numpy(zero_copy_only=False)
+    with np.errstate(invalid="ignore"):
+        fits = (numbers >= 0) & (numbers == np.floor(numbers)) & (numbers < 2**53)
+    if not fits.all():
+        row = int(np.argmin(fits))
+        raise InputError(f"{where}, row {row} (the first is 0): {numbers[row]} is no whole number from 0 on")
+    return numbers.astype(np.int64)
+
+
+def _read_names(where: str, column: Column, values: pa.Array) -> NDArray[np.str_]:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if not (
+        pa.types.is_integer(values.type) or pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    ):
+        raise InputError(f"{where} must hold names (text or whole numbers), it is {values.type}")
+    names = np.asarray(values.cast(pa.large_string()).to_numpy(zero_copy_only=False), dtype=np.str_)
+    if (names == "").any():
+        raise InputError(f"{where}, row {int(np.argmax(names == ''))} (the first is 0): is empty")
+    if column.choices:
+        known = np.isin(names, column.choices)
+        if not known.all():
+            row = int(np.argmin(known))
+            raise InputError(
+                f"{where}, row {row} (the first is 0): there is no {str(names[row])!r}"
+                f"{nearest(str(names[row]), column.choices)}"
+            )
+    return names
+
+
+def _read_lists(where: str, values: pa.Array) -> Labels:
+    import pyarrow as pa
+
+    if not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
+        raise InputError(f"{where} must hold lists of labels, it is {values.type}")
+    lengths = np.asarray(values.value_lengths().to_numpy(zero_copy_only=False), dtype=np.int64)
+    if (lengths == 0).any():
+        raise InputError(f"{where}, row {int(np.argmin(lengths > 0))} (the first is 0): no label is selected")
+    flat = values.flatten()
+    if flat.null_count:
+        raise InputError(f"{where}: a list holds an empty value")
+    labels = Labels(values=_whole(where, flat), starts=np.concatenate([[0], np.cumsum(lengths)]))
+    pairs = np.stack([labels.rows, labels.values], axis=1)
+    found, first = np.unique(pairs, axis=0, return_index=True)
+    if len(found) < len(pairs):
+        row = int(labels.rows[np.setdiff1d(np.arange(len(pairs)), first)[0]])
+        raise InputError(f"{where}, row {row} (the first is 0): a label is selected twice")
+    return labels

@@ -1,0 +1,130 @@
+"""Block functions of the replication study: simulated studies, and one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from robustray.tasks.crowds.answers import OwnStudy, Side, own_study
+from robustray.tasks.crowds.tables import CrowdTable
+from robustray.tasks.lab.protocol import Context, Tensor, block_function
+from robustray.tasks.lab.seeds import integer
+from robustray.tasks.statistics import Estimate, by_cluster, by_unit, resample
+from robustray.tasks.studies.replication.estimators import Estimator, Remeasured, estimators_for, gaps
+from robustray.tasks.studies.replication.simulate import FACTS, Protocol, simulate
+
+ENDS = ("value", "lo", "hi")
+
+
+@block_function(
+    version=1,
+    columns={
+        "study": pa.int64(),
+        "gaps": Tensor("float64"),
+        "held_out": Tensor("float64"),
+        "facts": Tensor("float64"),
+    },
+)
+def simulated_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Simulated studies by number. context.settings: a `Protocol`.
+
+    gaps: (numbers of answers, estimators, 3) value and interval, in the order of `num_answers` and `estimators_for`;
+    held_out: (3,); facts: in the order of `FACTS`.
+    """
+    protocol = cast(Protocol, context.settings)
+    studies = [simulate(protocol, context.seed, index) for index in items]
+    names = list(estimators_for(protocol.num_answers[0]))
+    return {
+        "study": np.asarray(items),
+        "gaps": np.array(
+            [[[_ends(found.gaps[n, name]) for name in names] for n in protocol.num_answers] for found in studies]
+        ),
+        "held_out": np.array([_ends(found.held_out) for found in studies]),
+        "facts": np.array([[found.facts[name] for name in FACTS] for found in studies]),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnProtocol:
+    """How one's own study is analysed."""
+
+    num_resamples: int
+
+
+MEAN = -1
+"""Item of `own_block`: the mean over all models."""
+
+
+@block_function(
+    version=1,
+    columns={"model": pa.int64(), "gaps": Tensor("float64"), "bias": Tensor("float64")},
+)
+def own_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Gaps of one's own study for models by number (-1: their mean), all on the same resamples of images or HITs.
+
+    References: "answers", "correctness". context.settings: an `OwnProtocol`.
+    gaps: (estimators, 3) accuracy on the original minus the replica's as each estimator corrects it, value and
+    interval, in the order of `estimators_for` (the first is the raw gap); bias: (estimators, 3) raw minus corrected
+    gap, what the choice by noisy readings explains. NaN where an estimator needs more answers than an image has.
+    """
+    study = own_study(cast(CrowdTable, context.load("answers")), cast(CrowdTable, context.load("correctness")))
+    protocol = cast(OwnProtocol, context.settings)
+    seed = integer(context.seed, "bootstrap of own study")
+    found = [own_estimates(study, model, protocol.num_resamples, seed) for model in items]
+    return {
+        "model": np.asarray(items),
+        "gaps": np.array([[_ends(gap) for gap, _ in each.values()] for each in found]),
+        "bias": np.array([[_ends(bias) for _, bias in each.values()] for each in found]),
+    }
+
+
+def own_estimates(study: OwnStudy, model: int, num_resamples: int, seed: int) -> dict[str, tuple[Estimate, Estimate]]:
+    """Estimator -> corrected gap, and raw gap minus corrected gap: basic intervals on the same resamples.
+
+    Images are resampled within the two sets; where the table says which images were shown together, those are
+    resampled together.
+    """
+    original, replica = _rows(study.original, model), _rows(study.replica, model)
+    n = fewest_answers(study)
+    estimators = estimators_for(n)
+    usable: dict[str, Estimator] = {name: each for name, each in estimators.items() if each.least_answers <= n}
+    sides = np.repeat([0, 1], [len(study.original), len(study.replica)])
+    design = (
+        by_cluster(np.concatenate([study.original.cluster, study.replica.cluster]))
+        if study.clustered
+        else by_unit(len(sides), strata=sides)
+    )
+    statistic = gaps(original, replica, list(usable.values()))
+
+    def both(weights: np.ndarray) -> np.ndarray:
+        found = statistic(weights)
+        return np.concatenate([found, found[:, :1] - found], axis=1)
+
+    estimates = resample(both, design, num_resamples=num_resamples, seed=seed).estimates("basic")
+    nothing = Estimate(value=np.nan, lo=-np.inf, hi=np.inf, n=design.num_units)
+    found = dict(zip(usable, zip(estimates[: len(usable)], estimates[len(usable) :], strict=True), strict=True))
+    return {name: found.get(name, (nothing, nothing)) for name in estimators}
+
+
+def fewest_answers(study: OwnStudy) -> int:
+    """Answers that every image has: the estimators' n."""
+    return int(min(study.original.n_shown.min(), study.replica.n_shown.min()))
+
+
+def rows_of(side: Side) -> Remeasured:
+    """A set's images as rows for the estimators."""
+    return Remeasured(n_shown=side.n_shown, n_selected=side.n_selected, correct=side.correct, chosen=side.in_replica)
+
+
+def _rows(side: Side, model: int) -> Remeasured:
+    """With one column: a model's, or their mean."""
+    correct = side.correct.mean(axis=1) if model == MEAN else side.correct[:, model]
+    return replace(rows_of(side), correct=correct[:, None])
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.lo, estimate.hi

@@ -1,0 +1,68 @@
+"""What the simulated studies give on average with infinitely many images: integrals instead of draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from robustray.tasks.studies.replication.matching import NUM_BINS, frequency_bin
+from robustray.tasks.studies.replication.scenarios import Scenario
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Expectations:
+    """A matched replica of infinitely many images, chosen by `num_matching` answers an image."""
+
+    scenario: Scenario
+    num_matching: int
+
+    def original(self) -> tuple[Array, Array]:
+        """Points and weights of the original's true frequencies."""
+        return self.scenario.original.nodes()
+
+    def replica(self) -> tuple[Array, Array]:
+        """Those of the chosen candidates: the pool's distribution given the bin, mixed as the original's bins are."""
+        (s1, w1), (s, w) = self.original(), self.scenario.candidates.nodes()
+        share, of_pool = w1 @ _bins(s1, self.num_matching), _bins(s, self.num_matching)
+        return s, w * (of_pool @ (share / (w @ of_pool)))
+
+    def frequencies(self) -> tuple[float, float]:
+        """Mean true frequency of the original and of the replica."""
+        return tuple(float(w @ s) for s, w in (self.original(), self.replica()))  # type: ignore[return-value]
+
+    def raw_gap(self) -> float:
+        return float(self._accuracy_original().mean() - self._accuracy_replica().mean())
+
+    def naive_gap(self, n: int) -> float:
+        (s1, w1), (s2, w2) = self.original(), self.replica()
+        one, two = w1 @ _counts(s1, n), _counts(s2, n)
+        right = two.T @ (w2[:, None] * self.scenario.chance(s2, candidate=True))
+        accuracy = (one / (w2 @ two)) @ right
+        return float(self._accuracy_original().mean() - accuracy.mean())
+
+    def jackknife_gap(self, n: int, d: int) -> float:
+        return (n * self.naive_gap(n) - (n - d) * self.naive_gap(n - d)) / d
+
+    def _accuracy_original(self) -> Array:
+        s, w = self.original()
+        return w @ self.scenario.chance(s, candidate=False)
+
+    def _accuracy_replica(self) -> Array:
+        s, w = self.replica()
+        return w @ self.scenario.chance(s, candidate=True)
+
+
+def _counts(s: Array, n: int) -> Array:
+    """(points, n + 1) chance of each count of n answers."""
+    return np.asarray(stats.binom.pmf(np.arange(n + 1)[None, :], n, s[:, None]))
+
+
+def _bins(s: Array, n: int) -> Array:
+    """(points, bins) chance of each bin of n answers."""
+    bins = frequency_bin(np.arange(n + 1), n)
+    return _counts(s, n) @ (bins[:, None] == np.arange(NUM_BINS)).astype(np.float64)

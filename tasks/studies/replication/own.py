@@ -1,0 +1,230 @@
+"""What one's own study says: is there a bias from the choice of its images, how large, and what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from robustray.tasks import figures
+from robustray.tasks.crowds.answers import OwnStudy
+from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.compose import compose
+from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
+from robustray.tasks.kit.rules import above, equivalent
+from robustray.tasks.report.numbers import format_interval, format_value
+from robustray.tasks.statistics import Estimate, within_margin
+from robustray.tasks.studies.replication.blocks import MEAN, fewest_answers, rows_of
+from robustray.tasks.studies.replication.estimators import (
+    MOMENTS,
+    NAIVE,
+    RAW,
+    FactorialMoments,
+    estimators_for,
+    missing_mass,
+)
+from robustray.tasks.studies.replication.settings import Settings
+from robustray.tasks.study import Claim, Figure, Findings, Table
+
+VERDICTS = {"equivalent": "equivalent to none", "different": "biased", "undecided": "undecided"}
+ALL = "mean of all models"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    settings: Settings
+    study: OwnStudy
+    frame: pd.DataFrame
+    """Of `gap_frame`."""
+
+    def estimate(self, name: str, estimator: str) -> Estimate:
+        """Of the mean over models: "gap" or "bias"."""
+        return estimate_of(one(self.frame, model=ALL, estimator=estimator), name, f"{name}_lo", f"{name}_hi")
+
+
+def gap_frame(rows: pd.DataFrame, study: OwnStudy) -> pd.DataFrame:
+    """One row per model (and their mean) and estimator. rows: of `own_block`."""
+    names = list(estimators_for(fewest_answers(study)))
+    n = len(study.original) + len(study.replica)
+    found = []
+    for row in rows.itertuples():
+        for place, estimator in enumerate(names):
+            parts = {"model": ALL if row.model == MEAN else study.models[row.model], "estimator": estimator}
+            for name, values in (("gap", row.gaps[place]), ("bias", row.bias[place])):
+                estimate = Estimate(value=values[0], lo=values[1], hi=values[2], n=n)
+                parts |= columns(name, estimate, f"{name}_lo", f"{name}_hi")
+            found.append(parts | {"n": n})
+    return pd.DataFrame(found)
+
+
+def findings(results: Results) -> Findings:
+    return compose(answer(results), claims(results), tables(results), drawings(results), warnings(results))
+
+
+def answer(results: Results) -> str:
+    study, margin = results.study, results.settings.margin
+    raw, gap, bias = (results.estimate(*what) for what in (("gap", RAW), ("gap", MOMENTS), ("bias", MOMENTS)))
+    start = f"{results.settings.data}: the replica costs {_points(raw)} of accuracy"
+    images = f"n = {len(study.original):,} + {len(study.replica):,} images, {len(study.models)} models"
+    if not np.isfinite(bias.value):
+        return (
+            f"{start}; how much of that is the choice of its images can't be said with {fewest_answers(study)} answers "
+            f"per image, factorial moments need 9 ({images})."
+        )
+    verdict = VERDICTS[within_margin(bias, margin)]
+    return (
+        f"{start}, of which {_points(bias)} are the choice of its images by noisy readings ({verdict}, margin "
+        f"{100 * margin:g} points); {_points(gap)} are left ({images})."
+    )
+
+
+def claims(results: Results) -> Iterator[Claim]:
+    bias = results.estimate("bias", MOMENTS)
+    over = "HITs" if results.study.clustered else "images"
+    measured = "raw gap minus the gap corrected by factorial moments, mean over models"
+    yield claim(
+        "The choice of images by noisy readings makes the replica harder.",
+        bias,
+        above(0),
+        measured=measured,
+        over=over,
+        unit="points",
+    )
+    yield claim(
+        "That bias is as good as none.",
+        bias,
+        equivalent(results.settings.margin),
+        measured=measured,
+        over=over,
+        unit="points",
+    )
+    yield claim(
+        "Accuracy is lost that the choice of images does not explain.",
+        results.estimate("gap", MOMENTS),
+        above(0),
+        measured="gap corrected by factorial moments, mean over models",
+        over=over,
+        unit="points",
+    )
+
+
+def tables(results: Results) -> Iterator[Table]:
+    yield Table(
+        name="gaps",
+        title="Raw and corrected gaps",
+        caption="Gap: accuracy on the original minus that on the replica, as each estimator corrects it; bias: raw "
+        f"minus corrected. 95 % basic bootstrap intervals over {'HITs' if results.study.clustered else 'images'}, all "
+        f"models on the same {results.settings.num_resamples:,} resamples, seed {results.settings.seed}.",
+        frame=results.frame,
+        formats=shown("gap", "points", "gap_lo", "gap_hi") | shown("bias", "points", "bias_lo", "bias_hi"),
+    )
+    yield Table(
+        name="answers",
+        title="The answers behind it",
+        caption="Images, answers and mean selection frequency of the two sets that the estimators saw "
+        f"({results.study.source}).",
+        frame=pd.DataFrame(
+            {
+                "set": name,
+                "images": len(side),
+                "answers": int(side.n_shown.sum()),
+                "fewest_per_image": int(side.n_shown.min()),
+                "most_per_image": int(side.n_shown.max()),
+                "frequency": float((side.n_selected / side.n_shown).mean()),
+                "accuracy": float(side.correct.mean()),
+            }
+            for name, side in (("original", results.study.original), ("replica", results.study.replica))
+        ),
+        formats={"frequency": ".4f", "accuracy": "percent"},
+    )
+
+    tipping = tipping_points(results)
+    if tipping is not None:
+        yield Table(
+            name="tipping-points",
+            title="What would explain the rest",
+            caption="No estimator sees workers who were more lenient with one set than with the other. If the replica "
+            "had been read this much more leniently than the original (difference in logits of the selection "
+            "frequency), the whole gap left by factorial moments would be explained; below 0: more strictly. To first "
+            "order.",
+            frame=tipping,
+            formats={"gap": "points", "logits": ".2f"},
+        )
+
+
+def tipping_points(results: Results) -> pd.DataFrame | None:
+    """One row per model and their mean: corrected gap, and the leniency that would make it 0. None with few answers."""
+    study = results.study
+    if fewest_answers(study) < FactorialMoments().least_answers:
+        return None
+    slopes = FactorialMoments().slope(rows_of(study.original), rows_of(study.replica))
+    found = at(results.frame, estimator=MOMENTS).set_index("model").gap
+    per_logit = pd.Series([slopes.mean(), *slopes], index=[ALL, *study.models])
+    gaps = found[per_logit.index]
+    return pd.DataFrame({"model": gaps.index, "gap": gaps.to_numpy(), "logits": (gaps / per_logit).to_numpy()})
+
+
+def drawings(results: Results) -> Iterator[Figure]:
+    rows = at(results.frame, model=ALL)
+    rows = rows[rows.gap.notna()]
+    yield _rows(
+        "gaps",
+        "The gap, raw and corrected (mean of all models)",
+        "What is left depends on the correction; factorial moments need no assumption on how the bias falls with n.",
+        [(row.estimator, row) for row in rows.itertuples()],
+    )
+    best = MOMENTS if np.isfinite(results.estimate("gap", MOMENTS).value) else NAIVE
+    models = at(results.frame, estimator=best)
+    models = models[models.model != ALL].sort_values("gap", kind="stable")
+    if 1 < len(models) <= 80:
+        yield _rows(
+            "models",
+            f"What is left for each model, corrected by {best}",
+            "Models on the same resamples; intervals are for each alone.",
+            [(row.model, row) for row in models.itertuples()],
+        )
+
+
+def _rows(name: str, title: str, caption: str, rows: Sequence[tuple[str, object]]) -> Figure:
+    drawn = [
+        figures.Row(label=label, value=100 * row.gap, lo=100 * row.gap_lo, hi=100 * row.gap_hi)  # type: ignore[attr-defined]
+        for label, row in rows
+    ]
+    return figures.dot_rows(
+        name=name,
+        title=title,
+        caption=f"{caption} Bars are 95 % bootstrap intervals.",
+        alt="; ".join(f"{row.label}: {row.value:.1f} points" for row in drawn),
+        rows=drawn,
+        x_label="accuracy on the original minus that on the replica, points",
+        levels=[figures.Level(value=0, words="no gap")],
+    )
+
+
+def warnings(results: Results) -> Iterator[str]:
+    study, n = results.study, fewest_answers(results.study)
+    yield from study.warnings
+    if n < 9:
+        yield (
+            f"an image has only {n} answers: factorial moments need 9 of every image, and the other estimators are "
+            "biased at so few; no verdict is given"
+        )
+    rows = [np.ones((1, len(side))) for side in (study.original, study.replica)]
+    missing = float(missing_mass(rows_of(study.original), rows_of(study.replica), n, *rows)[0])
+    if missing > 0.001:
+        yield (
+            f"{100 * missing:.1f} % of the original's images have counts of answers that no image of the replica has: "
+            "naive and jackknife estimates leave them out"
+        )
+    if not study.clustered:
+        yield (
+            "no column hit: images are resampled as if shown one by one. Workers who see many images in one task make "
+            "such intervals too short"
+        )
+
+
+def _points(estimate: Estimate) -> str:
+    value, lo, hi = (round(100 * each, 1) + 0.0 for each in (estimate.value, estimate.lo, estimate.hi))
+    return f"{format_value(value, '.1f')} points {format_interval(lo, hi, '.1f')}"

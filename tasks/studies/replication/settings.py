@@ -1,0 +1,133 @@
+"""The settings of the study and its three sizes. Imports nothing heavy: the command line reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.kit import checks
+from robustray.tasks.study import Outline, Size, Work
+
+SCENARIO_NAMES = ("reference", "residual", "logistic", "root", "piled", "same")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How much of the accuracy lost on a replicated test set is the choice of its images by noisy readings. Simulated
+    studies with a known truth; with --data and --correctness one's own study instead."""
+
+    data: str = ""
+    """Answers of your own study instead of simulated ones: a Parquet file with the columns image, class, pool (original
+    or candidate), phase (selection or remeasure), in_replica, n_shown, n_selected, and optionally worker, hit."""
+    correctness: str = ""
+    """Beside --data: a Parquet file with the column image and one true-or-false column per model (is it right?)."""
+    margin: float = 0.01
+    """With --data: a bias from the choice smaller than this is as good as none (in accuracy: 0.01 is one point)."""
+    scenarios: tuple[str, ...] = ("reference", "residual")
+    """Simulated worlds: reference (true gap 0), residual (3.6 points), logistic, root, piled (frequencies near 1), same
+    (candidates as good as the original)."""
+    num_studies: int = 120
+    """Simulated studies of each scenario."""
+    num_images: int = 10_000
+    """Images of the original set, and of the replica."""
+    num_candidates: int = 60_000
+    """Images that the replica is chosen from."""
+    num_classes: int = 10
+    """The replica is chosen within each class."""
+    num_matching: int = 10
+    """Answers per image that choose the replica."""
+    num_answers: tuple[int, ...] = (5, 10, 20, 40)
+    """Answers per image that are given anew, to correct the gap with."""
+    claimed_answers: int = 10
+    """The one of them that claims are about. Factorial moments need at least 9."""
+    num_resamples: int = 1_000
+    """Resamples of images behind each interval."""
+    seed: int = 0
+    """Of all simulated studies and resamples."""
+    block: int = 10
+    """Simulated studies per block of work."""
+
+    def __post_init__(self) -> None:
+        checks.several(scenarios=self.scenarios)
+        checks.choices(SCENARIO_NAMES, scenarios=self.scenarios)
+        checks.counts(
+            at_least=1,
+            num_studies=self.num_studies,
+            num_images=self.num_images,
+            num_candidates=self.num_candidates,
+            num_classes=self.num_classes,
+            block=self.block,
+        )
+        checks.counts(at_least=2, num_matching=self.num_matching)
+        checks.counts(at_least=200, num_resamples=self.num_resamples)
+        checks.counts(seed=self.seed)
+        checks.positive(margin=self.margin)
+        checks.ascending(num_answers=self.num_answers)
+        if self.num_answers[0] < 2:
+            raise InputError(f"num_answers: a correction needs at least 2 answers per image, got {self.num_answers[0]}")
+        if self.claimed_answers not in self.num_answers:
+            listed = ", ".join(map(str, self.num_answers))
+            raise InputError(f"claimed_answers: {self.claimed_answers} is none of num_answers ({listed})")
+        if self.claimed_answers < 9:
+            raise InputError(
+                f"claimed_answers: factorial moments need at least 9 answers per image, got {self.claimed_answers}"
+            )
+        if self.num_images % self.num_classes or self.num_images < 10 * self.num_classes:
+            raise InputError(
+                f"num_images {self.num_images}: must be a multiple of num_classes ({self.num_classes}), 10 each or more"
+            )
+        if self.num_candidates < self.num_images:
+            raise InputError(
+                f"num_candidates {self.num_candidates}: a replica of {self.num_images} images needs as many"
+            )
+        if bool(self.data) != bool(self.correctness):
+            given, lacking = ("data", "correctness") if self.data else ("correctness", "data")
+            raise InputError(f"--{given} needs --{lacking}: a gap needs both the answers and the models' verdicts")
+
+
+def quick() -> Settings:
+    """robustray run replication      two CPU cores, under a minute: two scenarios, 120 studies each."""
+    return Settings()
+
+
+def small() -> Settings:
+    """robustray run replication --size small      two CPU cores, a quarter of an hour: six scenarios of 1,000."""
+    return Settings(scenarios=SCENARIO_NAMES, num_studies=1_000, block=25)
+
+
+def paper() -> Settings:
+    """The size of the original study: 1,000 classes of 10 images, about 195,000 candidates, 40 new answers."""
+    return Settings(
+        scenarios=SCENARIO_NAMES,
+        num_studies=1_000,
+        num_candidates=195_000,
+        num_classes=1_000,
+        block=10,
+    )
+
+
+SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": paper()}
+
+
+def estimate(settings: Settings) -> Work:
+    """What `robustray show` says."""
+    if settings.data:
+        return Work(counts={"resamples": settings.num_resamples}, note="Seconds for 20,000 images and 10 models.")
+    studies = settings.num_studies * len(settings.scenarios)
+    images = settings.num_images * 2 + settings.num_candidates
+    seconds = studies * (0.03 * len(settings.num_answers) * settings.num_resamples / 1_000 + 0.6e-6 * images)
+    return Work(
+        counts={"simulated studies": studies, "simulated images": studies * images},
+        note=f"Intervals by bootstrap dominate: about {max(1, round(seconds / 60))} minutes of one core.",
+    )
+
+
+OUTLINE = Outline(
+    name="replication",
+    question="How much of the accuracy lost on a replicated test set is the choice of its images by noisy readings?",
+    paper="arXiv:2005.09619",
+    settings=Settings,
+    sizes=SIZES,
+    estimate=estimate,
+)

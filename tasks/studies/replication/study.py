@@ -1,0 +1,114 @@
+"""How much of the accuracy lost on a replicated test set is the choice of its images?  (arXiv:2005.09619)
+
+A replica is chosen so that its images are selected by workers as often as the original's. Readings of a few workers are
+noisy, and candidates are worse on average, so images that read equal are not equal: the replica is harder. Simulated
+studies with a known truth show how much, and which estimators get it back from answers given after the choice. With
+--data the same estimators analyse a study of one's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robustray.tasks.crowds.answers import ANSWERS, CORRECTNESS, own_study
+from robustray.tasks.crowds.tables import TableRef
+from robustray.tasks.kit.compare import Compared, comparison
+from robustray.tasks.studies.replication import findings, own, reduce
+from robustray.tasks.studies.replication.blocks import MEAN, OwnProtocol, own_block, simulated_block
+from robustray.tasks.studies.replication.estimators import estimators_for
+from robustray.tasks.studies.replication.scenarios import SCENARIOS
+from robustray.tasks.studies.replication.settings import OUTLINE, Settings
+from robustray.tasks.studies.replication.simulate import Protocol
+from robustray.tasks.study import Opened, Study
+
+if TYPE_CHECKING:
+    from robustray.tasks.lab import Lab
+    from robustray.tasks.study import Findings
+
+
+def door(settings: Settings, lab: Lab) -> Opened:
+    """Read and join one's own tables. Raises: InputError naming table, column and row."""
+    refs = _own_tables(settings)
+    if refs:
+        own_study(lab.load(refs["answers"]), lab.load(refs["correctness"]))
+    return Opened(refs={f"table {ref.name}": ref for ref in refs.values()})
+
+
+def run(settings: Settings, lab: Lab) -> Findings:
+    return _own(settings, lab) if settings.data else _simulated(settings, lab)
+
+
+def _simulated(settings: Settings, lab: Lab) -> Findings:
+    handles = {
+        scenario: lab.map(
+            "studies",
+            simulated_block,
+            range(settings.num_studies),
+            block=settings.block,
+            seed=settings.seed,
+            settings=Protocol(
+                scenario=SCENARIOS[scenario],
+                num_images=settings.num_images,
+                num_candidates=settings.num_candidates,
+                num_classes=settings.num_classes,
+                num_matching=settings.num_matching,
+                num_answers=settings.num_answers,
+                num_resamples=settings.num_resamples,
+            ),
+        )
+        for scenario in settings.scenarios
+    }
+    rows = {scenario: handle.result() for scenario, handle in handles.items()}
+    names = list(estimators_for(settings.claimed_answers))
+    studies = reduce.study_frame(rows, settings.num_answers, names, settings.num_matching)
+    return findings.findings(
+        findings.Results(
+            settings=settings,
+            rows=rows,
+            studies=studies,
+            performance=reduce.performance(studies, settings.num_matching),
+            readings=reduce.readings(rows),
+        )
+    )
+
+
+def _own(settings: Settings, lab: Lab) -> Findings:
+    refs = _own_tables(settings)
+    study = own_study(lab.load(refs["answers"]), lab.load(refs["correctness"]))
+    rows = lab.map(
+        "own",
+        own_block,
+        [MEAN, *range(len(study.models))],
+        block=8,
+        seed=settings.seed,
+        settings=OwnProtocol(num_resamples=settings.num_resamples),
+        refs=refs,
+    ).result()
+    return own.findings(own.Results(settings=settings, study=study, frame=own.gap_frame(rows, study)))
+
+
+def _own_tables(settings: Settings) -> dict[str, TableRef]:
+    if not settings.data:
+        return {}
+    return {
+        "answers": TableRef(name=settings.data, schema=ANSWERS),
+        "correctness": TableRef(name=settings.correctness, schema=CORRECTNESS),
+    }
+
+
+STUDY = Study(
+    outline=OUTLINE,
+    door=door,
+    run=run,
+    steps={"studies": simulated_block, "own": own_block},
+    compare=comparison(
+        Compared(
+            table="by-answers",
+            keys=("scenario", "n_answers", "estimator"),
+            value="gap",
+            lo="gap_lo",
+            hi="gap_hi",
+            unit="points",
+        )
+    ),
+)

@@ -1,0 +1,460 @@
+"""The replication study: published-scale expectations, samplers by hand, estimators by enumeration and simulation."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy import stats
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.protocol import Context
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
+from robustray.tasks.statistics import wilson
+from robustray.tasks.studies.replication.blocks import simulated_block
+from robustray.tasks.studies.replication.estimators import (
+    HELD_OUT,
+    JACKKNIFE,
+    MOMENTS,
+    NAIVE,
+    RAW,
+    FactorialMoments,
+    Jackknife,
+    Naive,
+    Raw,
+    Remeasured,
+    estimators_for,
+    gaps,
+    missing_mass,
+)
+from robustray.tasks.studies.replication.exact import Expectations
+from robustray.tasks.studies.replication.matching import frequency_bin, largest_remainder, match, upward
+from robustray.tasks.studies.replication.reduce import expected_gap, performance, study_frame
+from robustray.tasks.studies.replication.scenarios import SCENARIOS
+from robustray.tasks.studies.replication.settings import SCENARIO_NAMES, Settings
+from robustray.tasks.studies.replication.simulate import Protocol, simulate
+from robustray.tasks.studies.replication.study import STUDY
+from robustray.tasks.study import Findings
+
+REFERENCE = Expectations(scenario=SCENARIOS["reference"], num_matching=10)
+
+# -- expectations of the reference study, by quadrature ----------------------------------------------------------------
+
+
+def test_expectations_are_those_of_the_reference_study() -> None:
+    assert REFERENCE.frequencies() == pytest.approx((0.780, 0.669), abs=5e-4)
+    assert REFERENCE.raw_gap() == pytest.approx(0.1214, abs=5e-5)
+    naive = [REFERENCE.naive_gap(n) for n in (5, 10, 20, 40)]
+    assert naive == pytest.approx([0.0717, 0.0519, 0.0336, 0.0196], abs=5e-5)
+    jackknife = {(10, 1): 0.0248, (10, 5): 0.0322, (20, 1): 0.0102, (20, 10): 0.0152, (40, 1): 0.0034, (40, 20): 0.0057}
+    for (n, d), gap in jackknife.items():
+        assert REFERENCE.jackknife_gap(n, d) == pytest.approx(gap, abs=5e-5)
+
+
+def test_a_residual_gap_adds_to_every_estimate() -> None:
+    moved = Expectations(scenario=SCENARIOS["residual"], num_matching=10)
+    assert SCENARIOS["residual"].true_gap() == pytest.approx(0.036, abs=1e-4)
+    assert moved.naive_gap(10) - REFERENCE.naive_gap(10) == pytest.approx(0.036, abs=1e-4)
+    assert moved.raw_gap() - REFERENCE.raw_gap() == pytest.approx(0.036, abs=1e-4)
+
+
+def test_equal_pools_have_no_bias() -> None:
+    same = Expectations(scenario=SCENARIOS["same"], num_matching=10)
+    assert [same.raw_gap(), same.naive_gap(5), same.jackknife_gap(10, 1)] == pytest.approx([0, 0, 0], abs=1e-12)
+
+
+def test_settings_know_all_scenarios() -> None:
+    assert set(SCENARIO_NAMES) == set(SCENARIOS)
+
+
+# -- the sampler, by hand ----------------------------------------------------------------------------------------------
+
+
+def test_bins_compare_whole_numbers() -> None:
+    """6 / 10 < .6 in floating point would be a matter of luck; 3 / 5, 12 / 20 are the same frequency."""
+    assert frequency_bin([0, 1, 2, 5, 6, 7, 8, 10], [10] * 8).tolist() == [0, 0, 1, 2, 3, 3, 4, 4]
+    assert frequency_bin([3, 12, 6, 4], [5, 20, 10, 5]).tolist() == [3, 3, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("histogram", "size", "scaled"),
+    [
+        ([2, 3, 5], 10, [2, 3, 5]),
+        ([1, 1, 1], 10, [4, 3, 3]),  # equal remainders: the lower bin
+        ([0, 7, 13], 10, [0, 4, 6]),  # 3.5 and 6.5
+        ([1, 6, 13], 10, [1, 3, 6]),  # .5, 3.0 and 6.5: one of two equal remainders
+        ([0, 0, 4, 0, 16], 10, [0, 0, 2, 0, 8]),
+    ],
+)
+def test_largest_remainder(histogram: list[int], size: int, scaled: list[int]) -> None:
+    assert largest_remainder(histogram, size).tolist() == scaled
+    assert largest_remainder([histogram, histogram], size).sum() == 2 * size
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "taken"),
+    [
+        ([2, 3, 5], [9, 9, 9], [2, 3, 5]),
+        ([2, 3, 5], [0, 9, 9], [0, 5, 5]),
+        ([2, 3, 5], [1, 3, 9], [1, 3, 6]),
+        ([2, 3, 5], [9, 9, 4], [2, 3, 4]),  # nothing above the highest bin: the set stays smaller
+    ],
+)
+def test_a_dry_bin_is_filled_from_the_next_higher(wanted: list[int], available: list[int], taken: list[int]) -> None:
+    assert upward([wanted], [available])[0].tolist() == taken
+
+
+def test_matching_gives_each_class_its_histogram() -> None:
+    rng = np.random.default_rng(0)
+    classes = np.repeat([0, 1], 50)
+    bins = np.concatenate([rng.integers(3, 5, 50), rng.integers(0, 5, 50)])
+    pool_classes, pool_bins = np.repeat([0, 1], 1_000), rng.integers(0, 5, 2_000)
+    chosen = match(bins, classes, pool_bins, pool_classes, 20, rng)
+    assert len(np.unique(chosen)) == len(chosen) == 40
+    for c in (0, 1):
+        wanted = largest_remainder(np.bincount(bins[classes == c], minlength=5), 20)
+        assert np.bincount(pool_bins[chosen[pool_classes[chosen] == c]], minlength=5).tolist() == wanted.tolist()
+
+
+def test_every_candidate_of_a_bin_is_as_likely() -> None:
+    rng = np.random.default_rng(1)
+    times = np.zeros(6)
+    for _ in range(3_000):
+        times[match(np.array([4, 4]), np.array([0, 0]), np.full(6, 4), np.zeros(6, dtype=int), 2, rng)] += 1
+    assert times / 3_000 == pytest.approx(np.full(6, 1 / 3), abs=0.035)
+
+
+# -- estimators --------------------------------------------------------------------------------------------------------
+
+
+def rows(selected: list[int], correct: list[float], n: int) -> Remeasured:
+    return Remeasured(
+        n_shown=np.full(len(selected), n), n_selected=np.array(selected), correct=np.array(correct)[:, None]
+    )
+
+
+def value(estimator: object, original: Remeasured, replica: Remeasured) -> float:
+    ones = [np.ones((1, len(each.n_shown))) for each in (original, replica)]
+    return float(estimator.prepare(original, replica)(*ones)[0, 0])  # type: ignore[attr-defined]
+
+
+def test_naive_by_hand() -> None:
+    """P1 = (1/4, 1/4, 1/2) on counts 0, 1, 2; the replica is right in 0, 1/2 and 1 of them."""
+    original, replica = rows([0, 1, 2, 2], [0, 0, 0, 0], 2), rows([0, 1, 1, 2], [0, 1, 0, 1], 2)
+    assert value(Naive(2), original, replica) == pytest.approx(0.25 * 0 + 0.25 * 0.5 + 0.5 * 1)
+    assert value(Raw(), original, replica) == 0.5
+
+
+def test_cells_that_the_replica_lacks_are_left_out_and_told() -> None:
+    original, replica = rows([0, 1, 2, 2], [0, 0, 0, 0], 2), rows([1, 2], [0, 1], 2)
+    assert value(Naive(2), original, replica) == pytest.approx((0.25 * 0 + 0.5 * 1) / 0.75)
+    assert missing_mass(original, replica, 2, np.ones((1, 4)), np.ones((1, 2))) == pytest.approx([0.25])
+    assert np.isnan(value(Naive(2), rows([0], [0], 2), rows([2], [1], 2)))
+
+
+def test_the_jackknife_is_the_mean_over_deletions_on_histograms() -> None:
+    """Against histograms of every explicit deletion: images enter A_{n-1} by the mean histogram."""
+    rng = np.random.default_rng(0)
+    n = 6
+    first, second = rng.binomial(n, 0.7, 40), rng.binomial(n, 0.5, 40)
+    correct = rng.random(40) < second / n
+    thinned_first, thinned_second, right = np.zeros(n), np.zeros(n), np.zeros(n)
+    for k in first:
+        for kept in itertools.combinations([1] * k + [0] * (n - k), n - 1):
+            thinned_first[sum(kept)] += 1 / n
+    for k, f in zip(second, correct, strict=True):
+        for kept in itertools.combinations([1] * k + [0] * (n - k), n - 1):
+            thinned_second[sum(kept)] += 1 / n
+            right[sum(kept)] += f / n
+    fewer = float((thinned_first / 40 * right / thinned_second).sum())
+    original, replica = rows(first.tolist(), [0.0] * 40, n), rows(second.tolist(), correct.tolist(), n)
+    full = value(Naive(n), original, replica)
+    assert value(Jackknife(n, 1), original, replica) == pytest.approx(n * full - (n - 1) * fewer, abs=1e-10)
+
+
+def test_factorial_moments_are_exact_for_polynomials() -> None:
+    """Infinitely many images, by cells of all counts with their probabilities: no bias at all, unlike the others."""
+    n, s1, s2 = 9, np.array([0.3, 0.9, 0.95]), np.array([0.1, 0.5, 0.8, 0.9])
+    g = lambda s: 0.1 + 0.5 * s + 0.3 * s**3  # noqa: E731
+    counts = np.arange(n + 1)
+    w1 = stats.binom.pmf(counts, n, s1[:, None]).mean(axis=0)
+    joint = stats.binom.pmf(counts, n, s2[:, None])
+    w2 = joint.mean(axis=0)
+    chance = (joint * g(s2)[:, None]).mean(axis=0) / w2
+    original, replica = rows(counts.tolist(), [0.0] * (n + 1), n), rows(counts.tolist(), chance.tolist(), n)
+    found = FactorialMoments(3).prepare(original, replica)(w1[None, :], w2[None, :])
+    assert found[0, 0] == pytest.approx(g(s1).mean(), abs=1e-9)
+    naive = Naive(n).prepare(original, replica)(w1[None, :], w2[None, :])
+    assert abs(naive[0, 0] - g(s1).mean()) > 0.01
+
+
+def test_unequal_numbers_of_answers_need_no_thinning() -> None:
+    """Half of the images with 9, half with 14 answers: the same expectation."""
+    g = lambda s: 0.2 + 0.6 * s**2  # noqa: E731
+    shown, selected, right, w1, w2 = [], [], [], [], []
+    s1, s2 = np.array([0.6, 0.9]), np.array([0.2, 0.6, 0.9, 1.0])
+    for n in (9, 14):
+        counts = np.arange(n + 1)
+        joint = stats.binom.pmf(counts, n, s2[:, None])
+        shown += [n] * (n + 1)
+        selected += counts.tolist()
+        w1 += stats.binom.pmf(counts, n, s1[:, None]).mean(axis=0).tolist()
+        w2 += joint.mean(axis=0).tolist()
+        right += ((joint * g(s2)[:, None]).mean(axis=0) / joint.mean(axis=0)).tolist()
+    both = Remeasured(n_shown=np.array(shown), n_selected=np.array(selected), correct=np.array(right)[:, None])
+    found = FactorialMoments(3).prepare(both, both)(np.array([w1]), np.array([w2]))
+    assert found[0, 0] == pytest.approx(g(s1).mean(), abs=1e-9)
+
+
+def test_the_slope_of_leniency() -> None:
+    """A tenth of a logit in the reference study is worth about 1.5 points; by finite differences of the truth."""
+    scenario, n = SCENARIOS["reference"], 12
+    counts = np.arange(n + 1)
+    (s1, w1), (s2, w2) = scenario.original.nodes(), scenario.candidates.nodes()
+    cells1 = w1 @ stats.binom.pmf(counts, n, s1[:, None])
+    joint = w2[:, None] * stats.binom.pmf(counts, n, s2[:, None])
+    g = lambda s: scenario.chance(s, candidate=False).mean(axis=-1)  # noqa: E731
+    chance = g(s2) @ joint / joint.sum(axis=0)
+    times = 200_000  # rows in proportion to their probability
+    repeat = [np.repeat(counts, np.rint(times * cells).astype(int)) for cells in (cells1, joint.sum(axis=0))]
+    original, replica = (rows(each.tolist(), chance[each].tolist(), n) for each in repeat)
+    moved = [w1 @ g(1 / (1 + (1 - s1) / s1 * np.exp(-b))) for b in (-1e-4, 1e-4)]
+    slope = FactorialMoments(3).slope(original, replica)[0]
+    assert slope == pytest.approx((moved[1] - moved[0]) / 2e-4, rel=0.02)
+    assert 0.1 * slope == pytest.approx(0.015, abs=0.002)
+
+
+def test_estimators_say_how_many_answers_they_need() -> None:
+    assert {name: each.least_answers for name, each in estimators_for(10).items()} == {
+        RAW: 0,
+        NAIVE: 10,
+        JACKKNIFE: 10,
+        "jackknife d = n/2": 10,
+        MOMENTS: 9,
+        "moments, degree 2": 8,
+        "moments, degree 4": 10,
+    }
+
+
+def test_all_estimators_and_models_share_their_resamples() -> None:
+    rng = np.random.default_rng(2)
+    original = Remeasured(
+        n_shown=np.full(60, 10), n_selected=rng.binomial(10, 0.8, 60), correct=rng.random((60, 2)).round()
+    )
+    replica = dataclasses.replace(original, n_selected=rng.binomial(10, 0.6, 60))
+    weights = rng.multinomial(120, np.full(120, 1 / 120), size=5).astype(float)
+    both = gaps(original, replica, [Raw(), FactorialMoments(3)])(weights)
+    assert both.shape == (5, 4)
+    alone = gaps(
+        dataclasses.replace(original, correct=original.correct[:, 1:]),
+        dataclasses.replace(replica, correct=replica.correct[:, 1:]),
+        [FactorialMoments(3)],
+    )(weights)
+    assert both[:, 3] == pytest.approx(alone[:, 0])
+
+
+# -- simulated studies -------------------------------------------------------------------------------------------------
+
+
+def protocol(scenario: str = "reference", num_images: int = 4_000) -> Protocol:
+    return Protocol(
+        scenario=SCENARIOS[scenario],
+        num_images=num_images,
+        num_candidates=6 * num_images,
+        num_classes=4,
+        num_matching=10,
+        num_answers=(5, 10),
+        num_resamples=200,
+    )
+
+
+def test_simulated_studies_are_what_integration_expects() -> None:
+    found = [simulate(protocol(), 0, index) for index in range(30)]
+    for (n, name), exact in {
+        (10, RAW): REFERENCE.raw_gap(),
+        (5, NAIVE): REFERENCE.naive_gap(5),
+        (10, NAIVE): REFERENCE.naive_gap(10),
+        (10, JACKKNIFE): REFERENCE.jackknife_gap(10, 1),
+        (10, MOMENTS): 0.0,
+    }.items():
+        values = np.array([study.gaps[n, name].value for study in found])
+        assert values.mean() == pytest.approx(exact, abs=4 * values.std() / 30**0.5 + 5e-4), (n, name)
+    held_out = np.array([study.held_out.value for study in found])
+    assert held_out.mean() == pytest.approx(expected_gap("reference", HELD_OUT, 5, 10), abs=0.004)
+    assert np.isnan(found[0].gaps[5, MOMENTS].value), "five answers are too few for nine moments"
+    facts = found[0].facts
+    assert facts["held_out_reading_replica"] < facts["held_out_reading_original"] - 0.1
+    assert facts["new_reading_replica"] < facts["chosen_reading_replica"] - 0.05
+
+
+def test_a_study_depends_on_seed_and_number_alone() -> None:
+    small = protocol(num_images=400)
+    context = Context(settings=small, seed=3, device="cpu", load=lambda name: None)
+    whole, part = simulated_block([0, 1, 2], context), simulated_block([2], context)
+    for name in ("gaps", "held_out", "facts"):
+        assert np.array_equal(whole[name][2:], part[name], equal_nan=True)
+    assert not np.array_equal(whole["gaps"][0], whole["gaps"][1], equal_nan=True)
+    other = simulated_block([2], dataclasses.replace(context, seed=4))
+    assert not np.array_equal(other["gaps"], part["gaps"], equal_nan=True)
+
+
+def test_answers_that_chose_must_not_correct() -> None:
+    """Fed with the answers of the choice, the naive estimate agrees with the original by construction: it finds the raw
+    gap to be real. Moments are further off: given the choice, answers are no longer binomial. The true gap is 0."""
+    rng = np.random.default_rng(0)
+    scenario = SCENARIOS["reference"]
+    s1, pool = scenario.original.draw(rng, 20_000), scenario.candidates.draw(rng, 120_000)
+    k1, kf = rng.binomial(10, s1), rng.binomial(10, pool)
+    zero = np.zeros(len(s1), dtype=int), np.zeros(len(pool), dtype=int)
+    chosen = match(frequency_bin(k1, 10 + zero[0]), zero[0], frequency_bin(kf, 10 + zero[1]), zero[1], 20_000, rng)
+    s2 = pool[chosen]
+    g1, g2 = (scenario.chance(s, candidate=False).mean(axis=-1) for s in (s1, s2))
+
+    def gap(estimator: object, one: np.ndarray, two: np.ndarray) -> float:
+        sets = rows(one.tolist(), g1.tolist(), 10), rows(two.tolist(), g2.tolist(), 10)
+        return float(g1.mean()) - value(estimator, *sets)
+
+    for estimator in (Naive(10), FactorialMoments(3)):
+        anew = gap(estimator, rng.binomial(10, s1), rng.binomial(10, s2))
+        reused = gap(estimator, k1, kf[chosen])
+        assert abs(reused) > 0.07 > abs(anew) + 0.015, estimator
+
+
+def test_performance_counts_hits_and_errors() -> None:
+    gaps_of = np.array([[[[0.02, -0.01, 0.05]]], [[[0.06, 0.02, 0.10]]]])  # studies, answers, estimators, ends
+    blocks = pd.DataFrame(
+        {
+            "study": [0, 1],
+            "gaps": list(gaps_of),
+            "held_out": [np.array([0.1, 0.0, 0.2])] * 2,
+            "facts": [np.zeros(10)] * 2,
+        }
+    )
+    frame = study_frame({"reference": blocks}, [10], [RAW], 10)
+    assert len(frame) == 4 and set(frame.n) == {10, 5}
+    row = performance(frame, 10).set_index("estimator").loc[RAW]
+    assert row.gap == pytest.approx(0.04) and row.rmse == pytest.approx(np.sqrt((0.0004 + 0.0036) / 2))
+    assert row.coverage == 0.5 and row.coverage_lo == pytest.approx(float(wilson(1, 2)[0]))
+    assert row.width == pytest.approx(0.07)
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"scenarios": ()}, "scenarios"),
+        ({"scenarios": ("refernce",)}, "did you mean 'reference'"),
+        ({"num_answers": (20, 10)}, "ascend"),
+        ({"num_answers": (1, 10)}, "at least 2"),
+        ({"claimed_answers": 15}, "none of num_answers"),
+        ({"num_answers": (5, 8), "claimed_answers": 8}, "at least 9"),
+        ({"num_images": 1_005}, "multiple of num_classes"),
+        ({"num_candidates": 5_000}, "needs as many"),
+        ({"num_resamples": 50}, "num_resamples"),
+        ({"margin": 0.0}, "margin"),
+        ({"data": "a.parquet"}, "--data needs --correctness"),
+        ({"correctness": "a.parquet"}, "--correctness needs --data"),
+    ],
+)
+def test_settings_that_do_not_fit(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Settings(**changes)  # type: ignore[arg-type]
+
+
+# -- one's own study ---------------------------------------------------------------------------------------------------
+
+
+def write_study(folder: Path, *, answers: int = 12, seed: int = 0, remeasure: bool = True) -> None:
+    """A simulated study of 900 images a side as the two tables that a user brings. True gap 0."""
+    rng = np.random.default_rng(seed)
+    scenario = SCENARIOS["reference"]
+    s1, pool = scenario.original.draw(rng, 900), scenario.candidates.draw(rng, 6_000)
+    k1, kf = rng.binomial(10, s1), rng.binomial(10, pool)
+    zero = np.zeros(len(s1), dtype=int), np.zeros(len(pool), dtype=int)
+    chosen = match(frequency_bin(k1, 10 + zero[0]), zero[0], frequency_bin(kf, 10 + zero[1]), zero[1], 900, rng)
+    columns: dict[str, list[object]] = {
+        name: [] for name in ("image", "class", "pool", "phase", "in_replica", "n_shown", "n_selected")
+    }
+
+    def add(name: str, k: np.ndarray, which: str, phase: str, kept: np.ndarray, n: int) -> None:
+        columns["image"] += [f"{name}{i}" for i in range(len(k))]
+        columns["class"] += ["x"] * len(k)
+        columns["pool"] += [which] * len(k)
+        columns["phase"] += [phase] * len(k)
+        columns["in_replica"] += kept.tolist()
+        columns["n_shown"] += [n] * len(k)
+        columns["n_selected"] += k.tolist()
+
+    inside = np.isin(np.arange(len(pool)), chosen)
+    add("o", k1, "original", "selection", zero[0] > 0, 10)
+    add("c", kf, "candidate", "selection", inside, 10)
+    if remeasure:
+        add("o", rng.binomial(answers, s1), "original", "remeasure", zero[0] > 0, answers)
+        before = len(columns["image"])
+        add("c", rng.binomial(answers, pool), "candidate", "remeasure", inside, answers)
+        kept = np.concatenate([np.ones(before, dtype=bool), inside])
+        for name in columns:
+            columns[name] = [each for each, keep in zip(columns[name], kept, strict=True) if keep]
+    pq.write_table(pa.table(columns), folder / "study.parquet")
+    chances = np.concatenate([scenario.chance(s1, candidate=False), scenario.chance(pool, candidate=True)])
+    right = rng.random(chances.shape) < chances
+    names = [f"o{i}" for i in range(900)] + [f"c{i}" for i in range(6_000)]
+    pq.write_table(
+        pa.table({"image": names} | {f"model{m}": right[:, m] for m in range(6)}), folder / "correct.parquet"
+    )
+
+
+def own_findings(folder: Path) -> Findings:
+    settings = Settings(
+        data=str(folder / "study.parquet"), correctness=str(folder / "correct.parquet"), num_resamples=400
+    )
+    store = Store(str(folder / "store"))
+    store.create()
+    lab = SerialLab(store=store)
+    opened = STUDY.door(settings, lab)
+    assert len(opened.refs) == 2
+    return STUDY.run(settings, lab)
+
+
+def test_a_study_of_ones_own(tmp_path: Path) -> None:
+    """True gap 0, bias about 12 points: biased, and what is left covers 0."""
+    write_study(tmp_path)
+    found = own_findings(tmp_path)
+    table = found.tables[0].frame.set_index(["model", "estimator"])
+    raw, corrected = (table.loc[("mean of all models", name)] for name in (RAW, MOMENTS))
+    assert raw.gap_lo > 0.05 and corrected.gap_lo < 0 < corrected.gap_hi
+    assert corrected.bias == pytest.approx(raw.gap - corrected.gap)
+    assert "biased, margin 1 points" in found.answer
+    assert [claim.verdict for claim in found.claims] == ["supported", "contradicted", "undecided"]
+    per_model = table.xs(RAW, level="estimator").drop("mean of all models")
+    assert per_model.gap.mean() == pytest.approx(raw.gap), "all models on the same images"
+    assert len(per_model) == 6
+    tipping = next(table.frame for table in found.tables if table.name == "tipping-points").set_index("model")
+    assert np.sign(tipping.logits["mean of all models"]) == np.sign(corrected.gap)
+
+
+def test_too_few_answers_give_no_verdict(tmp_path: Path) -> None:
+    write_study(tmp_path, answers=6)
+    found = own_findings(tmp_path)
+    assert "can't be said with 6 answers" in found.answer
+    assert all(claim.verdict == "undecided" for claim in found.claims)
+    assert any("only 6 answers" in warning for warning in found.warnings)
+
+
+def test_without_new_answers_the_candidates_tell(tmp_path: Path) -> None:
+    """All candidates with the answers of the choice estimate the same: the gap is 0 and the raw one is not."""
+    write_study(tmp_path, remeasure=False)
+    found = own_findings(tmp_path)
+    table = found.tables[0].frame.set_index(["model", "estimator"])
+    raw, corrected = (table.loc[("mean of all models", name)] for name in (RAW, MOMENTS))
+    assert raw.gap_lo > 0.05 and corrected.gap_lo < 0 < corrected.gap_hi
+    assert any("all candidates" in warning for warning in found.warnings)
