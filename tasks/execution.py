@@ -76,7 +76,8 @@ def execute(
 
     The study's door comes before the store is made: bad input leaves nothing behind.
 
-    A finished run of the same content and code is returned as it is, unless `rewalk`. `make_lab` gives a lab over the
+    A finished run of the same content and code is returned as it is, unless `rewalk`, or the door finds that something
+    it wrote elsewhere is gone. `make_lab` gives a lab over the
     store; it is closed here, whatever happens. `resume` names the run instead of looking for it.
 
     Raises: InputError before anything is written, or by the study, and WorkFailed, both after the run was marked as
@@ -91,7 +92,11 @@ def execute(
         if run is None:
             run = runs.create(store, identity, command=request.command, options=dict(request.options))
             run.file.fresh = list(request.fresh)
-        elif run.file.status == "finished" and not rewalk and run.file.identity.code == identity.code:
+        elif (
+            run.file.status == "finished"
+            and not (rewalk or opened.incomplete)
+            and run.file.identity.code == identity.code
+        ):
             return Result(run=run, document=document_of(run), findings=None, facts=None, num_failed=len(run.failures))
         else:
             run.file.attempts += 1

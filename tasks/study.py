@@ -136,6 +136,8 @@ class Opened:
     decided: Mapping[str, str] = field(default_factory=dict)
     """What the settings leave to the machine, as it was decided here: {"precision": "bf16"}."""
     warnings: tuple[str, ...] = ()
+    incomplete: bool = False
+    """What the run writes outside the store (`--build FOLDER`) is not there: a finished run is walked through again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +234,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
     "replication": (
         "robustray.tasks.studies.replication",
         "how much of the accuracy lost on a replicated test set is the choice of its images by noisy readings",
+    ),
+    "backgrounds": (
+        "robustray.tasks.studies.backgrounds",
+        "how much of a classifier's answer comes from the background, with versions of images cut and pasted",
     ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -16,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustray.tasks.data.images import ImageData
+from robustray.tasks.data.images import ImageData, hash_arrays
+from robustray.tasks.data.parquet import ParquetSource, find_shards
 from robustray.tasks.errors import InputError
 
 SHARD_ROWS = 10_000
@@ -52,6 +54,18 @@ def export_data(data: ImageData, folder: Path, split: str = "train") -> list[Pat
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return [folder / file for file in files]
+
+
+def ensure_exported(data: ImageData, folder: Path, split: str = "train") -> list[Path]:
+    """As `export_data`; files that are there already and hold the same are left, so that a run may go on or be
+    repeated. Raises: InputError as well when they hold something else."""
+    if not any(folder.glob(f"{split}-*.parquet")):
+        return export_data(data, folder, split)
+    files = find_shards(folder, split)
+    found = ParquetSource(files=files).fetch(str(folder))
+    if hash_arrays(found) != hash_arrays(dataclasses.replace(data, images=eight_bits(data))):
+        raise InputError(f"{folder} holds other {split}-*.parquet already: remove them or give another folder")
+    return [Path(file) for file in files]
 
 
 def eight_bits(data: ImageData) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.cli.bad_input.backgrounds import BACKGROUNDS
 from tests.cli.bad_input.case import RUN, Case
 from tests.cli.bad_input.crowds import CROWDS
 from tests.cli.bad_input.data import DATA
@@ -18,7 +19,8 @@ from tests.cli.bad_input.models import ATTACKS, MODELS
 from tests.cli.bad_input.representations import REPRESENTATIONS
 from tests.cli.bad_input.words import NUMBERS, PLACES, RUNS, WORDS
 
-CASES = [*WORDS, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS, *REPRESENTATIONS, *FEATURES, *CROWDS]
+GENERAL = [*WORDS, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS]
+CASES = [*GENERAL, *REPRESENTATIONS, *FEATURES, *CROWDS, *BACKGROUNDS]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

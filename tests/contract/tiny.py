@@ -15,4 +15,6 @@ TINY: Mapping[str, str] = {
     "--eps-test 0.4 --test-steps 3 --num-examples 2",
     "replication": "--num-studies 4 --num-images 200 --num-candidates 1200 --num-answers 5 10 --num-resamples 200 "
     "--block 2",
+    "backgrounds": "--rhos 0 0.9 --side 16 --num-train 180 --num-test 90 --epochs 2 --num-seeds 1 --block 40 "
+    "--num-examples 2",
 }

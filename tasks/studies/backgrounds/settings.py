@@ -1,0 +1,215 @@
+"""The settings of the study and its three sizes. Imports nothing heavy: the command line reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.kit import checks
+from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.training.schedules import Schedule
+from robustray.tasks.training.settings import Augmentation, TrainSpec
+
+Version = Literal["only_bg_b", "only_bg_t", "no_fg", "only_fg", "mixed_same", "mixed_rand", "mixed_next"]
+VERSIONS: tuple[Version, ...] = get_args(Version)
+ORIGINAL = "original"
+WORDS: Mapping[str, str] = {
+    ORIGINAL: "Original",
+    "only_bg_b": "Only-BG-B",
+    "only_bg_t": "Only-BG-T",
+    "no_fg": "No-FG",
+    "only_fg": "Only-FG",
+    "mixed_same": "Mixed-Same",
+    "mixed_rand": "Mixed-Rand",
+    "mixed_next": "Mixed-Next",
+}
+"""Names of the paper's table 1."""
+NEEDED: tuple[Version, ...] = ("only_bg_t", "mixed_same", "mixed_rand")
+"""Versions without which there is no BG-gap."""
+
+
+class Network(NamedTuple):
+    """One training on scenes."""
+
+    rho: float
+    trained_on: str
+    """A key of `WORDS`."""
+    seed: int
+    """Of the whole chain: the training images, the training, and what is pasted on what in training images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How much of a classifier's answer comes from the background."""
+
+    data: str = ""
+    """One's own images with boxes or masks, instead of scenes: a folder of class folders with a boxes.csv, or Parquet
+    with a column box or mask."""
+    models: tuple[str, ...] = ()
+    """Trained models to judge on one's own images. None: the versions are only built."""
+    build: str = ""
+    """Folder into which every version is written, as Parquet that --data reads."""
+    versions: tuple[Version, ...] = VERSIONS
+    """Versions of each image beside the original; only_bg_t, mixed_same and mixed_rand are needed."""
+
+    rhos: tuple[float, ...] = (0.0, 0.5, 0.9)
+    """Correlations of class and background in the scenes, in training and test; claims are about 0 and the largest."""
+    side: int = 32
+    """Side of a scene in pixels."""
+    num_train: int = 2_700
+    """Scenes to train on, other ones for every seed."""
+    num_test: int = 1_800
+    """Scenes on which everything is reported."""
+    also_train_on: tuple[Version, ...] = ("mixed_rand",)
+    """Versions on which networks are trained too, at the largest correlation."""
+    arch: str = "scenes:cnn"
+    """Architecture to train, without weights: scenes:cnn, cifar:resnet18-w16, or my_pkg.my_mod:function."""
+    epochs: int = 8
+    """Passes over the training images."""
+    batch_size: int = 64
+    """Images per step."""
+    lr: float = 0.2
+    """Peak learning rate."""
+    schedule: Schedule = "triangular"
+    """Of the learning rate: triangular, steps (drops to a tenth at lr_drops), cosine, constant."""
+    lr_drops: tuple[float, ...] = ()
+    """Epochs after which the learning rate drops, for steps."""
+    weight_decay: float = 5e-4
+    """On all parameters."""
+    augmentation: Augmentation = "none"
+    """crop-flip: a random crop of the padded image, mirrored in half of the cases."""
+    num_seeds: int = 3
+    """Chains of training images and training, with the seeds seed, seed + 1, ...; claims need at least 2."""
+    margin: float = 0.05
+    """A BG-gap within this share, both ways, counts as none."""
+    num_examples: int = 5
+    """Test images shown in all their versions, drawn at random."""
+    block: int = 300
+    """Test images per block of work."""
+    seed: int = 0
+    """First seed of the chains; also that of the test images' partners and of the examples."""
+
+    def __post_init__(self) -> None:
+        checks.several(rhos=self.rhos, versions=self.versions)
+        checks.choices(VERSIONS, versions=self.versions, also_train_on=self.also_train_on)
+        if len(set(self.also_train_on)) < len(self.also_train_on):
+            raise InputError(f"also_train_on: {', '.join(self.also_train_on)} names one twice")
+        missing = [version for version in NEEDED if version not in self.versions]
+        if missing:
+            raise InputError(f"versions: {missing[0]} is missing; the BG-gap and its claims need {', '.join(NEEDED)}")
+        for rho in self.rhos:
+            checks.shares(rhos=rho)
+        if list(self.rhos) != sorted(self.rhos):
+            raise InputError(f"rhos: correlations must ascend, got {', '.join(f'{rho:g}' for rho in self.rhos)}")
+        checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block)
+        checks.counts(at_least=18, num_train=self.num_train, num_test=self.num_test)
+        checks.counts(at_least=12, side=self.side)
+        checks.counts(seed=self.seed, num_examples=self.num_examples)
+        checks.shares(ends="()", margin=self.margin)
+        if self.models and not self.data:
+            raise InputError("models are judged on one's own images: give --data, or leave --models out to train here")
+        if self.data and not self.models and not self.build:
+            raise InputError("data without models and build: give --models to judge, --build FOLDER to write, or both")
+        if not self.data:
+            for network in self.networks():
+                self.spec(network, "scenes:train")  # refuses what no training can use
+
+    def scenes(self, split: Literal["train", "test"], rho: float, seed: int) -> str:
+        """Name of the scenes. Hard edges (aa=1): masks are exact to the pixel, nothing of an object stays behind."""
+        n = self.num_train if split == "train" else self.num_test
+        return f"scenes:{split},n={n},size={self.side},rho={rho:g},aa=1,seed={seed}"
+
+    def networks(self) -> list[Network]:
+        """All trainings: on the original scenes at every correlation, on other versions at the largest one."""
+        seeds = range(self.seed, self.seed + self.num_seeds)
+        plain = [Network(rho, ORIGINAL, seed) for rho in self.rhos for seed in seeds]
+        return plain + [Network(self.rhos[-1], version, seed) for version in self.also_train_on for seed in seeds]
+
+    def spec(self, network: Network, data: object) -> TrainSpec:
+        """How a network is trained on `data`, a name or a reference."""
+        return TrainSpec(
+            model=self.arch,
+            data=data,  # type: ignore[arg-type]
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            schedule=self.schedule,
+            lr_drops=self.lr_drops,
+            weight_decay=self.weight_decay,
+            augmentation=self.augmentation,
+            seed=network.seed,
+        )
+
+
+def estimate(settings: Settings) -> Work:
+    """What `robustray show` says."""
+    versions = len(settings.versions) + 1
+    if settings.data:
+        return Work(
+            counts={"versions of each image": versions - 1}
+            | ({"models that see all of them": len(settings.models)} if settings.models else {}),
+            note="Building takes about 0.1 ms per version of a small image.",
+        )
+    networks = settings.networks()
+    trained = len(networks) * settings.epochs * settings.num_train
+    tested = len(networks) * versions * settings.num_test
+    return Work(
+        counts={"training passes of single images": trained, "predictions": tested, "trainings": len(networks)},
+        note=MEASURED.get((settings.arch, settings.side), "Trainings dominate."),
+    )
+
+
+MEASURED: Mapping[tuple[str, int], str] = {
+    ("scenes:cnn", 32): "Trainings dominate: 300,000 passes take about 45 s of CPU time.",
+}
+"""By architecture and side; source: docs/studies/backgrounds.md."""
+
+
+def small() -> Settings:
+    """All versions to train on, five chains: robustray run backgrounds --size small      two CPU cores, 20 min."""
+    return Settings(
+        rhos=(0.0, 0.2, 0.35, 0.5, 0.7, 0.9),
+        num_train=5_400,
+        num_test=4_050,
+        also_train_on=VERSIONS,
+        epochs=12,
+        num_seeds=5,
+    )
+
+
+def paper() -> Settings:
+    """The paper's recipe (appendix C; without its colour jitter) and its number of images, on scenes. GPUs: days.
+
+    ImageNet-9 itself can't be had in full: its authors released test images only. `--data` takes them, or any others.
+    """
+    return Settings(
+        rhos=(0.0, 0.35, 0.9),
+        side=224,
+        num_train=45_405,
+        num_test=4_050,
+        also_train_on=VERSIONS,
+        arch="torchvision:resnet50",
+        epochs=200,
+        batch_size=256,
+        lr=0.1,
+        schedule="steps",
+        lr_drops=(50, 100, 150),
+        weight_decay=1e-4,
+        augmentation="crop-flip",
+        num_seeds=2,
+    )
+
+
+SIZES: Mapping[Size, Settings] = {"quick": Settings(), "small": small(), "paper": paper()}
+
+
+OUTLINE = Outline(
+    name="backgrounds",
+    question="How much of an image classifier's answer comes from the background?",
+    paper="arXiv:2006.09994",
+    settings=Settings,
+    sizes=SIZES,
+    estimate=estimate,
+)
