@@ -16,10 +16,10 @@ from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
+from robustray.tasks.kit.outcomes import mean_difference, mean_share, shares
 from robustray.tasks.kit.rules import Rule, above, amount, below, equivalent, within
 from robustray.tasks.kit.sizes import reference_size
 from robustray.tasks.kit.words import listed, over_words, plural, slug
-from robustray.tasks.published.table import Published
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.study import Figure, PaperFigure, Table
 
@@ -180,13 +180,15 @@ def test_the_reference_size_is_where_the_field_reports_if_it_is_there() -> None:
     assert reference_size("l2", [0.25, 0.3, 1.0]) == 0.3 and reference_size("l2", [0.25, 1.0], otherwise=-1) == 1.0
 
 
-def test_published_figures_carry_their_scale_and_source() -> None:
-    published = Published(cells={"a": "95.25", "b": "0.00"}, scale="ResNet-50", source="a table")
-    assert published.figure({"standard": "a", "": "b"}, scale=", PGD-20") == PaperFigure(
-        figure="standard 95.25 %, 0.00 %", scale="ResNet-50, PGD-20", source="a table"
+def test_shares_and_differences_over_seeds_are_paired_by_index() -> None:
+    first = {0: pd.Series([True, True, False], index=[1, 2, 3]), 1: pd.Series([True, False, False], index=[1, 2, 3])}
+    second = {seed: pd.Series([False, True], index=[3, 2]) for seed in (0, 1)}
+    assert shares(first) == pytest.approx([2 / 3, 1 / 3]) and mean_share(first).value == pytest.approx(0.5)
+    assert mean_share(first).n == 3 and 0 <= mean_share(first).lo <= mean_share(first).hi <= 1
+    # of the images of both, 2 and 3: seed 0 stands and falls as the second does, seed 1 loses image 2
+    assert (
+        mean_difference(first, second).value == pytest.approx((0.0 - 0.5) / 2) and mean_difference(first, second).n == 2
     )
-    assert published.figure({"standard": "a", "robust": "c"}) is None and published.figure({}) is None
-    assert published.cell("b") == "0.00" and published.cell("c") is None
 
 
 # --- Doors of settings ------------------------------------------------------------------------------------------------

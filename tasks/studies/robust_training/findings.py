@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.kit import compose as kit
+from robustray.tasks.kit.words import plural
 from robustray.tasks.report.numbers import format_estimate, format_value, size_words
-from robustray.tasks.studies.robust_training import reduce
 from robustray.tasks.studies.robust_training.claims import claims
 from robustray.tasks.studies.robust_training.drawings import drawn, pictures
-from robustray.tasks.studies.robust_training.results import Results, seeds_words
+from robustray.tasks.studies.robust_training.results import Results, label
 from robustray.tasks.studies.robust_training.tables import stages, tables
 from robustray.tasks.study import Findings
-from robustray.tasks.sweeps import records as sweeps
+from robustray.tasks.sweeps.masking import masking_warnings
+from robustray.tasks.training.learnt import flag_warnings
 
 
 def compose(results: Results) -> Findings:
     """Everything that the report shows."""
-    return Findings(
-        answer=answer(results),
-        claims=tuple(claims(results)),
-        tables=tuple(tables(results)),
-        figures=tuple(drawn(results)),
-        pictures=tuple(pictures(results)),
-        warnings=(*reduce.flagged(results), *masking_warnings(results), *few_seeds(results)),
-    )
+    parts = claims(results), tables(results), drawn(results), pictures(results)
+    return kit.compose(answer(results), *parts, warnings(results))
 
 
 def answer(results: Results) -> str:
     """What training at the reference size of each norm costs and buys."""
     settings = results.settings
     return (
-        f"{'; '.join(_answer(results, norm) for norm in settings.norms)} ({seeds_words(settings)}, "
+        f"{'; '.join(_answer(results, norm) for norm in settings.norms)} ({plural(settings.num_seeds, 'seed')}, "
         f"n = {results.num_images:,} images of {settings.test_data})."
     )
 
@@ -51,20 +49,13 @@ def _answer(results: Results, norm: Norm) -> str:
     )
 
 
-def masking_warnings(results: Results) -> list[str]:
-    """Where Square, which sees no gradients, broke what APGD and FAB left."""
-    if results.autoattack is None:
-        return []
-    return [
-        f"{row.model}, tested at {size_words(row.norm, row.eps)}: Square, which sees no gradients, broke "
-        f"{row.broken:,} of {row.n:,} images that all attacks along gradients left standing: the network hides its "
-        "gradients, and its robust accuracy is likely overestimated"
-        for row in sweeps.only_square(results.autoattack, stages()).itertuples()
-    ]
-
-
-def few_seeds(results: Results) -> list[str]:
-    """One training of a kind says nothing of the next one."""
-    if results.settings.num_seeds > 1:
-        return []
-    return ["one seed: intervals cover other images but not other trainings, and claims about training stay undecided"]
+def warnings(results: Results) -> Iterator[str]:
+    """Learning curves that went wrong, gradients that a network hides, and too few seeds."""
+    for network, curve in results.curves.items():
+        yield from flag_warnings(label(network), curve, results.settings.select)
+    if results.autoattack is not None:
+        yield from masking_warnings(results.autoattack, stages())
+    if results.settings.num_seeds == 1:
+        yield (
+            "one seed: intervals cover other images but not other trainings, and claims about training stay undecided"
+        )

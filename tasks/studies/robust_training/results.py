@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from robustray.tasks.attacks.settings import Norm
-from robustray.tasks.models.reference import ModelRef
+from robustray.tasks.kit.outcomes import Outcomes, mean_share
 from robustray.tasks.report.numbers import size_words
-from robustray.tasks.statistics import Estimate, paired_difference, proportion
-from robustray.tasks.statistics.over_seeds import mean_over_seeds
+from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.robust_training.settings import Network, Settings
-from robustray.tasks.training.weights import about_weights
+from robustray.tasks.training.learnt import Curve
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
-    from robustray.tasks.lab import Reference
 
 STANDARD = "standard"
-
-Outcomes = Mapping[int, pd.Series]
-"""Seed -> is an image still classified correctly, by index."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +31,7 @@ class Results:
     """Test images."""
     models: Mapping[Network, str]
     """"run:KEY"."""
-    curves: Mapping[Network, Sequence[Mapping[str, Any]]]
-    """One row per epoch; columns: `training.loop.train_model`."""
+    curves: Mapping[Network, Curve]
     clean: Mapping[Network, pd.DataFrame]
     """Rows of `predict_block`."""
     pgd: pd.DataFrame
@@ -71,7 +65,7 @@ class Results:
 
     def accuracy(self, norm: Norm, eps_train: float, eps_test: float, *, attack: str = "pgd") -> Estimate:
         """Share of test images that stand, mean over seeds, with the interval over seeds and images."""
-        return mean_accuracy(self.standing(norm, eps_train, eps_test, attack=attack))
+        return mean_share(self.standing(norm, eps_train, eps_test, attack=attack))
 
     @cached_property
     def _broken(self) -> dict[str, dict[tuple[str, str, float], pd.Series]]:
@@ -95,28 +89,6 @@ def _by_cell(records: pd.DataFrame) -> dict[tuple[str, str, float], pd.Series]:
     }
 
 
-def mean_accuracy(outcomes: Outcomes) -> Estimate:
-    """Share of images that stand, mean over seeds; see `mean_over_seeds`."""
-    return mean_over_seeds([proportion(stands.to_numpy()) for stands in outcomes.values()], limits=(0.0, 1.0))
-
-
-def mean_difference(a: Outcomes, b: Outcomes) -> Estimate:
-    """Share of images that stand in `a` minus that in `b`, paired by seed and image, mean over seeds."""
-    differences = []
-    for seed, first in a.items():
-        second = b[seed]
-        both = first.index.intersection(second.index)
-        differences.append(paired_difference(first[both].to_numpy(), second[both].to_numpy()))
-    return mean_over_seeds(differences)
-
-
-def learnt(model: Reference) -> list[dict[str, Any]]:
-    """The learning curve that is kept with trained weights."""
-    assert isinstance(model, ModelRef) and model.read_weights is not None, "a model that lab.train returned"
-    curve: list[dict[str, Any]] = about_weights(model.read_weights())["curve"]
-    return curve
-
-
 def tested_in(settings: Settings, network: Network) -> tuple[Norm, ...]:
     """The norms in which a network is attacked."""
     return settings.norms if network.norm == "none" else (network.norm,)
@@ -133,15 +105,3 @@ def threat(norm: str, eps: float) -> str:
 def label(network: Network) -> str:
     """`"ℓ∞ 8/255, seed 1"`."""
     return f"{threat(network.norm, network.eps)}, seed {network.seed}"
-
-
-def seeds_words(settings: Settings) -> str:
-    """`"3 seeds"`."""
-    return f"{settings.num_seeds} seed{'s' if settings.num_seeds > 1 else ''}"
-
-
-def interval_words(settings: Settings) -> str:
-    """What the intervals are over."""
-    if settings.num_seeds == 1:
-        return "95 % intervals are over images only (one seed: nothing is known of other trainings)"
-    return "95 % intervals are over seeds (Student's t) and images (Wilson) together"

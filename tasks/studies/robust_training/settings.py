@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import PGD, Norm
-from robustray.tasks.checks import check_choice, check_count, check_size
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit import checks
+from robustray.tasks.kit.sizes import reference_size
 from robustray.tasks.studies.robust_training.work import estimate
 from robustray.tasks.study import Outline, Size
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.schedules import Schedule
 from robustray.tasks.training.settings import Augmentation, Select, TrainSpec
 
-CUSTOMARY: Mapping[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
-"""Sizes at which the field reports."""
-
-
 Threat = Norm | Literal["none"]
+
+
+SPEC = (
+    *("model", "epochs", "batch_size", "lr", "weight_decay", "schedule", "lr_drops", "augmentation"),
+    *("attack_precision", "select", "threads"),
+)
+"""Settings that are fields of every training, under the same name."""
 
 
 class Network(NamedTuple):
@@ -110,36 +113,26 @@ class Settings:
     """Test images per block of work."""
 
     def __post_init__(self) -> None:
-        if not self.norms or len(set(self.norms)) < len(self.norms):
-            raise InputError(f"norms: {', '.join(self.norms) or 'none'}: name linf, l2 or both, each once")
-        for norm in ("linf", "l2"):
-            for name in (f"eps_train_{norm}", f"eps_test_{norm}"):
-                self._check_sizes(name)
+        checks.several(norms=self.norms)
+        checks.radii(eps_train_linf=self.eps_train_linf, eps_train_l2=self.eps_train_l2)
+        checks.radii(eps_test_linf=self.eps_test_linf, eps_test_l2=self.eps_test_l2)
         for norm in self.norms:
             PGD(norm=norm, eps=max(self.eps_test(norm)), precision=self.precision)  # refuses the rest
             untested = [eps for eps in self.eps_train(norm) if eps not in self.eps_test(norm)]
             if untested:
                 raise InputError(f"eps_test_{norm}: {untested[0]:g} is missing: networks are trained at that size")
-        check_size("step_share", self.step_share)
-        check_choice("autoattack_at", self.autoattack_at, ("trained", "reference"))
-        for name in ("num_seeds", "test_steps", "trace_steps", "block"):
-            check_count(name, getattr(self, name), at_least=1)
-        for name in ("seed", "num_images", "num_autoattack", "num_traced", "num_examples"):
-            check_count(name, getattr(self, name), at_least=0)
+        checks.sizes(step_share=self.step_share)
+        checks.choices(("trained", "reference"), autoattack_at=self.autoattack_at)
+        checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block)
+        checks.counts(at_least=1, test_steps=self.test_steps, trace_steps=self.trace_steps)
+        checks.counts(seed=self.seed, num_images=self.num_images, num_autoattack=self.num_autoattack)
+        checks.counts(num_traced=self.num_traced, num_examples=self.num_examples)
         if self.trace_steps <= self.test_steps:
             raise InputError(f"trace_steps must be more than test_steps ({self.test_steps}), got {self.trace_steps}")
         if not self.validation:
             raise InputError("validation must be above 0: learning curves need held-out images")
         for network in self.networks():
             self.spec(network)  # refuses what cannot be trained
-
-    def _check_sizes(self, name: str) -> None:
-        sizes = getattr(self, name)
-        if not sizes or any(not math.isfinite(eps) or eps <= 0 for eps in sizes) or list(sizes) != sorted(set(sizes)):
-            listed = ", ".join(f"{eps:g}" for eps in sizes) or "none"
-            raise InputError(f"{name}: sizes must be positive numbers that ascend without repeats, got {listed}")
-        if name.endswith("linf") and sizes[-1] > 1:
-            raise InputError(f"{name}: {sizes[-1]:g} is more than the whole pixel range; write 8/255, not 8")
 
     def eps_train(self, norm: Norm) -> tuple[float, ...]:
         """Sizes trained at, without 0, ascending."""
@@ -152,8 +145,7 @@ class Settings:
     def reference_eps(self, norm: Norm) -> float:
         """Where standard networks are looked at, fixed before the run: 8/255 (l-inf) or 0.5 (l2), where the field
         reports, if networks are trained at it; else the largest size they are trained at."""
-        sizes = self.eps_train(norm)
-        return CUSTOMARY[norm] if CUSTOMARY[norm] in sizes else sizes[-1]
+        return reference_size(norm, self.eps_train(norm), otherwise=-1)
 
     def autoattack_eps(self, norm: Norm, eps_train: float) -> float | None:
         """The size at which AutoAttack tests a network trained at `eps_train`; None: it does not."""
@@ -171,20 +163,10 @@ class Settings:
         """How a network is trained: all alike but for the threat and the seed."""
         whole = self.validation >= 1 and self.validation == int(self.validation)
         standard = TrainSpec(
-            model=self.model,
             data=self.train_data,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
-            lr_drops=self.lr_drops,
-            augmentation=self.augmentation,
-            attack_precision=self.attack_precision,
             validation=int(self.validation) if whole else self.validation,  # 1000 and 1000.0 have different keys
-            select=self.select,
             seed=network.seed,
-            threads=self.threads,
+            **{name: getattr(self, name) for name in SPEC},
         )
         if network.norm == "none":
             return standard

@@ -9,23 +9,22 @@ images held out of the training set), how fast PGD converges on them, and where 
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from robustray.tasks.attacks.autoattack import AutoAttack
 from robustray.tasks.attacks.blocks import attack_block, predict_block
-from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.errors import InputError
-from robustray.tasks.lab.seeds import stream
+from robustray.tasks.kit.draws import chosen
+from robustray.tasks.kit.images import NEEDS, check_alike, check_apart, check_classes, own_modules, predict, settled
 from robustray.tasks.studies.robust_training import findings
 from robustray.tasks.studies.robust_training.blocks import gradient_block, trace_block
 from robustray.tasks.studies.robust_training.evaluation import attack_networks
-from robustray.tasks.studies.robust_training.results import Results, learnt, tested_in
+from robustray.tasks.studies.robust_training.results import Results, tested_in
 from robustray.tasks.studies.robust_training.settings import OUTLINE, Network, Settings
 from robustray.tasks.study import TRAIN, Opened, Study
-from robustray.tasks.sweeps.cells import NEEDS
 from robustray.tasks.training.doors import check_training
+from robustray.tasks.training.learnt import learnt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,100 +36,61 @@ if TYPE_CHECKING:
 
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open both data sets and try the untrained network on them. Raises: InputError."""
-    settings = settled(settings, lab)
-    data = {"train": lab.data(settings.train_data), "test": lab.data(settings.test_data)}
-    if data["train"].content_hash == data["test"].content_hash:
-        raise InputError(
-            f"--train-data {settings.train_data} and --test-data {settings.test_data} are the same images: results are "
-            "reported on images that no training has seen"
-        )
-    train, test = (lab.load(ref) for ref in data.values())
+    settings = settled(settings, lab, "precision", "attack_precision")
+    train_ref, test_ref = lab.data(settings.train_data), lab.data(settings.test_data)
+    check_apart(train_ref, test_ref)
+    train, test = lab.load(train_ref), lab.load(test_ref)
     check_images(settings, train, test)
     for network in {network.norm: network for network in settings.networks()}.values():
         check_training(settings.spec(network), train)
     return Opened(
-        refs={f"data {ref.name}": ref for ref in data.values()},
+        refs={f"data {ref.name}": ref for ref in (train_ref, test_ref)},
         decided={"precision": settings.precision, "attack precision in training": settings.attack_precision},
-        modules=() if ":" not in settings.model else _own_modules(settings.model),
+        modules=own_modules(settings.model),
     )
 
 
 def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
     """Raises: InputError for data that do not belong together, or too few of them."""
-    if train.shape != test.shape or train.classes != test.classes:
-        raise InputError(
-            f"--test-data {test.name} has images {test.shape} of {test.num_classes} classes, --train-data {train.name} "
-            f"{train.shape} of {train.num_classes}: both must have the same shape and the same classes"
-        )
+    check_alike(train, test)
     if settings.num_images > len(test):
         raise InputError(f"num_images {settings.num_images}: {test.name} has {len(test)}; 0 means all")
     num_images = settings.num_images or len(test)
     for name in ("num_autoattack", "num_traced", "num_examples"):
         if getattr(settings, name) > num_images:
             raise InputError(f"{name} {getattr(settings, name)}: only {num_images} images of {test.name} are tested")
-    norm = settings.norms[0]
-    stages = AutoAttack(norm=norm, eps=settings.reference_eps(norm)).stages()
-    least = max(stage.min_classes for stage in stages)
-    if settings.num_autoattack and test.num_classes < least:
-        raise InputError(
-            f"AutoAttack needs at least {least} classes, {test.name} has {test.num_classes}: set num_autoattack to 0"
-        )
-
-
-def _own_modules(model: str) -> tuple[str, ...]:
-    from robustray.tasks.models.registry import model_entry
-
-    return () if model_entry(model) is not None else (model.partition(":")[0],)
-
-
-def settled(settings: Settings, lab: Lab) -> Settings:
-    """Decide what "auto" leaves to the machine, once for all workers."""
-    decided: dict[str, Any] = {
-        name: resolve_precision(lab.device)
-        for name in ("precision", "attack_precision")
-        if getattr(settings, name) == "auto"
-    }
-    return replace(settings, **decided)
+    if settings.num_autoattack:
+        stages = AutoAttack(norm=settings.norms[0], eps=settings.reference_eps(settings.norms[0])).stages()
+        check_classes(stages, test, remedy="set num_autoattack to 0")
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
-    settings = settled(settings, lab)
+    settings = settled(settings, lab, "precision", "attack_precision")
 
     # 1. All networks are trained side by side.
     networks = settings.networks()
-    specs = [settings.spec(network) for network in networks]
-    models = dict(zip(networks, lab.train(specs).result(), strict=True))
+    models = dict(zip(networks, lab.train([settings.spec(each) for each in networks]).result(), strict=True))
     test = lab.data(settings.test_data)
     images: ImageData = lab.load(test)
     num_images = settings.num_images or len(images)
 
     # 2. What needs nothing but the networks: predictions, the loss over the steps of PGD, and its gradient.
-    clean_handles = {
-        network: lab.map(
-            "clean",
-            predict_block,
-            range(num_images),
-            block=settings.block,
-            refs={"model": model, "data": test},
-            needs=NEEDS,
-        )
-        for network, model in models.items()
-    }
+    asked = {network: predict(lab, model, test, num_images, block=settings.block) for network, model in models.items()}
     traces = trace(settings, lab, models, test)
-    chosen = sorted(stream(settings.seed, "examples").permutation(num_images)[: settings.num_examples].tolist())
+    examples = chosen(range(num_images), settings.num_examples, seed=settings.seed)
     gradients = {
         network: lab.map(
             "gradients",
             gradient_block,
-            chosen,
+            examples,
             block=settings.block,
             refs={"model": models[network], "data": test},
             needs=NEEDS,
         )
         for network in networks
-        if network.seed == settings.seed and chosen
+        if network.seed == settings.seed and examples
     }
-    clean = {network: handle.result() for network, handle in clean_handles.items()}
+    clean = {network: handle.result() for network, handle in asked.items()}
 
     # 3. The attacks, on what each network classifies correctly.
     attacked = attack_networks(settings, lab, models, test, clean)
