@@ -239,6 +239,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.studies.backgrounds",
         "how much of a classifier's answer comes from the background, with versions of images cut and pasted",
     ),
+    "synthesis": (
+        "robustray.tasks.studies.synthesis",
+        "whether a single classifier can make and mend images, and whether robust training decides it",
+    ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
 

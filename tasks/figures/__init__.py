@@ -7,7 +7,7 @@ from robustray.tasks.figures.bars import Bar, Pair, bars, paired_dots
 from robustray.tasks.figures.curves import Level, Series, curve, eps_ticks
 from robustray.tasks.figures.forms import Row, dot_rows, heat_map
 from robustray.tasks.figures.many import Group, Sample, cloud, histogram
-from robustray.tasks.figures.pictures import image_grid, magnified
+from robustray.tasks.figures.pictures import image_grid, magnified, one_image
 from robustray.tasks.figures.scatter import Point, scatter
 from robustray.tasks.figures.style import Palette
 
@@ -30,6 +30,7 @@ __all__ = [
     "histogram",
     "image_grid",
     "magnified",
+    "one_image",
     "paired_dots",
     "scatter",
 ]

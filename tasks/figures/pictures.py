@@ -87,6 +87,21 @@ def image_grid(
     )
 
 
+def one_image(*, name: str, title: str, caption: str, alt: str, image: npt.ArrayLike) -> Picture:
+    """One image as it is, pixel for pixel and without a ground: a file to go on with.
+
+    image: `(channels, height, width)`, uint8 or float in [0, 1]; 1 or 3 channels.
+    """
+    from PIL import Image
+
+    pixels = as_uint8(np.asarray(image)[None])[0]
+    channels, height, width = pixels.shape
+    assert channels in (1, 3), f"{channels} channels; a picture has 1 or 3"
+    stream = io.BytesIO()
+    Image.fromarray(pixels[0] if channels == 1 else np.moveaxis(pixels, 0, 2)).save(stream, format="PNG")
+    return Picture(name=name, title=title, caption=caption, alt=alt, png=stream.getvalue(), width=width, height=height)
+
+
 def magnified(delta: npt.ArrayLike, factor: float) -> npt.NDArray[np.float64]:
     """A perturbation (any shape, in pixel units) around mid-grey: `0.5 + factor * delta`, cut to [0, 1].
 

@@ -17,10 +17,11 @@ from tests.cli.bad_input.features import FEATURES
 from tests.cli.bad_input.imports import IMPORTS
 from tests.cli.bad_input.models import ATTACKS, MODELS
 from tests.cli.bad_input.representations import REPRESENTATIONS
+from tests.cli.bad_input.synthesis import SYNTHESIS
 from tests.cli.bad_input.words import NUMBERS, PLACES, RUNS, WORDS
 
 GENERAL = [*WORDS, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS]
-CASES = [*GENERAL, *REPRESENTATIONS, *FEATURES, *CROWDS, *BACKGROUNDS]
+CASES = [*GENERAL, *REPRESENTATIONS, *FEATURES, *CROWDS, *BACKGROUNDS, *SYNTHESIS]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

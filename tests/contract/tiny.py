@@ -17,4 +17,6 @@ TINY: Mapping[str, str] = {
     "--block 2",
     "backgrounds": "--rhos 0 0.9 --side 16 --num-train 180 --num-test 90 --epochs 2 --num-seeds 1 --block 40 "
     "--num-examples 2",
+    "synthesis": "--architecture digits:mlp --num-seeds 1 --epochs 2 --per-class 2 --generate-steps 3 --num-images 8 "
+    "--inpaint-steps 3 --enlarge-steps 3 --num-examples 2",
 }

@@ -1,0 +1,109 @@
+"""Seeds of generations, and what is done to pictures before they are mended. Nothing here knows a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from robustray.tasks.data.images import ImageData
+from robustray.tasks.inputs.starts import grey_noise
+from robustray.tasks.lab.seeds import stream
+from robustray.tasks.studies.synthesis.settings import Law
+
+RIDGE = 1e-4
+"""Added to the variances of a class (public code of arXiv:1906.09453)."""
+HALF_LEVEL = 1 / 510
+NUMBERS = 1 << 20
+"""More than anyone draws of one class: places of noise."""
+
+
+def seed_images(data: ImageData, law: Law, items: Sequence[Sequence[int]], *, factor: int, seed: int) -> Tensor:
+    """Seeds (b, channels, height, width) in [0, 1] of [class, number]; decided by (seed, class, number) and the law.
+
+    "class": a draw from N(mean, covariance + 1e-4 I) of the class's images, averaged over squares of side `factor`,
+    clipped, and enlarged by repeating pixels. "noise": N(0, 1) / 20 around grey, which knows no class.
+    """
+    if law == "noise":
+        places = torch.tensor([label * NUMBERS + number for label, number in items])
+        return grey_noise(seed, "seed image", places, data.shape)
+    small = {label: reduced(data.batch(np.flatnonzero(data.labels == label))[0], factor) for label, _ in items}
+    rows = []
+    for label, number in items:
+        images = small[label]
+        drawn = gaussian(images.flatten(1).double().numpy(), stream(seed, "seed image", label, number))
+        rows.append(torch.from_numpy(drawn).float().view(images.shape[1:]))
+    return enlarged(torch.stack(rows).clamp(0, 1), factor)
+
+
+def gaussian(images: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """A draw (d,) from N(mean, biased covariance + RIDGE * I) of images (n, d).
+
+    mean + X'u / sqrt(n) + sqrt(RIDGE) v, with X the centred images and u, v standard Gaussian: exactly that law,
+    without a d x d matrix.
+    """
+    centre = images.mean(0)
+    u, v = generator.normal(size=len(images)), generator.normal(size=images.shape[1])
+    return centre + u @ (images - centre) / np.sqrt(len(images)) + np.sqrt(RIDGE) * v
+
+
+def reduced(images: Tensor, factor: int) -> Tensor:
+    """Averages over squares of side `factor`: (b, c, h, w) -> (b, c, h / factor, w / factor)."""
+    return functional.avg_pool2d(images, factor)
+
+
+def enlarged(images: Tensor, factor: int) -> Tensor:
+    """Every pixel becomes a square of side `factor`."""
+    return images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+
+
+def bicubic(images: Tensor, factor: int) -> Tensor:
+    """The baseline of super-resolution: interpolated, clipped to [0, 1]."""
+    larger = functional.interpolate(images, scale_factor=factor, mode="bicubic", align_corners=False)
+    return larger.clamp(0, 1)
+
+
+def hole_places(indices: Sequence[int], shape: Sequence[int], side: int, *, seed: int) -> NDArray[np.int64]:
+    """(b, 2): row and column of each image's hole, uniform over all places inside (channels, height, width)."""
+    room = [shape[1] - side + 1, shape[2] - side + 1]
+    return np.array([stream(seed, "hole", index).integers(room) for index in indices]).reshape(-1, 2)
+
+
+def holes(places: NDArray[Any], shape: Sequence[int], side: int) -> Tensor:
+    """(b, 1, height, width): 1 inside each image's square, else 0."""
+    mask = torch.zeros(len(places), 1, *shape[1:])
+    for row, (top, left) in enumerate(places.tolist()):
+        mask[row, :, top : top + side, left : left + side] = 1
+    return mask
+
+
+def filled(images: Tensor, hole: Tensor) -> Tensor:
+    """The images with their holes filled with the mean of each channel of the whole image."""
+    return images * (1 - hole) + images.mean((2, 3), keepdim=True) * hole
+
+
+def pasted(images: Tensor, known: Tensor, hole: Tensor) -> Tensor:
+    """The known pixels put back: `images` inside the hole, `known` outside."""
+    return torch.where(hole == 1, images, known)
+
+
+def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> NDArray[np.float64]:
+    """Peak signal-to-noise ratio (b,) in dB of pixels in [0, 1]: -10 log10 of the mean squared difference.
+
+    where: (b, 1 or c, h, w) of 0 and 1, the pixels that count. A root mean square below half of one of 256 grey levels
+    counts as that: 54.2 dB, instead of infinity for equal pixels.
+    """
+    weights = torch.ones_like(a) if where is None else where.expand_as(a)
+    squares = ((a - b).square() * weights).double().flatten(1).sum(1) / weights.double().flatten(1).sum(1)
+    return -10 * np.log10(np.maximum(squares.numpy(), HALF_LEVEL**2))
+
+
+def inconsistency(images: Tensor, small: Tensor, factor: int) -> NDArray[np.float64]:
+    """(b,) l2 distance of the reduced images from the small ones, relative to these: what super-resolution forgot."""
+    away = (reduced(images, factor) - small).double().flatten(1).norm(dim=1)
+    return (away / small.double().flatten(1).norm(dim=1).clamp_min(1e-12)).numpy()

@@ -1,0 +1,163 @@
+"""Figures and pictures of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from robustray.tasks import figures
+from robustray.tasks.kit.words import plural, slug
+from robustray.tasks.latents.cache import matrix
+from robustray.tasks.studies.synthesis import reduce
+from robustray.tasks.studies.synthesis.results import Results
+from robustray.tasks.studies.synthesis.settings import Edit, Law
+from robustray.tasks.study import Figure, Picture
+from robustray.tasks.training.twins import KINDS
+
+SIZE = 80
+"""CSS pixels of an image in a picture, about."""
+COLORS = (*reversed(KINDS), reduce.SEEDS, reduce.REAL, "damaged", "bicubic", "original")
+LOST = {"inpaint": "a square lost", "super-resolution": "averaged over squares, and enlarged again"}
+
+
+def drawings(
+    results: Results, generations: pd.DataFrame, edits: Mapping[Edit, pd.DataFrame]
+) -> Iterator[Figure | Picture]:
+    """Who recognises generations, who sees the true class in mended pictures, and all of these to be looked at."""
+    palette = figures.Palette(COLORS)
+    if len(generations):
+        yield _recognised(results, generations, palette)
+    for task, table in edits.items():
+        yield _seen(results, task, table, palette)
+    if results.settings.num_examples:
+        for law in results.seeds:
+            yield _generations(results, law)
+        for task in edits:
+            yield _edits(results, task)
+
+
+def _recognised(results: Results, generations: pd.DataFrame, palette: figures.Palette) -> Figure:
+    rows = [
+        figures.Row(
+            label=f"{row.what}, {row.law}" if row.law else str(row.what),
+            value=row.standard_judge,
+            lo=row.standard_lo,
+            hi=row.standard_hi,
+            color_by=str(row.what),
+        )
+        for row in generations.itertuples()
+    ]
+    settings = results.settings
+    return figures.dot_rows(
+        name="recognised",
+        title="Images made for a class: what an independent judge recognises",
+        caption="Right is better: the judge sees the class that was asked for. Below each pair of networks the seeds "
+        f"they started from; last, real images. n = {int(generations.n.min()):,} images a row, "
+        f"{plural(settings.num_seeds, 'pair')} of twins; 95 % intervals over twins and images.",
+        alt="; ".join(f"{row.label}: {row.value:.1%}" for row in rows),
+        rows=rows,
+        x_label="recognised by the standard judge",
+        palette=palette,
+        percent=True,
+        levels=[figures.Level(value=1 / results.images.num_classes, words="chance")],
+    )
+
+
+def _seen(results: Results, task: Edit, table: pd.DataFrame, palette: figures.Palette) -> Figure:
+    asked = {"predicted": "asked for what it saw", "true": "told the class", "wrong": "asked for a wrong class"}
+    rows = [
+        figures.Row(
+            label=f"{row.what}, {asked[row.labels]}" if row.labels else str(row.what),
+            value=row.sees_true,
+            lo=row.true_lo,
+            hi=row.true_hi,
+            color_by=str(row.what),
+        )
+        for row in table.itertuples()
+    ]
+    title = {"inpaint": "Inpainting", "super-resolution": "Super-resolution"}[task]
+    return figures.dot_rows(
+        name=slug("seen", task),
+        title=f"{title}: what an independent judge sees",
+        caption="Only the first two rows are evidence of mending: below, the network was told the class, or asked "
+        f"for a wrong one. Share of pictures in which the judge sees the true class, n = {int(table.n.min()):,}, "
+        f"{plural(results.settings.num_seeds, 'pair')} of twins; 95 % intervals over twins and pictures.",
+        alt="; ".join(f"{row.label}: {row.value:.1%}" for row in rows),
+        rows=rows,
+        x_label="true class seen by the standard judge",
+        palette=palette,
+        percent=True,
+    )
+
+
+def _generations(results: Results, law: Law) -> Picture:
+    """The first seed of the first classes, with the networks of the first seed."""
+    settings = results.settings
+    by_kind = {kind: results.generations[law, kind, settings.seed].rows for kind in KINDS}
+    places = np.flatnonzero(by_kind["robust"].number == 0)[: max(settings.num_examples, 1)]
+    rows = by_kind["robust"].iloc[places]
+    shown = [matrix(rows, "start"), *(matrix(by_kind[kind].iloc[places], "image") for kind in reversed(KINDS))]
+    return _grid(
+        results,
+        name=f"generations-{law}",
+        title={"class": "Images made from seeds of the class", "noise": "Images made from grey noise"}[law],
+        caption=f"The first seed of {len(rows)} classes, not chosen; networks of the first seed, "
+        f"{settings.generate_steps} steps of {settings.generate_step:g} within l2 {settings.generate_eps:g}.",
+        alt=f"{len(rows)} seeds; below each the images that a robust and a standard network make of it",
+        shown=shown,
+        heads=["seed", "robust", "standard"],
+        columns=[results.images.classes[label] for label in rows.label],
+    )
+
+
+def _edits(results: Results, task: Edit) -> Picture:
+    """The first pictures that were drawn, with the networks of the first seed."""
+    settings, count = results.settings, results.settings.num_examples
+    shown = [results.baselines[task, what].images[:count] for what in reduce.BASELINES[task]]
+    heads = {"original": "original", "damaged": "damaged", "bicubic": "bicubic"}
+    names = [heads[what] for what in reduce.BASELINES[task]]
+    for labels, words in (("predicted", ""), ("wrong", "wrong\nclass")):
+        for kind in reversed(KINDS) if labels == "predicted" else ("robust",):
+            rows = results.edits[task, kind, settings.seed, labels].rows  # type: ignore[index]
+            shown.append(matrix(rows.iloc[:count], "mended"))
+            names.append(f"{kind}{f',{chr(10)}{words}' if words else ''}")
+    rows = results.edits[task, "robust", settings.seed, "predicted"].rows.iloc[:count]
+    wrong = results.edits[task, "robust", settings.seed, "wrong"].rows.iloc[:count]
+    classes = results.images.classes
+    return _grid(
+        results,
+        name=task,
+        title={"inpaint": "Pictures with a square lost", "super-resolution": "Pictures enlarged"}[task],
+        caption="Asked for what the network itself sees in the damaged picture; last row: for a wrong class (its name "
+        f"behind the true one). The first {len(rows)} of {settings.num_images:,} random test images, networks of the "
+        "first seed" + ("; known pixels put back." if task == "inpaint" else "."),
+        alt=f"{len(rows)} pictures, {LOST[task]}, and what the networks make of them",
+        shown=shown,
+        heads=names,
+        columns=[f"{classes[true]} / {classes[asked]}" for true, asked in zip(rows.label, wrong.wanted, strict=True)],
+    )
+
+
+def _grid(
+    results: Results,
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    alt: str,
+    shown: list[np.ndarray],
+    heads: list[str],
+    columns: list[str],
+) -> Picture:
+    return figures.image_grid(
+        name=name,
+        title=title,
+        caption=caption,
+        alt=alt,
+        images=np.concatenate(shown),
+        rows=heads,
+        columns=columns,
+        scale=max(1, SIZE // results.images.shape[1]),
+    )

@@ -1,0 +1,90 @@
+"""What the study of synthesis cannot use."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from tests.cli.bad_input.case import Case, Prepare, both, file, model, weights
+
+RUN = "run synthesis --workers 0 "
+PICTURE = RUN + "--image mine.png --task inpaint "
+
+
+def picture(mode: str = "L", size: int = 8) -> Prepare:
+    """`mine.png`."""
+    pixels = np.zeros((size, size) if mode == "L" else (size, size, 3), np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return file("mine.png", buffer.getvalue())
+
+
+SYNTHESIS = [
+    Case(name="synthesis: no such task", typed=RUN + "--task inpant", says=("'inpant'", "inpaint", "generate")),
+    Case(name="synthesis: a ball of zero", typed=RUN + "--generate-eps 0", says=("generate_eps", "above 0")),
+    Case(name="synthesis: a hole as large as the image", typed=RUN + "--hole 8", says=("hole 8", "8x8", "smaller")),
+    Case(name="synthesis: a factor that does not fit", typed=RUN + "--factor 3", says=("factor 3", "does not divide")),
+    Case(
+        name="synthesis: more of a class than there are",
+        typed=RUN + "--per-class 300",
+        says=("digits:test", "300 are needed", "per_class"),
+    ),
+    Case(name="synthesis: no such law", typed=RUN + "--laws class gray", says=("laws", "'gray'", "noise")),
+    Case(
+        name="synthesis: the judge is the generator",
+        typed=RUN + "--num-seeds 1 --robust digits:mlp@w.safetensors --judge digits:mlp@w.safetensors",
+        prepare=weights(),
+        says=("judge digits:mlp@w.safetensors", "independent"),
+    ),
+    Case(
+        name="synthesis: a generator without latents",
+        typed=RUN + "--num-seeds 1 --standard own:build",
+        prepare=model("return z"),
+        says=("own:build has no latents",),
+    ),
+    Case(
+        name="synthesis: a picture and nothing to do",
+        typed=RUN + "--image mine.png",
+        prepare=picture(),
+        says=("mine.png", "--task inpaint"),
+    ),
+    Case(name="synthesis: no such picture", typed=PICTURE, says=("mine.png",)),
+    Case(
+        name="synthesis: a damaged picture",
+        typed=PICTURE,
+        prepare=file("mine.png"),
+        says=("mine.png",),
+    ),
+    Case(
+        name="synthesis: a picture in colour for grey data",
+        typed=PICTURE,
+        prepare=picture("RGB"),
+        says=("mine.png is in colour", "digits:test"),
+    ),
+    Case(
+        name="synthesis: no such class",
+        typed=PICTURE + "--target three",
+        prepare=picture(),
+        says=("--target three", "no class of digits:test", "Known: 0, 1"),
+    ),
+    Case(
+        name="synthesis: a hole outside the picture",
+        typed=PICTURE + "--hole-at 6 6 3",
+        prepare=picture(),
+        says=("hole_at 6 6 3", "8x8"),
+    ),
+    Case(
+        name="synthesis: a network for other images",
+        typed=PICTURE + "--model small:s@w.safetensors",
+        prepare=both(picture(), weights("small:s")),
+        says=("(2, 1, 8, 8)",),
+    ),
+    Case(
+        name="synthesis: a network without a picture",
+        typed=RUN + "--model digits:mlp@w.safetensors",
+        prepare=weights(),
+        says=("model goes with a picture", "--image"),
+    ),
+]
