@@ -162,7 +162,7 @@ def estimate(settings: Settings) -> Work:
 
 
 MEASURED: Mapping[tuple[str, int], str] = {
-    ("scenes:cnn", 32): "Trainings dominate: 300,000 passes take about 45 s of CPU time.",
+    ("scenes:cnn", 32): "Trainings dominate; the quick size takes 43 s of CPU time in one process.",
 }
 """By architecture and side; source: docs/studies/backgrounds.md."""
 
