@@ -83,9 +83,15 @@ class RayLab(BlockLab):
         )
 
     def place(self, job: LongJob) -> Job:
-        """See `BlockLab.place`: a training in as many processes as its spec wants and there is room for."""
+        """See `BlockLab.place`: a training in as many processes as its spec wants and there is room for, an agent by
+        RLlib."""
+        from robustray.tasks.policy_gradients.jobs import LearnJob
         from robustray.tasks.training.handle import TrainJob
 
+        if isinstance(job, LearnJob):
+            from robustray.distributed.rllib.job import in_rllib
+
+            return in_rllib(job)
         if not isinstance(job, TrainJob) or job.spec.most_ranks == 1:
             return super().place(job)
         assert isinstance(self.executor, LazyPool)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import site
 import sys
@@ -182,5 +183,13 @@ def _find_spec(name: str) -> ModuleSpec | None:
         path = getattr(sys.modules.get(above), "__path__", None) or (spec.submodule_search_locations if spec else None)
         if path is None:  # `from module import name_that_is_no_module`
             return None
+    try:
+        return _ask_finders(name, path)
+    except KeyError:  # the search path of a namespace package is made from its parent, which must be imported for it
+        importlib.import_module(above)
+        return _ask_finders(name, path)
+
+
+def _ask_finders(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
     specs = (finder.find_spec(name, path) for finder in sys.meta_path)
     return next((spec for spec in specs if spec is not None), None)

@@ -3,10 +3,10 @@
 A key is the SHA-256 of canonical JSON. Canonical means: sorted keys, no spaces, floats by their shortest exact decimal
 form (`repr`), dataclasses by qualified name and fields, and nothing that JSON can't hold.
 
-Of attacks and trainings, fields that have their default are left out. So a field that is added, with the default that
-means what was done before, renames nothing. A default that changes would give old names a new meaning: then its
-version in `DEFAULTS` must rise, and `tests/tasks/test_lab_defaults.py` holds them. Of all other dataclasses, the user's
-own among them, every field counts, since no test holds theirs.
+Of attacks, agents and trainings, fields that have their default are left out. So a field that is added, with the
+default that means what was done before, renames nothing. A default that changes would give old names a new meaning:
+then its version in `DEFAULTS` must rise, and `tests/tasks/test_lab_defaults.py` holds them. Of all other dataclasses,
+the user's own among them, every field counts, since no test holds theirs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import BlockFunction, Needs, Reference, Tensor
 
 _BYTES = (bytes, bytearray, memoryview)
-DEFAULTS: Mapping[str, int] = {"robustray.tasks.attacks.": 1, "robustray.tasks.training.settings": 1}
+DEFAULTS: Mapping[str, int] = {
+    "robustray.tasks.attacks.": 1,
+    "robustray.tasks.policy_gradients.settings": 1,
+    "robustray.tasks.training.settings": 1,
+}
 """Where dataclasses are declared whose defaults are left out of keys -> version of these defaults. To be raised when
 one of them changes: it is in the key of all of them, whatever reads them."""
 

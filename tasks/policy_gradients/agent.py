@@ -87,7 +87,7 @@ class Agent:
                     f"environment {opened.name}: the agent was made for other observations or actions "
                     f"({self.state.shape}, not {opened.shape})"
                 )
-            rows = [self._episode(opened, number, seed, deterministic) for number in range(episodes)]
+            rows = [self.play(opened, number, seed, deterministic) for number in range(episodes)]
         finally:
             opened.close()
         return pd.DataFrame(rows)
@@ -115,7 +115,8 @@ class Agent:
         output = forward_one(self._layers, self._observe(raw), relu=relu)
         return head.mode(output) if deterministic else head.act(output, self._free, head.noise(rng, 1)[0])
 
-    def _episode(self, environment: Environment, number: int, seed: int, deterministic: bool) -> dict[str, Any]:
+    def play(self, environment: Environment, number: int, seed: int, deterministic: bool) -> dict[str, Any]:
+        """One episode: a row of `evaluate`."""
         rng = seeds.stream(seed, "evaluation", number)
         reset = int(rng.integers(2**31 - 1))
         seen, length, total, terminated, truncated = environment.reset(seed=reset), 0, 0.0, False, False
@@ -155,7 +156,8 @@ class AgentRef:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        return environment_modules(self.environment)
+        """What builds and moves it."""
+        return ("robustray.tasks.policy_gradients.agent:AgentRef", *environment_modules(self.environment))
 
     def fetch(self) -> bytes:
         """The file. Raises: WorkFailed when it was removed or damaged."""

@@ -79,7 +79,8 @@ class Environment:
     def __init__(self, name: str, env: gymnasium.Env[Any, Any], *, clip_actions: bool) -> None:
         """`env` belongs to it from now on. Raises: InputError for spaces that no policy here can use."""
         self.name = name
-        self.shape = _shape(name, env)
+        self.shape = shape_of(name, env.observation_space, env.action_space)
+        self.spaces = (env.observation_space, env.action_space)
         self._env = env
         self._seed = self._steps = 0
         self._to_action = self.shape.action_rule(clip=clip_actions)
@@ -186,8 +187,8 @@ def _made(name: str) -> gymnasium.Env[Any, Any]:
         raise InputError(f"environment {name}: it cannot be made: {_short(error)}") from error
 
 
-def _shape(name: str, env: gymnasium.Env[Any, Any]) -> EnvironmentShape:
-    seen, done = env.observation_space, env.action_space
+def shape_of(name: str, seen: gymnasium.Space[Any], done: gymnasium.Space[Any]) -> EnvironmentShape:
+    """Of spaces of observations and actions. Raises: InputError for spaces that no policy here can use."""
     if not isinstance(seen, Box):
         raise InputError(f"environment {name}: observations are {seen}; only Box is supported (flatten them yourself)")
     num_inputs = math.prod(seen.shape)

@@ -33,7 +33,7 @@ from robustray.tasks.policy_gradients.settings import AgentSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-    from robustray.tasks.policy_gradients.loop import Collector, Training
+    from robustray.tasks.policy_gradients.loop import Advance, Training
     from robustray.tasks.policy_gradients.update import Row
 
 STEP = "learn"
@@ -133,15 +133,15 @@ class LearnJob:
     # --- Making it ----------------------------------------------------------------------------------------------------
 
     def run(self, worker: Worker) -> Receipt:
-        from robustray.tasks.policy_gradients.loop import LocalCollector
+        from robustray.tasks.policy_gradients.loop import LocalCollector, advance_with
 
         environment = open_environment(self.spec.environment, clip_actions=self.spec.settings.clip_actions)
         try:
-            return self.learn(worker.store, LocalCollector(environment))
+            return self.learn(worker.store, advance_with(LocalCollector(environment)))
         finally:
             environment.close()
 
-    def learn(self, store: Store, collector: Collector) -> Receipt:
+    def learn(self, store: Store, advance: Advance) -> Receipt:
         """Make what is not there, from the newest checkpoint or the nearest state. `Receipt.message` is what a person
         should know. Raises: EnvironmentFailed, AgentDiverged."""
         from robustray.tasks.policy_gradients.loop import train
@@ -164,7 +164,7 @@ class LearnJob:
 
             if training.state.updates_done in wanted.states:
                 files.write_state(store, self.key, self.code, training.state)
-            train(training, collector, until=wanted.last, after=after, held_out=wanted.held_out.__contains__)
+            train(training, advance, until=wanted.last, after=after, held_out=wanted.held_out.__contains__)
             self._publish_tables(store, training)
         checkpoints.clear()
         (last,) = [f for f in self.state_files(store, self.code) if f.update == self.spec.iterations]

@@ -29,6 +29,12 @@ class Training:
     clock: list[Row] = field(default_factory=list)
     """One row per update: seconds that collecting and learning took. Kept apart: everything else repeats to the bit."""
 
+    def note(self, row: Row, rollouts: Sequence[Rollout], *, collect_seconds: float, learn_seconds: float) -> None:
+        """Write down an update that was made."""
+        self.curve.append(row)
+        self.episodes += episode_rows(row["update"], rollouts)
+        self.clock.append({"update": row["update"], "collect_seconds": collect_seconds, "learn_seconds": learn_seconds})
+
     @property
     def step(self) -> int:
         """Updates that are done: the position of a checkpoint."""
@@ -97,9 +103,26 @@ def begin(spec: AgentSpec) -> Training:
     return Training(state=AgentState.start(spec, shape))
 
 
+Advance = Callable[[Training, bool], None]
+"""Makes one update of a training; the second argument asks for held-out measures as well."""
+
+
+def advance_with(collector: Collector) -> Advance:
+    """Updates in this process, on rollouts from `collector`."""
+
+    def advance(training: Training, held_out: bool) -> None:
+        state, began = training.state, time.perf_counter()
+        rollouts, unseen = collector(state, held_out=held_out)
+        collected = time.perf_counter()
+        row = update(state, rollouts, unseen)
+        training.note(row, rollouts, collect_seconds=collected - began, learn_seconds=time.perf_counter() - collected)
+
+    return advance
+
+
 def train(
     training: Training,
-    collector: Collector,
+    advance: Advance,
     *,
     until: int | None = None,
     after: Callable[[Training], None] = lambda training: None,
@@ -113,26 +136,8 @@ def train(
     spec = training.state.spec
     until = spec.iterations if until is None else until
     while training.state.updates_done < until:
-        number = training.state.updates_done
-        advance(training, collector, held_out=(held_out or spec.holds_out)(number))
+        advance(training, (held_out or spec.holds_out)(training.state.updates_done))
         after(training)
-
-
-def advance(training: Training, collector: Collector, *, held_out: bool) -> None:
-    """One update."""
-    state, number = training.state, training.state.updates_done
-    began = time.perf_counter()
-    rollouts, unseen = collector(state, held_out=held_out)
-    collected = time.perf_counter()
-    training.curve.append(update(state, rollouts, unseen))
-    training.episodes += episode_rows(number, rollouts)
-    training.clock.append(
-        {
-            "update": number,
-            "collect_seconds": collected - began,
-            "learn_seconds": time.perf_counter() - collected,
-        }
-    )
 
 
 def episode_rows(number: int, rollouts: Sequence[Rollout]) -> list[Row]:
@@ -155,7 +160,7 @@ def train_agent(spec: AgentSpec) -> Training:
     training = begin(spec)
     environment = open_environment(spec.environment, clip_actions=spec.settings.clip_actions)
     try:
-        train(training, LocalCollector(environment))
+        train(training, advance_with(LocalCollector(environment)))
     finally:
         environment.close()
     return training

@@ -45,6 +45,15 @@ class Network(nn.Module):
                 self.free.copy_(torch.from_numpy(self.layout.free(flat)))
         return self
 
+    def share_flat(self, flat: NDArray[Any]) -> Network:
+        """Become a view of a flat vector: whatever changes one changes the other. Returns itself."""
+        whole = torch.from_numpy(flat)
+        at = 0
+        for parameter in self.ordered_parameters():
+            parameter.data = whole[at : at + parameter.numel()].view(parameter.shape)
+            at += parameter.numel()
+        return self
+
     def flat(self, what: Literal["value", "gradient"] = "value") -> NDArray[Any]:
         """All parameters, or their gradients, as one vector."""
         parts = []

@@ -72,16 +72,16 @@ class NaNObservation(Target):
     ends = 0.0
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        observation, *rest = super().step(action)
-        return (observation * np.nan if self.steps == 7 else observation), *rest
+        observation, reward, terminated, truncated, info = super().step(action)
+        return (observation * np.nan if self.steps == 7 else observation), reward, terminated, truncated, info
 
 
 class NaNReward(Target):
     ends = 0.0
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        observation, reward, *rest = super().step(action)
-        return observation, (np.nan if self.steps == 7 else reward), *rest
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, (np.nan if self.steps == 7 else reward), terminated, truncated, info
 
 
 class RaisesInReset(Target):
@@ -125,6 +125,21 @@ class Slow(Target):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         time.sleep(0.005)
+        return super().step(action)
+
+
+class HangsOnce(Target):
+    """The first process of all to take ten steps sleeps for ever, if ROBUSTRAY_TEST_HANGS names a file to mark it."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        path = os.environ.get("ROBUSTRAY_TEST_HANGS")
+        if path and self.steps == 10:
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                pass
+            else:
+                time.sleep(3600)
         return super().step(action)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import robustray.tasks.attacks
+import robustray.tasks.policy_gradients
 import robustray.tasks.training
 from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.lab import keys
@@ -25,7 +26,7 @@ SPEC = TrainSpec(model="digits:mlp", data="", epochs=1)
 
 def declared() -> Iterator[Any]:
     """The dataclasses whose defaults are left out of keys."""
-    for package in (robustray.tasks.attacks, robustray.tasks.training):
+    for package in (robustray.tasks.attacks, robustray.tasks.policy_gradients, robustray.tasks.training):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if found.name.startswith(tuple(keys.DEFAULTS)):
                 module = importlib.import_module(found.name)

@@ -204,7 +204,7 @@ def test_a_state_is_a_reference_for_later_steps(store: Store) -> None:
     other = lab.map("played", played, range(4), block=2, refs={"agent": found.states[3]}).result()
     assert rows["total"].notna().all() and not rows.equals(other)
     assert found.final.content_hash != found.states[3].content_hash
-    assert found.final.modules == (HERE,) and found.final.name == f"agent:{found.key}@6"
+    assert HERE in found.final.modules and found.final.name == f"agent:{found.key}@6"
 
 
 def test_a_loaded_agent_acts_with_frozen_filters(store: Store) -> None:

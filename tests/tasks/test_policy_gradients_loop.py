@@ -18,7 +18,15 @@ from robustray.tasks.policy_gradients.environments import (
     is_repeatable,
     open_environment,
 )
-from robustray.tasks.policy_gradients.loop import LocalCollector, Training, begin, collect, train, train_agent
+from robustray.tasks.policy_gradients.loop import (
+    LocalCollector,
+    Training,
+    advance_with,
+    begin,
+    collect,
+    train,
+    train_agent,
+)
 from robustray.tasks.policy_gradients.presets import ALGORITHMS, preset
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
 from robustray.tasks.policy_gradients.state import AgentDiverged, AgentState
@@ -38,7 +46,7 @@ def bits(state: AgentState) -> dict[str, bytes]:
 
 def with_environment(spec: AgentSpec, training: Training, **options: Any) -> Training:
     environment = open_environment(spec.environment, clip_actions=spec.settings.clip_actions)
-    train(training, LocalCollector(environment), **options)
+    train(training, advance_with(LocalCollector(environment)), **options)
     return training
 
 

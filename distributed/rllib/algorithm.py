@@ -1,0 +1,168 @@
+"""The algorithms: RLlib's outer frame around `rollout` and `update` of `tasks/policy_gradients/`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import DEFAULT_AGENT_ID, DEFAULT_MODULE_ID
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    EPISODE_LEN_MEAN,
+    EPISODE_RETURN_MEAN,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    TIMERS,
+)
+
+from robustray.distributed.rllib.collecting import RemoteCollector
+from robustray.distributed.rllib.config import PolicyGradientConfig, PPOConfig, TRPOConfig
+from robustray.distributed.rllib.learner import PolicyGradientLearner, RolloutData
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.jobs import fix_kernels, numerics
+from robustray.tasks.policy_gradients.environments import EnvironmentFailed
+from robustray.tasks.policy_gradients.loop import Training
+from robustray.tasks.policy_gradients.rollout import Rollout
+from robustray.tasks.policy_gradients.state import AgentState
+
+
+class PolicyGradientAlgorithm(Algorithm):
+    """Shared by PPO and TRPO, which differ in their default configuration only.
+
+    `agent` is the state before the next update; `training` has the curve and episodes of the updates that this object
+    made.
+    """
+
+    config: Any
+    """A `PolicyGradientConfig`."""
+    metrics: Any
+    learner_group: Any
+    env_runner_group: Any
+    training: Training
+    holds_out: bool | None
+    """Whether the coming updates are measured on held-out steps; None: as `heldout_every` says."""
+    evaluated: list[dict[str, Any]]
+    """Episodes of the last evaluation."""
+
+    def setup(self, config: Any) -> None:
+        fix_kernels()
+        if ray.is_initialized():
+            check_resources(self.config, type(self))
+        super().setup(config)
+        self.training = Training(state=self.agent)
+        self.holds_out = None
+        self.evaluated = []
+
+    def __repr__(self) -> str:
+        """RLlib's own fails for an algorithm whose configuration was refused, and hides why."""
+        return type(self).__name__ if self.config is None else super().__repr__()
+
+    @property
+    def agent(self) -> AgentState:
+        return self.learner.agent
+
+    @property
+    def learner(self) -> PolicyGradientLearner:
+        """The one local learner."""
+        (result,) = self.learner_group.foreach_learner(lambda learner: learner)
+        return result.get()
+
+    def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> Any:
+        """The learner's: runners keep none."""
+        return self.learner.module[module_id]
+
+    def training_step(self) -> None:
+        """One update. Raises: EnvironmentFailed, AgentDiverged."""
+        planned = self.agent.spec.holds_out(self.agent.updates_done)
+        held_out = planned if self.holds_out is None else self.holds_out
+        began = time.perf_counter()
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            rollouts, unseen = self._collect(held_out)
+        collected = time.perf_counter()
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)), numerics(1):
+            results = self.learner_group.update(training_data=RolloutData(rollouts=rollouts, held_out=unseen))
+        self.metrics.aggregate(results, key=LEARNER_RESULTS)
+        row = self.learner.row
+        self._log_sampled(row, sum(len(each.rewards) for each in rollouts))
+        self.training.state = self.agent
+        self.training.note(
+            row, rollouts, collect_seconds=collected - began, learn_seconds=time.perf_counter() - collected
+        )
+
+    def restore_env_runners(self, env_runner_group: Any) -> list[int]:
+        """Runners that are back are used again; they need no state."""
+        return env_runner_group.probe_unhealthy_env_runners()
+
+    @classmethod
+    def default_resource_request(cls, config: Any) -> Any:
+        """See RLlib. Raises: InputError for more than the whole cluster has: it would wait for ever."""
+        filled: Any = cls.get_default_config().update_from_dict(
+            config.to_dict() if isinstance(config, PolicyGradientConfig) else config
+        )
+        if ray.is_initialized():
+            check_resources(filled, cls)
+        return super().default_resource_request(config)
+
+    def _collect(self, held_out: bool) -> tuple[list[Rollout], list[Rollout]]:
+        group, state = self.env_runner_group, self.agent
+        assert group is not None
+        if group.num_remote_env_runners():
+            return RemoteCollector(group, deadline_s=self.config.stream_deadline_s)(state, held_out=held_out)
+        streams = range(state.spec.settings.num_streams)
+        sent, runner = (state.policy, state.filters), group.local_env_runner
+        found = [runner.collect(stream, state.updates_done, sent, False) for stream in streams]
+        unseen = [runner.collect(stream, state.updates_done, sent, True) for stream in streams if held_out]
+        for each in (*found, *unseen):
+            if isinstance(each, str):
+                raise EnvironmentFailed(each)
+        return found, unseen
+
+    def _log_sampled(self, row: dict[str, Any], num_steps: int) -> None:
+        """What RLlib's frame and Tune's stoppers read. Episodes are those that ended in this update."""
+        for name, value, reduce in (
+            (NUM_ENV_STEPS_SAMPLED, num_steps, "sum"),
+            (NUM_ENV_STEPS_SAMPLED_LIFETIME, num_steps, "lifetime_sum"),
+            (NUM_EPISODES, row["episodes"], "sum"),
+            (EPISODE_RETURN_MEAN, row["episode_return"], "item"),
+            (EPISODE_LEN_MEAN, row["episode_length"], "item"),
+        ):
+            self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, reduce=reduce)
+        key = (ENV_RUNNER_RESULTS, NUM_AGENT_STEPS_SAMPLED_LIFETIME, DEFAULT_AGENT_ID)
+        self.metrics.log_value(key, num_steps, reduce="lifetime_sum")
+
+
+class PPO(PolicyGradientAlgorithm):
+    """See `PPOConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> PPOConfig:
+        return PPOConfig()
+
+
+class TRPO(PolicyGradientAlgorithm):
+    """See `TRPOConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> TRPOConfig:
+        return TRPOConfig()
+
+
+def check_resources(config: Any, algorithm: type) -> None:
+    """Raises: InputError when an algorithm asks for more than the cluster has in all."""
+    evaluation = config.evaluation_num_env_runners or 0
+    runners = config.num_env_runners + evaluation
+    cpus = config.num_cpus_for_main_process + runners * config.num_cpus_per_env_runner
+    there = ray.cluster_resources().get("CPU", 0.0)
+    if cpus > there:
+        raise InputError(
+            f"{algorithm.__name__} asks for {cpus:g} CPUs (1 for itself, {runners} env runners with "
+            f"{config.num_cpus_per_env_runner:g} each), the cluster has {there:g}: lower num_env_runners"
+            + (" or evaluation_num_env_runners" if evaluation else "")
+        )

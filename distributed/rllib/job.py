@@ -1,0 +1,58 @@
+"""An agent of `lab.learn` trained by RLlib, inside the worker that got the job: one process, one CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+from typing import Any
+
+from robustray.tasks.lab.jobs import Receipt, Worker
+from robustray.tasks.policy_gradients.jobs import LearnJob
+from robustray.tasks.policy_gradients.loop import Training
+from robustray.tasks.policy_gradients.settings import AgentSpec
+
+
+class RllibJob(LearnJob):
+    """The same job: only who makes an update differs."""
+
+    def run(self, worker: Worker) -> Receipt:
+        """Raises: EnvironmentFailed, AgentDiverged."""
+        if self.wanted(worker.store, self.code) is None:
+            return super().run(worker)
+        algorithm = build_algorithm(self.spec)
+        try:
+            return self.learn(worker.store, advance_in(algorithm))
+        finally:
+            algorithm.stop()
+            shutil.rmtree(algorithm.logdir, ignore_errors=True)  # RLlib's own, in its folder of results
+
+
+def in_rllib(job: LearnJob) -> RllibJob:
+    """The job as `RayLab` places it."""
+    return RllibJob(**{field.name: getattr(job, field.name) for field in dataclasses.fields(job)})
+
+
+def build_algorithm(spec: AgentSpec) -> Any:
+    """The algorithm of a spec, with its environment in this process."""
+    from robustray.distributed.rllib import PPOConfig, TRPOConfig
+
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    config = (PPOConfig if spec.settings.step == "ppo" else TRPOConfig)()
+    config.environment(spec.environment)
+    config.training(settings=spec.settings, agent_seed=spec.seed, iterations=spec.iterations, horizon=spec.horizon)
+    return config.build_algo()
+
+
+def advance_in(algorithm: Any) -> Any:
+    """An `Advance` that has an algorithm make the updates. The first one hands the training's state over."""
+
+    def advance(training: Training, held_out: bool) -> None:
+        if algorithm.training is not training:
+            algorithm.learner.take(training.state)
+            training.state = algorithm.agent
+            algorithm.training = training
+        algorithm.holds_out = held_out
+        algorithm.train()
+
+    return advance

@@ -1,0 +1,326 @@
+"""RLlib around the same functions: the plain loop's weights to the bit, whatever collects, dies, or is restored."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
+from robustray.tasks.policy_gradients import files
+from robustray.tasks.policy_gradients.environments import EnvironmentFailed
+from robustray.tasks.policy_gradients.loop import Training, train_agent
+from robustray.tasks.policy_gradients.presets import preset
+from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
+from tests.tasks.rl_environments import HERE
+
+SMALL: dict[str, Any] = {"steps_per_stream": 64, "num_minibatches": 4, "hidden": (8,)}
+ROOT = str(Path(__file__).resolve().parents[2])
+
+
+@pytest.fixture(scope="module")
+def eight_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Logical ones: runners of these tests wait more than they compute. Gives the file that `HangsOnce` marks."""
+    flag = tmp_path_factory.mktemp("hangs") / "hung"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", ROOT)
+        patch.setenv("ROBUSTRAY_TEST_HANGS", str(flag))
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        logging.getLogger("ray.rllib").setLevel(logging.CRITICAL)
+        yield flag
+        ray.shutdown()
+
+
+def config_of(spec: AgentSpec, *, runners: int = 0) -> Any:
+    from robustray.distributed.rllib import PPOConfig, TRPOConfig
+
+    config = PPOConfig() if spec.settings.step == "ppo" else TRPOConfig()
+    config.environment(spec.environment).env_runners(num_env_runners=runners)
+    own = {name: getattr(spec, name) for name in ("iterations", "horizon", "heldout_every")}
+    return config.training(settings=spec.settings, agent_seed=spec.seed, **own)
+
+
+@pytest.fixture
+def build(eight_cpus: Path) -> Iterator[Any]:
+    """`build(spec, runners=2)`: an algorithm that is stopped at the end."""
+    import shutil
+
+    built = []
+
+    def make(config: Any) -> Any:
+        algorithm = config.build_algo()
+        built.append(algorithm)
+        return algorithm
+
+    yield make
+    for algorithm in built:
+        algorithm.stop()
+        shutil.rmtree(algorithm.logdir, ignore_errors=True)
+
+
+def spec_of(step: Any, num_streams: int, **changed: Any) -> AgentSpec:
+    more: dict[str, Any] = {"kl_schedule": "linear", "max_kl_final": 0.1} if step == "trpo" else {}
+    settings = PolicyGradient(step=step, num_streams=num_streams, **SMALL, **more)
+    fields: dict[str, Any] = {"environment": f"{HERE}:Target", "iterations": 4, "heldout_every": 2, "seed": 3}
+    return AgentSpec(settings=settings, **{**fields, **changed})
+
+
+def same(algorithm: Any, plain: Training) -> bool:
+    """State, curve and episodes, to the bit."""
+    return (
+        files.state_bytes(algorithm.agent) == files.state_bytes(plain.state)
+        and json.dumps(algorithm.training.curve) == json.dumps(plain.curve)
+        and algorithm.training.episodes == plain.episodes
+    )
+
+
+@pytest.mark.parametrize("step", ["ppo", "trpo"])
+@pytest.mark.parametrize("num_streams", [1, 5])
+def test_one_process_makes_the_plain_loops_agent(build: Any, step: str, num_streams: int) -> None:
+    spec = spec_of(step, num_streams)
+    algorithm = build(config_of(spec))
+    result = [algorithm.train() for _ in range(4)][-1]
+    assert same(algorithm, train_agent(spec))
+    row = algorithm.training.curve[-1]
+    learned = result["learners"]["default_policy"]
+    for name, value in row.items():
+        assert learned[name] == value or (np.isnan(learned[name]) and np.isnan(value)), f"{name} was smoothed"
+    assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 4 * 64 * num_streams
+    assert result["env_runners"]["episode_return_mean"] == row["episode_return"]
+
+
+@pytest.mark.acceptance
+def test_two_runners_of_which_one_dies_make_the_plain_loops_agent(build: Any) -> None:
+    """And the evaluation that they play is the one process's."""
+    spec = spec_of("ppo", 5, environment=f"{HERE}:Slow", iterations=3)
+    config = config_of(spec, runners=2).evaluation(evaluation_duration=7, evaluation_interval=10)
+    algorithm = build(config)
+    algorithm.train()
+    (victim, _) = pids = algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
+    assert len(set(pids)) == 2
+    kill = threading.Timer(0.3, os.kill, (victim, signal.SIGKILL))
+    kill.start()
+    algorithm.train()
+    kill.join()
+    algorithm.train()
+    assert not psutil.pid_exists(victim) or psutil.Process(victim).status() == psutil.STATUS_ZOMBIE
+    plain = train_agent(spec)
+    assert same(algorithm, plain)
+
+    before = algorithm.agent.filters.observations.mean.tobytes()
+    result = algorithm.evaluate()
+    assert result["env_runners"]["num_episodes"] == len(algorithm.evaluated) == 7
+    assert algorithm.agent.filters.observations.mean.tobytes() == before
+    assert same(algorithm, plain), "an evaluation changes nothing"
+    alone = build(config_of(spec).evaluation(evaluation_duration=7, evaluation_interval=10))
+    alone.learner.take(algorithm.agent)
+    alone.evaluate()
+    assert alone.evaluated == algorithm.evaluated
+
+
+@pytest.mark.parametrize("step", ["ppo", "trpo"])
+def test_a_restored_algorithm_goes_on_to_the_bit(build: Any, tmp_path: Path, step: str) -> None:
+    """Also an older state into an algorithm that is further."""
+    from ray.rllib.algorithms.algorithm import Algorithm
+
+    spec = spec_of(step, 2)
+    algorithm = build(config_of(spec))
+    for _ in range(2):
+        algorithm.train()
+    path = algorithm.save_to_path(str(tmp_path / "two"))
+    for _ in range(2):
+        algorithm.train()
+    wanted = files.state_bytes(algorithm.agent)
+    assert wanted == files.state_bytes(train_agent(spec).state)
+    other: Any = Algorithm.from_checkpoint(path)
+    algorithm.restore_from_path(path)
+    for restored in (other, algorithm):
+        assert restored.agent.updates_done == 2
+        for _ in range(2):
+            restored.train()
+        assert files.state_bytes(restored.agent) == wanted
+    other.stop()
+
+
+def test_the_module_is_a_view_of_the_agent(build: Any) -> None:
+    import torch
+
+    spec = spec_of("ppo", 1)
+    algorithm = build(config_of(spec))
+    algorithm.train()
+    module, seen = algorithm.get_module(), np.linspace(-1, 1, 5, dtype=np.float32)[:, None]
+    from robustray.tasks.policy_gradients.batch import outputs_of, values_of
+
+    batch = {"obs": torch.from_numpy(seen)}
+    found = module.forward_inference(batch)["action_dist_inputs"].numpy()
+    np.testing.assert_allclose(found[:, :1], outputs_of(algorithm.agent, seen), rtol=1e-5)
+    np.testing.assert_allclose(found[0, 1], algorithm.agent.policy[-1])
+    with torch.no_grad():
+        np.testing.assert_allclose(module.compute_values(batch).numpy(), values_of(algorithm.agent, seen), rtol=1e-5)
+
+
+def test_an_environment_that_breaks_ends_the_training_with_its_place(build: Any) -> None:
+    spec = dataclasses.replace(spec_of("ppo", 1), environment=f"{HERE}:RaisesInStep")
+    with pytest.raises(EnvironmentFailed, match="step 7 after the reset with seed"):
+        build(config_of(spec)).train()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: c.training(lr=1e-3), "there is no 'lr'"),
+        (lambda c: c.training(value_clipp=1.0), "did you mean 'value_clip'"),
+        (lambda c: c.training(value_clip=-1.0).validate(), "value_clip"),
+        (lambda c: c.update_from_dict({"value_clipp": 1.0}).validate(), "no setting 'value_clipp': did you mean"),
+        (lambda c: c.learners(num_learners=2).validate(), "one local learner"),
+        (lambda c: c.env_runners(num_envs_per_env_runner=2).validate(), "num_streams"),
+        (lambda c: c.debugging(seed=1).validate(), "agent_seed"),
+        (lambda c: c.evaluation(evaluation_duration_unit="timesteps").validate(), "episodes"),
+        (lambda c: c.training(settings=preset("trpo", "Hopper")), "TRPOConfig"),
+        (lambda c: c.environment(7).agent_spec, "Gymnasium id"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(change: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        change(config_of(spec_of("ppo", 1)))
+
+
+def test_settings_and_the_algorithms_own_attributes_do_not_clash() -> None:
+    """`clip_actions` means the same in both."""
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    from robustray.distributed.rllib.config import FIELDS, OWN
+
+    assert {*FIELDS, *OWN} & set(vars(AlgorithmConfig())) == {"clip_actions"}
+    found = config_of(AgentSpec(environment="Hopper-v5", settings=preset("trpo+", "Hopper"), iterations=3))
+    assert found.agent_settings == preset("trpo+", "Hopper")
+
+
+def test_more_than_the_cluster_has_is_refused(build: Any) -> None:
+    config = config_of(spec_of("ppo", 1), runners=20)
+    with pytest.raises(InputError, match=r"asks for 21 CPUs .* the cluster has 8: lower num_env_runners"):
+        build(config)
+    with pytest.raises(InputError, match="lower num_env_runners"):
+        config.algo_class.default_resource_request(config)
+
+
+# --- Longer ones --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(("step", "num_streams", "runners"), [("trpo", 1, 1), ("trpo", 5, 2), ("ppo", 5, 3)])
+def test_any_number_of_runners_makes_the_plain_loops_agent(
+    build: Any, step: str, num_streams: int, runners: int
+) -> None:
+    spec = spec_of(step, num_streams)
+    algorithm = build(config_of(spec, runners=runners))
+    for _ in range(4):
+        algorithm.train()
+    assert same(algorithm, train_agent(spec))
+
+
+@pytest.mark.acceptance
+def test_a_runner_that_hangs_is_started_again(build: Any, eight_cpus: Path) -> None:
+    """The first process that gets there sleeps for ever; its stream goes to another, and numbers don't change."""
+    spec = dataclasses.replace(spec_of("ppo", 4), environment=f"{HERE}:HangsOnce")
+    config = config_of(spec, runners=2).training(stream_deadline_s=5.0)
+    algorithm = build(config)
+    began = time.monotonic()
+    for _ in range(4):
+        algorithm.train()
+    assert eight_cpus.exists() and time.monotonic() - began < 120
+    assert same(algorithm, train_agent(spec))
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("environment", ["NaNObservation", "NaNReward", "RaisesInReset", "RaisesInStep"])
+def test_an_error_in_a_remote_runner_arrives_at_once(build: Any, environment: str) -> None:
+    algorithm = build(config_of(dataclasses.replace(spec_of("ppo", 2), environment=f"{HERE}:{environment}"), runners=1))
+    began = time.monotonic()
+    with pytest.raises(EnvironmentFailed, match=rf"{environment}, step \d after the reset with seed"):
+        algorithm.train()
+    assert time.monotonic() - began < 10
+    assert algorithm.env_runner_group.num_remote_worker_restarts() == 0
+
+
+@pytest.mark.acceptance
+def test_a_restored_algorithm_with_runners_goes_on_to_the_bit(build: Any, tmp_path: Path) -> None:
+    from ray.rllib.algorithms.algorithm import Algorithm
+
+    spec = spec_of("trpo", 5)
+    algorithm = build(config_of(spec, runners=2))
+    algorithm.train()
+    path = algorithm.save_to_path(str(tmp_path / "one"))
+    other: Any = Algorithm.from_checkpoint(path)
+    for _ in range(3):
+        other.train()
+    assert files.state_bytes(other.agent) == files.state_bytes(train_agent(spec).state)
+    other.stop()
+
+
+@pytest.mark.acceptance
+def test_tune_searches_over_switches(eight_cpus: Path, tmp_path: Path) -> None:
+    """The config itself is the search space; a trial's agent is the plain loop's."""
+    from ray import tune
+
+    spec = spec_of("ppo", 1, iterations=3)
+    config = config_of(spec).training(value_clip=tune.grid_search([None, 0.2]))
+    tuner = tune.Tuner(
+        config.algo_class,
+        param_space=config,
+        run_config=tune.RunConfig(storage_path=str(tmp_path), stop={"training_iteration": 3}, verbose=0),
+    )
+    results: Any = tuner.fit()
+    assert len(results) == 2 and not results.errors
+    found = {}
+    for result in results:
+        learned = result.metrics["learners"]["default_policy"]
+        found[result.config["value_clip"]] = (learned["kl"], learned["value_error"])
+    for clip in (None, 0.2):
+        settings = dataclasses.replace(spec.settings, value_clip=clip)
+        row = train_agent(dataclasses.replace(spec, settings=settings)).curve[-1]
+        assert found[clip] == (row["kl"], row["value_error"])
+
+
+@pytest.mark.acceptance
+def test_a_ray_lab_keeps_the_bytes_of_a_serial_one(eight_cpus: Path, tmp_path: Path) -> None:
+    from robustray.distributed.lab import RayLab
+
+    specs = [
+        dataclasses.replace(spec_of(step, 2), seed=seed, milestones=(0, 2))
+        for step in ("ppo", "trpo")
+        for seed in (0, 1)
+    ]
+    kept = []
+    labs: list[tuple[str, Any, dict[str, Any]]] = [("serial", SerialLab, {}), ("ray", RayLab, {"workers": 2})]
+    for name, kind, options in labs:
+        store = Store(str(tmp_path / name))
+        store.create()
+        lab = kind(store=store, **options)
+        learned = lab.learn(specs).result()
+        lab.close()
+        kept.append(
+            {
+                f.name: store.read(f.name)
+                for each in learned
+                for f in files.list_files(store, each.key)
+                if f.kind != "clock"
+            }
+        )
+    assert kept[0] == kept[1] and len(kept[0]) == 4 * (3 + 2)
