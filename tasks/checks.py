@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
+
+
+def python_numbers(settings: Any) -> None:
+    """Turn single numbers of NumPy and torch in the fields of a frozen dataclass into Python's, which every check, key
+    and file expects."""
+    for field in dataclasses.fields(settings):
+        object.__setattr__(settings, field.name, python_number(getattr(settings, field.name)))
+
+
+def python_number(value: Any) -> Any:
+    """A NumPy or torch number, or array without dimensions, as a Python number; anything else as it is."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 
 def check_size(name: str, value: object) -> None:

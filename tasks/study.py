@@ -140,6 +140,18 @@ class Opened:
     """What the run writes outside the store (`--build FOLDER`) is not there: a finished run is walked through again."""
 
 
+def refuse_idle(settings: Any, size: Any) -> None:
+    """For settings of a command, which start from those of a `size`.
+
+    A study's settings may have a method `idle` that names fields which do nothing beside the others, each with the
+    reason: {"eps_l2": "norms leaves l2 out"}. Raises: InputError for such a field that is not the size's.
+    """
+    idle: Mapping[str, str] = settings.idle() if hasattr(settings, "idle") else {}
+    for name, why in idle.items():
+        if getattr(settings, name) != getattr(size, name):
+            raise InputError(f"--{name.replace('_', '-')} does nothing here: {why}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outline:
     """What the command line needs to know of a study to explain it. Its module imports nothing heavy."""

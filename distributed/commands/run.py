@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
 from robustray.tasks.errors import InputError
-from robustray.tasks.study import STUDIES, Outline, Size, load_outline, load_study
+from robustray.tasks.study import STUDIES, Outline, Size, load_outline, load_study, refuse_idle
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def read_command(argv: list[str], command: str) -> tuple[Outline, RunFlags, Any]
     )
     prog = f"{typed_as()} {command} {outline.name}"
     read = parse(both, words, prog=prog, default=both(run=RunFlags(size=size), study=outline.sizes[size]))
+    refuse_idle(read.study, outline.sizes[size])
     return outline, read.run, read.study
 
 

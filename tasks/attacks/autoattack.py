@@ -19,7 +19,7 @@ from robustray.tasks.attacks.settings import (
     check_budget,
     refuse_objective,
 )
-from robustray.tasks.checks import check_choice, check_count
+from robustray.tasks.checks import check_choice, check_count, python_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +53,7 @@ class Cascade(BaseAttack["CascadeResult"]):
     """As in PGD."""
 
     def __post_init__(self) -> None:
+        python_numbers(self)
         check_budget(self.norm, self.eps)
         check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
         check_choice("precision", self.precision, PRECISIONS)

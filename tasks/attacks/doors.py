@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustray.tasks.attacks.gradient.view import Model
+from robustray.tasks.attacks.gradient.refusals import Model, refuse_one_output
 from robustray.tasks.attacks.objective import CrossEntropy, Objective
 from robustray.tasks.attacks.settings import Plan
 from robustray.tasks.errors import InputError
@@ -65,17 +65,18 @@ def check_arguments(
     if targets is not None and len(targets) != count:
         raise InputError(f"targets has {len(targets)} entries for {count} images")
     return Problem(
-        images=images.detach().contiguous(),
-        labels=labels.to(device),
-        state=(labels if targets is None else targets).detach().to(device),
+        images=_ordinary(images.detach().contiguous()),
+        labels=_ordinary(labels.to(device)),
+        state=_ordinary((labels if targets is None else targets).detach().to(device)),
         indices=_checked_indices(indices, count).to(device),
         mask=None if mask is None else _checked_mask(mask, images),
         objective=objective,
     )
 
 
-def check_class_range(name: str, classes: Tensor, num_classes: int) -> None:
-    """Raises: InputError for a class the model has no output for."""
+def check_class_range(name: str, classes: Tensor, num_classes: int, model: Model) -> None:
+    """Raises: InputError for a class the model has no output for, and for a model of a single output."""
+    refuse_one_output(num_classes, model)
     if len(classes) and (classes.min() < 0 or classes.max() >= num_classes):
         raise InputError(
             f"{name} must be in 0 .. {num_classes - 1} (the model has {num_classes} outputs), "
@@ -116,6 +117,11 @@ def _checked_indices(indices: Sequence[int] | Tensor | None, count: int) -> Tens
     if given.shape != (count,):
         raise InputError(f"indices must have one entry for each of the {count} images, got shape {tuple(given.shape)}")
     return given.to(torch.int64)
+
+
+def _ordinary(values: Tensor) -> Tensor:
+    """A copy of what was made inside torch.inference_mode(), which autograd would refuse outside of it."""
+    return values.clone() if values.is_inference() else values
 
 
 def _kind(value: object) -> torch.dtype | str:

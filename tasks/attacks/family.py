@@ -22,7 +22,7 @@ from robustray.tasks.attacks.settings import (
     check_budget,
     refuse_objective,
 )
-from robustray.tasks.checks import check_choice, check_count
+from robustray.tasks.checks import check_choice, check_count, python_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +48,7 @@ class Member(GradientAttack):
     """As in PGD."""
 
     def __post_init__(self) -> None:
+        python_numbers(self)
         check_budget(self.norm, self.eps)
         check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
         check_choice("precision", self.precision, PRECISIONS)
@@ -217,6 +218,7 @@ class Square(Member):
     """Random squares, kept where the margin rises: no gradient that could be hidden from it (arXiv:1912.00049)."""
 
     name: ClassVar[str] = "square"
+    uses_gradients: ClassVar[bool] = False
 
     num_queries: int = 5000
     """Forward passes of an image, the start included."""
@@ -251,6 +253,7 @@ class RSFGSM(GradientAttack):
     """As in PGD."""
 
     def __post_init__(self) -> None:
+        python_numbers(self)
         check_budget(self.norm, self.eps)
         check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
         check_choice("precision", self.precision, PRECISIONS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import MIN_BATCH, Given, GradientAttack, Plan
-from robustray.tasks.checks import check_choice, check_count, check_size
+from robustray.tasks.checks import check_choice, check_count, check_size, python_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +50,7 @@ class FreePGD(GradientAttack):
     """As in PGD."""
 
     def __post_init__(self) -> None:
+        python_numbers(self)
         check_choice("space", self.space, SPACES)
         check_size("step_size", self.step_size)
         check_size("start_noise", self.start_noise)

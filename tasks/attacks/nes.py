@@ -21,6 +21,7 @@ class NES(Member):
     """PGD on cross-entropy with gradients estimated from scores at random points around (robust_training.md 3)."""
 
     name: ClassVar[str] = "nes"
+    uses_gradients: ClassVar[bool] = False
 
     num_steps: int = 20
     step_size: float | None = None

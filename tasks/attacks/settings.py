@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypedDict, TypeVar
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
-from robustray.tasks.checks import check_choice, check_count, check_size, fraction
+from robustray.tasks.checks import check_choice, check_count, check_size, fraction, python_numbers
 from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,6 +92,9 @@ class Given(TypedDict):
 
 class BaseAttack(ABC, Generic[ResultT]):
     """The call that all attacks share."""
+
+    uses_gradients: ClassVar[bool] = True
+    """False: a model cannot hide from it by hiding its gradients."""
 
     @abstractmethod
     def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> ResultT:
@@ -198,6 +201,7 @@ class PGD(GradientAttack):
     multiplies it, which a study settles once for all machines (`precision.resolve_precision`)."""
 
     def __post_init__(self) -> None:
+        python_numbers(self)
         check_budget(self.norm, self.eps)
         if self.step_size is not None:
             check_size("step_size", self.step_size)
@@ -255,6 +259,7 @@ class FGSM(GradientAttack):
     """As in PGD."""
 
     def __post_init__(self) -> None:
+        python_numbers(self)
         check_budget(self.norm, self.eps)
         if self.step_size is not None:
             check_size("step_size", self.step_size)
@@ -289,6 +294,7 @@ class RandomNoise(GradientAttack):
     """
 
     name: ClassVar[str] = "noise"
+    uses_gradients: ClassVar[bool] = False
 
     norm: Norm
     eps: float
@@ -303,6 +309,7 @@ class RandomNoise(GradientAttack):
     """As in PGD."""
 
     def __post_init__(self) -> None:
+        python_numbers(self)
         check_budget(self.norm, self.eps)
         check_count("num_draws", self.num_draws, at_least=1)
         check_count("batch_size", self.batch_size, at_least=MIN_BATCH)

@@ -13,7 +13,6 @@ from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.settings import NORMS, Attack, Norm
 from robustray.tasks.data.arrays import plain_array
 from robustray.tasks.data.images import ImageData, checked
-from robustray.tasks.data.own import describe
 from robustray.tasks.errors import InputError
 from robustray.tasks.words import nearest
 
@@ -46,7 +45,7 @@ def open_attacks(given: Any, norm: Norm, eps: float | Sequence[float] | None) ->
                 )
             if eps is None:
                 raise InputError(f"{item!r} needs a size: evaluate(..., {item!r}, norm={norm!r}, eps=8/255)")
-            sizes = [eps] if isinstance(eps, int | float) else list(eps)
+            sizes = [eps] if isinstance(eps, int | float) or np.ndim(eps) == 0 else list(eps)
             found += [ATTACKS[item](norm=norm, eps=size) for size in sizes]
         else:
             found.append(_checked_attack(item))
@@ -143,23 +142,21 @@ def fitting(data: ImageData, model: Model, where: torch.device, *, known: bool) 
     Raises: InputError where model and images do not fit together.
     """
     from robustray.tasks.attacks.gradient.view import GradientView
-    from robustray.tasks.attacks.gradient.view import describe as describe_model
+    from robustray.tasks.models.doors import check_model
 
     if not known:  # pixels first: NaN among them would be taken for the model's
         checked(with_classes(data, max(1, int(data.labels.max(initial=0)) + 1)))
-    few, _ = data.batch(range(min(PROBED, len(data))))
-    try:
-        with GradientView(model) as view:
-            outputs = view.evaluate(few.to(where)).logits.shape[1]
-    except InputError:
-        raise
-    except Exception as error:  # the model may be the user's own
-        raise InputError(f"{describe_model(model)} fails on images {tuple(few.shape)}: {describe(error)}") from error
-    if not known:
-        return checked(with_classes(data, outputs))
-    if outputs != data.num_classes:
-        raise InputError(f"{describe_model(model)} has {outputs} outputs, {data.name} has {data.num_classes} classes")
-    return data
+    few = first_images(data, where)
+    check_model(model, few, data.num_classes if known else None)  # attacks warn of a stochastic model
+    if known:
+        return data
+    with GradientView(model) as view:
+        return checked(with_classes(data, view.evaluate(few).logits.shape[1]))
+
+
+def first_images(data: ImageData, where: torch.device) -> torch.Tensor:
+    """Those on which the model is tried."""
+    return data.batch(range(min(PROBED, len(data))))[0].to(where)
 
 
 def with_classes(data: ImageData, count: int) -> ImageData:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustray.tasks.attacks.family import Square
-from robustray.tasks.attacks.nes import NES
-from robustray.tasks.attacks.settings import Attack, Norm, RandomNoise
+from robustray.tasks.attacks.settings import Attack, Norm
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.evaluation import doors as doors
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 """Images that are attacked by one call. No result depends on it."""
-GRADIENT_FREE = (Square, NES, RandomNoise)
-"""Attacks that a model cannot hide from by hiding its gradients."""
 
 
 def evaluate(
@@ -68,6 +65,7 @@ def evaluate(
     Raises: InputError (a ValueError) for what cannot be used: pixels outside [0, 1], NaN, labels without an output,
     probabilities instead of logits, an attack without a size, an attack whose images leave their ball.
     """
+    from robustray.tasks.attacks.gradient.trial import attack_remarks
     from robustray.tasks.attacks.gradient.view import predict_logits
     from robustray.tasks.lab.jobs import fix_kernels
 
@@ -78,6 +76,7 @@ def evaluate(
     model_name, network = doors.open_model(model, lab)
     where = doors.device_of(network, lab)
     images = doors.fitting(images, network, where, known=isinstance(data, str | ImageData))
+    remarks = attack_remarks(network, doors.first_images(images, where), [item.attack for item in chosen])
     if num_images < 0 or num_images > len(images):
         raise InputError(f"num_images {num_images}: there are {len(images)} images; 0 means all")
     n = num_images or len(images)
@@ -95,7 +94,9 @@ def evaluate(
         attacks=tuple(_score(outcome, right) for outcome in outcomes),
         worst=tuple(_worst_cases(outcomes, right)),
         examples=_examples(outcomes, labels, prediction),
-        warnings=tuple(dict.fromkeys([*(w for o in outcomes for w in o.warnings), *_masking(outcomes, right)])),
+        warnings=tuple(
+            dict.fromkeys([*remarks, *(w for o in outcomes for w in o.warnings), *_masking(outcomes, right)])
+        ),
     )
 
 
@@ -234,7 +235,7 @@ def _masking(outcomes: Sequence[_Outcome], right: NDArray[np.bool_]) -> Iterator
     for square in (o for o in outcomes if isinstance(o.item.attack, Square)):
         attack = square.item.attack
         same = [o for o in outcomes if (o.item.attack.norm, o.item.attack.eps) == (attack.norm, attack.eps)]
-        others = [o.broken for o in same if not isinstance(o.item.attack, GRADIENT_FREE)]
+        others = [o.broken for o in same if getattr(o.item.attack, "uses_gradients", True)]
         if others:
             before = right & ~np.any(others, axis=0)
             after = before & ~square.broken

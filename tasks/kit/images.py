@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from robustray.tasks.attacks.blocks import predict_block
+from robustray.tasks.attacks.gradient.trial import attack_remarks
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Needs
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from robustray.tasks.attacks.settings import Attack
     from robustray.tasks.data.images import ImageData
     from robustray.tasks.lab.protocol import Handle, Lab, Reference
 
@@ -63,6 +65,25 @@ def try_models(
             if warnings:
                 raise InputError(f"{flag} {name}: {'; '.join(warnings)}")
     return opened
+
+
+def try_attacks(
+    lab: Lab, attacks: Mapping[str, Iterable[Attack]], images: Iterable[ImageData], opened: Mapping[str, Reference]
+) -> tuple[str, ...]:
+    """Try on each model, by name, what its attacks need. opened: of `try_models`. Returns warnings for the page.
+
+    Raises: InputError for a model without a gradient that one of its attacks would follow.
+    """
+    remarks: list[str] = []
+    for name, chosen in attacks.items():
+        model = lab.load(opened[name]) if name in opened else untrained(name).eval()
+        for each in images:
+            few, _ = each.batch(range(min(TRIED_IMAGES, len(each))))
+            try:
+                remarks += attack_remarks(model, few, chosen)
+            except InputError as error:
+                raise InputError(f"{name} with --data {each.name}: {error}") from error
+    return tuple(dict.fromkeys(remarks))
 
 
 def untrained(name: str) -> nn.Module:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustray.tasks.attacks.gradient.folding import StandingCopy
+from robustray.tasks.attacks.gradient.view import own_copy
 from robustray.tasks.attacks.objective import CrossEntropy, ModelOutput, Objective, OnLogits
 from robustray.tasks.attacks.search import noise
 from robustray.tasks.attacks.search.norms import GEOMETRIES
@@ -127,8 +128,7 @@ class Adversary:
         return loss.detach(), gradient.contiguous()
 
     def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
-        if self._channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = own_copy(images, channels_last=self._channels_last)
         low = self._spec.attack_precision == "bf16"
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=low):
             return model(images).float()

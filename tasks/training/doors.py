@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from robustray.tasks.attacks.gradient.trial import try_gradient
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.models.doors import check_model
@@ -47,8 +48,11 @@ def check_training(spec: TrainSpec, data: ImageData) -> None:
         model = initial_model(spec, data.num_classes)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"{spec.model} has no parameters to train")
+    images = data.batch(range(min(_PROBE, len(data))))[0]
     try:
-        warnings = check_model(model, data.batch(range(min(_PROBE, len(data))))[0], data.num_classes)
+        warnings = check_model(model, images, data.num_classes)
+        if spec.loss in ("adversarial", "trades"):
+            try_gradient(model, images)
     except InputError as error:
         raise InputError(f"{spec.model} on {data.name}: {error}") from error
     if warnings:

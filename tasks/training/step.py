@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robustray.tasks.attacks.gradient.view import own_copy
 from robustray.tasks.lab import seeds
 from robustray.tasks.training.adversary import Adversary, divergence
 from robustray.tasks.training.batches import Batch
@@ -75,8 +76,7 @@ class TrainStep:
         return functional.cross_entropy(logits, labels, label_smoothing=self._state.spec.label_smoothing)
 
     def _logits(self, images: Tensor) -> Tensor:
-        if self._channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = own_copy(images, channels_last=self._channels_last)
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._state.spec.precision == "bf16"):
             logits = self._forward(images)
         return logits.float()

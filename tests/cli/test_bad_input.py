@@ -18,9 +18,9 @@ from tests.cli.bad_input.imports import IMPORTS
 from tests.cli.bad_input.models import ATTACKS, MODELS
 from tests.cli.bad_input.representations import REPRESENTATIONS
 from tests.cli.bad_input.synthesis import SYNTHESIS
-from tests.cli.bad_input.words import NUMBERS, PLACES, RUNS, WORDS
+from tests.cli.bad_input.words import IDLE, NUMBERS, PLACES, RUNS, WORDS
 
-GENERAL = [*WORDS, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS]
+GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS]
 CASES = [*GENERAL, *REPRESENTATIONS, *FEATURES, *CROWDS, *BACKGROUNDS, *SYNTHESIS]
 
 

@@ -173,7 +173,7 @@ BAD_CALLS: list[tuple[str, Any, dict[str, Any], str]] = [
     ("one output", ATTACK, {"model": lambda x: x.flatten(1)[:, 0]}, "must return logits"),
     ("a tuple", ATTACK, {"model": lambda x: (x, x)}, "got tuple"),
     ("probabilities", ATTACK, {"model": lambda x: x.flatten(1)[:, :10].softmax(1)}, "remove the softmax"),
-    ("constant", ATTACK, {"model": lambda x: torch.eye(10)[[0] * len(x)] * 3}, "does not depend on the images"),
+    ("constant", ATTACK, {"model": lambda x: torch.eye(10)[[0] * len(x)] * 3}, "passes no gradient to its images"),
 ]
 
 

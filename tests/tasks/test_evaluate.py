@@ -339,7 +339,7 @@ IMAGES, LABELS = batch()
         (linear(), "digits:test", ATTACK, "fails on images"),
         (linear(), (IMAGES[:, :, :2], LABELS), ATTACK, "fails on images"),
         (nn.Sequential(linear(), nn.Softmax(1)), (IMAGES, LABELS), ATTACK, "probabilities"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Flatten(0)), (IMAGES, LABELS), ATTACK, "must return logits"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Flatten(0)), (IMAGES, LABELS), ATTACK, "returns shape"),
         ("digits:mlpp", (IMAGES, LABELS), ATTACK, "digits:mlp"),
         (3, (IMAGES, LABELS), ATTACK, "torch module or a name"),
         (linear(), (IMAGES, LABELS), [], "no attack"),
@@ -364,5 +364,5 @@ def test_what_cannot_be_set_is_refused(given: dict[str, Any], says: str) -> None
 
 def test_named_data_and_model_must_have_the_same_classes(tmp_path: Path) -> None:
     data = ImageData(name="five", images=IMAGES.numpy(), labels=LABELS.numpy(), classes=tuple("abcde"))
-    with pytest.raises(InputError, match="3 outputs, five has 5 classes"):
+    with pytest.raises(InputError, match="3 outputs, the data 5 classes"):
         evaluate(linear(), data, ATTACK)

@@ -11,13 +11,15 @@ from robustray.tasks.models import build_model, check_model
 
 
 class Fixed(nn.Module):
-    """Returns what it was given, whatever it sees."""
+    """Returns what it was given for three images, whatever it sees; more rows of it for more images."""
 
     def __init__(self, result: object) -> None:
         super().__init__()
         self.result = result
 
     def forward(self, x: Tensor) -> object:
+        if isinstance(self.result, Tensor) and len(x) > len(IMAGES):
+            return self.result.repeat(6, 1)[: len(x)]
         return self.result
 
 

@@ -19,6 +19,7 @@ TOLERANCE = 1e-4
 """Largest difference between the logits of a copy and of its model, relative to the largest logit."""
 GRADIENT_TOLERANCE = 1e-3
 """Largest length of the difference between both gradients of one image, relative to that of the model's."""
+OTHER_GRADIENTS = "its traced copy has other gradients"
 
 Twin = Callable[[], tuple[nn.Module, nn.Module]]
 """Makes the model and its copy once more, in fp64."""

@@ -7,21 +7,25 @@ stand-in (batch norm folded, bf16): what it claims counts once the unmodified mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from robustray.tasks.attacks.gradient.agreement import OTHER_GRADIENTS
 from robustray.tasks.attacks.gradient.folding import fast_copy, latent_options
+from robustray.tasks.attacks.gradient.refusals import Model as Model
+from robustray.tasks.attacks.gradient.refusals import (
+    describe,
+    input_gradient,
+    refuse_inference_mode,
+    refuse_probabilities,
+)
 from robustray.tasks.attacks.objective import ModelOutput, Objective, State, each
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.attacks.settings import MIN_BATCH
 from robustray.tasks.errors import InputError
-
-Model = Callable[[Tensor], Tensor]
-"""Images (batch, ...) in [0, 1] -> logits (batch, classes): a torch module or any function of tensors."""
 
 
 class GradientView:
@@ -38,6 +42,10 @@ class GradientView:
     """Empty if it is folded."""
     exact: bool
     """Gradients come from the unmodified model in fp32: what their output says needs no confirmation."""
+    precision: Arithmetic
+    """Of gradients and of `estimate`: "fp32" too where "bf16" was asked for and the model cannot run in it."""
+    why_not_bf16: str
+    """Empty unless that happened."""
 
     def __init__(
         self,
@@ -55,7 +63,7 @@ class GradientView:
         Raises: InputError if the latent is needed and the model has no `forward_with_latent(images, fake_relu)`, and
         for fake_relu and no_relu at once.
         """
-        self.precision: Arithmetic = precision
+        self.precision, self.why_not_bf16 = precision, ""
         self.folded, self.why_not_folded, self.exact = False, "", precision == "fp32"
         self._model, self._shape = model, shape
         self._modules = list(model.modules()) if isinstance(model, nn.Module) else []
@@ -85,10 +93,23 @@ class GradientView:
             latent = self._with_latent is not None
             made = fast_copy(self._model, self._shape, latent=latent, **self._relu)
             self.folded, self.why_not_folded = made.num_folded > 0, made.reason
-            # In fp32 a copy with nothing folded gains nothing.
-            self._stand_in = made.module if self.folded or self.precision == "bf16" else None
-            self.exact = self.precision == "fp32" and self._stand_in is None
+            self._stand_in = made.module
+        if self.precision == "bf16" and self._shape is not None and (why := self._fails_in_bf16(self._shape)):
+            self.precision, self.why_not_bf16 = "fp32", why
+        # In fp32 a copy with nothing folded gains nothing.
+        self._stand_in = self._stand_in if self.folded or self.precision == "bf16" else None
+        self.exact = self.precision == "fp32" and self._stand_in is None
         return self
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of numbers has to know of how gradients were had."""
+        found = []
+        if self.why_not_folded.startswith(OTHER_GRADIENTS):
+            found.append(f"attacks follow the gradients of {describe(self._model)} itself: {self.why_not_folded}")
+        if self.why_not_bf16:
+            found.append(f"{describe(self._model)} cannot run in bf16 ({self.why_not_bf16}): gradients are fp32")
+        return tuple(found)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -149,13 +170,19 @@ class GradientView:
         self, inputs: Tensor, state: State, objective: Objective, precision: Arithmetic
     ) -> tuple[Tensor, Tensor, Tensor, ModelOutput]:
         """loss, gradient, its largest entry per image, output."""
+        refuse_inference_mode(self._model, self._modules)
         inputs = inputs.detach().requires_grad_(True)
         with torch.enable_grad():
             output = self._forward(inputs, exact=False, precision=precision)
             loss = _loss(objective, output, inputs, state)
-            if not loss.requires_grad:
-                raise InputError(f"the output of {describe(self._model)} does not depend on the images: no gradient")
-            (gradient,) = torch.autograd.grad(loss.sum(), inputs)
+            gradient = None
+            if loss.requires_grad:  # its parameters may ask for gradients where the images have none
+                gradient = input_gradient(loss.sum(), inputs, self._model)
+        if gradient is None:
+            raise InputError(
+                f"{describe(self._model)} passes no gradient to its images (detach, NumPy, no_grad or integers between "
+                "them and the logits?): attacks that need none are square, nes and noise"
+            )
         gradient = gradient.contiguous()  # as the images are: mixed layouts make each step slower
         largest = gradient.flatten(1).abs().amax(dim=1)  # passes NaN on
         self._refuse_non_finite(output, loss, largest, objective)
@@ -164,8 +191,7 @@ class GradientView:
 
     def _forward(self, inputs: Tensor, *, exact: bool, precision: Arithmetic | None = None) -> ModelOutput:
         precision = "fp32" if exact else precision or self.precision
-        if self._channels_last and inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = own_copy(inputs, channels_last=self._channels_last)
         latent = None
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             if self._stand_in is not None and not exact:
@@ -179,9 +205,27 @@ class GradientView:
         shape = _shape(logits)
         if not isinstance(shape, tuple) or len(shape) != 2 or shape[0] != len(inputs):
             raise InputError(f"{describe(self._model)} must return logits ({len(inputs)}, classes), got {shape}")
-        if precision == "bf16":  # losses are fp32 in any precision
-            logits, latent = logits.float(), None if latent is None else latent.float()
-        return ModelOutput(logits, latent)
+        if not logits.is_floating_point():
+            raise InputError(f"{describe(self._model)} returns {logits.dtype}, expected logits in floating point")
+        # losses are fp32, whatever the model's own arithmetic
+        return ModelOutput(logits.float(), None if latent is None else latent.float())
+
+    def _fails_in_bf16(self, shape: torch.Size) -> str:
+        """Why gradients cannot be had in bf16; empty if they can, or if the model passes none in any arithmetic."""
+        if torch.is_inference_mode_enabled():
+            return ""
+        at = next((p for module in self._modules for p in module.parameters(recurse=False)), torch.empty(0)).device
+        images = torch.rand(MIN_BATCH, *shape, generator=torch.Generator().manual_seed(0)).to(at).requires_grad_(True)
+        try:
+            with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+                logits = self._forward(images, exact=False).logits
+                if logits.requires_grad:
+                    torch.autograd.grad(logits.sum(), images, allow_unused=True)
+        except InputError:  # it will be said where the model is used
+            return ""
+        except Exception as error:  # an operation without bf16: the library's or the user's own
+            return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return ""
 
     def _refuse_non_finite(
         self,
@@ -213,12 +257,6 @@ def predict_logits(model: Model, images: Tensor, *, batch_size: int = 128) -> Te
     return logits
 
 
-def refuse_probabilities(logits: Tensor, model: Model) -> None:
-    """Raises: InputError if every row is a distribution: a softmax hides gradients from the attack."""
-    if len(logits) and logits.shape[1] > 1 and logits.min() >= 0 and ((logits.sum(1) - 1).abs() < 1e-3).all():
-        raise InputError(f"{describe(model)} returns probabilities; attacks need logits: remove the softmax")
-
-
 def repeat_warnings(model: Model, view: GradientView, images: Tensor, first: Tensor, second: Tensor) -> tuple[str, ...]:
     """A warning if the model gives these images other logits each time. first: those of the images as a batch of their
     own; second: those they got in a larger one."""
@@ -242,8 +280,10 @@ def _loss(objective: Objective, output: ModelOutput, inputs: Tensor, state: Stat
     return loss
 
 
-def describe(model: Model) -> str:
-    return f"the model ({getattr(model, '__name__', type(model).__name__)})"
+def own_copy(images: Tensor, *, channels_last: bool = False) -> Tensor:
+    """What a model may change in place without touching the caller's memory; in channels_last if asked for."""
+    handed = images.contiguous(memory_format=torch.channels_last) if channels_last and images.ndim == 4 else images
+    return images.clone() if handed.data_ptr() == images.data_ptr() else handed
 
 
 def _shape(value: object) -> tuple[int, ...] | str:

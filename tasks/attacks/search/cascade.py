@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from robustray.tasks.attacks.doors import check_arguments
-from robustray.tasks.attacks.gradient.view import Model, predict_logits
+from robustray.tasks.attacks.gradient.refusals import Model, refuse_one_output
+from robustray.tasks.attacks.gradient.view import predict_logits
 from robustray.tasks.attacks.objectives_dlr import require_classes
 from robustray.tasks.attacks.result import AttackResult
 
@@ -107,6 +108,7 @@ def run_cascade(
     if len(images):
         neediest = max(stages, key=lambda stage: stage.min_classes)
         num_classes = predict_logits(model, images[:1]).shape[1]
+        refuse_one_output(num_classes, model)
         require_classes(num_classes, neediest.min_classes, f"{neediest.name} of {cascade.name}")
 
     whole: dict[str, Any] = {}

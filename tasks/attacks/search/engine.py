@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from robustray.tasks.attacks.doors import Problem, check_arguments, check_class_range
-from robustray.tasks.attacks.gradient.view import GradientView, Model, refuse_probabilities, repeat_warnings
+from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
+from robustray.tasks.attacks.gradient.view import GradientView, repeat_warnings
 from robustray.tasks.attacks.objective import ModelOutput, Objective, class_goal
 from robustray.tasks.attacks.precision import Arithmetic, resolve_precision
 from robustray.tasks.attacks.result import AttackResult
@@ -58,7 +59,7 @@ def run_attack(
     ) as view:
         todo, warnings = _look_at_clean_images(plan, problem, model, view, kept)
         _Search(plan, problem, view, kept, seed).run(todo)
-        return kept.result(plan, precision, folded=view.folded, warnings=warnings)
+        return kept.result(plan, view.precision, folded=view.folded, warnings=warnings)
 
 
 # --- What is known about each image -----------------------------------------------------------------------------------
@@ -138,9 +139,9 @@ def _look_at_clean_images(
     """
     objective, todo, all_logits = problem.objective, [], []
     probe = view.evaluate(problem.images[:MIN_BATCH]).logits
-    check_class_range("labels", problem.labels, probe.shape[1])
+    check_class_range("labels", problem.labels, probe.shape[1], model)
     if plan.targeted:
-        check_class_range("targets", problem.state, probe.shape[1])
+        check_class_range("targets", problem.state, probe.shape[1], model)
     for items in torch.arange(len(problem.images), device=problem.images.device).split(plan.batch_size):
         images, state = problem.images[items], problem.state[items]
         loss, output = view.value(images, state, objective)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from robustray.tasks.attacks.doors import Problem, check_arguments, check_class_range
 from robustray.tasks.attacks.free import FreePGD
-from robustray.tasks.attacks.gradient.view import GradientView, Model, padded, refuse_probabilities
+from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
+from robustray.tasks.attacks.gradient.view import GradientView, padded
 from robustray.tasks.attacks.objective import Objective, class_goal
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.result import AttackResult
@@ -59,7 +60,7 @@ def run_free(
     ) as view:
         for items in torch.arange(count, device=found.device).split(plan.batch_size) if count else ():
             clean = view.evaluate(problem.images[items]).logits
-            check_class_range("labels", problem.labels, clean.shape[1])
+            check_class_range("labels", problem.labels, clean.shape[1], model)
             refuse_probabilities(clean, model)
             # Padded as in the view: one Fourier transform, and the last entries of a sigmoid, have other last bits.
             found[items] = _optimise(attack, problem, view, padded(items), seed)[: len(items)]
@@ -77,7 +78,7 @@ def run_free(
             clean_predictions=clean_predictions,
             # clean, x_0 ... x_T, and the verdict
             num_evaluations=torch.full_like(predictions, plan.num_steps + 3),
-            precision=precision,
+            precision=view.precision,
             folded=view.folded,
         )
 

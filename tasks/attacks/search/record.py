@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from robustray.tasks.attacks.doors import Problem, check_class_range
-from robustray.tasks.attacks.gradient.view import GradientView, Model, refuse_probabilities, repeat_warnings
+from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
+from robustray.tasks.attacks.gradient.view import GradientView, repeat_warnings
 from robustray.tasks.attacks.objective import Margin, ModelOutput
 from robustray.tasks.attacks.search.norms import GEOMETRIES
 from robustray.tasks.attacks.settings import MIN_BATCH, Norm
@@ -42,7 +43,7 @@ class Record:
         if len(images) == 0:
             return self.predictions, ()
         probe = self.view.evaluate(images[:MIN_BATCH]).logits
-        check_class_range("labels", self.problem.labels, probe.shape[1])
+        check_class_range("labels", self.problem.labels, probe.shape[1], model)
         self.clean_logits = images.new_zeros(len(images), probe.shape[1])
         for items in torch.arange(len(images), device=images.device).split(batch_size):
             self.clean_logits[items] = self._keep(items, images[items])

@@ -87,6 +87,23 @@ class Settings:
             if self.sources == (model,):
                 raise InputError(f"sources: {model} has no source but itself: name another one, or attack it alone")
 
+    def idle(self) -> dict[str, str]:
+        """Fields that do nothing beside the others, and why (`study.refuse_idle`)."""
+        unused = {f"eps_{norm}": f"--norm leaves {norm} out" for norm in ("linf", "l2") if norm not in self.norms}
+        if len(self.models) < 2:
+            unused["num_transfer"] = "the transfer matrix needs two models"
+        if "pgd" not in self.attacks:
+            unused["exit_rule"] = "only the attack pgd takes it"
+            if "transfer" not in self.attacks and (len(self.models) < 2 or not self.num_transfer):
+                unused |= dict.fromkeys(
+                    ("num_steps", "num_restarts", "random_start"), "only the attacks pgd and transfer take it"
+                )
+        if "noise" not in self.attacks:
+            unused["num_draws"] = "only the attack noise takes it"
+        if self.attacks == ("transfer",):
+            unused["num_examples"] = "the attack transfer has no examples to show"
+        return unused
+
     def eps(self, norm: Norm) -> tuple[float, ...]:
         """The sizes of a norm, ascending."""
         return self.eps_linf if norm == "linf" else self.eps_l2

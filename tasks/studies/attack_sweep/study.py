@@ -10,14 +10,14 @@ models or more: does what fools one fool the others?
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from robustray.tasks.attacks.blocks import attack_block, example_block, predict_block
 from robustray.tasks.attacks.settings import Norm
-from robustray.tasks.attacks.transfer import transfer_block, transferred_block
+from robustray.tasks.attacks.transfer import crafting, transfer_block, transferred_block
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import check_classes, load_all, open_models, predict, settled, try_models
+from robustray.tasks.kit.images import check_classes, load_all, open_models, predict, settled, try_attacks, try_models
 from robustray.tasks.kit.sizes import reference_size
 from robustray.tasks.lab.code import settings_roots
 from robustray.tasks.studies.attack_sweep import findings, matrix
@@ -55,6 +55,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
         foreign_sources(name, settings.sources, models)
     for images in loaded:
         check_classes(attacks, images)
+    meets = {name: attacks_on(name, stages, settings) for name in (*settings.models, *settings.sources)}
     return Opened(
         refs={
             **{f"data {name}": ref for name, ref in data.items()},
@@ -62,7 +63,26 @@ def door(settings: Settings, lab: Lab) -> Opened:
         },
         decided={"precision": settled(settings, lab, "precision").precision},
         modules=tuple(sorted(settings_roots(attacks))),
+        warnings=try_attacks(lab, meets, loaded, models),
     )
+
+
+def attacks_on(
+    name: str, stages: Mapping[tuple[str, Norm, float], Sequence[tuple[str, Attack]]], settings: Settings
+) -> list[Attack]:
+    """What meets the model `name`: the attacks, and what crafts on it to be tried on others."""
+    crafts = name in settings.sources or (settings.num_transfer > 0 and len(settings.models) > 1)
+    found = [
+        attack
+        for (chosen, _, _), named in stages.items()
+        for _, attack in named
+        if (crafts if chosen == TRANSFER else name in settings.models)
+    ]
+    if crafts:
+        found += [
+            crafting(norm=norm, eps=settings.eps(norm)[0], precision=settings.precision) for norm in settings.norms
+        ]
+    return found
 
 
 def run(settings: Settings, lab: Lab) -> Findings:

@@ -134,6 +134,18 @@ class Settings:
         for network in self.networks():
             self.spec(network)  # refuses what cannot be trained
 
+    def idle(self) -> dict[str, str]:
+        """Fields that do nothing beside the others, and why (`study.refuse_idle`)."""
+        unused: dict[str, str] = {}
+        for norm in ("linf", "l2"):
+            if norm not in self.norms:
+                unused |= dict.fromkeys((f"eps_train_{norm}", f"eps_test_{norm}"), f"--norm leaves {norm} out")
+        if not self.num_autoattack:
+            unused["autoattack_at"] = "--num-autoattack 0 leaves AutoAttack out"
+        if not self.num_traced:
+            unused["trace_steps"] = "--num-traced 0 traces nothing"
+        return unused
+
     def eps_train(self, norm: Norm) -> tuple[float, ...]:
         """Sizes trained at, without 0, ascending."""
         return self.eps_train_linf if norm == "linf" else self.eps_train_l2

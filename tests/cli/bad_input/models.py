@@ -122,6 +122,24 @@ MODELS = [
         prepare=model("return z + torch.rand_like(z)"),
         says=("own:build", "other logits", "dropout"),
     ),
+    Case(
+        name="a model that passes no gradient",
+        typed=RUN + "--model own:build",
+        prepare=model("return torch.tensor((z * 8).tolist()) + 0 * self.layer.weight.sum()"),
+        says=("own:build", "passes no gradient", "square"),
+    ),
+    Case(
+        name="a model that computes over the batch",
+        typed=RUN + "--model own:build",
+        prepare=model("return z - z.mean(0)"),
+        says=("own:build", "other logits when the rest of its batch changes", "over the batch"),
+    ),
+    Case(
+        name="a model with one output",
+        typed=RUN + "--model own:build",
+        prepare=model("return z[:, :1]"),
+        says=("own:build", "one output", "two classes"),
+    ),
     Case(name="no such module", typed=RUN + "--model nowhere:build", says=("'nowhere'", "no module")),
     Case(
         name="no such function",

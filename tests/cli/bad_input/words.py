@@ -37,6 +37,27 @@ WORDS = [
     Case(name="no model", typed=RUN + "--models", says=("models", "at least one")),
 ]
 
+IDLE = [
+    Case(
+        name=f"{flag} that does nothing",
+        typed=typed,
+        says=(f"--{flag} does nothing here", says),
+    )
+    for flag, typed, says in (
+        ("eps-l2", RUN + "--norm linf --eps-l2 0.3", "--norm leaves l2 out"),
+        ("eps-linf", RUN + "--norm l2 --eps-linf 0.3", "--norm leaves linf out"),
+        ("num-restarts", RUN + "--attack autoattack --num-restarts 3 --num-transfer 0", "pgd and transfer"),
+        ("num-steps", RUN + "--attack square --num-steps 3 --num-transfer 0", "pgd and transfer"),
+        ("random-start", RUN + "--attack fgsm --no-random-start --num-transfer 0", "pgd and transfer"),
+        ("exit-rule", RUN + "--attack noise --exit-rule last", "only the attack pgd"),
+        ("num-draws", RUN + "--attack pgd --num-draws 3", "only the attack noise"),
+        ("num-transfer", RUN + "--model digits:mlp --num-transfer 7", "two models"),
+        ("eps-test-l2", "run robust-training --norm linf --eps-test-l2 0.4 0.8 1.3", "--norm leaves l2 out"),
+        ("trace-steps", "run robust-training --num-traced 0 --trace-steps 90", "--num-traced 0"),
+        ("autoattack-at", "run robust-training --num-autoattack 0 --autoattack-at trained", "--num-autoattack 0"),
+    )
+]
+
 NUMBERS = [
     Case(name="negative eps", typed=RUN + "--eps-linf -0.1 0.1", says=("eps_linf", "positive", "-0.1")),
     Case(name="eps of zero", typed=RUN + "--eps-l2 0 1", says=("eps_l2", "positive")),
