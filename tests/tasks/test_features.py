@@ -186,7 +186,10 @@ def test_build_writes_sets_that_can_be_read_again(tmp_path: Path) -> None:
         build=str(tmp_path / "sets"),
     )
     lab = SerialLab(store=Store(str(tmp_path / "store")))
+    assert STUDY.door(settings, lab).incomplete
     found = STUDY.run(settings, lab)
+    assert not STUDY.door(settings, lab).incomplete
+    STUDY.run(settings, lab)  # goes on where it is: the same sets are left as they are
     assert {path.name for path in (tmp_path / "sets").iterdir()} == {"D_R", "D_NR", "D_rand", "D_det"}
     assert [table.name for table in found.tables] == ["making"] and not found.claims
     table = pq.read_table(tmp_path / "sets/D_det").to_pydict()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from robustray.tasks import figures
 from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
-from robustray.tasks.kit.frames import at, shown
+from robustray.tasks.kit.frames import at, one, shown
 from robustray.tasks.kit.rules import above, equivalent
 from robustray.tasks.kit.words import listed, over_words, plural
 from robustray.tasks.report.numbers import format_estimate
@@ -22,6 +23,8 @@ from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture,
 TABLE_2 = "table 2, ResNet-50 trained on IN-9L"
 TABLE_5 = "table 5"
 SCALE = "ResNet-50, nine classes of ImageNet, 4,050 test images"
+MOST_BARS = 3
+"""Networks that bars still tell apart; more of them are a matrix."""
 GAP = "accuracy on Mixed-Same minus accuracy on Mixed-Rand, paired by seed and foreground"
 
 
@@ -215,7 +218,7 @@ def drawings(results: Results) -> Iterator[Figure | Picture | None]:
         networks = list(dict.fromkeys(results.records.network))
         palette = figures.Palette(networks)
         yield gap_curve(results, palette)
-        yield version_bars(results, palette)
+        yield versions_figure(results, palette)
     yield version_grid(results)
 
 
@@ -259,25 +262,36 @@ def gap_curve(results: Results, palette: figures.Palette) -> Figure | None:
     )
 
 
-def version_bars(results: Results, palette: figures.Palette) -> Figure:
-    """Accuracy by version at the largest correlation, or of one's own models."""
+def versions_figure(results: Results, palette: figures.Palette) -> Figure:
+    """Accuracy by version at the largest correlation, or of one's own models: bars of a few networks, else a matrix."""
     settings = results.settings
     rows = results.accuracy if settings.data else at(results.accuracy, rho=results.top)
-    shown_networks = list(dict.fromkeys(rows.network))[:4]
+    networks = list(dict.fromkeys(rows.network))
+    versions = (ORIGINAL, *settings.versions)
+    cells = [one(rows, network=network, version=version) for network in networks for version in versions]
     where = settings.data or images_words(results.top)
-    bars = [
-        figures.Bar(group=WORDS[version], label=network, value=float(row.accuracy), lo=float(row.lo), hi=float(row.hi))
-        for version in (ORIGINAL, *settings.versions)
-        for network in shown_networks
-        for row in at(rows, network=network, version=version).itertuples()
-    ]
+    about: dict[str, Any] = {
+        "name": "versions",
+        "title": f"Accuracy by version ({where})",
+        "caption": "Compare Mixed-Same with Mixed-Rand: only the class of the background differs. "
+        f"n = {results.num_kept:,} foregrounds; 95 % intervals are in the table.",
+        "alt": "; ".join(f"{cell.network}, {WORDS[cell.version]}: {100 * cell.accuracy:.0f} %" for cell in cells),
+    }
+    if len(networks) > MOST_BARS:
+        return figures.heat_map(
+            **about,
+            values=np.array([cell.accuracy for cell in cells]).reshape(len(networks), -1),
+            rows=networks,
+            columns=[WORDS[version] for version in versions],
+            column_label="tested on",
+            limits=(0.0, 1.0),
+        )
     return figures.bars(
-        name="versions",
-        title=f"Accuracy by version ({where})",
-        caption="Compare Mixed-Same with Mixed-Rand: only the class of the background differs. "
-        f"n = {results.num_kept:,} foregrounds; 95 % intervals.",
-        alt="; ".join(f"{bar.label}, {bar.group}: {100 * bar.value:.0f} %" for bar in bars),
-        bars=bars,
+        **about,
+        bars=[
+            figures.Bar(group=WORDS[cell.version], label=cell.network, value=cell.accuracy, lo=cell.lo, hi=cell.hi)
+            for cell in sorted(cells, key=lambda cell: versions.index(cell.version))
+        ],
         y_label="accuracy",
         palette=palette,
         percent=True,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
 
 SETS = ("D", "D_R", "D_NR", "D_rand", "D_det")
+BUILT = SETS[1:]
+"""What `--build` writes."""
 CONTROLS = ("unperturbed", "noise")
 """Both with D_det's labels."""
 WORDS: Mapping[str, str] = {

@@ -21,7 +21,7 @@ from robustray.tasks.lab.seeds import stream
 from robustray.tasks.latents.cache import look
 from robustray.tasks.studies.features import findings
 from robustray.tasks.studies.features.blocks import match_block, noise_block, perturb_block
-from robustray.tasks.studies.features.reduce import Chain, Results, Student, best, reached
+from robustray.tasks.studies.features.reduce import BUILT, Chain, Results, Student, best, reached
 from robustray.tasks.studies.features.settings import OUTLINE, Settings, Source
 from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.training.doors import check_training
@@ -56,6 +56,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
         refs={f"data {ref.name}": ref for ref in data.values()},
         decided={"precision": settled(settings, lab, "precision").precision},
         modules=own_modules(settings.model, settings.student),
+        incomplete=any(not any(folder.glob("train-*.parquet")) for folder in folders(settings).values()),
     )
 
 
@@ -251,13 +252,16 @@ def _of(tried: dict[float, dict[int, Any]], chain: int) -> dict[float, dict[str,
 
 def export(settings: Settings, lab: Lab, sets: dict[str, Reference]) -> Path:
     """Write the four sets of the first chain as Parquet. Returns: their folder. Raises: InputError."""
-    from robustray.tasks.data.export import export_data
+    from robustray.tasks.data.export import ensure_exported
 
-    folder = Path(settings.build)
-    for name, ref in sets.items():
-        if name != "noise":
-            export_data(lab.load(ref), folder / name)
-    return folder
+    for name, folder in folders(settings).items():
+        ensure_exported(lab.load(sets[name]), folder)
+    return Path(settings.build)
+
+
+def folders(settings: Settings) -> dict[str, Path]:
+    """Where each set goes; none without `--build`."""
+    return {name: Path(settings.build) / name for name in BUILT if settings.build}
 
 
 # --- Tests ------------------------------------------------------------------------------------------------------------
