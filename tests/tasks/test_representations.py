@@ -255,12 +255,14 @@ def test_a_difference_that_all_seeds_and_targets_share_supports_the_claims() -> 
     assert verdicts(near, near + generator.normal(0, 0.2, (3, 50)))[0] == "undecided"
 
 
-def run_tables(frame: pd.DataFrame, content: str = "1") -> RunTables:
+def run_tables(frame: pd.DataFrame, content: str = "1", share: float = 0.5) -> RunTables:
+    ranks = pd.DataFrame([{"what": "robust", "start": "noise", "pixels": share, "n": 9}])
+    tables = {"images": frame, "ranks": ranks.assign(pixels_lo=share - 0.1, pixels_hi=share + 0.1)}
     return RunTables(
         label="A",
         settings={"test_data": "digits:test"},
         hashes={"data digits:test": content},
-        read=lambda name, columns: frame[list(columns)],
+        read=lambda name, columns: tables[name][list(columns)],
     )
 
 
@@ -271,8 +273,14 @@ def test_two_runs_are_compared_target_by_target() -> None:
     (table,) = found.tables
     assert table.frame.pixels.tolist() == pytest.approx([0.1]) and table.frame.n.tolist() == [3]
     assert "+10.0 points" in found.answer and found.warnings
-    with pytest.raises(InputError, match="other images"):
-        compare(run_tables(a), run_tables(b, content="2"))
+
+
+@pytest.mark.parametrize(("content", "first", "says"), [("2", 0, "no test images"), ("1", 100, "no target")])
+def test_without_a_target_in_common_runs_are_independent(content: str, first: int, says: str) -> None:
+    a = rows({"robust": [[0.1, 0.2], [0.1, 0.2]]})
+    found = compare(run_tables(a), run_tables(a.assign(index=a["index"] + first), content, share=0.8))
+    (table,) = found.tables
+    assert table.frame.difference.tolist() == pytest.approx([0.3]) and says in found.warnings[0]
 
 
 # --- Settings and doors -----------------------------------------------------------------------------------------------

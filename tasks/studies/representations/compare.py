@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
-from robustray.tasks.errors import InputError
+from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.words import listed
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.statistics import mean_interval
 from robustray.tasks.study import Findings, RunTables, Table
+from robustray.tasks.training.twins import KINDS
 
 CELL = ["what", "start"]
 COLUMNS = [*CELL, "seed", "index", "closer_pixels", "closer_judge"]
+unpaired = comparison(Compared(table="ranks", keys=("what", "start"), value="pixels", lo="pixels_lo", hi="pixels_hi"))
+"""For runs with other targets: as of independent runs."""
 
 
 def compare(a: RunTables, b: RunTables) -> Findings:
-    """B minus A over the targets that both inverted, with the same data and from the same kind of start.
+    """B minus A over the targets that both inverted, from the same kind of start.
 
     A target's seeds are averaged in each run first: the interval is over targets, and the trainings are those of the
-    runs. Raises: InputError for other images, or no target in common.
+    runs. Runs that share no target (other images, another seed) are compared as independent ones.
     """
     data = f"data {a.settings['test_data']}"
-    if a.hashes.get(data) is None or a.hashes[data] not in b.hashes.values():
-        raise InputError(f"the runs look at other images ({data} in A): targets can only be paired on the same ones")
+    same_images = a.hashes.get(data) is not None and a.hashes[data] in b.hashes.values()
     first, second = (_by_target(run) for run in (a, b))
     both = first.merge(second, on=[*CELL, "index"], suffixes=("_a", "_b"))
-    if both.empty:
-        raise InputError("the runs share no target: the same seed draws the same ones")
+    if not same_images or not len(both[both.what.isin(KINDS)]):
+        why = "no target" if same_images else "no test images"
+        found = unpaired(a, b)
+        return replace(found, warnings=(f"the runs share {why}: compared as independent ones", *found.warnings))
     rows = []
     for (what, start), these in both.groupby(CELL, sort=False):
         row: dict[str, object] = {"what": what, "start": start}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.words import listed
@@ -14,19 +17,25 @@ from robustray.tasks.study import Findings, RunTables, Table
 
 ITEM = ["law", "label", "number"]
 COLUMNS = [*ITEM, "what", "seed", "standard_judge"]
+unpaired = comparison(
+    Compared(table="recognised", keys=("what", "law"), value="standard_judge", lo="standard_lo", hi="standard_hi")
+)
+"""For runs with other seed images: as of independent runs."""
 
 
 def compare(a: RunTables, b: RunTables) -> Findings:
     """B minus A over the seed images that both started from, drawn from the same training images.
 
     The twins of a run are averaged for each seed image first: the interval is over seed images, and the trainings are
-    those of the runs. Raises: InputError for other training images, a run of one picture, or no seed in common.
+    those of the runs. Runs with other seed images are compared as independent ones.
+
+    Raises: InputError for runs without generations (of one picture, or of edits alone).
     """
     data = f"data {a.settings['train_data']}"
-    if a.hashes.get(data) is None or a.hashes[data] not in b.hashes.values():
-        raise InputError(f"the runs draw their seeds from other images ({data} in A): nothing can be paired")
-    if a.settings["seed"] != b.settings["seed"] or a.settings["seed_factor"] != b.settings["seed_factor"]:
-        raise InputError("the runs draw other seed images (seed or seed_factor differ): nothing can be paired")
+    same_images = a.hashes.get(data) is not None and a.hashes[data] in b.hashes.values()
+    if not same_images or any(a.settings[name] != b.settings[name] for name in ("seed", "seed_factor")):
+        found = unpaired(a, b)
+        return replace(found, warnings=("the runs share no seed image: compared as independent ones", *found.warnings))
     first, second = (_by_item(run) for run in (a, b))
     both = first.merge(second, on=["what", *ITEM], suffixes=("_a", "_b"))
     if both.empty:
