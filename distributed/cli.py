@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 work failed (what finished is kept); 2 bad input (nothing 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import select
 import signal
@@ -39,6 +40,9 @@ def main(argv: Sequence[str]) -> int:
     if sys.path[:1] != [os.getcwd()]:
         sys.path.insert(0, os.getcwd())
     _listen()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal shows ? for what it has not, and nothing breaks
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
     try:
         if not argv or argv[0] in ("-h", "--help", "help"):
             print(_help(), flush=True)

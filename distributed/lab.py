@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from robustray.distributed.start import check_ray_folder, ray_is_up, search_path, start_ray
+from robustray.distributed.start import check_ray_folder, check_workers, ray_is_up, search_path, start_ray
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.executor import Listener, ProgressLike
@@ -138,7 +138,7 @@ class RayLab(BlockLab):
 
     def prepare_store(self) -> None:
         """See `BlockLab.prepare_store`. Raises: InputError also when the nodes of the cluster don't share it."""
-        if self._address is None:
+        if self._address is None and not _on_several_nodes():
             super().prepare_store()
             return
         from robustray.distributed.cluster import check_shared_store
@@ -152,6 +152,15 @@ class RayLab(BlockLab):
 
             ray.shutdown()
             self._owns_ray = False
+
+
+def _on_several_nodes() -> bool:
+    """Whether this process is in a Ray of the user's that has other nodes."""
+    if not ray_is_up():
+        return False
+    import ray
+
+    return sum(node["Alive"] for node in ray.nodes()) > 1
 
 
 def open_lab(
@@ -169,12 +178,7 @@ def open_lab(
     Raises: InputError for `device="cuda"` where there is none, a cluster that does not answer, or a temporary folder in
     which Ray could not start.
     """
-    if workers is not None and workers < 0:
-        raise InputError(f"--workers {workers}: 0 computes in this process, 1 or more on actors")
-    if workers == 0 and address:
-        raise InputError(
-            f"--workers 0 computes in this process, but --address (or RAY_ADDRESS) {address} names a cluster"
-        )
+    check_workers(workers, address)
     if address:
         start_ray(address=address, workers=workers)
     elif workers != 0 and not ray_is_up():

@@ -40,6 +40,16 @@ def check_ray_folder() -> None:
         )
 
 
+def check_workers(workers: int | None, address: str | None) -> None:
+    """Raises: InputError for a number of workers that cannot be, or 0 together with a cluster."""
+    if workers is not None and workers < 0:
+        raise InputError(f"--workers {workers}: 0 computes in this process, 1 or more on actors")
+    if workers == 0 and address:
+        raise InputError(
+            f"--workers 0 computes in this process, but --address (or RAY_ADDRESS) {address} names a cluster"
+        )
+
+
 def ray_is_up() -> bool:
     """Whether this process is in a Ray already: the user's, in a notebook, or that of the task it runs in."""
     ray = sys.modules.get("ray")

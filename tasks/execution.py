@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +42,14 @@ class Request:
     """Steps to compute again. Raises: InputError for one that the study does not have."""
 
     def __post_init__(self) -> None:
-        for step in self.fresh:
-            if step not in self.study.steps:
-                name = self.study.outline.name
-                raise InputError(f"--fresh {step}: {name} has no such step{nearest(step, self.study.steps)}")
+        check_steps(self.study, self.fresh)
+
+
+def check_steps(study: Study, fresh: Sequence[str]) -> None:
+    """Raises: InputError for a step that the study does not have."""
+    for step in fresh:
+        if step not in study.steps:
+            raise InputError(f"--fresh {step}: {study.outline.name} has no such step{nearest(step, study.steps)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,8 @@ Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A flag that is off unless given: `--json`, without a `--no-json`."""
 
 _REGISTRY = tyro.constructors.ConstructorRegistry()
-_BOX = re.compile(r"[─╭╮╰╯│]+")
+_FRAME = re.compile(r"[\s─╭╮╰╯│|+=-]*")
+"""A line of tyro's box that holds nothing but its frame, drawn in boxes or, on an ASCII terminal, in dashes."""
 
 
 def show_number(value: float) -> str:
@@ -50,13 +51,19 @@ def _whole(word: str) -> int:
         raise ValueError(f"{word!r} is no whole number") from None
 
 
+def _word(word: str) -> str:
+    if not word.strip():  # an unset variable of the shell: --store "$STORE"
+        raise ValueError("it is empty: give a value, or leave the flag out")
+    return word
+
+
 @_REGISTRY.primitive_rule
 def _primitive(info: Any) -> Any:
     """Numbers may be written as fractions: `--eps-linf 2/255 8/255`. And "None" is a word like any other."""
     kinds: dict[Any, tuple[str, Callable[[str], Any], Callable[[Any], str]]] = {
         float: ("NUMBER", _number, show_number),
         int: ("NUMBER", _whole, str),
-        str: ("NAME", str, str),
+        str: ("NAME", _word, str),
     }
     inner, several, empty = info.type, False, False
     if info.type_origin is tuple and get_args(info.type)[1:] == (...,):
@@ -103,7 +110,8 @@ def parse(kind: type[T], argv: Sequence[str], *, prog: str, default: T | None = 
 
 def _one_line(box: str, prog: str) -> str:
     """tyro's box as one line: without its frame, its titles and the flag's help."""
-    lines = [_BOX.sub(" ", line).strip() for line in box.splitlines()[1:]]
+    inside = [line for line in box.splitlines()[1:] if not _FRAME.fullmatch(line)]
+    lines = [re.sub(r"^[│|]|[│|]$", "", line.strip()).strip() for line in inside]
     said = list(
         itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full", "Perhaps")), lines)
     )

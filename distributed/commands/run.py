@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
+from robustray.distributed.start import check_workers
 from robustray.tasks.errors import InputError
 from robustray.tasks.study import STUDIES, Outline, Size, load_outline, load_study, refuse_idle
 from robustray.tasks.words import nearest
@@ -64,6 +65,7 @@ class RunFlags(Where):
 def main(argv: list[str]) -> int:
     """Run a study."""
     outline, flags, settings = read_command(argv, "run")
+    check_flags(flags, outline.name)
     from robustray.tasks.execution import Request
 
     request = Request(
@@ -81,6 +83,25 @@ def main(argv: list[str]) -> int:
         fresh=flags.fresh,
     )
     return carry_out(request, flags)
+
+
+def check_flags(flags: RunFlags, study: str) -> None:
+    """What can be said of the flags before a model or data are opened: for `run`, and for `show`, which opens none.
+
+    Raises: InputError.
+    """
+    address = flags.address or os.environ.get("RAY_ADDRESS") or None
+    check_workers(flags.workers, address)
+    checkpoint_interval(flags.checkpoint_every)
+    open_store(flags.store, address)
+    if flags.fresh:
+        from robustray.tasks.execution import check_steps
+
+        check_steps(load_study(study), flags.fresh)
+    if flags.device == "cuda" and not address:
+        from robustray.distributed.lab import decide_device
+
+        decide_device(flags.device, address)
 
 
 def read_command(argv: list[str], command: str) -> tuple[Outline, RunFlags, Any]:
@@ -219,7 +240,7 @@ def open_store(url: str | None, address: str | None) -> Store:
     if address and (url is None or not ("://" in url or Path(url).is_absolute())):
         given = "no --store" if url is None else f"--store {url}"
         raise InputError(f"{given} with the cluster {address}: give one that every node reaches, absolute or a URL")
-    return Store(url or "runs")
+    return Store("runs" if url is None else url)
 
 
 def print_document(document: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`robustray show STUDY`: what a run would do."""
+"""`robustray show STUDY`: what a run would do. It refuses the words that `run` refuses, and opens no model or data."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import json
 import shlex
 
 from robustray.distributed.commands.parsing import again, show_number
-from robustray.distributed.commands.run import read_command
+from robustray.distributed.commands.run import check_flags, read_command
 from robustray.tasks.lab.keys import plain
 
 
 def main(argv: list[str]) -> int:
     """Print what a run would do."""
     outline, flags, settings = read_command(argv, "show")
+    check_flags(flags, outline.name)
     work = outline.estimate(settings)
     resolved = plain(settings)
     resolved.pop("type")

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, TypedDict, TypeVar
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
-from robustray.tasks.checks import check_choice, check_count, check_size, fraction, python_numbers
+from robustray.tasks.checks import (
+    check_choice,
+    check_count,
+    check_radius,
+    check_size,
+    fraction,
+    python_numbers,
+)
 from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -335,6 +342,6 @@ class RandomNoise(GradientAttack):
 def check_budget(norm: str, eps: float) -> None:
     """Raises: InputError for an unknown norm and for sizes that are not in pixel units."""
     check_choice("norm", norm, NORMS)
-    check_size("eps", eps)
+    check_radius("eps", eps)
     if norm == "linf" and eps > 1:
         raise InputError(f"eps must be at most 1 for linf, got {eps}: pixel units, 8/255 and not 8")

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from robustray.tasks.checks import check_choice, check_count, check_size
+from robustray.tasks.checks import as_float32, check_choice, check_count, check_radius, check_size
 from robustray.tasks.errors import InputError
 
 
@@ -73,6 +73,11 @@ def radii(**fields: Sequence[float]) -> None:
     """Sizes of perturbations as `ascending`; those whose field is named `..._linf` stay within the pixel range."""
     for name, values in fields.items():
         _ascend(name, values)
+        for value in values:
+            check_radius(name, value)
+        if len({as_float32(value) for value in values}) < len(values):
+            listed = ", ".join(map(repr, values))
+            raise InputError(f"{name}: two of the sizes {listed} are one in float32: leave one out")
         if name.endswith("linf") and values[-1] > 1:
             raise InputError(f"{name}: {values[-1]:g} is more than the whole pixel range; write 8/255, not 8")
 

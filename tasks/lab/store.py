@@ -34,6 +34,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         """A store at a local path or URL; nothing is written yet. Raises: InputError when it can't be one."""
+        if not url.strip():
+            raise InputError("the store's name is empty: give a folder or a URL")
         if url.startswith("file://"):  # a local path by another name: it gets the local, atomic writes
             url = unquote(urlsplit(url).path)
         self.url = url

@@ -43,6 +43,10 @@ _USED_BY: Mapping[str, tuple[str, ...]] = {
 """Fields that only some losses read. Elsewhere they must be left alone: they would change the key and nothing else."""
 
 
+LARGEST_RATE = 1e3
+"""Of learning rate, weight decay and the weight of a loss: beyond it weights overflow within a few steps."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
     """The training of one model by SGD with momentum, on clean, noisy or adversarial images.
@@ -122,7 +126,7 @@ class TrainSpec:
             check_count(name, getattr(self, name), at_least=1)
         check_count("seed", self.seed, at_least=0)
         for name in ("lr", "weight_decay", "eps", "trades_beta"):
-            check_size(name, getattr(self, name))
+            check_size(name, getattr(self, name), at_most=LARGEST_RATE)
         for name in ("momentum", "label_smoothing", "ema_decay"):
             value = getattr(self, name)
             check_size(name, value)
@@ -141,6 +145,8 @@ class TrainSpec:
         check_budget(self.norm, self.eps)
         if self.step_size is not None:
             check_size("step_size", self.step_size)
+            if not self.step_size and self.eps:
+                raise InputError("step_size must be above 0: an attack of such steps would not move")
         self._check_validation()
         self._check_lists()
         self._check_ranks()

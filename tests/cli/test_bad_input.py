@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from tests.cli.bad_input.models import ATTACKS, MODELS
 from tests.cli.bad_input.representations import REPRESENTATIONS
 from tests.cli.bad_input.synthesis import SYNTHESIS
 from tests.cli.bad_input.words import IDLE, NUMBERS, PLACES, RUNS, WORDS
+from tests.cli.conftest import outside
 
 GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS]
 CASES = [*GENERAL, *REPRESENTATIONS, *FEATURES, *CROWDS, *BACKGROUNDS, *SYNTHESIS]
@@ -49,6 +53,56 @@ def test_bad_input_is_refused_in_one_line(
     assert "Traceback" not in outcome.err and "│" not in outcome.err and "  " not in outcome.err
     after = tree(tmp_path)
     assert after == before, f"written: {[name for name in after if after[name] != before.get(name, '')]}"
+
+
+OPENED = {
+    "more images than there are",
+    "restarts that would all be the same",
+    "a store below a file",
+    "an unwritable store",
+    "no cluster there",
+    "no cluster behind a client's address",
+    "no port of that number",
+}
+"""What only opened data and attacks, a cluster or a written file can tell."""
+SHOWN = [case for case in (*NUMBERS, *PLACES) if case.typed.startswith("run ") and case.name not in OPENED]
+
+
+@pytest.mark.parametrize("case", SHOWN, ids=[case.name for case in SHOWN])
+def test_show_refuses_the_words_that_run_refuses(
+    case: Case, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the same line, but for the command's name."""
+    for name, value in case.environment.items():
+        monkeypatch.setenv(name, value)
+    case.prepare(tmp_path)
+    typed = case.typed.replace("{folder}", str(tmp_path))
+    run, show = cli(typed), cli(typed.replace("run ", "show ", 1))
+    assert (show.code, show.out) == (2, "") and show.err.replace(" show ", " run ") == run.err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize(
+    "line", ["run attack-sweep --eps-linf 0,1", "run attack-sweep --seed", "run attack-sweep -x 3"]
+)
+def test_no_frame_leaks_into_an_error_whatever_the_terminal(
+    flags: str, encoding: str, tmp_path: Path, repository: Path
+) -> None:
+    """The parser draws a box around its errors, in dashes where the terminal knows no others."""
+    environment = {**outside(repository), "PYTHONIOENCODING": encoding, "LC_ALL": "C", "COLUMNS": "60"}
+    command = [sys.executable, "-m", "robustray", "run", "attack-sweep", *flags.split()]
+    ended = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment)
+    said = ended.stderr.decode(encoding)
+    assert ended.returncode == 2 and said.count("\n") == 1 and ended.stdout == b""
+    assert not re.search(r"---|\+-|\\u|[|─╭╮╰╯│]|  ", said), said
+
+
+def test_what_an_ascii_terminal_lacks_breaks_no_command(tmp_path: Path, repository: Path) -> None:
+    environment = {**outside(repository), "PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C"}
+    for line, code in (("doctor --data-root nowhere", 1), ("list", 0), ("show attack-sweep", 0), ("--help", 0)):
+        command = [sys.executable, "-m", "robustray", *line.split()]
+        ended = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment)
+        assert ended.returncode == code and ended.stdout.decode("ascii") and b"Traceback" not in ended.stderr, ended
 
 
 def test_a_gpu_that_is_not_there_is_an_error_when_it_is_demanded(cli: Any, tmp_path: Path) -> None:

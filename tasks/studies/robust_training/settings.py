@@ -121,7 +121,7 @@ class Settings:
             untested = [eps for eps in self.eps_train(norm) if eps not in self.eps_test(norm)]
             if untested:
                 raise InputError(f"eps_test_{norm}: {untested[0]:g} is missing: networks are trained at that size")
-        checks.sizes(step_share=self.step_share)
+        checks.positive(step_share=self.step_share)
         checks.choices(("trained", "reference"), autoattack_at=self.autoattack_at)
         checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block)
         checks.counts(at_least=1, test_steps=self.test_steps, trace_steps=self.trace_steps)

@@ -33,6 +33,12 @@ WORDS = [
     Case(name="no such exit rule", typed=RUN + "--exit-rule lst", says=("'lst'", "'last'")),
     Case(name="no such device", typed=RUN + "--device gpu", says=("'gpu'", "cuda")),
     Case(name="no such trained model", typed=RUN + "--model run:0123", says=("run:0123", "robustray list --store")),
+    *(
+        Case(name=f"an empty word: {flag}", typed=f"{RUN}{flag} ''", says=(flag, "empty"))
+        for flag in ("--store", "--data", "--model", "--data-root", "--attack", "--address", "--checkpoint-every")
+    ),
+    Case(name="an empty store to list", typed="list --store ''", says=("--store", "empty")),
+    Case(name="a blank store to look at", typed="status --store ' '", says=("--store", "empty")),
     Case(name="one model twice", typed=RUN + "--model digits:mlp --model digits:mlp", says=("models", "twice")),
     Case(name="no model", typed=RUN + "--models", says=("models", "at least one")),
 ]
@@ -63,6 +69,13 @@ NUMBERS = [
     Case(name="eps of zero", typed=RUN + "--eps-l2 0 1", says=("eps_l2", "positive")),
     Case(name="eps NaN", typed=RUN + "--eps-l2 nan", says=("eps_l2", "nan")),
     Case(name="eps infinite", typed=RUN + "--eps-l2 1e999", says=("eps_l2", "inf")),
+    Case(name="eps too small to see", typed=RUN + "--eps-linf 1e-300", says=("eps_linf", "1e-300", "too small")),
+    Case(name="eps below a float32 step", typed=RUN + "--eps-l2 1e-8", says=("eps_l2", "1e-08", "too small")),
+    Case(
+        name="eps twice in float32",
+        typed=RUN + "--eps-linf 0.1 0.10000000001",
+        says=("eps_linf", "one in float32", "0.10000000001"),
+    ),
     Case(name="eps unsorted", typed=RUN + "--eps-linf 0.2 0.1", says=("eps_linf", "ascend", "0.2, 0.1")),
     Case(name="eps twice", typed=RUN + "--eps-linf 0.1 0.1", says=("eps_linf", "without repeats")),
     Case(name="eps in 0..255", typed=RUN + "--eps-linf 8", says=("eps_linf", "8/255")),
@@ -78,6 +91,19 @@ NUMBERS = [
         says=("num_restarts=2", "random_start"),
     ),
     Case(name="a negative seed", typed=RUN + "--seed -1", says=("seed", "at least 0")),
+    Case(name="a seed beyond 64 bits", typed=RUN + f"--seed {10**23}", says=("seed", "below 2^62", str(10**23))),
+    Case(name="a seed beyond 62 bits", typed=RUN + f"--seed {2**62}", says=("seed", "below 2^62")),
+    Case(name="a count beyond 64 bits", typed=RUN + f"--num-images {2**64}", says=("num_images", "below 2^62")),
+    *(
+        Case(name=f"robust-training {flags}", typed=f"run robust-training --workers 0 {flags}", says=says)
+        for flags, says in (
+            ("--step-share 0", ("step_share", "above 0")),
+            ("--lr 1e30", ("lr", "at most 1000", "1e+30")),
+            ("--weight-decay 1e30", ("weight_decay", "at most 1000")),
+            (f"--seed {2**70}", ("seed", "below 2^62")),
+            ("--eps-train-linf 1e-300", ("eps_train_linf", "too small")),
+        )
+    ),
     Case(name="more images than there are", typed=RUN + "--num-images 356", says=("356", "digits:test has 355")),
 ]
 
