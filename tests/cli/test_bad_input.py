@@ -82,9 +82,7 @@ def test_show_refuses_the_words_that_run_refuses(
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-@pytest.mark.parametrize(
-    "line", ["run attack-sweep --eps-linf 0,1", "run attack-sweep --seed", "run attack-sweep -x 3"]
-)
+@pytest.mark.parametrize("flags", ["--eps-linf 0,1", "--seed", "-x 3"])
 def test_no_frame_leaks_into_an_error_whatever_the_terminal(
     flags: str, encoding: str, tmp_path: Path, repository: Path
 ) -> None:
