@@ -6,7 +6,7 @@ They start from the quick size. A seed is not among them: the contract gives it.
 from collections.abc import Mapping
 
 TINY: Mapping[str, str] = {
-    "attack-sweep": "--num-images 24 --norm linf --eps-linf 0.1 0.2 --num-steps 3 --num-transfer 8 --num-examples 1",
+    "attack-sweep": "--model digits:mlp --num-images 40 --norm linf --eps-linf 0.1 0.2 --num-steps 3 --num-examples 1",
     "robust-training": "--norm linf --eps-train-linf 0.2 --eps-test-linf 0.1 0.2 --num-seeds 1 --epochs 2 "
     "--num-images 24 --num-autoattack 0 --num-traced 4 --test-steps 2 --trace-steps 4 --num-examples 1",
     "representations": "--architecture digits:mlp --num-seeds 1 --epochs 2 --num-targets 12 --inversion-steps 6 "
@@ -20,3 +20,9 @@ TINY: Mapping[str, str] = {
     "synthesis": "--architecture digits:mlp --num-seeds 1 --epochs 2 --per-class 2 --generate-steps 3 --num-images 8 "
     "--inpaint-steps 3 --enlarge-steps 3 --num-examples 2",
 }
+
+OTHERWISE: Mapping[str, str] = {
+    "representations": "--inversion-steps 8",
+}
+"""By what two runs differ that are compared, for a study whose comparison pairs what one seed has drawn; else by the
+seed."""
