@@ -156,8 +156,8 @@ class AgentRef:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """What builds and moves it."""
-        return ("robustray.tasks.policy_gradients.agent:AgentRef", *environment_modules(self.environment))
+        """Roots of CODE: the agent, and the user's own environment."""
+        return (f"{__name__}:{AgentRef.__name__}", *environment_modules(self.environment))
 
     def fetch(self) -> bytes:
         """The file. Raises: WorkFailed when it was removed or damaged."""

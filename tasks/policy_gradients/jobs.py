@@ -15,7 +15,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab import keys
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.checkpoints import Checkpoints, Interval
-from robustray.tasks.lab.code import code_hash
+from robustray.tasks.lab.code import PIECE, code_hash
 from robustray.tasks.lab.jobs import Job, Receipt, Worker
 from robustray.tasks.lab.long_jobs import Diary, Kept, LongHandle, plan
 from robustray.tasks.lab.protocol import Needs, Reference
@@ -273,7 +273,7 @@ def agent_code(environment: str) -> str:
     Raises: InputError for an environment in a module that does not exist.
     """
     try:
-        code = code_hash(["robustray.tasks.policy_gradients.loop", *environment_modules(environment)])
+        code = code_hash([f"{__name__}:{LearnJob.__name__}", PIECE[1], *environment_modules(environment)])
     except ModuleNotFoundError as error:
         raise InputError(
             f"environment {environment}: {error}; it is imported from where Python finds modules"
