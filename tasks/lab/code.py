@@ -6,14 +6,16 @@ reading, without importing anything:
 
 - Of robustray, definition by definition: the text of each top-level function, class or constant that is reached, and
   all that it names, lazily imported or not. What has no bearing on a finished row is left out: docstrings, comments,
-  annotations, the words of errors, and what only a type checker sees (`if TYPE_CHECKING:`).
+  annotations, the words of errors, what only a type checker sees (`if TYPE_CHECKING:`), and what does nothing but refuse
+  input (`if ...: raise InputError`).
 - Of the user's modules, file by file: they may do anything while they are imported.
 - A package above a module counts as far as it runs code when it is imported: more than imports and definitions. The
   root package is left out: it leads to everything and runs nothing that a row depends on.
 - Of the standard library and installed packages nothing counts but the versions of Python, torch and NumPy.
 
-`tasks.report`, `tasks.figures` and this reader are left out: how rows are shown does not change what they say. Networks
-are named by text in the registry, so that no model depends on the others.
+`tasks.report` and `tasks.figures` are left out (how rows are shown does not change what they say), and so are the keys,
+which speak for themselves, and this reader. Networks are named by text in the registry, so that no model depends on the
+others.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ PIECE = ("robustray.tasks.lab.jobs:BlockJob", "robustray.tasks.lab.jobs:Worker")
 _ROOT = "robustray"
 _LEFT_OUT = (
     *("robustray.tasks.report.", "robustray.tasks.figures.", "robustray.distributed."),
-    *("robustray.tasks.lab.code.", "robustray.tasks.lab.definitions."),
+    *("robustray.tasks.lab.code.", "robustray.tasks.lab.definitions.", "robustray.tasks.lab.keys."),
 )
 _INSTALLED = tuple(
     Path(place).resolve()

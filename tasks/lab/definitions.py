@@ -192,6 +192,14 @@ def _chains(node: ast.AST) -> Iterator[list[str]]:
         yield from _chains(child)
 
 
+def _only_refuses(node: ast.If) -> bool:
+    """`if ...: raise InputError(...)`, where the condition keeps nothing for later. (Other errors may be caught.)"""
+    raised = [each.exc for each in node.body if isinstance(each, ast.Raise)]
+    refusals = [each for each in raised if isinstance(each, ast.Name) and each.id == "InputError"]
+    keeps = any(isinstance(each, ast.NamedExpr) for each in ast.walk(node.test))
+    return len(refusals) == len(node.body) and not node.orelse and not keeps
+
+
 class _Bare(ast.NodeTransformer):
     """Takes away what has no bearing on a finished row."""
 
@@ -201,12 +209,12 @@ class _Bare(ast.NodeTransformer):
             return None
         return self.generic_visit(node)
 
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        """What only a type checker sees."""
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt] | None:
+        """What only a type checker sees, and what does nothing but refuse input: a row that is there was not refused."""
         self.generic_visit(node)
         if isinstance(node.test, ast.Name) and node.test.id.lstrip("_") == "TYPE_CHECKING":
             return node.orelse
-        return node
+        return None if _only_refuses(node) else node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None

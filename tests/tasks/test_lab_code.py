@@ -119,6 +119,7 @@ ROBUSTRAY: list[tuple[str, bool]] = [
     ("robustray.tasks.lab.pieces", True),  # it casts to the declared types
     ("robustray.tasks.lab.seeds", True),
     ("robustray.tasks.lab.code", False),
+    ("robustray.tasks.lab.keys", False),
     ("robustray.tasks.report.page", False),
     ("robustray.tasks.figures.style", False),
     ("robustray.distributed.pool", False),

@@ -16,6 +16,7 @@ from robustray.tasks.attacks.family import Square
 from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.data.export import write_shards
 from robustray.tasks.lab import code
+from robustray.tasks.lab.definitions import Definitions
 from robustray.tasks.lab.handles import MapHandle
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
@@ -177,8 +178,9 @@ def test_an_edit_makes_old_exactly_what_depends_on_it(
         ("# not persistent", "# never persistent"),
         ("fake_relu and no_relu exclude each other", "fake_relu and no_relu can't be had at once"),
         ("def _normalise(self, images: Tensor)", "def _normalise(self, images: nn.Parameter)"),
+        ("if fake_relu and no_relu:", "if fake_relu or no_relu:"),
     ],
-    ids=["docstring", "comment", "error", "annotation"],
+    ids=["docstring", "comment", "error", "annotation", "refusal"],
 )
 def test_words_make_nothing_old(
     words: str, other: str, codes: Codes, before: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -194,6 +196,35 @@ def test_words_make_nothing_old(
 
     monkeypatch.setattr(code, "_read", read_edited)
     assert codes() == before and changed
+
+
+@pytest.mark.parametrize(
+    ("source", "other", "counts"),
+    [
+        ("if x:\n  raise InputError('a')\n", "if not x:\n  raise InputError('b')\n", False),
+        ("if x:\n  raise InputError\n", "pass\n", True),  # `pass` is a statement that was not there
+        ("if x:\n  raise ValueError\n", "if not x:\n  raise ValueError\n", True),
+        ("if y := x:\n  raise InputError\n", "if y := x + 1:\n  raise InputError\n", True),
+        ("if x:\n  x = 1\n  raise InputError\n", "if x:\n  x = 2\n  raise InputError\n", True),
+        ("if x:\n  raise InputError\nelse:\n  x = 1\n", "if x:\n  raise InputError\nelse:\n  x = 2\n", True),
+        ("if TYPE_CHECKING:\n  import a\n", "if TYPE_CHECKING:\n  import b\n", False),
+        ("if TYPE_CHECKING:\n  x = 1\nelse:\n  x = 2\n", "if TYPE_CHECKING:\n  x = 1\nelse:\n  x = 3\n", True),
+        ("y: int = 1\n", "y: float = 1\n", False),
+        ("y: int = 1\n", "y: ClassVar[int] = 1\n", True),
+        ("assert x, 'a'\n", "assert x, 'b'\n", False),
+        ("assert x\n", "assert not x\n", True),
+        ("raise KeyError('a') from x\n", "raise KeyError('b')\n", False),
+        ("raise KeyError\n", "raise IndexError\n", True),
+        ("x = 'a'\n", "x = 'b'\n", True),
+    ],
+)
+def test_what_counts_in_a_definition(source: str, other: str, counts: bool) -> None:
+    def text(body: str) -> str:
+        inner = "".join(f"  {line}\n" for line in body.splitlines())
+        made = Definitions("m", f"def f(x):\n{inner}".encode(), False, lambda name: None, lambda package, name: False)
+        return made.look_up("f")[0]
+
+    assert (text(source) != text(other)) == counts
 
 
 def test_a_name_of_a_package_is_not_its_module_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,204 @@
+"""Is an old number ever served as a current one, and how many are called old that are not?
+
+    python benchmarks/stale_code.py [--edits 300] [--seed 0]
+
+Each edit changes one statement of a copy of the tree, drawn among all of them. A process of its own then asks the lab
+what it says of the pieces that were made before the edit (current, old, or none of its key), computes the same ten steps
+anew, and the rows are compared: *stale* is a piece that is served as current while the edited code gives other rows;
+*needlessly old* one that is not served as current while it gives the same. The record goes to
+benchmarks/records/stale-code.json. No timing is measured; other work may run beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ["MKL_CBWR"] = "AUTO,STRICT"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:] = [str(ROOT / "benchmarks"), *(p for p in sys.path if Path(p or ".").resolve() != ROOT)]
+
+# What takes long to import is here before the processes are forked; robustray itself is not.
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402, F401
+import pyarrow.parquet as pq  # noqa: E402
+import sklearn.datasets  # noqa: E402, F401
+import torch  # noqa: E402
+import torch.fx  # noqa: E402, F401
+from PIL import Image  # noqa: E402, F401
+from safetensors.numpy import load_file  # noqa: E402
+from staleness import steps  # noqa: E402
+from staleness.edits import FOLDERS, Edit, draw_edits  # noqa: E402
+
+PATIENCE_S = 60
+"""An edit can make a loop endless."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--edits", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=600, help="stop after so long, whatever --edits says")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "records" / "stale-code.json")
+    arguments = parser.parse_args()
+    assert "robustray" not in sys.modules
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        campaign = Campaign(Path(scratch))
+        began = time.monotonic()
+        results: list[dict[str, Any]] = []
+        for edit in draw_edits(ROOT, arguments.edits, arguments.seed):
+            if time.monotonic() - began > 60 * arguments.minutes:
+                break
+            results.append(campaign.try_out(edit))
+            print(len(results), tell(results[-1]), flush=True)
+    record = summary(results, seed=arguments.seed)
+    arguments.output.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps({name: value for name, value in record.items() if not isinstance(value, list)}, indent=1))
+
+
+class Campaign:
+    """A copy of the tree, the pieces that it makes, and processes that look at it."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch, self.tree, self.folder = scratch, scratch / "tree", scratch / "folder"
+        os.environ["XDG_CACHE_HOME"] = str(scratch / "cache")
+        for name in FOLDERS:
+            shutil.copytree(ROOT / name, self.tree / "robustray" / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in (ROOT / "robustray").glob("*.py"):
+            shutil.copy(path, self.tree / "robustray")
+        self.folder.mkdir()
+        assert self.process(lambda: steps.prepare(self.folder) or "ready", write_bytecode=True) == "ready"
+        self.before = self.process(lambda: steps.compute(scratch / "before", self.folder), write_bytecode=True)
+        assert all(isinstance(files, list) and files for files in self.before.values()), self.before
+        self.store = scratch / "store"
+        for made in sorted((scratch / "before").iterdir()):
+            shutil.copytree(made, self.store, dirs_exist_ok=True)
+        again = self.look("nothing edited")
+        assert set(again.values()) == {("current", "same")}, again
+
+    def try_out(self, edit: Edit) -> dict[str, Any]:
+        """What the edit did, step by step: (what the lab says, what the rows are)."""
+        path = self.tree / "robustray" / edit.file
+        kept, times = path.read_text(), path.stat()
+        path.write_text(edit.source)
+        os.utime(path, (times.st_atime, times.st_mtime + 1_000))  # not taken for what it was compiled from
+        try:
+            found = self.look(edit.file)
+        finally:
+            path.write_text(kept)
+            os.utime(path, (times.st_atime, times.st_mtime))
+        return {"file": edit.file, "line": edit.line, "before": edit.before, "after": edit.after, "found": found}
+
+    def look(self, what: str) -> dict[str, tuple[str, str]]:
+        fresh = self.scratch / "fresh"
+        shutil.rmtree(fresh, ignore_errors=True)
+        served = self.process(lambda: steps.serve(self.store, self.folder)) or {}
+        made = self.process(lambda: steps.compute(fresh, self.folder)) or {}
+        return {
+            name: (served.get(name, "broken"), self.compare(files, made.get(name, "no answer")))
+            for name, files in self.before.items()
+        }
+
+    def compare(self, before: list[str], after: list[str] | str) -> str:
+        """The rows of two lists of files: the same, other ones, or none."""
+        if isinstance(after, str):
+            return "none"
+        return "same" if contents(before) == contents(after) else "other"
+
+    def process(self, do: Callable[[], Any], *, write_bytecode: bool = False) -> Any:
+        """What `do` returns in a process that has the tree; None where it dies, fails or takes too long."""
+        answer = self.scratch / "answer.json"
+        answer.unlink(missing_ok=True)
+        child = os.fork()
+        if child == 0:
+            try:
+                signal.alarm(PATIENCE_S)
+                sys.dont_write_bytecode = not write_bytecode
+                sys.path.insert(0, str(self.tree))
+                with open(os.devnull, "w") as nowhere:
+                    os.dup2(nowhere.fileno(), 1)
+                    if not write_bytecode:
+                        os.dup2(nowhere.fileno(), 2)
+                answer.write_text(json.dumps(do()))
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        return json.loads(answer.read_text()) if answer.exists() else None
+
+
+def contents(files: list[str]) -> list[Any]:
+    """What files hold, whatever they are called: rows of pieces; weights and curves of trainings."""
+    found: list[Any] = []
+    for file in map(Path, files):
+        if file.suffix == ".parquet":
+            found.append(pq.read_table(file).to_pydict())
+        elif file.suffix == ".safetensors":
+            data = file.read_bytes()
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            about = json.loads(header["__metadata__"]["robustray"])
+            tensors = {name: value.tobytes() for name, value in sorted(load_file(file).items())}
+            found.append((tensors, json.dumps(about["curve"])))
+    return sorted(found, key=lambda each: np.frombuffer(repr(each).encode(), np.uint8).sum())
+
+
+def kind(said: str, rows: str) -> str:
+    """Of one step after one edit."""
+    if said == "broken":
+        return "nothing served"
+    if said == "current":
+        return {"same": "current, rightly", "other": "stale", "none": "current, but nothing can be computed"}[rows]
+    return {"same": "needlessly old", "other": "old, rightly", "none": "old, rightly"}[rows]
+
+
+def tell(result: dict[str, Any]) -> str:
+    counts = Counter(kind(*each) for each in result["found"].values())
+    words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{result['file']}:{result['line']} {result['before']!r} -> {result['after']!r}: {words}"
+
+
+def summary(results: list[dict[str, Any]], *, seed: int) -> dict[str, Any]:
+    """The record: counts of pairs (edit, step) by kind, and which edits were stale or needless."""
+    pairs = Counter(kind(*each) for result in results for each in result["found"].values())
+    kinds = [{kind(*each) for each in result["found"].values()} for result in results]
+    return {
+        "edits": len(results),
+        "seed": seed,
+        "steps": len(steps_of(results)),
+        "pairs": dict(pairs),
+        "edits that made a stale number": sum("stale" in each for each in kinds),
+        "edits that made something needlessly old": sum("needlessly old" in each for each in kinds),
+        "edits that changed some rows": sum(bool(each & {"old, rightly", "stale"}) for each in kinds),
+        "python": platform.python_version(),
+        "torch": torch.__version__.partition("+")[0],
+        "stale": [tell(result) for result, each in zip(results, kinds, strict=True) if "stale" in each],
+        "served without code": [
+            tell(result)
+            for result, each in zip(results, kinds, strict=True)
+            if "current, but nothing can be computed" in each
+        ],
+        "needlessly old": [
+            tell(result) for result, each in zip(results, kinds, strict=True) if "needlessly old" in each
+        ],
+    }
+
+
+def steps_of(results: list[dict[str, Any]]) -> list[str]:
+    return list(results[0]["found"]) if results else []
+
+
+if __name__ == "__main__":
+    main()
