@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -34,6 +34,13 @@ class BlockActor:
     @ray.method
     def ping(self) -> bool:
         return True
+
+    @ray.method
+    def forget(self, content_hashes: Sequence[str]) -> None:
+        """No open job needs these any more."""
+        self._worker.forget(content_hashes)
+        for name in content_hashes:
+            self._payloads.pop(name, None)
 
     @ray.method
     def run(self, job: Job, payloads: Mapping[str, Any]) -> Receipt:

@@ -48,6 +48,8 @@ class Actor:
     down_at: float = 0.0
     """When its last call failed."""
     in_flight: dict[Any, Task] = field(default_factory=dict)
+    holds: set[str] = field(default_factory=set)
+    """Content hashes of what it was given."""
     quarantine: bool = False
     """It gets suspects only, one at a time."""
     retiring: bool = False

@@ -43,6 +43,10 @@ class LazyPool:
             return
         self._pool.work_until(finished)
 
+    def forget(self, content_hashes: Sequence[str]) -> None:
+        if self._pool is not None:
+            self._pool.forget(content_hashes)
+
     def close(self) -> None:
         if self._pool is not None:
             self._pool.close()

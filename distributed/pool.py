@@ -73,7 +73,7 @@ class Pool:
         """One for each kind of `Needs` that was asked for."""
         return list(self.places.groups.values())
 
-    # -- the executor's three verbs ------------------------------------------------------------------------------------
+    # -- the executor's four verbs -------------------------------------------------------------------------------------
 
     def submit(self, jobs: Sequence[Job], listener: Listener) -> None:
         """Queue jobs. Raises: InputError when one needs more than there is: it would wait for ever."""
@@ -90,6 +90,16 @@ class Pool:
             for actor, group, answer in answers:
                 self.settle(actor, group, answer)
             self._say_if_quiet(bool(answers))
+
+    def forget(self, content_hashes: Sequence[str]) -> None:
+        """Let go of payloads, here and in the actors that have them: then they leave Ray's object store."""
+        for name in content_hashes:
+            self._objects.pop(name, None)
+        for group in self.groups:
+            for actor in group.actors:
+                if held := actor.holds.intersection(content_hashes):
+                    actor.holds -= held
+                    actor.handle.forget.remote(sorted(held))
 
     def close(self) -> None:
         self.places.close()
@@ -164,6 +174,7 @@ class Pool:
             if ref.content_hash not in self._objects:
                 self._objects[ref.content_hash] = ray.put(self._payload(ref))
         payloads = {ref.content_hash: self._objects[ref.content_hash] for ref in task.job.refs.values()}
+        actor.holds |= payloads.keys()
         actor.in_flight[actor.handle.run.remote(task.job, payloads)] = task
 
     def _settle_ping(self, actor: Actor, group: Group) -> None:

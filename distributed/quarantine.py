@@ -53,7 +53,7 @@ def divide(group: Group, task: Task, reason: str, *, final: bool) -> None:
     halves = task.job.halves()
     if halves:
         task.listener.retried(task.job, f"{reason}; in halves")
-        task.listener.split(len(halves))
+        task.listener.split(task.job, len(halves))
         # At the end: blocks that were only queued beside the bad one come first and are out of it.
         group.suspects.extend(Task(half, task.listener) for half in halves)
     elif final:

@@ -43,6 +43,7 @@ class Edit:
     file: str
     """Below the repository."""
     line: int
+    last_line: int
     before: str
     after: str
     """First line of the statement."""
@@ -107,6 +108,7 @@ def _edit(root: Path, path: Path, number: int, generator: random.Random) -> Edit
     return Edit(
         file=path.relative_to(root).as_posix(),
         line=chosen.lineno,
+        last_line=chosen.end_lineno or chosen.lineno,
         before=_first_line(before),
         after=after,
         source=ast.unparse(ast.fix_missing_locations(tree)),

@@ -5,6 +5,8 @@ Nothing of robustray is imported before a function here is called.
 
 from __future__ import annotations
 
+import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -93,6 +95,36 @@ def steps(folder: Path) -> Mapping[str, Opened]:
         "predictions, scenes:cnn": asked("clean", predict_block, "scn", lambda lab: lab.data("scenes:test,n=16"), 16),
         "adversarial training, digits:mlp": lambda lab: lab.train([spec]),
     }
+
+
+def looked_at(folder: Path, tree: Path) -> dict[str, list[int]]:
+    """File of the tree -> the lines that run when the steps are asked for and computed; [] for a file that is only read
+    to hash its code."""
+    lines: dict[str, set[int]] = {}
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(str(tree)):
+            return None
+        lines.setdefault(frame.f_code.co_filename, set()).add(frame.f_lineno)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        from robustray.tasks.lab import code
+
+        read = code._read
+
+        def noted(path: Path) -> bytes:
+            lines.setdefault(str(path), set())
+            return read(path)
+
+        code._read = noted
+        with tempfile.TemporaryDirectory() as empty:
+            compute(Path(empty), folder)
+            serve(Path(empty) / "0", folder)
+    finally:
+        sys.settrace(None)
+    return {str(Path(file).relative_to(tree / "robustray")): sorted(found) for file, found in lines.items()}
 
 
 def serve(store: Path, folder: Path) -> dict[str, State]:

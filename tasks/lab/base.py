@@ -19,6 +19,7 @@ from robustray.tasks.lab.executor import Executor, ProgressLike, Silent
 from robustray.tasks.lab.handles import MapHandle
 from robustray.tasks.lab.jobs import BlockJob, Job, fix_kernels
 from robustray.tasks.lab.journal import Journal
+from robustray.tasks.lab.payloads import Payloads
 from robustray.tasks.lab.protocol import BlockFunction, Handle, Needs, Reference
 from robustray.tasks.lab.store import Store
 
@@ -63,7 +64,7 @@ class BlockLab:
         self.checkpoint_every = checkpoint_every
         self.declared: Mapping[str, Sequence[BlockFunction]] | None = None
         """Step -> the functions that may be mapped under it; None: anything, as in a notebook."""
-        self._payloads: dict[str, Any] = {}
+        self.payloads = Payloads(forget=executor.forget)
         self._said: set[str] = set()
 
     @property
@@ -80,10 +81,8 @@ class BlockLab:
         self.store.create()
 
     def payload(self, ref: Reference) -> Any:
-        """The arrays behind a reference, read once per lab."""
-        if ref.content_hash not in self._payloads:
-            self._payloads[ref.content_hash] = ref.fetch()
-        return self._payloads[ref.content_hash]
+        """The arrays behind a reference, read once for all steps that are open."""
+        return self.payloads.get(ref)
 
     def load(self, ref: Reference) -> Any:
         """See `Lab.load`."""

@@ -210,7 +210,7 @@ class _Bare(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt] | None:
-        """What only a type checker sees, and what does nothing but refuse input: a row that is there was not refused."""
+        """What only a type checker sees; what does nothing but refuse input: a row that is there was not refused."""
         self.generic_visit(node)
         if isinstance(node.test, ast.Name) and node.test.id.lstrip("_") == "TYPE_CHECKING":
             return node.orelse

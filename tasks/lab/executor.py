@@ -27,7 +27,7 @@ class Listener(Protocol):
 
     def retried(self, job: Job, reason: str) -> None: ...
 
-    def split(self, into: int) -> None:
+    def split(self, job: Job, into: int) -> None:
         """A job was replaced by `into` smaller ones."""
         ...
 
@@ -71,6 +71,10 @@ class Executor(Protocol):
     def submit(self, jobs: Sequence[Job], listener: Listener) -> None: ...
     def work_until(self, finished: Callable[[], bool]) -> None:
         """Work until `finished()`; returns at once when it is true already."""
+        ...
+
+    def forget(self, content_hashes: Sequence[str]) -> None:
+        """No open job needs the payloads of these: let go what is held of them."""
         ...
 
     def close(self) -> None: ...

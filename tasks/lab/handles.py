@@ -37,6 +37,8 @@ class Pending:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self.open_jobs += len(jobs)
+        for job in jobs:
+            self.lab.payloads.open(job.refs.values())
         self.lab.executor.submit(jobs, self)
 
     def wait(self) -> None:
@@ -45,7 +47,7 @@ class Pending:
             raise WorkFailed(self.error)
 
     def done(self, job: Job, receipt: Receipt) -> None:
-        self.open_jobs -= 1
+        self._settled([job])
         self.count.computed_blocks += 1
         self.count.seconds += receipt.seconds
         self.count.computed_items += job.num_items
@@ -53,15 +55,15 @@ class Pending:
         self.lab.progress.advance(self.step, job.num_items)
 
     def failed(self, job: Job, receipt: Receipt) -> None:
-        self.open_jobs -= 1
+        self._settled([job])
         log = self.lab.journal.log(f"{job.label}\n{receipt.traceback}")
         self.error = f"{job.label} failed: {receipt.message}" + (f" (traceback in {log})" if log else "")
 
     def dropped(self, jobs: Sequence[Job]) -> None:
-        self.open_jobs -= len(jobs)
+        self._settled(jobs)
 
     def poisoned(self, job: Job, reason: str) -> None:
-        self.open_jobs -= 1
+        self._settled([job])
         self.count.failed_items += job.num_items
         self.lab.journal.failure(job, reason)
         self.lab.progress.message(f"{job.label}: given up ({reason}); the rest goes on")
@@ -73,8 +75,14 @@ class Pending:
         self.lab.journal.note(f"{job.label}: {reason}; tried again")
         self.lab.progress.message(f"{job.label}: {reason}; tried again")
 
-    def split(self, into: int) -> None:
+    def split(self, job: Job, into: int) -> None:
         self.open_jobs += into - 1
+        self.lab.payloads.open(job.refs.values(), into - 1)
+
+    def _settled(self, jobs: Sequence[Job]) -> None:
+        self.open_jobs -= len(jobs)
+        for job in jobs:
+            self.lab.payloads.close(job.refs.values())
 
 
 @dataclass(kw_only=True)

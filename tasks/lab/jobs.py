@@ -152,6 +152,11 @@ class Worker:
         self._objects.move_to_end(key)
         return self._objects[key]
 
+    def forget(self, content_hashes: Sequence[str]) -> None:
+        """Let go what was built of these."""
+        for key in [key for key in self._objects if key[0] in content_hashes]:
+            del self._objects[key]
+
     def run(self, job: Job) -> Receipt:
         """Run one job, with the number of threads that its key names. Never raises an ordinary exception."""
         began = time.perf_counter()

@@ -42,10 +42,13 @@ class SerialExecutor:
                 listener.failed(job, receipt)
             elif halves := job.halves():
                 listener.retried(job, f"out of memory ({receipt.message}); in halves")
-                listener.split(len(halves))
+                listener.split(job, len(halves))
                 self._waiting.extendleft((half, listener) for half in reversed(halves))
             else:
                 listener.poisoned(job, f"out of memory ({receipt.message})")
+
+    def forget(self, content_hashes: Sequence[str]) -> None:
+        self.worker.forget(content_hashes)
 
     def close(self) -> None:
         self._waiting.clear()

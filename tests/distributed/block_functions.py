@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
@@ -106,3 +107,30 @@ def _first_time(does: Behaviour, what: str) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """A reference to so many bytes, of which every worker makes a copy of its own."""
+
+    name: str
+    size: int
+    modules: tuple[str, ...] = ()
+
+    @property
+    def content_hash(self) -> str:
+        return f"{self.name} {self.size}"
+
+    def fetch(self) -> np.ndarray:
+        return np.full(self.size, 7, np.uint8)
+
+    def build(self, payload: np.ndarray, device: str) -> np.ndarray:
+        return payload.copy()
+
+
+@block_function(version=1, columns={"last": pa.int64(), "memory": pa.int64()})
+def weigh(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """The last byte of the data, and the memory that only this process has."""
+    last = int(context.load("data")[-1])
+    memory = psutil.Process().memory_full_info().uss
+    return {"last": [last] * len(items), "memory": [memory] * len(items)}

@@ -254,7 +254,7 @@ class Ears:
     def retried(self, job: Job, reason: str) -> None:
         self.events.append(f"{job.label}: {reason}")
 
-    def split(self, into: int) -> None:
+    def split(self, job: Job, into: int) -> None:
         self.open_jobs += into - 1
 
     def dropped(self, jobs: Sequence[Job]) -> None:

@@ -287,6 +287,26 @@ def test_two_kinds_with_open_handles_do_not_starve_each_other(pools: Pools, tmp_
     assert same(patient.result(), undisturbed(first, tmp_path, 40, block=1))
 
 
+def test_memory_does_not_grow_with_the_number_of_data_sets(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Payloads leave the driver, the object store and the actors when no open step needs them: each data set is of 40
+    MB, the driver keeps at most 64 MiB of those that are idle."""
+    size, lab = 40_000_000, pools.lab()
+    monkeypatch.setattr(pools.pool, "_payload", lab.payload)
+
+    def ask(number: int) -> tuple[int, int]:
+        """(memory of the driver, of the largest actor) after a step on this data set."""
+        refs = {"data": blocks.Bulk(f"set {number}", size)}
+        rows = lab.map("weigh", blocks.weigh, range(8), block=1, refs=refs).result()
+        assert (rows["last"] == 7).all()
+        return psutil.Process().memory_full_info().uss, int(rows["memory"].max())
+
+    two = [max(each) for each in zip(*map(ask, range(2)), strict=True)]
+    twelve = [max(each) for each in zip(*map(ask, range(2, 12)), strict=True)]
+    assert all(more - less < 2 * size for more, less in zip(twelve, two, strict=True)), (two, twelve)
+    assert len(pools.pool._objects) <= 2
+    assert all(len(actor.holds) <= 2 for group in pools.pool.groups for actor in group.actors)
+
+
 def test_needs_that_can_never_be_met_are_refused_at_once(pools: Pools) -> None:
     does = pools.behaviour("too-much")
     with pytest.raises(InputError, match=r"needs 3 CPUs and 0 GPUs, but there are 2 CPUs and 0 GPUs"):
