@@ -3,8 +3,8 @@
     python benchmarks/stale_code.py [--edits 300] [--seed 0]
 
 Each edit changes one statement of a copy of the tree, drawn among all of them. A process of its own then asks the lab
-what it says of the pieces that were made before the edit (current, old, or none of its key), computes the same ten steps
-anew, and the rows are compared: *stale* is a piece that is served as current while the edited code gives other rows;
+what it says of the pieces that were made before the edit (current, old, or none of its key), computes the same ten
+steps anew, and the rows are compared: *stale* is a piece that is served as current while the edited code gives other rows;
 *needlessly old* one that is not served as current while it gives the same.
 
 What can't matter isn't tried: where no line of the statement runs, the rows are those of before, and where its file is
