@@ -7,7 +7,7 @@ reading, without importing anything:
 - Of robustray, definition by definition: the text of each top-level function, class or constant that is reached, and
   all that it names, lazily imported or not. What has no bearing on a finished row is left out: docstrings, comments,
   annotations, the words of errors, what only a type checker sees (`if TYPE_CHECKING:`), and what does nothing but
-  refuse input (`if ...: raise InputError`).
+  refuse (`assert`, `if ...: raise InputError`).
 - Of the user's modules, file by file: they may do anything while they are imported.
 - A package above a module counts as far as it runs code when it is imported: more than imports and definitions. The
   root package is left out: it leads to everything and runs nothing that a row depends on.

@@ -192,12 +192,17 @@ def _chains(node: ast.AST) -> Iterator[list[str]]:
         yield from _chains(child)
 
 
-def _only_refuses(node: ast.If) -> bool:
-    """`if ...: raise InputError(...)`, where the condition keeps nothing for later. (Other errors may be caught.)"""
-    raised = [each.exc for each in node.body if isinstance(each, ast.Raise)]
-    refusals = [each for each in raised if isinstance(each, ast.Name) and each.id == "InputError"]
-    keeps = any(isinstance(each, ast.NamedExpr) for each in ast.walk(node.test))
-    return len(refusals) == len(node.body) and not node.orelse and not keeps
+def _does_nothing(node: ast.If) -> bool:
+    """`if ...: raise InputError(...)`, or `pass`, where the condition keeps nothing for later. (Other errors may be
+    caught.)"""
+    errors = [each.exc if isinstance(each, ast.Raise) else each for each in node.body]
+    idle = [each for each in errors if isinstance(each, ast.Pass) or getattr(each, "id", "") == "InputError"]
+    return len(idle) == len(node.body) and not node.orelse and not _keeps(node.test)
+
+
+def _keeps(test: ast.expr) -> bool:
+    """Does it give something a name (`:=`)?"""
+    return any(isinstance(each, ast.NamedExpr) for each in ast.walk(test))
 
 
 class _Bare(ast.NodeTransformer):
@@ -214,7 +219,7 @@ class _Bare(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.test, ast.Name) and node.test.id.lstrip("_") == "TYPE_CHECKING":
             return node.orelse
-        return None if _only_refuses(node) else node
+        return None if _does_nothing(node) else node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
@@ -237,6 +242,7 @@ class _Bare(ast.NodeTransformer):
         node.cause = None
         return self.generic_visit(node)
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+    def visit_Assert(self, node: ast.Assert) -> ast.AST | None:
+        """What did not hold ended in no row."""
         node.msg = None
-        return self.generic_visit(node)
+        return self.generic_visit(node) if _keeps(node.test) else None

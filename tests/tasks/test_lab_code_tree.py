@@ -202,7 +202,9 @@ def test_words_make_nothing_old(
     ("source", "other", "counts"),
     [
         ("if x:\n  raise InputError('a')\n", "if not x:\n  raise InputError('b')\n", False),
-        ("if x:\n  raise InputError\n", "pass\n", True),  # `pass` is a statement that was not there
+        ("if x:\n  raise InputError\n", "if not x:\n  pass\n", False),
+        ("if f(x):\n  raise KeyError\n", "if f(x):\n  pass\n", True),
+        ("x = 1\n", "pass\n", True),
         ("if x:\n  raise ValueError\n", "if not x:\n  raise ValueError\n", True),
         ("if y := x:\n  raise InputError\n", "if y := x + 1:\n  raise InputError\n", True),
         ("if x:\n  x = 1\n  raise InputError\n", "if x:\n  x = 2\n  raise InputError\n", True),
@@ -212,7 +214,8 @@ def test_words_make_nothing_old(
         ("y: int = 1\n", "y: float = 1\n", False),
         ("y: int = 1\n", "y: ClassVar[int] = 1\n", True),
         ("assert x, 'a'\n", "assert x, 'b'\n", False),
-        ("assert x\n", "assert not x\n", True),
+        ("assert x\n", "assert not x\n", False),
+        ("assert (y := x)\n", "assert (y := x + 1)\n", True),
         ("raise KeyError('a') from x\n", "raise KeyError('b')\n", False),
         ("raise KeyError\n", "raise IndexError\n", True),
         ("x = 'a'\n", "x = 'b'\n", True),
