@@ -255,6 +255,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.studies.synthesis",
         "whether a single classifier can make and mend images, and whether robust training decides it",
     ),
+    "labels": (
+        "robustray.tasks.studies.labels",
+        "how far labels that people only confirmed are from what they would have called the main object",
+    ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
 

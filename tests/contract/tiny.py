@@ -19,6 +19,8 @@ TINY: Mapping[str, str] = {
     "--num-examples 2",
     "synthesis": "--architecture digits:mlp --num-seeds 1 --epochs 2 --per-class 2 --generate-steps 3 --num-images 8 "
     "--inpaint-steps 3 --enlarge-steps 3 --num-examples 2",
+    "labels": "--test-data scenes:test,n=300,classes=18,multi=0.5,size=16,aa=1 "
+    "--train-data scenes:train,n=130,classes=18,multi=0.5,size=16,aa=1 --epochs 1 --num-resamples 200 --block 100",
 }
 
 OTHERWISE: Mapping[str, str] = {

@@ -41,6 +41,31 @@ def row(column: str, number: int, value: Any) -> dict[str, list[Any]]:
     return {column: values}
 
 
+LABELS = "run labels --workers 0 --votes votes.parquet "
+VOTES: Mapping[str, list[Any]] = {
+    "image": ["a", "a", "b"],
+    "given": [0, 0, 1],
+    "main": [0, 1, 1],
+    "selected": [[0], [0, 1], [1]],
+    "worker": ["x", "y", "x"],
+}
+PREDICTED: Mapping[str, list[Any]] = {"image": ["a", "b"], "model": [0, 1]}
+
+
+def votes(answers: Mapping[str, Any] | None = None, predicted: Mapping[str, Any] | None = None) -> Prepare:
+    """`votes.parquet` and `predicted.parquet`, with some columns replaced; None leaves a column out."""
+
+    def prepare(folder: Path) -> None:
+        for name, columns in (
+            ("votes", {**VOTES, **(answers or {})}),
+            ("predicted", {**PREDICTED, **(predicted or {})}),
+        ):
+            kept = {column: values for column, values in columns.items() if values is not None}
+            pq.write_table(pa.table(kept), folder / f"{name}.parquet")
+
+    return prepare
+
+
 CROWDS = [
     Case(name="answers without verdicts", typed="run replication --data study.parquet", says=("--correctness",)),
     Case(name="no such table", typed=REPLICATION, says=("no file study.parquet", "answers of a crowd study")),
@@ -111,4 +136,70 @@ CROWDS = [
         says=("claimed_answers", "at least 9"),
     ),
     Case(name="no such scenario", typed="run replication --scenario pilled", says=("did you mean 'piled'",)),
+    Case(name="no such votes", typed=LABELS, says=("no file votes.parquet", "what is in an image")),
+    Case(name="votes of nobody", typed=LABELS, prepare=votes({"main": None}), says=("no column 'main'",)),
+    Case(
+        name="a main label that nobody selected",
+        typed=LABELS,
+        prepare=votes({"main": [0, 2, 1]}),
+        says=("main, row 1", "label 2 is not among"),
+    ),
+    Case(
+        name="a worker who answers twice",
+        typed=LABELS,
+        prepare=votes({"worker": ["x", "x", "x"]}),
+        says=("worker, row 1", "answers image a twice"),
+    ),
+    Case(
+        name="an image of two labels",
+        typed=LABELS,
+        prepare=votes({"given": [0, 1, 1]}),
+        says=("given, row 1", "another given label"),
+    ),
+    Case(
+        name="nothing selected",
+        typed=LABELS,
+        prepare=votes({"selected": [[0], [], [1]]}),
+        says=("selected, row 1", "no label is selected"),
+    ),
+    Case(
+        name="a label selected twice",
+        typed=LABELS,
+        prepare=votes({"selected": [[0], [0, 1, 1], [1]]}),
+        says=("selected, row 1", "twice"),
+    ),
+    Case(
+        name="a negative class",
+        typed=LABELS,
+        prepare=votes({"main": [0, -1, 1]}),
+        says=("main, row 1", "-1"),
+    ),
+    Case(
+        name="class names instead of numbers",
+        typed=LABELS,
+        prepare=votes({"given": ["dog", "dog", "cat"]}),
+        says=("given", "whole numbers"),
+    ),
+    Case(
+        name="predictions of other images",
+        typed=LABELS + "--predictions predicted.parquet",
+        prepare=votes(predicted={"image": ["a", "c"]}),
+        says=("predicted.parquet", "the first is b", "every model"),
+    ),
+    Case(
+        name="an image predicted twice",
+        typed=LABELS + "--predictions predicted.parquet",
+        prepare=votes(predicted={"image": ["a", "b", "b"], "model": [0, 1, 1]}),
+        says=("predicted.parquet", "image b has 2 rows"),
+    ),
+    Case(
+        name="a model that predicts nothing",
+        typed=LABELS + "--predictions predicted.parquet",
+        prepare=votes(predicted={"model": [0, None]}),
+        says=("model, row 1", "empty"),
+    ),
+    Case(name="predictions without votes", typed="run labels --predictions p.parquet", says=("--votes",)),
+    Case(name="a crowd without siblings", typed="run labels --test-data scenes:test", says=("classes=18",)),
+    Case(name="a crowd for photographs", typed="run labels --test-data cifar10:test", says=("scenes", "--votes")),
+    Case(name="a search better than perfect", typed="run labels --precisions 0.5 1.2", says=("precisions", "1.2")),
 ]

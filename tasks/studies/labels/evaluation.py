@@ -1,0 +1,75 @@
+"""Predictions against what people see: which of several "right" labels a model's prediction is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustray.tasks.crowds.classify import Aggregate, Votes
+from robustray.tasks.kit.frames import columns
+from robustray.tasks.statistics import Estimate, paired_difference, proportion
+
+MEASURES: Mapping[str, str] = {
+    "given label": "the label of the data set",
+    "main label": "the label that most people call main",
+    "main object": "any label of the object that people call main",
+    "any label": "any label of any object (also what a single worker chose)",
+    "strong label": "a label of an object that at least half of the workers selected",
+    "representative label": "the most selected label of an object",
+}
+"""What counts as right. The three multi-label measures are different numbers: always say which."""
+ALL, SINGLE, MULTI, DIFFERENT = "all images", "one object", "several objects", "several objects, given is not main"
+
+
+def slices(votes: Votes, found: Aggregate) -> dict[str, NDArray[np.bool_]]:
+    """(images,) which images are in each slice. People's number of objects, not the truth, divides them."""
+    multi = found.num_objects > 1
+    return {
+        ALL: np.ones(votes.num_images, dtype=np.bool_),
+        SINGLE: ~multi,
+        MULTI: multi,
+        DIFFERENT: multi & (found.main_label != votes.given),
+    }
+
+
+def right(votes: Votes, found: Aggregate, predicted: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
+    """Measure -> (images,) whether a prediction is right. predicted: (images,) class of each image."""
+    width = int(max(predicted.max(), found.pair_label.max())) + 1
+    key = np.arange(votes.num_images) * width + predicted
+    pairs = found.pair_image * width + found.pair_label
+    in_object = found.pair_object >= 0
+    of_main = in_object & (found.pair_object == found.main_object[found.pair_image])
+    strong = in_object & (2 * found.pair_votes >= votes.num_workers[found.pair_image])
+    return {
+        "given label": predicted == votes.given,
+        "main label": predicted == found.main_label,
+        "main object": np.isin(key, pairs[of_main]),
+        "any label": np.isin(key, pairs[in_object]),
+        "strong label": np.isin(key, pairs[strong]),
+        "representative label": np.isin(key, pairs[found.representative]),
+    }
+
+
+def accuracies(votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]]) -> pd.DataFrame:
+    """One row per model, slice and measure: accuracy with Wilson's interval, over images."""
+    rows = []
+    for model, predicted in predictions.items():
+        for name, inside in slices(votes, found).items():
+            for measure, hits in right(votes, found, predicted).items():
+                estimate = proportion(hits[inside])
+                row = {"model": model, "slice": name, "measure": measure}
+                rows.append(row | columns("accuracy", estimate) | {"n": estimate.n})
+    return pd.DataFrame(rows)
+
+
+def main_minus_given(
+    votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]]
+) -> Iterator[tuple[str, Estimate]]:
+    """Per model, on images with several objects: share of predictions that are the main label minus the given one."""
+    inside = slices(votes, found)[MULTI]
+    for model, predicted in predictions.items():
+        hits = right(votes, found, predicted)
+        yield model, paired_difference(hits["main label"][inside], hits["given label"][inside])

@@ -1,0 +1,139 @@
+"""What answers about one's own images say of their labels, and of models' predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustray.tasks import figures
+from robustray.tasks.crowds.classify import Aggregate, Votes
+from robustray.tasks.crowds.tables import CrowdTable
+from robustray.tasks.errors import InputError
+from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.compose import compose
+from robustray.tasks.kit.frames import columns, shown
+from robustray.tasks.kit.rules import above
+from robustray.tasks.report.numbers import format_estimate
+from robustray.tasks.studies.labels import parts, reduce
+from robustray.tasks.studies.labels.evaluation import main_minus_given
+from robustray.tasks.studies.labels.findings import NOT_MAIN
+from robustray.tasks.studies.labels.settings import Settings
+from robustray.tasks.study import Claim, Figure, Findings, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    settings: Settings
+    names: NDArray[np.str_]
+    """Of the images."""
+    votes: Votes
+    found: Aggregate
+    accuracy: pd.DataFrame | None
+    """Of `evaluation.accuracies`; None without predictions."""
+    predictions: dict[str, NDArray[np.int64]]
+    notes: tuple[str, ...]
+
+
+def join(names: NDArray[np.str_], table: CrowdTable) -> dict[str, NDArray[np.int64]]:
+    """Model -> (images,) predicted class. Raises: InputError where an image has no prediction, or two rows."""
+    found, first, count = np.unique(table["image"], return_index=True, return_counts=True)
+    if (count > 1).any():
+        raise InputError(f"{table.name}: image {found[np.argmax(count > 1)]} has {count.max()} rows")
+    place = np.minimum(np.searchsorted(found, names), len(found) - 1)
+    missing = found[place] != names
+    if missing.any():
+        raise InputError(
+            f"{table.name}: {int(missing.sum())} images with answers are not in it (the first is "
+            f"{names[np.argmax(missing)]}): every model needs a prediction for each image"
+        )
+    return {model: values[first][place] for model, values in table.models.items()}
+
+
+def findings(results: Results) -> Findings:
+    return compose(answer(results), claims(results), tables(results), drawings(results), warnings(results))
+
+
+def answer(results: Results) -> str:
+    shares = reduce.shares(results.votes, results.found)
+    several, other = shares["several objects"], shares[NOT_MAIN]
+    return (
+        f"{results.settings.votes}: people see several objects in "
+        f"{format_estimate(several.value, several.interval, 'percent')} of the n = {several.n:,} images they answered "
+        f"about, and {format_estimate(other.value, other.interval, 'percent')} of these (n = {other.n:,}) carry a "
+        "label that people would not call main."
+    )
+
+
+def claims(results: Results) -> Iterator[Claim]:
+    votes, found = results.votes, results.found
+    yield claim(
+        "Many images with several objects carry a label that people would not call the main one.",
+        reduce.shares(votes, found)[NOT_MAIN],
+        above(0.05).given(50, "images"),
+        measured="share of images in which people see several objects whose given label is not people's main label",
+        over="images (Wilson)",
+    )
+    yield claim(
+        "That happens more often with several objects than with one.",
+        reduce.multi_minus_single(votes, found),
+        above(0).given(50, "images"),
+        measured="share of given labels that are not main, several objects minus one object",
+        over="images (Newcombe)",
+        unit="points",
+    )
+
+
+def tables(results: Results) -> Iterator[Table]:
+    votes, found = results.votes, results.found
+    yield Table(
+        name="headline",
+        title="What people say of the labels",
+        caption=f"{votes.num_images:,} images, {len(votes.image):,} answers ({votes.num_workers.min()} to "
+        f"{votes.num_workers.max()} an image). 95 % Wilson intervals over images. {parts.tie_words(found)}",
+        frame=pd.DataFrame(parts.share_rows(reduce.shares(votes, found), precision=float("nan"))),
+        formats=shown("value", "percent"),
+    )
+    if results.accuracy is not None:
+        yield parts.accuracy_table(results.accuracy)
+        rows = [
+            {"model": model, **columns("difference", estimate), "n": estimate.n}
+            for model, estimate in main_minus_given(votes, found, results.predictions)
+        ]
+        yield Table(
+            name="main-minus-given",
+            title="Do models follow the given label or people's main label?",
+            caption="Images in which people see several objects: share of predictions that are the main label minus "
+            "share that are the given label, paired by image (Tango's 95 % interval). Below 0: they follow the label.",
+            frame=pd.DataFrame(rows),
+            formats=shown("difference", "points"),
+        )
+    yield parts.suspects(votes, found, results.names)
+
+
+def drawings(results: Results) -> Iterator[Figure]:
+    shares = reduce.shares(results.votes, results.found)
+    yield figures.dot_rows(
+        name="headline",
+        title="What people say of the labels",
+        caption="Bars are 95 % Wilson intervals over images.",
+        alt="; ".join(f"{name}: {share.value:.0%}" for name, share in shares.items()),
+        rows=[figures.Row(label=name, value=share.value, lo=share.lo, hi=share.hi) for name, share in shares.items()],
+        x_label="share of images",
+        percent=True,
+    )
+    if results.accuracy is not None:
+        yield parts.accuracy_figure(results.accuracy)
+
+
+def warnings(results: Results) -> Iterator[str]:
+    yield from results.notes
+    few = int((results.votes.num_workers < 5).sum())
+    if few:
+        yield (
+            f"{few:,} images have fewer than 5 answers: with few workers, labels that differ and objects that are "
+            "missed are partly noise"
+        )

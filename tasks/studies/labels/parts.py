@@ -1,0 +1,107 @@
+"""Tables and drawings that a simulated crowd and one's own answers share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustray.tasks import figures
+from robustray.tasks.crowds.classify import Aggregate, Votes
+from robustray.tasks.kit.frames import at, columns, shown
+from robustray.tasks.statistics import Estimate
+from robustray.tasks.studies.labels.evaluation import MEASURES, MULTI
+from robustray.tasks.study import Figure, Table
+
+MOST_MODELS = 12
+"""Models that a figure shows; all are in the table."""
+
+
+def share_rows(shares: dict[str, Estimate], **what: float | str) -> list[dict[str, object]]:
+    return [{**what, "share": name, **columns("value", estimate), "n": estimate.n} for name, estimate in shares.items()]
+
+
+def accuracy_table(frame: pd.DataFrame) -> Table:
+    words = "; ".join(f"{name}: {meaning}" for name, meaning in MEASURES.items())
+    return Table(
+        name="accuracy",
+        title="Predictions against what people see",
+        caption=f"Share of predictions that are right, by what counts as right. {words}. 95 % Wilson intervals over "
+        "images; images are those that people classified, divided by the number of objects that they see.",
+        frame=frame,
+        formats=shown("accuracy", "percent"),
+    )
+
+
+def accuracy_figure(frame: pd.DataFrame) -> Figure:
+    """On images with several objects, by measure, for at most 12 models (the best by the given label)."""
+    multi = at(frame, slice=MULTI)
+    order = at(multi, measure="given label").sort_values("accuracy", ascending=False, kind="stable").model
+    models = order.head(MOST_MODELS).tolist()
+    palette = figures.Palette(MEASURES)
+    rows = []
+    for model in models:
+        own = at(multi, model=model).set_index("measure")
+        rows += [
+            figures.Row(
+                label=f"{model} · {measure}",
+                value=float(own.accuracy[measure]),
+                lo=float(own.lo[measure]),
+                hi=float(own.hi[measure]),
+                color_by=measure,
+            )
+            for measure in MEASURES
+        ]
+    n = int(multi.n.max())
+    return figures.dot_rows(
+        name="accuracy-several-objects",
+        title="What counts as right decides how good a model looks",
+        caption=f"Images in which people see several objects (n = {n:,}); bars are 95 % Wilson intervals over images."
+        + (f" The {MOST_MODELS} best of {len(order)} models." if len(order) > MOST_MODELS else ""),
+        alt="; ".join(f"{row.label}: {row.value:.0%}" for row in rows),
+        rows=rows,
+        x_label="share of predictions that are right",
+        palette=palette,
+        percent=True,
+    )
+
+
+def suspects(votes: Votes, found: Aggregate, names: NDArray[np.str_]) -> Table:
+    """Every image whose given label is not the main one, with the votes for both: to be looked at."""
+    images = np.flatnonzero(found.main_label != votes.given)
+    width = votes.num_classes
+    pair = found.pair_image * width + found.pair_label
+
+    def selected(label: NDArray[np.int64]) -> NDArray[np.int64]:
+        wanted = images * width + label
+        place = np.minimum(np.searchsorted(pair, wanted), len(pair) - 1)
+        return np.where(pair[place] == wanted, found.pair_votes[place], 0)
+
+    return Table(
+        name="suspect-labels",
+        title="Images whose given label people would not call main",
+        caption="One row per image: given and main label, how many workers selected each, objects that people see.",
+        frame=pd.DataFrame(
+            {
+                "image": names[images],
+                "given": votes.given[images],
+                "main": found.main_label[images],
+                "given_votes": selected(votes.given[images]),
+                "main_votes": selected(found.main_label[images]),
+                "workers": votes.num_workers[images],
+                "objects": found.num_objects[images],
+                "tied": found.main_tied[images],
+            }
+        ),
+        on_page=False,
+    )
+
+
+def tie_words(found: Aggregate) -> str:
+    """How much the rule for ties decides."""
+    return (
+        f"Ties: the main label of {int(found.main_tied.sum()):,} and the number of objects of "
+        f"{int(found.objects_tied.sum()):,} of {len(found.main_label):,} images; the label that more workers selected, "
+        f"then the smaller class, and the smaller number win. {int((found.num_optima > 1).sum()):,} images can be "
+        "divided into objects in several equally good ways."
+    )

@@ -1,0 +1,134 @@
+"""The settings of the study and its three sizes. Imports nothing heavy: the command line reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.kit import checks
+from robustray.tasks.study import Outline, Size, Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How far labels that people only confirmed are from what they would have called the main object. A simulated crowd
+    on scenes; with --votes (and --predictions) answers about your own images instead."""
+
+    votes: str = ""
+    """Answers about your own images instead of simulated ones: a Parquet file with the columns image, given (its label,
+    a class number), main (the label a worker calls main), selected (list: a label for each object he sees), and
+    optionally worker."""
+    predictions: str = ""
+    """Beside --votes: a Parquet file with the column image and one column of predicted class numbers per model."""
+    test_data: str = "scenes:test,n=4000,classes=18,multi=0.3"
+    """Scenes that the crowd labels, and on which networks are judged; needs 18 classes."""
+    train_data: str = "scenes:train,n=3600,classes=18,multi=0.3"
+    """Scenes that networks are trained on, with labels that the same crowd collected."""
+    precisions: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0)
+    """Of the search: the chance that the query behind an image is about its main object."""
+    claimed_precision: float = 0.6
+    """The one of them that answer, networks and examples are about."""
+    num_workers: tuple[int, ...] = (3, 9)
+    """Answers per image on which it is kept."""
+    claimed_workers: int = 9
+    """The one of them that claims are about."""
+    thresholds: tuple[float, ...] = (0.5, 0.8)
+    """An image is kept if at least this share of its workers tick the label."""
+    claimed_threshold: float = 0.5
+    """The one of them that claims are about."""
+    num_classify: int = 9
+    """Workers who say what is in an image."""
+    epochs: int = 8
+    """Of the two networks; 0 trains none."""
+    num_resamples: int = 2_000
+    """Resamples of images behind a bootstrap interval."""
+    num_examples: int = 8
+    """Images shown, drawn at random from those whose given label is not the main one."""
+    seed: int = 0
+    """Of the crowd and of the trainings."""
+    block: int = 1_000
+    """Scenes per block of work."""
+
+    def __post_init__(self) -> None:
+        checks.ascending(precisions=self.precisions, largest=1.0)
+        checks.ascending(thresholds=self.thresholds, largest=1.0)
+        checks.ascending(num_workers=self.num_workers)
+        for name, claimed, known in (
+            ("claimed_precision", self.claimed_precision, self.precisions),
+            ("claimed_workers", self.claimed_workers, self.num_workers),
+            ("claimed_threshold", self.claimed_threshold, self.thresholds),
+        ):
+            if claimed not in known:
+                listed = ", ".join(f"{value:g}" for value in known)
+                raise InputError(f"{name}: {claimed:g} is none of {listed}")
+        checks.counts(at_least=1, num_classify=self.num_classify, block=self.block)
+        checks.counts(at_least=200, num_resamples=self.num_resamples)
+        checks.counts(epochs=self.epochs, num_examples=self.num_examples, seed=self.seed)
+        for name in ("test_data", "train_data"):
+            if not getattr(self, name).startswith("scenes:"):
+                raise InputError(
+                    f"{name}: the simulated crowd needs the truth about each image, which only scenes have, got "
+                    f"{getattr(self, name)!r}; people's answers about other images go into --votes"
+                )
+        if self.predictions and not self.votes:
+            raise InputError("--predictions needs --votes: predictions are judged by what people see")
+
+
+def quick() -> Settings:
+    """robustray run labels      two CPU cores, under a minute: 4,000 scenes, four searches, two small networks."""
+    return Settings()
+
+
+def small() -> Settings:
+    """robustray run labels --size small      two CPU cores, minutes: 10,000 scenes, more searches and workers."""
+    return Settings(
+        test_data="scenes:test,n=10000,classes=18,multi=0.22",
+        train_data="scenes:train,n=10000,classes=18,multi=0.22",
+        precisions=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+        num_workers=(3, 5, 9, 21),
+        thresholds=(0.5, 0.7, 0.9),
+        epochs=16,
+    )
+
+
+def paper() -> Settings:
+    """The paper's number of images and workers; its own answers are read with --votes."""
+    return Settings(
+        test_data="scenes:test,n=50000,classes=18,multi=0.22",
+        train_data="scenes:train,n=50000,classes=18,multi=0.22",
+        precisions=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+        num_workers=(3, 5, 9, 21),
+        thresholds=(0.5, 0.7, 0.9),
+        epochs=16,
+        num_resamples=10_000,
+    )
+
+
+SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": paper()}
+
+
+def estimate(settings: Settings) -> Work:
+    """What `robustray show` says."""
+    if settings.votes:
+        return Work(counts={"tables": 1 + bool(settings.predictions)}, note="Seconds for 60,000 answers and 67 models.")
+    scenes = [int(dict(_options(text)).get("n", "3600")) for text in (settings.test_data, settings.train_data)]
+    asked = len(settings.precisions) * scenes[0] + scenes[1]
+    return Work(
+        counts={"scenes shown to a crowd": asked, "training images": 2 * settings.epochs * scenes[1]},
+        note="Drawing scenes and two small trainings dominate: about half a minute of one core at quick size.",
+    )
+
+
+def _options(text: str) -> list[tuple[str, str]]:
+    return [(name, value) for name, _, value in (option.partition("=") for option in text.split(",")[1:])]
+
+
+OUTLINE = Outline(
+    name="labels",
+    question="How far are labels that people only confirmed from what they would have called the main object?",
+    paper="arXiv:2005.11295",
+    settings=Settings,
+    sizes=SIZES,
+    estimate=estimate,
+)
