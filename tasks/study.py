@@ -259,6 +259,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.studies.labels",
         "how far labels that people only confirmed are from what they would have called the main object",
     ),
+    "unadversarial": (
+        "robustray.tasks.studies.unadversarial",
+        "whether patches can be designed that make objects easier to recognise, also under corruptions",
+    ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
 

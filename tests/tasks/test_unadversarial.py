@@ -1,0 +1,173 @@
+"""The study of unadversarial patches: designs on networks whose answer is known, and what is read off the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustray.tasks.compose.place import FIXED, Placement
+from robustray.tasks.data.images import ImageData
+from robustray.tasks.inputs.settings import SharedAscent
+from robustray.tasks.lab.protocol import Context
+from robustray.tasks.studies.unadversarial.blocks import (
+    NO_PATCH,
+    DesignSettings,
+    Look,
+    PatchKind,
+    design_block,
+    look_block,
+    picture_block,
+    plain_block,
+)
+from robustray.tasks.studies.unadversarial.reduce import Cell, Results, swap_table
+from robustray.tasks.studies.unadversarial.settings import OUTLINE
+from robustray.tasks.studies.unadversarial.study import surest
+
+QUICK = OUTLINE.sizes["quick"]
+STILL = PatchKind(classes=(0, 2), side=4, placement=FIXED)
+CENTRE = (slice(None), slice(4, 8), slice(4, 8))
+
+
+class Colours(nn.Module):
+    """Class c is whatever has the most of colour c: logits = 20 x mean of each channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 20 * x.mean((2, 3))
+
+
+def images(count: int = 32) -> ImageData:
+    levels = np.random.default_rng(0).integers(100, 156, (count, 3, 12, 12), dtype=np.uint8)
+    return ImageData(name="random", images=levels, labels=np.arange(count) % 3, classes=("red", "green", "blue"))
+
+
+def context(settings: Any, *, patch: np.ndarray | None = None, seed: int = 5) -> Context:
+    objects: dict[str, Any] = {"model": Colours(), "data": images()}
+    if patch is not None:
+        objects["patch"] = {"patch": patch[None]}
+    return Context(settings=settings, seed=seed, device="cpu", load=objects.__getitem__)
+
+
+def design(kind: PatchKind, seeds: Sequence[int] = (3,)) -> Mapping[str, Any]:
+    ascent = SharedAscent(norm="linf", step_size=0.1, num_steps=12, batch_size=8, precision="fp32")
+    return design_block(list(seeds), context(DesignSettings(kind=kind, ascent=ascent)))
+
+
+def test_a_network_of_colours_gets_patches_of_its_colours() -> None:
+    """The best red square is (1, 0, 0), and only the square that shows is ever moved."""
+    made = design(STILL)
+    red, blue = np.asarray(made["patch"][0])
+    assert (red[CENTRE][0] == 1).all() and (red[CENTRE][1:] == 0).all()
+    assert (blue[CENTRE][2] == 1).all() and (blue[CENTRE][:2] == 0).all()
+    losses = np.asarray(made["losses"][0])
+    assert losses.shape == (12,) and losses[-1] < 0.5 * losses[0]
+    unseen = np.ones((12, 12), bool)
+    unseen[4:8, 4:8] = False
+    longer = np.asarray(design(STILL, (3, 4))["patch"])
+    assert np.array_equal(longer[0], np.stack([red, blue])), "a design does not depend on others"
+    assert abs(red[:, unseen].mean() - 0.5) < 0.05
+
+
+def test_plain_patches_are_noise_or_training_images() -> None:
+    kind = PatchKind(classes=(0, 2), side=4, placement=FIXED)
+    noise, image = np.asarray(plain_block([[], [3, 5]], context(kind))["patch"])
+    assert noise.shape == image.shape == (2, 3, 12, 12)
+    assert abs(noise.mean() - 0.5) < 0.03 and 0.08 < noise.std() < 0.12
+    assert image[:, :, :4].sum() == 0, "beside the square is nothing"
+    small = image[0][CENTRE]
+    assert np.abs(small.mean() - images().images[3].mean() / 255) < 0.02
+
+
+def test_every_patch_lands_at_the_same_place_whatever_is_corrupted() -> None:
+    kind = PatchKind(classes=(0, 2), side=4, placement=Placement())
+    white, grey = np.ones((2, 3, 12, 12), np.float32), np.full((2, 3, 12, 12), 0.25, np.float32)
+    items = [[index, index % 2] for index in range(16)]
+    seen = {
+        name: look_block(items, context(Look(kind=kind), patch=patch)) for name, patch in (("w", white), ("g", grey))
+    }
+    noisy = look_block(items, context(Look(kind=kind, corruption="contrast", severity=5), patch=white))
+    assert torch.equal(seen["w"]["visible"], seen["g"]["visible"]) and torch.equal(
+        seen["w"]["visible"], noisy["visible"]
+    )
+    part = look_block(items[7:], context(Look(kind=kind), patch=white))
+    assert torch.equal(part["visible"], seen["w"]["visible"][7:]), "not on the cut either"
+    other = look_block(items, context(Look(kind=kind), patch=white, seed=6))
+    assert not torch.equal(other["visible"], seen["w"]["visible"]), "on the seed it does"
+
+
+def test_without_a_patch_images_are_as_they_are() -> None:
+    rows = look_block([[index, NO_PATCH] for index in range(9)], context(Look(kind=STILL)))
+    expected = Colours()(torch.from_numpy(images().images[:9]).float() / 255).argmax(1)
+    assert torch.equal(rows["prediction"], expected) and float(rows["visible"].sum()) == 0
+
+
+def test_the_patch_alone_lies_on_grey_or_noise() -> None:
+    red = np.zeros((2, 3, 12, 12), np.float32)
+    red[:, 0] = 1
+    on_grey, on_noise = (
+        picture_block([[1, 0], [2, NO_PATCH]], context(Look(kind=STILL, ground=ground), patch=red))["image"]
+        for ground in ("grey", "noise")
+    )
+    assert (on_grey[0][CENTRE][0] == 1).all() and (on_grey[1] == 0.5).all()
+    assert (on_noise[0][CENTRE][0] == 1).all() and 0.25 < on_noise[1].std() < 0.33
+    rows = look_block([[1, 0]], context(Look(kind=STILL, ground="grey"), patch=red))
+    assert int(rows["prediction"][0]) == 0 and not rows["correct"][0], "image 1 is green, its red patch is answered"
+
+
+# --- What is read off the rows ----------------------------------------------------------------------------------------
+
+
+def rows(correct: Sequence[int]) -> pd.DataFrame:
+    return pd.DataFrame({"index": range(len(correct)), "correct": np.array(correct, bool), "visible": 1.0})
+
+
+def results() -> Results:
+    cells = (Cell("", 0), Cell("contrast", 1), Cell("contrast", 5))
+    designed, none = ([1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]), ([1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0])
+    seen = {
+        (0, name, cell): rows(row)
+        for name, outcomes in (("designed", designed), ("none", none))
+        for cell, row in zip(cells, outcomes, strict=True)
+    }
+    labels, slots = [1, 2, 0, 1], [0, 0, 1, 1]
+    said = {"none": [1, 2, 0, 2], "designed": [0, 2, 2, 2]}
+    swapped = {
+        (0, name): pd.DataFrame({"label": labels, "slot": slots if name == "designed" else -1, "prediction": answers})
+        for name, answers in said.items()
+    }
+    return Results(
+        settings=QUICK,
+        classes=("red", "green", "blue"),
+        kind=STILL,
+        seen=seen,
+        alone={},
+        swapped=swapped,
+        patches={0: {}},
+        pictures={},
+    )
+
+
+def test_gains_are_paired_by_image() -> None:
+    found = results()
+    assert found.gain("none", (Cell("", 0),)).value == pytest.approx(0.5)
+    assert found.gain("none", found.cells).value == pytest.approx((2 / 4 + 1 / 4 - 1 / 4 - 0) / 2)
+    assert found.corrupted("designed").value == pytest.approx(3 / 8)
+    assert found.accuracy("none", Cell("contrast", 1)).value == 0.25
+
+
+def test_what_a_patch_does_on_objects_of_other_classes() -> None:
+    table = swap_table(results()).set_index("patch_of")
+    assert table.loc["red", "patch_with"] == 0.5 and table.loc["red", "patch_without"] == 0.0
+    assert table.loc["red", "object_with"] == 0.5 and table.loc["red", "object_without"] == 1.0
+    assert table.loc["blue", "patch_with"] == 1.0 and table.loc["blue", "patch_without"] == 0.5
+    assert table.n.tolist() == [2, 2]
+
+
+def test_the_surest_training_image_of_each_class() -> None:
+    seen = pd.DataFrame({"index": [4, 5, 6, 7], "label": [0, 0, 2, 2], "loss": [0.5, 0.1, 0.3, 0.9]})
+    assert surest(seen, (0, 2)) == [5, 6]
