@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from typing import Any
 
@@ -46,6 +47,7 @@ class PolicyGradientAlgorithm(Algorithm):
     learner_group: Any
     env_runner_group: Any
     training: Training
+    _folder: tempfile.TemporaryDirectory[str] | None = None
     holds_out: bool | None
     """Whether the coming updates are measured on held-out steps; None: as `heldout_every` says."""
     evaluated: list[dict[str, Any]]
@@ -59,6 +61,19 @@ class PolicyGradientAlgorithm(Algorithm):
         self.training = Training(state=self.agent)
         self.holds_out = None
         self.evaluated = []
+
+    def _setup_logdir(self) -> None:
+        """Without Tune: a folder that goes with the algorithm. RLlib would leave one behind in the home folder."""
+        if self._storage:
+            super()._setup_logdir()
+        else:
+            self._folder = tempfile.TemporaryDirectory(prefix="robustray-")
+            self._logdir = self._folder.name
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def __repr__(self) -> str:
         """RLlib's own fails for an algorithm whose configuration was refused, and hides why."""

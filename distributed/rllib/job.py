@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 from typing import Any
 
 from robustray.tasks.lab.jobs import Receipt, Worker
@@ -25,7 +24,6 @@ class RllibJob(LearnJob):
             return self.learn(worker.store, advance_in(algorithm))
         finally:
             algorithm.stop()
-            shutil.rmtree(algorithm.logdir, ignore_errors=True)  # RLlib's own, in its folder of results
 
 
 def in_rllib(job: LearnJob) -> RllibJob:

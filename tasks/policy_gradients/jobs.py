@@ -152,6 +152,7 @@ class LearnJob:
         if wanted is not None:
             training = self._start(store, wanted, checkpoints)
             if not is_repeatable(self.spec.environment):
+                training.state.repeatable = False
                 diary.say("the environment gives other numbers for the same seed: nothing about it can be repeated")
 
             def after(training: Training) -> None:
@@ -222,6 +223,8 @@ class Learned:
     """One row per update; columns: docs/design/policy-gradients.md."""
     episodes: pd.DataFrame
     """One row per finished episode: update, stream, step, length, episode_return."""
+    repeatable: bool
+    """False where the environment was seen to give other numbers for the same seed: a report must not promise more."""
     clock: pd.DataFrame
     """One row per update: update, collect_seconds, learn_seconds. The only numbers that differ between machines."""
 
@@ -253,7 +256,9 @@ class LearnHandle(LongHandle):
         }
         tables = {name: files.read_table(store, job.key, code, name) for name in files.TABLES}
         frames = {name: table.to_pandas() for name, table in tables.items() if table is not None}
-        return Learned(spec=spec, key=job.key, states=states, **frames)
+        last = states[spec.iterations]
+        repeatable = last.build(last.fetch(), "cpu").state.repeatable
+        return Learned(spec=spec, key=job.key, states=states, repeatable=repeatable, **frames)
 
 
 def _measured(curve: Sequence[Row]) -> set[int]:

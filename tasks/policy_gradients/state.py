@@ -50,6 +50,8 @@ class AgentState:
     updates_done: int = 0
     env_steps: int = 0
     """Environment steps that updates learned from."""
+    repeatable: bool = True
+    """False where its environment was seen to give other numbers for the same seed."""
 
     @staticmethod
     def start(spec: AgentSpec, shape: EnvironmentShape) -> AgentState:
@@ -107,6 +109,7 @@ class AgentState:
         return {
             "updates_done": self.updates_done,
             "env_steps": self.env_steps,
+            "repeatable": self.repeatable,
             "adam_steps": {"policy": self.policy_adam.steps, "value": self.value_adam.steps},
             "counts": {
                 "observations": self.filters.observations.count,
@@ -135,6 +138,7 @@ class AgentState:
         }
         self.filters = Snapshot(**moments, discounted=np.array(arrays["rewards/discounted"]))
         self.updates_done, self.env_steps = record["updates_done"], record["env_steps"]
+        self.repeatable = record["repeatable"]
 
     def _networks(self) -> tuple[tuple[str, NDArray[np.float32], Layout], ...]:
         settings = self.spec.settings

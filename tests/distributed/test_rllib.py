@@ -59,8 +59,6 @@ def config_of(spec: AgentSpec, *, runners: int = 0) -> Any:
 @pytest.fixture
 def build(eight_cpus: Path) -> Iterator[Any]:
     """`build(spec, runners=2)`: an algorithm that is stopped at the end."""
-    import shutil
-
     built = []
 
     def make(config: Any) -> Any:
@@ -71,7 +69,7 @@ def build(eight_cpus: Path) -> Iterator[Any]:
     yield make
     for algorithm in built:
         algorithm.stop()
-        shutil.rmtree(algorithm.logdir, ignore_errors=True)
+        assert not Path(algorithm.logdir).exists(), "it leaves nothing behind"
 
 
 def spec_of(step: Any, num_streams: int, **changed: Any) -> AgentSpec:
@@ -324,3 +322,34 @@ def test_a_ray_lab_keeps_the_bytes_of_a_serial_one(eight_cpus: Path, tmp_path: P
             }
         )
     assert kept[0] == kept[1] and len(kept[0]) == 4 * (3 + 2)
+
+
+@pytest.mark.acceptance
+def test_an_agent_whose_worker_is_killed_goes_on_from_its_checkpoint(eight_cpus: Path, tmp_path: Path) -> None:
+    from robustray.distributed.lab import RayLab
+    from robustray.tasks.lab.checkpoints import Interval
+
+    spec = spec_of("ppo", 2, environment=f"{HERE}:Slow", iterations=8, milestones=(3,))
+    store = Store(str(tmp_path / "store"))
+    store.create()
+
+    def kill() -> None:
+        """The worker, once it has written its second checkpoint."""
+        while not any(
+            name.startswith("000000002")
+            for key in store.folders("checkpoints")
+            for name in store.list(f"checkpoints/{key}")
+        ):
+            time.sleep(0.05)
+        (worker,) = [p for p in psutil.Process().children(recursive=True) if "BlockActor.run" in " ".join(p.cmdline())]
+        worker.kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    lab = RayLab(store=store, workers=1, checkpoint_every=Interval(steps=1, seconds=None))
+    (found,) = lab.learn([spec]).result()
+    killer.join(timeout=10)
+    assert lab.journal.count("learn").retried == 1 and not killer.is_alive()
+    lab.close()
+    assert found.final.fetch() == files.state_bytes(train_agent(spec).state)
+    assert sorted(found.states) == [3, 8]

@@ -184,7 +184,9 @@ def test_an_environment_that_does_not_repeat_is_told(store: Store) -> None:
         def note(self, text: str) -> None:
             said.append(text)
 
-    learn(store, dataclasses.replace(SPEC, environment=f"{HERE}:Unrepeatable", iterations=3), journal=Notes())
+    spec = dataclasses.replace(SPEC, environment=f"{HERE}:Unrepeatable", iterations=3)
+    (found,) = learn(store, spec, journal=Notes())
+    assert not found.repeatable and learn(store, SPEC)[0].repeatable
     assert any("nothing about it can be repeated" in text for text in said)
 
 
