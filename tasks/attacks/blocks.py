@@ -48,7 +48,7 @@ def predict_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]
 
 
 @block_function(
-    version=1,
+    version=2,
     columns={
         "index": pa.int64(),
         "label": pa.int16(),
@@ -58,6 +58,7 @@ def predict_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]
         "loss": pa.float32(),
         "distance": pa.float32(),
         "evaluations": pa.int32(),
+        "first_gradient": pa.float32(),
     },
 )
 def attack_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
@@ -73,6 +74,7 @@ def attack_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
         "loss": result.loss,
         "distance": result.distance,
         "evaluations": result.num_evaluations,
+        "first_gradient": result.first_gradient,
     }
 
 

@@ -177,7 +177,7 @@ def transfer_block(indices: Sequence[int], context: Context) -> Mapping[str, Any
     }
 
 
-@block_function(version=1, columns=attack_block.columns)
+@block_function(version=2, columns=attack_block.columns)
 def transferred_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
     """The other way round: examples from all of `context.settings.models`, tried on "model".
 
@@ -203,6 +203,7 @@ def transferred_block(indices: Sequence[int], context: Context) -> Mapping[str, 
     whole = seen(images, labels)
     clean_prediction = whole["prediction"].clone()
     whole |= {"distance": torch.zeros_like(whole["loss"]), "evaluations": torch.ones_like(labels)}
+    whole["first_gradient"] = torch.full_like(whole["loss"], torch.nan)
     for name in task.models:
         standing = (~whole["success"]).nonzero()[:, 0]
         if len(standing) == 0:
@@ -217,5 +218,6 @@ def transferred_block(indices: Sequence[int], context: Context) -> Mapping[str, 
         refuse_stochastic(crafted)
         found = seen(crafted.images, labels[standing])
         found |= {"distance": crafted.distance, "evaluations": crafted.num_evaluations + 1}
+        found["first_gradient"] = crafted.first_gradient
         merge_stage(whole, found, standing, counted="evaluations")
     return {"index": indices, "label": labels, "clean_prediction": clean_prediction, **whole}

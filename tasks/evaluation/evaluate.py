@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustray.tasks.attacks.family import Square
+from robustray.tasks.attacks.following import has_lost, lost_words
 from robustray.tasks.attacks.settings import Attack, Norm
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
@@ -111,8 +112,17 @@ class _Outcome:
     loss: NDArray[np.float32]
     distance: NDArray[np.float32]
     evaluations: NDArray[np.int64]
+    first_gradient: NDArray[np.float32]
     stages: tuple[Stage, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def lost(self) -> int:
+        return int((self.first_gradient == 0).sum())
+
+    @property
+    def taken(self) -> int:
+        return int((~np.isnan(self.first_gradient)).sum())
 
 
 def _blocks(indices: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -137,6 +147,7 @@ def _attack(
         "loss": np.full(n, np.nan, np.float32),
         "distance": np.zeros(n, np.float32),
         "evaluations": np.zeros(n, np.int64),
+        "first_gradient": np.full(n, np.nan, np.float32),
     }
     warnings: list[str] = []
     tables = []
@@ -151,6 +162,8 @@ def _attack(
             "distance": result.distance,
             "evaluations": result.num_evaluations,
         }
+        if result.first_gradient is not None:
+            found["first_gradient"] = result.first_gradient
         if not type(item.attack).__module__.startswith("robustray."):
             warnings += _look_again(item.name, model, labels, result, found)
         for name, values in found.items():
@@ -208,6 +221,8 @@ def _score(outcome: _Outcome, right: NDArray[np.bool_]) -> AttackScore:
         eps=attack.eps,
         robust=proportion(right & ~outcome.broken),
         evaluations=int(outcome.evaluations.sum()),
+        lost_gradients=outcome.lost,
+        taken_gradients=outcome.taken,
         stages=outcome.stages,
     )
 
@@ -226,9 +241,12 @@ def _worst_cases(outcomes: Sequence[_Outcome], right: NDArray[np.bool_]) -> Iter
 
 
 def _masking(outcomes: Sequence[_Outcome], right: NDArray[np.bool_]) -> Iterator[str]:
-    """Where Square, alone or in a cascade, broke what gradients could not."""
+    """Where gradients were nothing to follow, and where Square, alone or in a cascade, broke what they could not."""
     from robustray.tasks.attacks.search.cascade import Stage, masking_warning
 
+    for outcome in outcomes:
+        if has_lost(outcome.lost, outcome.taken):
+            yield lost_words(outcome.item.name, outcome.lost, outcome.taken)
     for outcome in outcomes:
         if outcome.stages and (warning := masking_warning(outcome.stages, len(right))):
             yield warning
@@ -264,6 +282,7 @@ def _examples(outcomes: Sequence[_Outcome], labels: NDArray[np.int64], clean: ND
                     "loss": o.loss,
                     "distance": o.distance,
                     "evaluations": o.evaluations,
+                    "first_gradient": o.first_gradient,
                 }
             )
             for o in outcomes

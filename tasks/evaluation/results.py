@@ -30,6 +30,10 @@ class AttackScore:
     """Share of all images that are classified correctly and stay so, with Wilson's 95 % interval."""
     evaluations: int
     """Passes of single images through the model, all images together."""
+    lost_gradients: int = 0
+    """Attacked images whose first gradient was exactly zero: the attack had nothing to follow."""
+    taken_gradients: int = 0
+    """Attacked images of which a gradient was taken; 0 for attacks that follow none."""
     stages: tuple[Stage, ...] = ()
     """Of a cascade such as AutoAttack: which stage broke how many."""
 
@@ -62,7 +66,8 @@ class Evaluation:
     """One per threat model, in the order of the attacks."""
     examples: pd.DataFrame
     """One row per attack and image: attack, norm, eps, index, label, clean_prediction, prediction, success, loss,
-    distance, evaluations. An image that is wrong without an attack is not attacked: success is true, distance 0."""
+    distance, evaluations, first_gradient (`AttackResult.first_gradient`). An image that is wrong without an attack is
+    not attacked: success is true, distance 0."""
     warnings: tuple[str, ...] = ()
     """What a reader of these numbers has to know: a stochastic model, gradients that hide something."""
 

@@ -79,6 +79,7 @@ def records(
                 "loss": start.loss,
                 "distance": np.float32(0),
                 "evaluations": 0,
+                "first_gradient": np.float32(np.nan),
                 "fell_to": CLEAN,
             }
         )[~start.correct]
@@ -89,8 +90,15 @@ def records(
             parts.append(whole.sort_values("index", kind="stable").assign(**cell._asdict(), eps=eps))
             fallen = pd.concat([fallen, rows[rows.success]], ignore_index=True)
     columns = [*CELL, "eps", "index", "label", "clean_prediction", "prediction", "success", "loss", "distance"]
-    whole = pd.concat(parts, ignore_index=True)[[*columns, "evaluations", "carried", "fell_to"]]
+    whole = pd.concat(parts, ignore_index=True)[[*columns, "evaluations", "first_gradient", "carried", "fell_to"]]
     return whole.astype({name: "category" for name in ("data", "model", "norm", "attack", "fell_to")})
+
+
+def lost_gradients(all_records: pd.DataFrame, by: Sequence[str] = (*CELL, "eps")) -> pd.DataFrame:
+    """How many attacked images gave no gradient to follow, by cell and size: `lost` of `taken`, those it was asked of."""
+    asked = all_records[~all_records.carried & all_records.first_gradient.notna()]
+    asked = asked.assign(lost=asked.first_gradient == 0)
+    return asked.groupby(list(by), sort=False, observed=True).lost.agg(lost="sum", taken="size").reset_index()
 
 
 def robust_accuracy(all_records: pd.DataFrame) -> pd.DataFrame:

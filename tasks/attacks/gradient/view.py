@@ -184,7 +184,7 @@ class GradientView:
                 "them and the logits?): attacks that need none are square, nes and noise"
             )
         gradient = gradient.contiguous()  # as the images are: mixed layouts make each step slower
-        largest = gradient.flatten(1).abs().amax(dim=1)  # passes NaN on
+        largest = largest_entries(gradient)  # passes NaN on
         self._refuse_non_finite(output, loss, largest, objective)
         output = ModelOutput(output.logits.detach(), None if output.latent is None else output.latent.detach())
         return loss.detach(), gradient, largest, output
@@ -278,6 +278,11 @@ def _loss(objective: Objective, output: ModelOutput, inputs: Tensor, state: Stat
     if _shape(loss) != (len(inputs),):
         raise InputError(f"an objective's loss must have one entry per image, ({len(inputs)},), got {_shape(loss)}")
     return loss
+
+
+def largest_entries(gradient: Tensor) -> Tensor:
+    """(batch,): of each gradient (batch, ...), by size."""
+    return gradient.flatten(1).abs().amax(dim=1)
 
 
 def own_copy(images: Tensor, *, channels_last: bool = False) -> Tensor:

@@ -79,6 +79,8 @@ class ApgdSearch(Search):
         rows = self.rows(items)
         x, k = state["x"], state["k"]
         loss, gradient, wrong = (self.fold(value) for value in self._look(x.flatten(0, 1), items))
+        if (first := k[:, 0] == 0).any():
+            self.record.note_gradients(items[first], gradient[first])
 
         rises = state["rises"] + (loss > state["last_loss"]) * (k > 0)
         better = loss > state["best_loss"]
@@ -100,9 +102,9 @@ class ApgdSearch(Search):
         ahead = project(ahead.mul_(_wide(size, x)).add_(at))
         pushed = (ahead - at).mul_(1 - MOMENTUM).add_(at).add_((at - state["x_before"]).mul_(MOMENTUM))
         pushed = project(pushed)
-        first = k == 0
-        if first.any():
-            pushed[first] = ahead[first]
+        start = k == 0
+        if start.any():
+            pushed[start] = ahead[start]
         moved = {
             "x": pushed,
             "x_before": at,

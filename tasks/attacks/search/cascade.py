@@ -81,12 +81,16 @@ def merge_stage(whole: Mapping[str, Any], found: Mapping[str, Any], standing: An
 
     whole: one array (images, ...) per name, tensors or NumPy arrays. found: the same names (or some of them) for the
     images at the positions `standing`, in that order; "success" and "loss" among them. The name `counted` adds up;
-    the others are taken over where the stage succeeded or ended at a larger loss (the margin, for every attack of a
-    cascade), so that a row always describes one point.
+    of "first_gradient" the larger one stays where there are two; the others are taken over where the stage succeeded
+    or ended at a larger loss (the margin, for every attack of a cascade), so that a row always describes one point.
     """
     better = found["success"] | (found["loss"] > whole["loss"][standing])
     whole[counted][standing] += found[counted]
-    for name in found.keys() - {counted}:
+    if "first_gradient" in found:
+        before, now = whole["first_gradient"][standing], found["first_gradient"]
+        takes = (before != before) | (now > before)  # NaN: there is none before
+        whole["first_gradient"][standing[takes]] = now[takes]
+    for name in found.keys() - {counted, "first_gradient"}:
         whole[name][standing[better]] = found[name][better]
 
 
@@ -147,4 +151,7 @@ def run_cascade(
     )
 
 
-_PER_IMAGE = ("images", "success", "loss", "distance", "predictions", "clean_predictions", "num_evaluations")
+_PER_IMAGE = (
+    *("images", "success", "loss", "distance", "predictions", "clean_predictions", "num_evaluations"),
+    "first_gradient",
+)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from robustray.tasks.attacks.doors import Problem, check_arguments, check_class_range
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
-from robustray.tasks.attacks.gradient.view import GradientView, repeat_warnings
+from robustray.tasks.attacks.gradient.view import GradientView, largest_entries, repeat_warnings
 from robustray.tasks.attacks.objective import ModelOutput, Objective, class_goal
 from robustray.tasks.attacks.precision import Arithmetic, resolve_precision
 from robustray.tasks.attacks.result import AttackResult
@@ -77,6 +77,7 @@ class _Kept:
         self.predictions = images.new_zeros(count, dtype=torch.int64)
         self.clean_predictions = self.predictions.clone()
         self.num_evaluations = torch.zeros(count, dtype=torch.int64)
+        self.first_gradient = images.new_full((count,), torch.nan)
 
     def offer(self, items: Tensor, iterates: _Scored, *, best_by: Literal["loss", "success"]) -> None:
         """Keep the iterates (rows) of `items` where they are better than what is kept.
@@ -102,6 +103,7 @@ class _Kept:
             predictions=self.predictions,
             clean_predictions=self.clean_predictions,
             num_evaluations=self.num_evaluations.to(self.images.device),
+            first_gradient=self.first_gradient,
             warnings=warnings,
             precision=precision,
             folded=folded,
@@ -254,6 +256,9 @@ class _Search:
         centre = problem.images[items]
         loss, gradient, output = self.view.value_and_gradient(rows.images, problem.state[items], problem.objective)
         self.kept.num_evaluations[rows.items] += 1
+        first = (rows.step == 0) & (rows.restart == 0)
+        if first.any():
+            self.kept.first_gradient[items[first.to(items.device)]] = largest_entries(gradient[first.to(items.device)])
         ascent = plan.step_size * self.geometry.direction(self._masked(gradient, items))
         rows.onward = self.geometry.project(rows.images + ascent, centre, plan.eps)
         if plan.exit_rule != "last":

@@ -65,6 +65,8 @@ class FabTSearch(Search):
     def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
         x, centre = state["x"].flatten(0, 1), self.problem.images[self.rows(items)]
         normal, gap = self._plane(items, x)
+        if (first := state["k"] == 0).any():
+            self.record.note_gradients(items[first], self.fold(normal)[first])
         reached = self._slide(x, centre, normal, gap)
         wrong = self.fold(self._margins(items, reached) > 0)
         away = reached - centre

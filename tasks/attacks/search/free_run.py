@@ -10,7 +10,7 @@ from torch import Tensor
 from robustray.tasks.attacks.doors import Problem, check_arguments, check_class_range
 from robustray.tasks.attacks.free import FreePGD
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
-from robustray.tasks.attacks.gradient.view import GradientView, padded
+from robustray.tasks.attacks.gradient.view import GradientView, largest_entries, padded
 from robustray.tasks.attacks.objective import Objective, class_goal
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.result import AttackResult
@@ -46,6 +46,7 @@ def run_free(
         )
     count = len(images)
     found = problem.images.clone()
+    first_gradient = found.new_full((count,), torch.nan)
     loss, success = found.new_zeros(count), torch.zeros(count, dtype=torch.bool, device=found.device)
     predictions, clean_predictions = torch.zeros_like(problem.labels), torch.zeros_like(problem.labels)
     precision = resolve_precision(str(images.device)) if plan.precision == "auto" else plan.precision
@@ -63,7 +64,8 @@ def run_free(
             check_class_range("labels", problem.labels, clean.shape[1], model)
             refuse_probabilities(clean, model)
             # Padded as in the view: one Fourier transform, and the last entries of a sigmoid, have other last bits.
-            found[items] = _optimise(attack, problem, view, padded(items), seed)[: len(items)]
+            best, first = _optimise(attack, problem, view, padded(items), seed)
+            found[items], first_gradient[items] = best[: len(items)], first[: len(items)]
             loss[items], output = view.value(found[items], problem.state[items], goal)
             reached = goal.success(output, found[items], problem.state[items])
             wrong = class_goal(output.logits, problem.labels[items], targeted=False)
@@ -78,13 +80,14 @@ def run_free(
             clean_predictions=clean_predictions,
             # clean, x_0 ... x_T, and the verdict
             num_evaluations=torch.full_like(predictions, plan.num_steps + 3),
+            first_gradient=first_gradient,
             precision=view.precision,
             folded=view.folded,
         )
 
 
-def _optimise(attack: FreePGD, problem: Problem, view: GradientView, items: Tensor, seed: int) -> Tensor:
-    """The images (items, ...) that the exit rule names."""
+def _optimise(attack: FreePGD, problem: Problem, view: GradientView, items: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """The images (items, ...) that the exit rule names, and the largest entries of the first gradients."""
     start, state = problem.images[items], problem.state[items]
     mask = 1 if problem.mask is None else problem.mask[items]
 
@@ -97,6 +100,7 @@ def _optimise(attack: FreePGD, problem: Problem, view: GradientView, items: Tens
         start = (start + attack.start_noise * gaussian(0)).clamp(0, 1)
     fourier = attack.space == "fourier"
     x = to_fourier(start) if fourier else start
+    first = start.new_full((len(start),), torch.nan)
     best, best_loss = start, start.new_full((len(start),), -torch.inf)
     for step in range(attack.num_steps + 1):
         image = from_fourier(x, start.shape[-1]) if fourier else x.clamp(0, 1)
@@ -104,6 +108,7 @@ def _optimise(attack: FreePGD, problem: Problem, view: GradientView, items: Tens
             loss, gradient = view.estimate(image, state, problem.objective)[0], gaussian(step + 1)
         else:
             loss, gradient, _ = view.value_and_gradient(image, state, problem.objective)
+            first = largest_entries(gradient) if step == 0 else first
         better = loss > best_loss if attack.exit_rule == "best_loss" else torch.ones_like(loss, dtype=torch.bool)
         best = torch.where(better.view(-1, *[1] * (image.ndim - 1)), image, best)
         best_loss = torch.where(better, loss, best_loss)
@@ -113,7 +118,7 @@ def _optimise(attack: FreePGD, problem: Problem, view: GradientView, items: Tens
             x = x + attack.step_size * _through_fourier(x, gradient)
         else:
             x = x + attack.step_size * gradient  # the walk is not clipped, what the model sees of it is
-    return best
+    return best, first
 
 
 def to_fourier(images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustray.tasks.attacks.doors import Problem, check_class_range
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
-from robustray.tasks.attacks.gradient.view import GradientView, repeat_warnings
+from robustray.tasks.attacks.gradient.view import GradientView, largest_entries, repeat_warnings
 from robustray.tasks.attacks.objective import Margin, ModelOutput
 from robustray.tasks.attacks.search.norms import GEOMETRIES
 from robustray.tasks.attacks.settings import MIN_BATCH, Norm
@@ -31,6 +31,7 @@ class Record:
         self.success = torch.zeros(count, dtype=torch.bool, device=images.device)
         self.predictions = torch.zeros(count, dtype=torch.int64, device=images.device)
         self.num_evaluations = torch.zeros(count, dtype=torch.int64, device=images.device)
+        self.first_gradient = images.new_full((count,), torch.nan)
         self.clean_logits = images.new_zeros(count, 0)
         self.clean_predictions = self.predictions.clone()
 
@@ -66,6 +67,11 @@ class Record:
                 success[chosen] = logits.argmax(1) != self.problem.labels[items[chosen]]
         return success
 
+    def note_gradients(self, items: Tensor, gradient: Tensor) -> None:
+        """The first gradients of `items`, (items, ...): of the rows of an image the largest entry of all."""
+        new = self.first_gradient[items].isnan()
+        self.first_gradient[items[new]] = largest_entries(gradient)[new]
+
     def fields(self, norm: Norm) -> dict[str, Any]:
         """Of `AttackResult`, all but the warnings."""
         distance = GEOMETRIES[norm].size(self.images - self.problem.images) if len(self.images) else self.loss
@@ -77,6 +83,7 @@ class Record:
             "predictions": self.predictions,
             "clean_predictions": self.clean_predictions,
             "num_evaluations": self.num_evaluations,
+            "first_gradient": self.first_gradient,
             "precision": self.view.precision,
             "folded": self.view.folded,
         }

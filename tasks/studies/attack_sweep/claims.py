@@ -15,6 +15,7 @@ from robustray.tasks.statistics import proportion
 from robustray.tasks.statistics.clusters import clustered_mean
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.study import Claim
+from robustray.tasks.sweeps.masking import nothing_to_follow, withheld
 
 WEAKER = (
     ("noise", "It is the direction, not the size: PGD breaks more images than random noise of the same size"),
@@ -37,7 +38,7 @@ def _broken(results: Results, data: str, model: str, norm: Norm) -> Claim:
     rows = at(results.headline, data=data, model=model, norm=norm, eps=eps)
     clean = results.clean[data, model].set_index("index").correct
     right = clean.reindex(rows["index"]).to_numpy(dtype=bool)
-    return claim(
+    found = claim(
         f"{model}: a perturbation within {size_words(norm, eps)} breaks most of the images that it classifies "
         f"correctly ({data}).",
         proportion(rows.success.to_numpy(dtype=bool)[right]),
@@ -46,6 +47,8 @@ def _broken(results: Results, data: str, model: str, norm: Norm) -> Claim:
         over="images (Wilson)",
         paper=engstrom.broken(data, norm, eps, by_autoattack=results.by_autoattack),
     )
+    doubtful = nothing_to_follow(results.records, data=data, model=model, norm=norm)
+    return withheld(found, "contradicted", doubtful=doubtful)
 
 
 def _stronger(results: Results, data: str, norm: Norm, weak: str, words: str) -> Claim:

@@ -14,12 +14,13 @@ from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.studies.attack_sweep.settings import Settings
 from robustray.tasks.studies.attack_sweep.tables import tables
 from robustray.tasks.study import Findings
-from robustray.tasks.sweeps.masking import masking_warnings
+from robustray.tasks.sweeps.masking import lost_gradient_warnings, masking_warnings
 
 
 def compose(results: Results) -> Findings:
     """Everything that the report shows."""
-    warnings = masking_warnings(results.records, results.stages), transfer_warnings(results)
+    hidden = masking_warnings(results.records, results.stages), lost_gradient_warnings(results.records)
+    warnings = *hidden, transfer_warnings(results)
     return kit.compose(answer(results), claims(results), tables(results), drawn(results), pictures(results), warnings)
 
 

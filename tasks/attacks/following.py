@@ -1,0 +1,20 @@
+"""Whether an attack along gradients had any to follow. Imports no torch."""
+
+from __future__ import annotations
+
+LOST_SHARE = 0.05
+"""Share of the attacked images without a first gradient from which on an attack says nothing about robustness."""
+
+
+def has_lost(lost: int, taken: int) -> bool:
+    """lost: images whose first gradient was exactly zero, of `taken`."""
+    return taken > 0 and lost > LOST_SHARE * taken
+
+
+def lost_words(attack: str, lost: int, taken: int) -> str:
+    """The warning. (A gradient that is not finite stops an attack with an error.)"""
+    return (
+        f"{attack}: the first gradient is exactly zero for {lost:,} of {taken:,} attacked images, so there was nothing "
+        "to follow, and the accuracy it leaves says nothing about robustness: try square, which needs no gradient, and, "
+        "where logits are so large that the loss is flat, apgd-dlr or apgd-t, which do not see their scale"
+    )
