@@ -6,6 +6,7 @@ Items are image indices, one row each. A model `lab.model(name)` and a data set 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ def attack_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
         "loss": result.loss,
         "distance": result.distance,
         "evaluations": result.num_evaluations,
-        "first_gradient": result.first_gradient,
+        "first_gradient": [math.nan] * len(indices) if result.first_gradient is None else result.first_gradient,
     }
 
 

@@ -15,6 +15,6 @@ def lost_words(attack: str, lost: int, taken: int) -> str:
     """The warning. (A gradient that is not finite stops an attack with an error.)"""
     return (
         f"{attack}: the first gradient is exactly zero for {lost:,} of {taken:,} attacked images, so there was nothing "
-        "to follow, and the accuracy it leaves says nothing about robustness: try square, which needs no gradient, and, "
+        "to follow, and the accuracy it leaves says nothing about robustness: try square, which needs no gradient, and "
         "where logits are so large that the loss is flat, apgd-dlr or apgd-t, which do not see their scale"
     )

@@ -218,6 +218,7 @@ def transferred_block(indices: Sequence[int], context: Context) -> Mapping[str, 
         refuse_stochastic(crafted)
         found = seen(crafted.images, labels[standing])
         found |= {"distance": crafted.distance, "evaluations": crafted.num_evaluations + 1}
-        found["first_gradient"] = crafted.first_gradient
+        if crafted.first_gradient is not None:
+            found["first_gradient"] = crafted.first_gradient
         merge_stage(whole, found, standing, counted="evaluations")
     return {"index": indices, "label": labels, "clean_prediction": clean_prediction, **whole}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from robustray.tasks.attacks.following import LOST_SHARE, has_lost, lost_words
 from robustray.tasks.report.numbers import size_words
 from robustray.tasks.study import Claim, Verdict
@@ -60,4 +62,5 @@ def withheld(claim: Claim, verdict: Verdict, *, doubtful: bool) -> Claim:
 
 def _lost(all_records: pd.DataFrame) -> pd.DataFrame:
     table = lost_gradients(all_records)
-    return table[[has_lost(lost, taken) for lost, taken in zip(table.lost, table.taken, strict=True)]]
+    suspicious = [has_lost(lost, taken) for lost, taken in zip(table.lost, table.taken, strict=True)]
+    return table[np.array(suspicious, dtype=bool)]

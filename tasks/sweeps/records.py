@@ -95,7 +95,7 @@ def records(
 
 
 def lost_gradients(all_records: pd.DataFrame, by: Sequence[str] = (*CELL, "eps")) -> pd.DataFrame:
-    """How many attacked images gave no gradient to follow, by cell and size: `lost` of `taken`, those it was asked of."""
+    """How many attacked images gave no gradient to follow, by cell and size: `lost` of the `taken` ones."""
     asked = all_records[~all_records.carried & all_records.first_gradient.notna()]
     asked = asked.assign(lost=asked.first_gradient == 0)
     return asked.groupby(list(by), sort=False, observed=True).lost.agg(lost="sum", taken="size").reset_index()

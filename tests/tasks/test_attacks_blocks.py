@@ -55,7 +55,7 @@ def test_rows_do_not_depend_on_the_cut(function: BlockFunction) -> None:
     for size in (1, 16, 31):
         parts = [table(items[first : first + size]) for first in range(0, len(items), size)]
         for name, column in whole.items():
-            assert np.array_equal(np.concatenate([part[name] for part in parts]), column), name
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), column, err_msg=name)
 
 
 def test_the_columns_are_those_of_the_attack() -> None:

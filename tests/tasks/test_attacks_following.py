@@ -30,6 +30,7 @@ from robustray.tasks.evaluation.evaluate import evaluate
 from tests.tasks.digits_networks import digits, trained
 
 IMAGES, LABELS = digits(48)
+NET = trained("mlp")
 SIZE: Any = {"norm": "linf", "eps": 0.15}
 GRADIENTS: list[Any] = [
     PGD(**SIZE, num_steps=3),
@@ -43,21 +44,21 @@ SCALE_FREE: list[Any] = [ApgdDLR(**SIZE, num_steps=3), ApgdT(**SIZE, num_steps=3
 
 def huge(x: Tensor) -> Tensor:
     """Logits so large that cross-entropy is flat."""
-    return 1e4 * trained("mlp")(x)
+    return 1e4 * NET(x)
 
 
 def rounded(x: Tensor) -> Tensor:
     """Of pixels: its derivative is zero everywhere."""
-    return trained("mlp")((x * 16).round() / 16)
+    return NET((x * 16).round() / 16)
 
 
 @pytest.mark.parametrize("attack", [*GRADIENTS, *SCALE_FREE], ids=repr)
 def test_an_honest_network_gives_every_image_a_gradient(attack: Any) -> None:
-    result = attack(trained("mlp"), IMAGES, LABELS)
+    result = attack(NET, IMAGES, LABELS)
     attacked = result.clean_predictions == LABELS
     assert torch.equal(result.first_gradient.isnan(), ~attacked)
     assert (result.first_gradient[attacked] > 0).all()
-    assert evaluate(trained("mlp"), (IMAGES, LABELS), attack).warnings == ()
+    assert evaluate(NET, (IMAGES, LABELS), attack).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,8 @@ def test_optimisation_without_a_ball_tells_too() -> None:
 @pytest.mark.parametrize("array", [np.array, torch.tensor])
 def test_of_two_stages_the_larger_gradient_stays(before: float, now: float, kept: float, array: Any) -> None:
     def rows(gradient: float) -> dict[str, Any]:
-        return {"success": array([False]), "loss": array([0.0]), "n": array([1]), "first_gradient": array([gradient])}
+        gradients = array([float(gradient)])
+        return {"success": array([False]), "loss": array([0.0]), "n": array([1]), "first_gradient": gradients}
 
     whole = rows(before)
     merge_stage(whole, rows(now), array([0]), counted="n")

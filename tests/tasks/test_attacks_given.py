@@ -32,6 +32,7 @@ from robustray.tasks.evaluation.evaluate import evaluate
 from tests.tasks.digits_networks import digits, same, trained
 
 IMAGES, LABELS = digits(40)
+NET = trained("mlp")  # before any model that uses it runs without gradients
 FEW: list[Any] = [
     PGD(norm="linf", eps=0.1, num_steps=5),
     PGD(norm="l2", eps=0.5, num_steps=5, exit_rule="best_loss"),
@@ -51,7 +52,7 @@ IDS = [f"{attack.name} {getattr(attack, 'norm', '')}" for attack in FEW]
 class Cast(nn.Module):
     def __init__(self, kind: torch.dtype) -> None:
         super().__init__()
-        self.inner, self.kind = trained("mlp"), kind
+        self.inner, self.kind = NET, kind
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x).to(self.kind)
@@ -68,7 +69,7 @@ def test_logits_of_any_float_are_attacked_in_fp32(attack: Any, kind: torch.dtype
 
 def test_whole_numbers_are_no_logits() -> None:
     with pytest.raises(InputError, match="int64, expected logits in floating point"):
-        FGSM(norm="linf", eps=0.1)(lambda x: trained("mlp")(x).long(), IMAGES, LABELS)
+        FGSM(norm="linf", eps=0.1)(lambda x: NET(x).long(), IMAGES, LABELS)
 
 
 class InPlace(nn.Module):
@@ -117,7 +118,7 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_a_model_without_gradients_is_refused_at_the_door_by_attacks_that_need_them(way: Any, frozen: bool) -> None:
-    inner = copy.deepcopy(trained("mlp")).requires_grad_(not frozen)
+    inner = copy.deepcopy(NET).requires_grad_(not frozen)
     net = nn.Sequential(Lambda(way), inner).eval()
     for attack in ("pgd", "apgd-ce", "fab-t", "autoattack"):
         with pytest.raises(InputError, match=r"passes no gradient to its images.*square"):
@@ -136,7 +137,7 @@ class Lambda(nn.Module):
 
 
 def test_reentrant_checkpoints_are_named() -> None:
-    net = nn.Sequential(Lambda(lambda x: checkpoint(trained("mlp"), x, use_reentrant=True))).eval()
+    net = nn.Sequential(Lambda(lambda x: checkpoint(NET, x, use_reentrant=True))).eval()
     with pytest.raises(InputError, match="use_reentrant=False"):
         try_gradient(net, IMAGES)
 
@@ -146,12 +147,12 @@ def test_inside_inference_mode_the_reason_is_inference_mode() -> None:
         built = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
         images = IMAGES.clone()
         with pytest.raises(InputError, match=r"inside torch.inference_mode\(\)"):
-            evaluate(trained("mlp"), (IMAGES, LABELS), "pgd", eps=0.1)
+            evaluate(NET, (IMAGES, LABELS), "pgd", eps=0.1)
     with pytest.raises(InputError, match=r"weights .* made inside torch.inference_mode\(\).*deepcopy"):
         evaluate(built, (IMAGES, LABELS), "pgd", eps=0.1)
     evaluate(copy.deepcopy(built), (IMAGES, LABELS), "pgd", eps=0.1)
-    made_there = PGD(norm="linf", eps=0.1)(trained("mlp"), images, LABELS)
-    assert same(made_there, PGD(norm="linf", eps=0.1)(trained("mlp"), IMAGES, LABELS))
+    made_there = PGD(norm="linf", eps=0.1)(NET, images, LABELS)
+    assert same(made_there, PGD(norm="linf", eps=0.1)(NET, IMAGES, LABELS))
 
 
 @pytest.mark.parametrize("name", sorted({*ATTACKS} - {"nes"}))
@@ -180,7 +181,7 @@ def test_so_may_whole_numbers_and_several_sizes() -> None:
     assert PGD(norm="linf", eps=0.25, num_steps=np.int64(7)) == PGD(norm="linf", eps=0.25, num_steps=7)  # type: ignore[arg-type]
     sizes: list[Any] = [np.linspace(0.25, 0.5, 2, dtype=np.float32), torch.linspace(0.25, 0.5, 2), *NUMBERS]
     for eps in sizes:
-        found = evaluate(trained("mlp"), (IMAGES, LABELS), "fgsm", eps=eps)
+        found = evaluate(NET, (IMAGES, LABELS), "fgsm", eps=eps)
         assert [score.eps for score in found.attacks] == ([0.25] if np.ndim(eps) == 0 else [0.25, 0.5])
     with pytest.raises(InputError, match="finite number"):
         PGD(norm="linf", eps=np.array([0.1, 0.2]))  # type: ignore[arg-type]

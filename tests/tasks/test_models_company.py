@@ -17,6 +17,7 @@ from robustray.tasks.models.doors import check_model, clamp_remark
 from tests.tasks.digits_networks import digits, trained
 
 IMAGES, LABELS = digits(24)
+NET = trained("mlp")  # before any model that uses it runs without gradients
 Model = Callable[[Tensor], Tensor]
 
 
@@ -34,7 +35,7 @@ class Hidden(nn.Module):
 class Centred(nn.Module):
     def __init__(self, share: float = 1.0) -> None:
         super().__init__()
-        self.inner, self.share = copy.deepcopy(trained("mlp")), share
+        self.inner, self.share = copy.deepcopy(NET), share
 
     def forward(self, x: Tensor) -> Tensor:
         z = self.inner(x)
@@ -45,7 +46,7 @@ class Quantised(nn.Module):
     """Rounds to steps of the largest activation of the batch."""
 
     def forward(self, x: Tensor) -> Tensor:
-        z = trained("mlp")(x)
+        z = NET(x)
         step = z.abs().max() / 50
         return (z / step).round() * step
 
@@ -90,11 +91,11 @@ def test_a_model_whose_images_meet_is_refused(make: Callable[[], Any], says: str
 
 
 def half(x: Tensor) -> Tensor:
-    return trained("mlp")(x).bfloat16()
+    return NET(x).bfloat16()
 
 
 def test_rounding_that_depends_on_the_batch_is_no_company() -> None:
-    for model in (trained("mlp"), trained("bn"), half, Centred(1e-6).eval()):
+    for model in (NET, trained("bn"), half, Centred(1e-6).eval()):
         assert check_model(model, IMAGES[:3], 10) == []
 
 
@@ -134,7 +135,7 @@ def test_randomness_is_told_from_company() -> None:
 )
 @pytest.mark.parametrize("images", [IMAGES, 0.1 + 0.8 * IMAGES])
 def test_a_model_that_clamps_its_input_is_told(front: Model, images: Tensor) -> None:
-    net = trained("mlp")
+    net = NET
     (said,) = clamp_remark(lambda x: net(front(x)), images)
     assert "clamps its input" in said and "2.13" in said and "2.14" in said
     found = evaluate(lambda x: net(front(x)), (images, LABELS), FGSM(norm="linf", eps=0.1))
@@ -145,7 +146,7 @@ def test_a_model_that_clamps_its_input_is_told(front: Model, images: Tensor) -> 
     "front", [lambda x: x, lambda x: (7 * x).round() / 7, lambda x: 0 * x, lambda x: 1 / (x >= 0).float() * x]
 )
 def test_others_are_not(front: Model) -> None:
-    assert clamp_remark(lambda x: trained("mlp")(front(x)), IMAGES) == []
+    assert clamp_remark(lambda x: NET(front(x)), IMAGES) == []
 
 
 def test_what_torch_does_with_the_gradient_of_a_clamp() -> None:

@@ -179,7 +179,13 @@ def test_passes_of_a_training_by_hand() -> None:
 # --- Rules, on outcomes made by hand ----------------------------------------------------------------------------------
 
 
-def made(correct: Mapping[tuple[str, float, float], Sequence[int]], *, n: int = 1000, **changed: Any) -> Results:
+def made(
+    correct: Mapping[tuple[str, float, float], Sequence[int]],
+    *,
+    n: int = 1000,
+    first_gradient: float = 0.1,
+    **changed: Any,
+) -> Results:
     """Of l-inf networks: (kind, size trained at, size tested at) -> images that stand, one number per seed."""
     num_seeds = len(next(iter(correct.values())))
     given: dict[str, Any] = {
@@ -198,7 +204,12 @@ def made(correct: Mapping[tuple[str, float, float], Sequence[int]], *, n: int = 
         clean[network] = pd.DataFrame({"index": range(n), "correct": np.arange(n) < counts[0.0]})
         for eps in (0.1, 0.2):
             rows = {"index": range(n), "success": np.arange(n) >= counts[eps], "fell_to": "pgd"}
-            parts.append(pd.DataFrame(rows).assign(model=label(network), norm="linf", eps=eps, attack="pgd"))
+            rows |= {"carried": False, "first_gradient": first_gradient}
+            parts.append(
+                pd.DataFrame(rows).assign(
+                    data="digits:test", model=label(network), norm="linf", eps=eps, attack="pgd", seed=0
+                )
+            )
     return Results(
         settings=settings,
         images=images_of(),
@@ -241,6 +252,12 @@ def test_verdicts_follow_from_seeds_and_images(results: Any, verdicts: list[str]
     found: list[Claim] = list(claims(made(results)))
     assert [claim.verdict for claim in found] == verdicts
     assert all("interval" in claim.test and claim.n == 1000 for claim in found)
+
+
+def test_nothing_is_gained_where_attacks_had_no_gradient_to_follow() -> None:
+    results = made(EXPECTED, first_gradient=0.0)
+    assert [claim.verdict for claim in claims(results)] == ["supported", "undecided", "supported"]
+    assert any("exactly zero for 1,000 of 1,000" in warning for warning in compose(results).warnings)
 
 
 def test_estimates_are_means_over_seeds() -> None:

@@ -13,6 +13,7 @@ from robustray.tasks.report.numbers import size_words
 from robustray.tasks.studies.robust_training.reduce import steps_difference
 from robustray.tasks.studies.robust_training.results import Results
 from robustray.tasks.study import Claim
+from robustray.tasks.sweeps.masking import nothing_to_follow, withheld
 
 NOTHING_LEFT = 0.01
 """Accuracy below which "everything" is lost."""
@@ -53,7 +54,7 @@ def _price(results: Results, norm: Norm) -> Claim:
 def _gain(results: Results, norm: Norm, eps: float) -> Claim:
     size = size_words(norm, eps)
     cells = {"standard": (0.0, eps), f"at {size}": (eps, eps)}
-    return claim(
+    found = claim(
         f"Accuracy under PGD at {size} rises when a network is trained at that size.",
         mean_difference(results.standing(norm, eps, eps), results.standing(norm, 0.0, eps)),
         above(0).given(*TWO),
@@ -64,6 +65,7 @@ def _gain(results: Results, norm: Norm, eps: float) -> Claim:
         count=results.settings.num_seeds,
         paper=engstrom.figure(results.settings.test_data, norm, cells),
     )
+    return withheld(found, "supported", doubtful=nothing_to_follow(results.pgd, norm=norm))
 
 
 def _nothing_left(results: Results, norm: Norm) -> Claim:

@@ -13,7 +13,7 @@ from robustray.tasks.studies.robust_training.drawings import drawn, pictures
 from robustray.tasks.studies.robust_training.results import Results, label
 from robustray.tasks.studies.robust_training.tables import stages, tables
 from robustray.tasks.study import Findings
-from robustray.tasks.sweeps.masking import masking_warnings
+from robustray.tasks.sweeps.masking import lost_gradient_warnings, masking_warnings
 from robustray.tasks.training.learnt import flag_warnings
 
 
@@ -53,8 +53,10 @@ def warnings(results: Results) -> Iterator[str]:
     """Learning curves that went wrong, gradients that a network hides, and too few seeds."""
     for network, curve in results.curves.items():
         yield from flag_warnings(label(network), curve, results.settings.select)
+    yield from lost_gradient_warnings(results.pgd)
     if results.autoattack is not None:
         yield from masking_warnings(results.autoattack, stages())
+        yield from lost_gradient_warnings(results.autoattack)
     if results.settings.num_seeds == 1:
         yield (
             "one seed: intervals cover other images but not other trainings, and claims about training stay undecided"
