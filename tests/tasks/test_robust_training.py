@@ -203,7 +203,7 @@ def made(
         counts = {eps: correct[network.norm, network.eps, eps][position] for eps in (0.0, 0.1, 0.2)}
         clean[network] = pd.DataFrame({"index": range(n), "correct": np.arange(n) < counts[0.0]})
         for eps in (0.1, 0.2):
-            rows = {"index": range(n), "success": np.arange(n) >= counts[eps], "fell_to": "pgd"}
+            rows: dict[str, Any] = {"index": range(n), "success": np.arange(n) >= counts[eps], "fell_to": "pgd"}
             rows |= {"carried": False, "first_gradient": first_gradient}
             parts.append(
                 pd.DataFrame(rows).assign(
@@ -257,7 +257,7 @@ def test_verdicts_follow_from_seeds_and_images(results: Any, verdicts: list[str]
 def test_nothing_is_gained_where_attacks_had_no_gradient_to_follow() -> None:
     results = made(EXPECTED, first_gradient=0.0)
     assert [claim.verdict for claim in claims(results)] == ["supported", "undecided", "supported"]
-    assert any("exactly zero for 1,000 of 1,000" in warning for warning in compose(results).warnings)
+    assert any("exactly zero for 1,000 of 1,000" in warning for warning in warnings(results))
 
 
 def test_estimates_are_means_over_seeds() -> None:
