@@ -145,8 +145,6 @@ class TrainSpec:
         check_budget(self.norm, self.eps)
         if self.step_size is not None:
             check_size("step_size", self.step_size)
-            if not self.step_size and self.eps:
-                raise InputError("step_size must be above 0: an attack of such steps would not move")
         self._check_validation()
         self._check_lists()
         self._check_ranks()
