@@ -313,7 +313,6 @@ with warnings.catch_warnings(action="ignore"):  # torch calls most of these depr
         ),
         "sparse": (torch.eye(3).to_sparse(), "sparse or nested tensor"),
         "sparse by rows": (torch.eye(3).to_sparse_csr(), "sparse or nested tensor"),
-        "nested": (torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "sparse or nested tensor"),
         "complex": (torch.zeros(3, dtype=torch.complex64), "complex .complex64."),
         "packed": (torch.zeros(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2), "packed or quantised"),
         "without values": (torch.empty(3, device="meta"), "no values"),
