@@ -107,6 +107,15 @@ def test_the_bootstrap_of_the_statistics_page_runs(repository: Path, capsys: pyt
     assert "n=100" in capsys.readouterr().out, "images are the units, not image x model pairs"
 
 
+def test_the_study_of_the_replication_page_runs(
+    folder: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec(modules(repository / "docs/studies/replication.md")["my_study.py"], {})
+    command = "run replication --data study.parquet --correctness correct.parquet --workers 0"
+    assert main([*shlex.split(command), "--num-resamples", "200", "--store", str(folder / "store")]) == 0
+    assert "600 + 600 images" in " ".join(capsys.readouterr().out.split())
+
+
 def names(printed: str) -> list[list[str]]:
     """Of the lines of a printed evaluation, without their figures."""
     return [re.sub(r"[\d.,%\[\]]+", "", line).split() for line in printed.strip().splitlines()]

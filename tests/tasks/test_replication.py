@@ -265,6 +265,7 @@ def test_all_estimators_and_models_share_their_resamples() -> None:
 
 def protocol(scenario: str = "reference", num_images: int = 4_000) -> Protocol:
     return Protocol(
+        name=scenario,
         scenario=SCENARIOS[scenario],
         num_images=num_images,
         num_candidates=6 * num_images,
@@ -301,6 +302,8 @@ def test_a_study_depends_on_seed_and_number_alone() -> None:
     for name in ("gaps", "held_out", "facts"):
         assert np.array_equal(whole[name][2:], part[name], equal_nan=True)
     assert not np.array_equal(whole["gaps"][0], whole["gaps"][1], equal_nan=True)
+    elsewhere = dataclasses.replace(context, settings=dataclasses.replace(small, name="another"))
+    assert not np.array_equal(simulated_block([2], elsewhere)["facts"], part["facts"]), "scenarios share no luck"
     other = simulated_block([2], dataclasses.replace(context, seed=4))
     assert not np.array_equal(other["gaps"], part["gaps"], equal_nan=True)
 

@@ -73,8 +73,7 @@ def own_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
     """
     study = own_study(cast(CrowdTable, context.load("answers")), cast(CrowdTable, context.load("correctness")))
     protocol = cast(OwnProtocol, context.settings)
-    seed = integer(context.seed, "bootstrap of own study")
-    found = [own_estimates(study, model, protocol.num_resamples, seed) for model in items]
+    found = own_estimates(study, items, protocol.num_resamples, integer(context.seed, "bootstrap of own study"))
     return {
         "model": np.asarray(items),
         "gaps": np.array([[_ends(gap) for gap, _ in each.values()] for each in found]),
@@ -82,13 +81,14 @@ def own_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
     }
 
 
-def own_estimates(study: OwnStudy, model: int, num_resamples: int, seed: int) -> dict[str, tuple[Estimate, Estimate]]:
-    """Estimator -> corrected gap, and raw gap minus corrected gap: basic intervals on the same resamples.
+def own_estimates(
+    study: OwnStudy, models: Sequence[int], num_resamples: int, seed: int
+) -> list[dict[str, tuple[Estimate, Estimate]]]:
+    """For each model: estimator -> corrected gap, and raw minus corrected gap, with basic intervals.
 
-    Images are resampled within the two sets; where the table says which images were shown together, those are
-    resampled together.
+    All on the same resamples: images within the two sets, or where the table says which images were shown together,
+    those together.
     """
-    original, replica = _rows(study.original, model), _rows(study.replica, model)
     n = fewest_answers(study)
     estimators = estimators_for(n)
     usable: dict[str, Estimator] = {name: each for name, each in estimators.items() if each.least_answers <= n}
@@ -98,16 +98,20 @@ def own_estimates(study: OwnStudy, model: int, num_resamples: int, seed: int) ->
         if study.clustered
         else by_unit(len(sides), strata=sides)
     )
-    statistic = gaps(original, replica, list(usable.values()))
+    statistic = gaps(_rows(study.original, models), _rows(study.replica, models), list(usable.values()))
 
     def both(weights: np.ndarray) -> np.ndarray:
-        found = statistic(weights)
-        return np.concatenate([found, found[:, :1] - found], axis=1)
+        found = statistic(weights).reshape(len(weights), len(usable), len(models))
+        return np.stack([found, found[:, :1] - found], axis=1).reshape(len(weights), -1)
 
-    estimates = resample(both, design, num_resamples=num_resamples, seed=seed).estimates("basic")
+    drawn = resample(both, design, num_resamples=num_resamples, seed=seed).estimates("basic")
+    table = np.array(drawn, dtype=object).reshape(2, len(usable), len(models))
     nothing = Estimate(value=np.nan, lo=-np.inf, hi=np.inf, n=design.num_units)
-    found = dict(zip(usable, zip(estimates[: len(usable)], estimates[len(usable) :], strict=True), strict=True))
-    return {name: found.get(name, (nothing, nothing)) for name in estimators}
+    found = []
+    for place in range(len(models)):
+        known = {name: (table[0, row, place], table[1, row, place]) for row, name in enumerate(usable)}
+        found.append({name: known.get(name, (nothing, nothing)) for name in estimators})
+    return found
 
 
 def fewest_answers(study: OwnStudy) -> int:
@@ -120,10 +124,11 @@ def rows_of(side: Side) -> Remeasured:
     return Remeasured(n_shown=side.n_shown, n_selected=side.n_selected, correct=side.correct, chosen=side.in_replica)
 
 
-def _rows(side: Side, model: int) -> Remeasured:
-    """With one column: a model's, or their mean."""
-    correct = side.correct.mean(axis=1) if model == MEAN else side.correct[:, model]
-    return replace(rows_of(side), correct=correct[:, None])
+def _rows(side: Side, models: Sequence[int]) -> Remeasured:
+    """With one column for each of the models; -1 is their mean."""
+    mean = side.correct.mean(axis=1)
+    columns = [mean if model == MEAN else side.correct[:, model] for model in models]
+    return replace(rows_of(side), correct=np.stack(columns, axis=1))
 
 
 def _ends(estimate: Estimate) -> tuple[float, float, float]:

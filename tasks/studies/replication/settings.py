@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
+from robustray.tasks.report.numbers import format_seconds
 from robustray.tasks.study import Outline, Size, Work
 
 SCENARIO_NAMES = ("reference", "residual", "logistic", "root", "piled", "same")
@@ -119,7 +120,7 @@ def estimate(settings: Settings) -> Work:
     seconds = studies * (0.03 * len(settings.num_answers) * settings.num_resamples / 1_000 + 0.6e-6 * images)
     return Work(
         counts={"simulated studies": studies, "simulated images": studies * images},
-        note=f"Intervals by bootstrap dominate: about {max(1, round(seconds / 60))} minutes of one core.",
+        note=f"Intervals by bootstrap dominate: about {format_seconds(seconds)} of one core.",
     )
 
 

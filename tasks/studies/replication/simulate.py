@@ -28,6 +28,8 @@ Counts = NDArray[np.int64]
 class Protocol:
     """How large a simulated study is, and how it measures."""
 
+    name: str
+    """Of the scenario: studies of two scenarios are independent draws."""
     scenario: Scenario
     num_images: int
     """Of the original, and of the replica."""
@@ -90,7 +92,7 @@ original's share of images in cells that the replica has not, at the fewest new 
 
 def simulate(protocol: Protocol, seed: int, index: int) -> Simulated:
     """The study number `index`: it depends on (seed, index) and the protocol alone."""
-    rng = stream(seed, "replication", index)
+    rng = stream(seed, f"replication {protocol.name}", index)
     original = _images(protocol, protocol.num_images, rng, candidate=False)
     pool = _images(protocol, protocol.num_candidates, rng, candidate=True)
     answers = protocol.num_matching

@@ -47,6 +47,7 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
             block=settings.block,
             seed=settings.seed,
             settings=Protocol(
+                name=scenario,
                 scenario=SCENARIOS[scenario],
                 num_images=settings.num_images,
                 num_candidates=settings.num_candidates,
@@ -79,7 +80,7 @@ def _own(settings: Settings, lab: Lab) -> Findings:
         "own",
         own_block,
         [MEAN, *range(len(study.models))],
-        block=8,
+        block=32,
         seed=settings.seed,
         settings=OwnProtocol(num_resamples=settings.num_resamples),
         refs=refs,
