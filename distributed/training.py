@@ -15,6 +15,7 @@ import dataclasses
 import os
 import tempfile
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,18 +105,18 @@ class GroupJob(TrainJob):
     def run(self, worker: Worker) -> Receipt:
         """Start the processes, wait for them, and pass on what rank 0 says."""
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL_S))
-        payload = ray.put(worker.payload(self.refs["data"]))
+        payloads = {role: ray.put(worker.payload(ref)) for role, ref in self.refs.items()}
         for _ in range(MAX_FAILURES):
             with contextlib.suppress(ray.exceptions.RayActorError):  # Ray Train's controller was killed
-                return self.finished(worker.store) or self._attempt(worker.store.url, payload)
-        return self.finished(worker.store) or self._attempt(worker.store.url, payload)
+                return self.finished(worker.store) or self._attempt(worker.store.url, payloads)
+        return self.finished(worker.store) or self._attempt(worker.store.url, payloads)
 
-    def _attempt(self, store_url: str, payload: Any) -> Receipt:
+    def _attempt(self, store_url: str, payloads: Mapping[str, Any]) -> Receipt:
         _free_places(self)
         with tempfile.TemporaryDirectory(prefix="robustray-") as folder:
             trainer = _RAY_TRAIN.torch.TorchTrainer(
                 _train,
-                train_loop_config={"job": self, "store": store_url, "payload": payload},
+                train_loop_config={"job": self, "store": store_url, "payloads": payloads},
                 torch_config=_RAY_TRAIN.torch.TorchConfig(timeout_s=PATIENCE_S),
                 scaling_config=_RAY_TRAIN.ScalingConfig(
                     num_workers=self.most if self.least == self.most else (self.least, self.most),
@@ -166,8 +167,9 @@ def _train(config: dict[str, Any]) -> Receipt:
     ranks = ProcessGroup()
     try:
         with numerics(job.spec.threads):
-            data = job.refs["data"].build(ray.get(config["payload"]), job.device)
-            receipt = job.train(Store(config["store"]), data, ranks)
+            payloads = {role: ray.get(payload) for role, payload in config["payloads"].items()}
+            loaded = {role: ref.build(payloads[role], job.device) for role, ref in job.refs.items()}
+            receipt = job.train(Store(config["store"]), ranks=ranks, **loaded)
     except Exception as error:
         # When one rank dies, the others fail with a RuntimeError of torch's; and a store may be away for a moment.
         if isinstance(error, RuntimeError | OSError) and not isinstance(error, TrainingDiverged):

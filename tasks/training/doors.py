@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
 from robustray.tasks.attacks.gradient.trial import try_gradient
 from robustray.tasks.data.images import ImageData
@@ -35,8 +36,8 @@ def check_fit(spec: TrainSpec, data: ImageData) -> None:
         raise InputError(f"{data.name} has images of one class only: there is nothing to learn")
 
 
-def check_training(spec: TrainSpec, data: ImageData) -> None:
-    """`check_fit`, and a few images through the untrained model.
+def check_training(spec: TrainSpec, data: ImageData, initial: nn.Module | None = None) -> None:
+    """`check_fit`, and a few images through the model before its first step. initial: the model behind `spec.initial`.
 
     Raises: InputError also for a model that does not take these images, has another number of outputs than there are
     classes, nothing to train, or no repeatable answer in evaluation mode.
@@ -45,9 +46,9 @@ def check_training(spec: TrainSpec, data: ImageData) -> None:
 
     check_fit(spec, data)
     with torch.random.fork_rng(devices=[]):
-        model = initial_model(spec, data.num_classes)
+        model = initial_model(spec, data.num_classes, initial)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError(f"{spec.model} has no parameters to train")
+        raise InputError(f"{spec.model} has no parameters to train{' beside the frozen ones' * bool(spec.frozen)}")
     images = data.batch(range(min(_PROBE, len(data))))[0]
     try:
         warnings = check_model(model, images, data.num_classes)

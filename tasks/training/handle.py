@@ -19,6 +19,8 @@ from robustray.tasks.lab.store import Store
 from robustray.tasks.training import weights
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from robustray.tasks.data.images import ImageData
     from robustray.tasks.training.loop import Trained
     from robustray.tasks.training.ranks import Ranks
@@ -41,6 +43,7 @@ class TrainJob:
     key: str
     code: str
     refs: Mapping[str, Reference]
+    """"data", and "initial" where the spec has one, in this order."""
     device: str
     interval: Interval
     """Between checkpoints. Not part of the key: it changes no weight."""
@@ -85,7 +88,10 @@ class TrainJob:
         return self
 
     def run(self, worker: Worker) -> Receipt:
-        return self.finished(worker.store) or self.train(worker.store, worker.load(self.refs["data"], self.device))
+        if receipt := self.finished(worker.store):
+            return receipt
+        loaded = {role: worker.load(ref, self.device) for role, ref in self.refs.items()}
+        return self.train(worker.store, **loaded)
 
     def finished(self, store: Store) -> Receipt | None:
         """What is there already. A worker that was slow to answer was taken for dead, this job was given out again, and
@@ -96,7 +102,9 @@ class TrainJob:
                 return Receipt(outcome="done", rows=1, name=name)
         return None
 
-    def train(self, store: Store, data: ImageData, ranks: Ranks | None = None) -> Receipt:
+    def train(
+        self, store: Store, data: ImageData, initial: nn.Module | None = None, *, ranks: Ranks | None = None
+    ) -> Receipt:
         """Train, or go on from the newest checkpoint; publish; remove the checkpoints. `Receipt.message` is what a
         person should know. With several `ranks`, all call this; that of rank 0 publishes and has the receipt."""
         from robustray.tasks.training.loop import train_model
@@ -110,7 +118,9 @@ class TrainJob:
             if row.get("flag") and row["flag"] not in (earlier.get("flag") for earlier in curve[:-1]):
                 diary.say(f"{row['flag']} in epoch {row['epoch']}")
 
-        trained = train_model(self.spec, data, self.device, keeper=checkpoints, report=report, ranks=ranks)
+        trained = train_model(
+            self.spec, data, self.device, keeper=checkpoints, report=report, ranks=ranks, initial=initial
+        )
         if ranks is not None and ranks.rank != 0:
             return Receipt(outcome="done")
         name = self.publish(store, trained)
@@ -122,9 +132,11 @@ class TrainJob:
 
     def publish(self, store: Store, trained: Trained) -> str:
         """Write all weights, the selected ones last: when `run:KEY` is there, all of it is. Returns their file."""
+        named = dataclasses.replace(self.spec, data=self.spec.data_name, initial=self.spec.initial_name)
         about: dict[str, Any] = {
+            **trained.normalisation,
             "model": self.spec.model,
-            "spec": keys.plain(dataclasses.replace(self.spec, data=self.spec.data_name)),
+            "spec": keys.plain(named),
             "data": {"name": self.spec.data_name, "hash": self.refs["data"].content_hash},
             "curve": list(trained.curve),
             "why_not_folded": trained.why_not_folded,
@@ -142,18 +154,21 @@ class TrainJob:
         return names[self.spec.select]
 
 
-def training_key(spec: TrainSpec, data: Reference, device: str) -> str:
+def training_key(spec: TrainSpec, data: Reference, device: str, initial: Reference | None = None) -> str:
     """No step name and no run seed in it (the spec has its own): two studies share a model.
 
-    `spec` is settled. Data are in it by their content, whatever they are called.
+    `spec` is settled. Data and the model to start from are in it by their content, whatever they are called.
     """
     numerics = keys.numerics_class(device, Needs(threads=spec.threads))
-    nameless = dataclasses.replace(spec, data="")
-    return keys.digest({"spec": nameless, "version": VERSION, "data": data.content_hash, "numerics": numerics})
+    nameless = dataclasses.replace(spec, data="", initial=None if initial is None else "")
+    wanted: dict[str, Any] = {"spec": nameless, "version": VERSION, "data": data.content_hash, "numerics": numerics}
+    if initial is not None:
+        wanted["initial"] = initial.content_hash
+    return keys.digest(wanted)
 
 
 def training_code(model: str, data_modules: Iterable[str]) -> str:
-    """CODE of a training of the architecture `model` on data that these roots of CODE make."""
+    """CODE of a training of the architecture `model` on data, and from a model, that these roots of CODE make."""
     from robustray.tasks.models.registry import code_root
 
     job = (f"{__name__}:{TrainJob.__name__}", "robustray.tasks.training.settings:TrainSpec", PIECE[1])
@@ -163,7 +178,9 @@ def training_code(model: str, data_modules: Iterable[str]) -> str:
 def code_now(lab: BlockLab, about: Mapping[str, Any]) -> str:
     """CODE with which stored weights would be trained now; "" where their data or their code are not at hand."""
     try:
-        return training_code(about["model"], lab.data(about["spec"]["data"]).modules)
+        initial = about["spec"].get("initial")
+        modules = () if initial is None else lab.model(initial).modules
+        return training_code(about["model"], (*lab.data(about["spec"]["data"]).modules, *modules))
     except (InputError, ModuleNotFoundError):
         return ""
 
@@ -186,18 +203,20 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
 
     jobs = [_job(lab, spec, interval or Interval()) for spec in specs]
     handle = TrainHandle(lab=lab, step=STEP, count=lab.journal.count(STEP), jobs=jobs)
-    plan(handle, check=lambda job: check_training(job.spec, lab.load(job.refs["data"])))
+    plan(handle, check=lambda job: check_training(job.spec, *map(lab.load, job.refs.values())))
     return handle
 
 
 def _job(lab: BlockLab, spec: TrainSpec, interval: Interval) -> TrainJob:
     data = lab.data(spec.data) if isinstance(spec.data, str) else spec.data
+    initial = lab.model(spec.initial) if isinstance(spec.initial, str) else spec.initial
+    refs = {"data": data} | ({} if initial is None else {"initial": initial})
     spec = spec.settled(lab.device)
     return TrainJob(
         spec=spec,
-        key=training_key(spec, data, lab.device),
-        code=training_code(spec.model, data.modules),
-        refs={"data": data},
+        key=training_key(spec, data, lab.device, initial),
+        code=training_code(spec.model, [module for ref in refs.values() for module in ref.modules]),
+        refs=refs,
         device=lab.device,
         interval=interval,
     )

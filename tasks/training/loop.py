@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.training.batches import Batches
 from robustray.tasks.training.doors import check_fit
 from robustray.tasks.training.evaluate import count_correct, flag
+from robustray.tasks.training.parts import normalisation
 from robustray.tasks.training.ranks import Alone, Ranks
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.state import EMA, WEIGHTS, Row, Snapshot, TrainState, initial_model
@@ -44,6 +46,8 @@ class Trained:
     curve: tuple[Row, ...]
     why_not_folded: str
     """Why attacks ran on the model itself; empty if they ran on a folded copy, or there were none."""
+    normalisation: Mapping[str, list[float]]
+    """{"mean", "std"} that came with the model that it started from; {}: those of the architecture."""
 
 
 def train_model(
@@ -54,11 +58,13 @@ def train_model(
     keeper: Keeper | None = None,
     report: Callable[[Sequence[Row]], None] | None = None,
     ranks: Ranks | None = None,
+    initial: nn.Module | None = None,
 ) -> Trained:
     """Train `spec.model` from its seed on `data` without the held-out images.
 
     device: "cpu", "cuda". keeper: where it keeps states, and finds those of an earlier attempt. report: called after
-    each epoch with the curve so far. Both are asked on rank 0 only; the others get what it restored.
+    each epoch with the curve so far. Both are asked on rank 0 only; the others get what it restored. initial: the model
+    behind `spec.initial`, if it has one.
 
     Columns of the curve: epoch (from 1), loss and accuracy (on the training batches as they came, perturbed), lr and
     eps (of the epoch's last step); where checked, clean_accuracy and robust_accuracy of the held-out images, the same
@@ -71,7 +77,7 @@ def train_model(
     check_fit(spec, data)
     devices = [] if device == "cpu" else [torch.cuda.current_device()]
     with torch.random.fork_rng(devices=devices):  # leave the worker's generators alone
-        return _train(spec, data, device, keeper, report, ranks or Alone())
+        return _train(spec, data, device, keeper, report, ranks or Alone(), initial)
 
 
 def _train(
@@ -81,10 +87,11 @@ def _train(
     keeper: Keeper | None,
     report: Callable[[Sequence[Row]], None] | None,
     ranks: Ranks,
+    initial: nn.Module | None,
 ) -> Trained:
     batches = Batches(spec, data, device, rank=ranks.rank, num_ranks=ranks.num_ranks)
     steps_per_epoch = batches.steps_per_epoch
-    state = TrainState.start(spec, initial_model(spec, data.num_classes), device)
+    state = TrainState.start(spec, initial_model(spec, data.num_classes, initial), device)
     if keeper is not None and ranks.rank == 0:
         keeper.restore(state)
     ranks.share(state)
@@ -105,6 +112,7 @@ def _train(
         weights=_weights(state),
         curve=tuple(state.curve),
         why_not_folded=step.adversary.why_not_folded,
+        normalisation=normalisation(state.model) if initial is not None else {},
     )
 
 

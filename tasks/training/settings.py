@@ -101,6 +101,14 @@ class TrainSpec:
     ema_decay: float = 0.0
     """Above 0, an average of the weights over steps is kept, checked and stored besides them. It follows faster during
     the first steps: min(ema_decay, (1 + step) / (10 + step))."""
+    initial: str | Reference | None = None
+    """Fine-tuning: a trained model of the same architecture, by name or reference, that training starts from. Its
+    normalisation comes along; its last linear layer is drawn anew where the number of classes differs."""
+    new_head: bool = False
+    """Draw the last linear layer anew also where the number of classes is the same: they are other classes."""
+    frozen: tuple[str, ...] = ()
+    """Parts that stay as they are, by the names that weights files have: ("conv1", "layer1.0"). They are in evaluation
+    mode, so that running statistics don't move either."""
     precision: Precision = "fp32"
     """Of the weight update. Logits and losses are fp32 in any case; "auto": see `attack_precision`."""
     attack_precision: Precision = "auto"
@@ -148,6 +156,7 @@ class TrainSpec:
         self._check_validation()
         self._check_lists()
         self._check_ranks()
+        self._check_parts()
         for name, losses in _USED_BY.items():
             if self.loss not in losses and getattr(self, name) != _DEFAULTS[name]:
                 words = " or ".join(repr(loss) for loss in losses)
@@ -174,6 +183,15 @@ class TrainSpec:
         _rising("eps_schedule", [epoch for epoch, _ in self.eps_schedule])
         for _, multiplier in self.eps_schedule:
             check_size("eps_schedule's multiplier", multiplier)
+
+    def _check_parts(self) -> None:
+        if self.new_head and self.initial is None:
+            raise InputError("new_head has no effect without initial: without it every layer is drawn anew")
+        parts: object = self.frozen
+        if not isinstance(parts, tuple) or not all(isinstance(part, str) and part for part in parts):
+            raise InputError(f"frozen must be a tuple of names of layers, got {parts!r}")
+        if len(set(parts)) < len(parts):
+            raise InputError(f"frozen: {', '.join(parts)} names one twice")
 
     def _check_ranks(self) -> None:
         counts = self.ranks if isinstance(self.ranks, tuple) else (self.ranks, self.ranks)
@@ -223,6 +241,10 @@ class TrainSpec:
     @property
     def data_name(self) -> str:
         return self.data if isinstance(self.data, str) else self.data.name
+
+    @property
+    def initial_name(self) -> str | None:
+        return self.initial if self.initial is None or isinstance(self.initial, str) else self.initial.name
 
 
 def _rising(name: str, epochs: object) -> Sequence[float]:

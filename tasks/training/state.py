@@ -152,12 +152,22 @@ class TrainState:
         }
 
 
-def initial_model(spec: TrainSpec, num_classes: int) -> nn.Module:
-    """The untrained model: its weights depend on the seed only. Modules that it builds in evaluation mode stay so."""
+def initial_model(spec: TrainSpec, num_classes: int, initial: nn.Module | None = None) -> nn.Module:
+    """The model before its first step: its weights depend on the seed, and on those of `initial` where the spec has
+    one. Modules that it builds in evaluation mode stay so; parts to be frozen are.
+
+    Raises: InputError for an `initial` of another architecture, and for `frozen` parts that the model lacks.
+    """
     from robustray.tasks.models.registry import build_model
+    from robustray.tasks.training.parts import freeze, start_from
 
     torch.manual_seed(seeds.integer(spec.seed, "initial weights"))
-    return build_model(spec.model, num_classes=num_classes)
+    model = build_model(spec.model, num_classes=num_classes)
+    assert (initial is None) == (spec.initial is None), "the model behind spec.initial, loaded"
+    if initial is not None:
+        start_from(model, initial, spec)
+    freeze(model, spec)
+    return model
 
 
 def _numbers(model: nn.Module) -> list[Tensor]:

@@ -47,6 +47,8 @@ BAD: list[tuple[str, Any]] = [
     *(("check_steps", value) for value in (0,)),
     *(("check_every", value) for value in (0,)),
     *(("select", value) for value in ("worst",)),
+    *(("frozen", value) for value in ("conv1", ("",), ("a", "a"), (1,))),
+    ("new_head", True),
     *(("ranks", value) for value in (0, (4, 2), (1, 2, 3), 1.5, (0, 2))),
 ]
 
