@@ -15,7 +15,7 @@ from robustray.tasks.models.checkpoints import as_arrays, check_stats, read_chec
 from robustray.tasks.models.entries import choose, is_average, take_count
 from robustray.tasks.models.fitting import fitting
 from robustray.tasks.models.registry import build_model, check_name, model_entry, takes_num_classes
-from robustray.tasks.models.weights import check_finite, head_key, is_counter, misfit, to_safetensors
+from robustray.tasks.models.weights import check_finite, class_key, head_key, is_counter, misfit, to_safetensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,6 +105,8 @@ def import_weights(
     data = to_safetensors(weights, **metadata)
     write_atomically(target, lambda path: _write(path, data))
     head = None if model is None else head_key(model)
+    if fits is not None and takes_num_classes(fits):
+        head = class_key(lambda num_classes: build_model(fits, num_classes))
     return Imported(
         keys=tuple(weights),
         architecture=fits,
@@ -148,7 +150,7 @@ def _fitting_model(weights: dict[str, NDArray[Any]], arch: str, where: str) -> n
     """Raises: InputError if the weights do not fit."""
     num_classes = None
     if takes_num_classes(arch):
-        head = head_key(build_model(arch, 10))
+        head = class_key(lambda num_classes: build_model(arch, num_classes))
         if head in weights and weights[head].ndim == 2:
             num_classes = int(weights[head].shape[0])
     model = build_model(arch, num_classes)

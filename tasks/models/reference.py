@@ -91,7 +91,7 @@ class ModelRef:
 
         Raises: InputError for damaged, non-finite or unfitting weights, and for errors in one's own function.
         """
-        from robustray.tasks.models.weights import check_fit, from_safetensors, head_key
+        from robustray.tasks.models.weights import check_fit, class_key, from_safetensors
 
         if self.weights_file is None and self.store_key is None:
             return ModelPayload(
@@ -102,8 +102,8 @@ class ModelRef:
         weights, metadata = from_safetensors(data, self.weights_file or self.name)
         num_classes = None
         if takes_num_classes(self.architecture):
-            # a required num_classes gets any value: only the name of the head is read from this first build
-            head = head_key(self._build(10))
+            # a required num_classes gets any value: only the name of the head is read from these first builds
+            head = class_key(self._build)
             if head in weights and weights[head].ndim == 2:
                 num_classes = int(weights[head].shape[0])
         where = self.weights_file or self.name

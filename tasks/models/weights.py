@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,8 +117,25 @@ def check_fit(weights: Weights, model: nn.Module, where: str, architecture: str)
         raise InputError(f"{where} does not fit {architecture}: {why}")
 
 
+def class_key(build: Callable[[int], nn.Module]) -> str | None:
+    """Key of the weight whose first dimension is the number of classes; None if there is none.
+
+    build: number of classes -> the network. Of several linear layers it is the one that grows with the classes,
+    wherever it is defined: others may belong to further tasks.
+    """
+    from torch import nn
+
+    model = build(10)
+    if sum(isinstance(module, nn.Linear) for module in model.modules()) < 2:
+        return head_key(model)
+    more = build(11).state_dict()
+    grown = [key for key, value in model.state_dict().items() if (*value.shape[:1], *more[key].shape[:1]) == (10, 11)]
+    flat = [key for key in grown if more[key].ndim == 2]
+    return head_key(model) if head_key(model) in flat else next(iter(flat), None)
+
+
 def head_key(model: nn.Module) -> str | None:
-    """Key of the last linear layer's weight, whose first dimension is the number of classes; None if there is none."""
+    """Key of the last linear layer's weight, as layers are defined; None if there is none."""
     from torch import nn
 
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
