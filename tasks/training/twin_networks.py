@@ -42,29 +42,30 @@ def check_twins(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("
     named = {f"model {name}": lab.model(name) for name in settings.named().values()}
     for ref in named.values():
         _try(lab.load(ref), ref.name, test, fake_relu=True)
-    if settings.judge:
-        judge = lab.model(settings.judge)
+    judging = {kind: lab.model(name) for kind, name in settings.named_judges().items() if kind in judges}
+    if len({judge.content_hash for judge in judging.values()}) < len(judging):
+        raise InputError("both judges are the same network: give two, or leave one out and it is trained")
+    for judge in judging.values():
         check_judge(judge, named.values())
         _try(lab.load(judge), judge.name, test, fake_relu=False)
-        named[f"model {judge.name}"] = judge
     for spec in {spec.loss: spec for spec in settings.wanted().values()}.values():
         check_training(spec, train)
     for kind in judges:
-        if kind == "robust" or not settings.judge:
+        if kind not in judging:
             check_training(settings.judge_spec(kind), train)
-    return opened | named
+    return opened | named | {f"model {judge.name}": judge for judge in judging.values()}
 
 
 def gather(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("standard",)) -> TwinNetworks:
     """All networks; those that were not given are trained side by side."""
     wanted: dict[Any, Any] = {("twin", *key): spec for key, spec in settings.wanted().items()}
-    wanted |= {("judge", kind): settings.judge_spec(kind) for kind in judges if kind == "robust" or not settings.judge}
+    given = settings.named_judges()
+    wanted |= {("judge", kind): settings.judge_spec(kind) for kind in judges if kind not in given}
     trained = dict(zip(wanted, lab.train(list(wanted.values())).result() if wanted else (), strict=True))
     twins = {key: lab.model(name) for key, name in settings.named().items()}
     twins |= {key[1:]: ref for key, ref in trained.items() if key[0] == "twin"}
     judging = {key[1]: ref for key, ref in trained.items() if key[0] == "judge"}
-    if settings.judge:
-        judging["standard"] = lab.model(settings.judge)
+    judging |= {kind: lab.model(name) for kind, name in given.items()}
     for judge in judging.values():
         check_judge(judge, twins.values())
     return TwinNetworks(twins=twins, judges={kind: judging[kind] for kind in judges})

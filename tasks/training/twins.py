@@ -78,8 +78,9 @@ class TwinSettings:
             given = getattr(self, kind)
             if given and len(given) != self.num_seeds:
                 raise InputError(f"{kind}: {len(given)} networks for num_seeds {self.num_seeds}: one for each, or none")
-        if self.judge and self.judge in (*self.standard, *self.robust):
-            raise InputError(f"judge {self.judge} is one of the networks it judges: give an independent one")
+        for judge in self.named_judges().values():
+            if judge in (*self.standard, *self.robust):
+                raise InputError(f"judge {judge} is one of the networks it judges: give an independent one")
         for seed in self.seeds():
             self.spec("robust" if self.eps else "standard", seed)  # refuses what cannot be trained
 
@@ -123,6 +124,10 @@ class TwinSettings:
         return {
             (kind, seed): name for kind in KINDS for seed, name in zip(self.seeds(), getattr(self, kind), strict=False)
         }
+
+    def named_judges(self) -> dict[Kind, str]:
+        """Kind -> name, of the judges that were given."""
+        return {"standard": self.judge} if self.judge else {}
 
     def wanted(self) -> dict[tuple[Kind, int], TrainSpec]:
         """(kind, seed) -> training, of those that were not."""

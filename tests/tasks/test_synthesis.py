@@ -57,16 +57,16 @@ def test_seeds_have_the_mean_and_the_covariance_of_the_class() -> None:
         2,
         3,
     ]
-    generator = np.random.default_rng(1)
-    draws = np.stack([damage.gaussian(images, generator) for _ in range(40_000)])
+    generator, law = np.random.default_rng(1), damage.Gaussian(images)
+    draws = np.stack([law.draw(generator) for _ in range(40_000)])
     expected = np.cov(images.T, bias=True) + 1e-4 * np.eye(3)
     np.testing.assert_allclose(draws.mean(0), images.mean(0), atol=0.03)
     np.testing.assert_allclose(np.cov(draws.T), expected, atol=0.04)
 
 
 def test_a_class_of_equal_images_gives_that_image() -> None:
-    same = np.full((5, 4), 0.3)
-    draws = np.stack([damage.gaussian(same, np.random.default_rng(i)) for i in range(500)])
+    law = damage.Gaussian(np.full((5, 4), 0.3))
+    draws = np.stack([law.draw(np.random.default_rng(i)) for i in range(500)])
     assert abs(draws - 0.3).max() < 0.05 and draws.std() == pytest.approx(0.01, rel=0.1)
 
 

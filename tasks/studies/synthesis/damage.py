@@ -32,24 +32,33 @@ def seed_images(data: ImageData, law: Law, items: Sequence[Sequence[int]], *, fa
     if law == "noise":
         places = torch.tensor([label * NUMBERS + number for label, number in items])
         return grey_noise(seed, "seed image", places, data.shape)
-    small = {label: reduced(data.batch(np.flatnonzero(data.labels == label))[0], factor) for label, _ in items}
+    channels, height, width = data.shape
+    laws: dict[int, Gaussian] = {}
     rows = []
     for label, number in items:
-        images = small[label]
-        drawn = gaussian(images.flatten(1).double().numpy(), stream(seed, "seed image", label, number))
-        rows.append(torch.from_numpy(drawn).float().view(images.shape[1:]))
-    return enlarged(torch.stack(rows).clamp(0, 1), factor)
+        if label not in laws:
+            small = reduced(data.batch(np.flatnonzero(data.labels == label))[0], factor)
+            laws[label] = Gaussian(small.flatten(1).double().numpy())
+        rows.append(laws[label].draw(stream(seed, "seed image", label, number)))
+    drawn = torch.from_numpy(np.stack(rows)).float().view(-1, channels, height // factor, width // factor)
+    return enlarged(drawn.clamp(0, 1), factor)
 
 
-def gaussian(images: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """A draw (d,) from N(mean, biased covariance + RIDGE * I) of images (n, d).
+class Gaussian:
+    """N(mean, biased covariance + RIDGE * I) of images (n, d).
 
-    mean + X'u / sqrt(n) + sqrt(RIDGE) v, with X the centred images and u, v standard Gaussian: exactly that law,
-    without a d x d matrix.
+    A draw is mean + X'u / sqrt(n) + sqrt(RIDGE) v, with X the centred images and u, v standard Gaussian: exactly that
+    law, without a d x d matrix.
     """
-    centre = images.mean(0)
-    u, v = generator.normal(size=len(images)), generator.normal(size=images.shape[1])
-    return centre + u @ (images - centre) / np.sqrt(len(images)) + np.sqrt(RIDGE) * v
+
+    def __init__(self, images: NDArray[np.float64]) -> None:
+        self._mean = images.mean(0)
+        self._centred = (images - self._mean) / np.sqrt(len(images))
+
+    def draw(self, generator: np.random.Generator) -> NDArray[np.float64]:
+        """(d,)"""
+        u, v = (generator.normal(size=size) for size in self._centred.shape)
+        return self._mean + u @ self._centred + np.sqrt(RIDGE) * v
 
 
 def reduced(images: Tensor, factor: int) -> Tensor:

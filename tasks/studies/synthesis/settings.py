@@ -12,7 +12,7 @@ from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.kit import checks
 from robustray.tasks.study import Outline, Size, Work
 from robustray.tasks.training.reference import SEEDS, reference_specs
-from robustray.tasks.training.twins import KINDS, TwinSettings
+from robustray.tasks.training.twins import KINDS, Kind, TwinSettings
 
 Task = Literal["generate", "inpaint", "super-resolution"]
 Edit = Literal["inpaint", "super-resolution"]
@@ -29,6 +29,8 @@ LABELS: tuple[Labels, ...] = ("predicted", "true", "wrong")
 class Settings(TwinSettings):
     """Can one classifier, and nothing else, make and mend images? Does robust training decide it?"""
 
+    robust_judge: str = ""
+    """A second, robust judge of generations; none: one of the judge's architecture is trained here."""
     task: Literal["all", "generate", "inpaint", "super-resolution"] = "all"
     """Only one of the tasks; with an image, what is done to it."""
     image: str = ""
@@ -107,6 +109,10 @@ class Settings(TwinSettings):
         if self.hole_at and self.task != "inpaint":
             raise InputError("hole_at goes with --task inpaint")
 
+    def named_judges(self) -> dict[Kind, str]:
+        """Both kinds, where they were given."""
+        return super().named_judges() | ({"robust": self.robust_judge} if self.robust_judge else {})
+
     @property
     def tasks(self) -> tuple[Task, ...]:
         """What this run does."""
@@ -123,7 +129,7 @@ class Settings(TwinSettings):
 
 
 def quick() -> Settings:
-    """robustray run synthesis --size quick      about a minute of CPU time; embedded data, proves nothing."""
+    """robustray run synthesis --size quick      35 s of CPU time; embedded data, proves nothing."""
     return Settings(
         architecture="digits:cnn",
         judge_architecture="digits:mlp",
@@ -246,16 +252,18 @@ def estimate(settings: Settings) -> Work:
     generations = settings.per_class * NUM_CLASSES.get(settings.train_data, 10) * len(settings.laws)
     items = {task: generations if task == "generate" else settings.num_images * len(LABELS) for task in settings.tasks}
     steps = sum(networks * items[task] * settings.ascent(task).num_steps for task in settings.tasks)
+    trainings = len(settings.wanted()) + len(KINDS) - len(settings.named_judges())
     times = {
-        "digits:cnn": "The quick size takes about a minute of CPU time.",
-        "small:s": "A robust network S takes 12 to 15 min on two slow cores, a standard one 4 to 5.",
+        "digits:cnn": "The quick size takes 35 s of CPU time.",
+        "small:s": "Each robust network S takes 12 to 15 min on two slow cores, each standard one 4 to 5.",
     }
+    note = times.get(settings.architecture, "Training takes most of it.") if trainings else "Nothing is trained."
     return Work(
         counts={
             "gradient steps of single images": steps,
-            "trainings": len(settings.wanted()) + (not settings.judge) + 1,
+            "trainings": trainings,
         },
-        note=times.get(settings.architecture, "Training takes most of it, unless the networks are given."),
+        note=note,
     )
 
 

@@ -39,6 +39,12 @@ SYNTHESIS = [
         says=("judge digits:mlp@w.safetensors", "independent"),
     ),
     Case(
+        name="synthesis: one judge twice",
+        typed=RUN + "--judge digits:mlp@w.safetensors --robust-judge digits:mlp@w.safetensors",
+        prepare=weights(),
+        says=("both judges are the same network",),
+    ),
+    Case(
         name="synthesis: a generator without latents",
         typed=RUN + "--num-seeds 1 --standard own:build",
         prepare=model("return z"),
