@@ -26,9 +26,10 @@ from robustray.tasks.studies.robust_training.results import Results, label
 from robustray.tasks.studies.robust_training.settings import SIZES, Network, Settings
 from robustray.tasks.studies.robust_training.study import STUDY, check_images
 from robustray.tasks.studies.robust_training.tables import stages, tables
-from robustray.tasks.studies.robust_training.work import estimate, training_passes
+from robustray.tasks.studies.robust_training.work import estimate
 from robustray.tasks.study import Claim, Findings
 from robustray.tasks.training.reference import SEEDS, reference_specs
+from robustray.tasks.training.work import training_passes
 from scripts.docs_tables.robust_training import grid
 
 TINY = replace(
@@ -171,8 +172,8 @@ def test_test_images_may_not_be_training_images(tmp_path: Path) -> None:
 
 def test_passes_of_a_training_by_hand() -> None:
     small = SIZES["small"]
-    assert training_passes(small, Network("none", 0.0, 0), 50_000) == 14 * (49_000 + 1_000)
-    assert training_passes(small, Network("linf", 8 / 255, 0), 50_000) == 14 * (49_000 * 4 + 1_000 * 12)
+    assert training_passes(small.spec(Network("none", 0.0, 0)), 50_000) == 14 * (49_000 + 1_000)
+    assert training_passes(small.spec(Network("linf", 8 / 255, 0)), 50_000) == 14 * (49_000 * 4 + 1_000 * 12)
     assert "9 trainings" in estimate(small).note
 
 

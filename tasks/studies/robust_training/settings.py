@@ -195,7 +195,7 @@ class Settings:
 
 
 def quick() -> Settings:
-    """robustray run robust-training --size quick      94 s of CPU time; embedded data, proves nothing."""
+    """robustray run robust-training --size quick      57 s of CPU time; embedded data, proves nothing."""
     return Settings(
         model="digits:cnn",
         train_data="digits:train",

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from robustray.tasks.study import Work
 from robustray.tasks.sweeps.options import NUM_IMAGES, PASSED, PASSES
+from robustray.tasks.training.work import NUM_TRAINING, training_passes
 
 if TYPE_CHECKING:
     from robustray.tasks.studies.robust_training.settings import Network, Settings
 
-NUM_TRAINING: Mapping[str, int] = {"digits:train": 1_442, "cifar10:train": 50_000, "cifar100:train": 50_000}
-"""Sizes of known training data; the estimate takes 50,000 for others."""
 MEASURED: Mapping[str, str] = {
-    "digits:cnn": "The quick size takes 94 s of CPU time",
+    "digits:cnn": "The quick size takes 57 s of CPU time in one process",
     "small:s": "Network S for 14 epochs: 12 to 15 min per robust network, 4 to 5 per standard one on two slow cores",
 }
 """By model; source: docs/studies/robust-training.md and robust_training.md section 7."""
@@ -24,7 +23,7 @@ def estimate(settings: Settings) -> Work:
     """An upper bound: all test images survive all attacks."""
     networks = settings.networks()
     num_train = NUM_TRAINING.get(settings.train_data, 50_000)
-    trained = sum(training_passes(settings, network, num_train) for network in networks)
+    trained = sum(training_passes(settings.spec(network), num_train) for network in networks)
     tested = sum(testing_passes(settings, network) for network in networks)
     unknown = settings.train_data not in NUM_TRAINING
     measured = MEASURED.get(settings.model)
@@ -34,15 +33,6 @@ def estimate(settings: Settings) -> Work:
         + f"{len(networks)} trainings take up to {trained:,} of them, the attacks on the test images up to {tested:,} "
         "(images that fall early cost less)." + (f" {measured}." if measured else ""),
     )
-
-
-def training_passes(settings: Settings, network: Network, num_train: int) -> int:
-    """Forward and gradient passes of single images in one training, with its checks on held-out images."""
-    spec = settings.spec(network)
-    held_out = spec.num_validation(num_train)
-    attack = spec.num_steps + spec.use_best if network.eps else 0
-    check = spec.check_steps + 2 if network.eps else 1
-    return spec.epochs * ((num_train - held_out) * (1 + attack) + held_out * check)
 
 
 def testing_passes(settings: Settings, network: Network) -> int:
