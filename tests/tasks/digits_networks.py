@@ -63,9 +63,9 @@ def digits(count: int) -> tuple[Tensor, Tensor]:
 
 
 def same(a: AttackResult, b: AttackResult, rows: Tensor | slice = slice(None)) -> bool:
-    """`a` is what `b` has for `rows`, to the bit."""
+    """`a` is what `b` has for `rows`, to the bit; NaN (no gradient was taken) is equal to NaN."""
     names = [field.name for field in fields(a) if isinstance(getattr(a, field.name), Tensor)]
     assert type(a) is type(b) and len(names) >= 7
     return (a.precision, a.folded) == (b.precision, b.folded) and all(
-        torch.equal(getattr(a, name), getattr(b, name)[rows]) for name in names
+        torch.equal(getattr(a, name).nan_to_num(-1), getattr(b, name)[rows].nan_to_num(-1)) for name in names
     )
