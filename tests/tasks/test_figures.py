@@ -429,3 +429,12 @@ def test_signed_maps_have_a_hue_for_each_sign() -> None:
     ).svg
     assert COLORS[0].lower() in svg.lower() and COLORS[1].lower() in svg.lower()
     assert COLORS[1].lower() not in figures.heat_map(**words, values=[[0.5]], rows=["a"], columns=["b"]).svg.lower()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_image_is_its_pixels(channels: int) -> None:
+    pixels = np.arange(channels * 20, dtype=np.uint8).reshape(channels, 4, 5) * 4
+    found = figures.one_image(name="x", title="", caption="", alt="", image=pixels)
+    read = np.asarray(Image.open(io.BytesIO(found.png)))
+    assert np.array_equal(read, pixels[0] if channels == 1 else np.moveaxis(pixels, 0, 2))
+    assert (found.width, found.height) == (5, 4)
