@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open every attack, model and data set, and try each model on a few images. Raises: InputError."""
-    stages = {
+    stages: dict[tuple[str, Norm, float], tuple[tuple[str, Attack], ...]] = {
         (name, norm, eps): named_stages(name, norm, eps, settings.options)
         for name, norm in itertools.product(settings.attacks, settings.norms)
         for eps in settings.eps(norm)

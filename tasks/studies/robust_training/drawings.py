@@ -104,7 +104,8 @@ def _trade_off(results: Results, norm: Norm, palette: figures.Palette) -> Figure
 
 def _training_loss(results: Results, palette: figures.Palette) -> Figure:
     norms = results.settings.norms
-    kinds = [(norms[0], 0.0), *((norm, eps) for norm in norms for eps in results.settings.eps_train(norm))]
+    robust: list[tuple[Norm, float]] = [(norm, eps) for norm in norms for eps in results.settings.eps_train(norm)]
+    kinds: list[tuple[Norm, float]] = [(norms[0], 0.0), *robust]
     series = [line for norm, eps in kinds if (line := _learnt(results, norm, eps, "loss", threat(norm, eps)))]
     return figures.curve(
         name="training-loss",
@@ -183,7 +184,8 @@ def _steps(results: Results, norm: Norm, palette: figures.Palette) -> Figure:
 
 def _standard_steps(results: Results, palette: figures.Palette) -> Figure:
     """On axes of its own: it rises far higher."""
-    sizes = {norm: size_words(norm, results.settings.reference_eps(norm)) for norm in results.settings.norms}
+    settings = results.settings
+    sizes: dict[Norm, str] = {norm: size_words(norm, settings.reference_eps(norm)) for norm in settings.norms}
     lines = [_trace(results, norm, 0.0, steps, sizes[norm]) for norm, steps in itertools.product(sizes, _both(results))]
     return _steps_figure(
         results,
