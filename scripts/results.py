@@ -28,6 +28,8 @@ LOOKS_EVERY_S = 5.0
 RUNS: Mapping[str, str] = {
     "attack-sweep-small": "attack-sweep --size small --data-root data",
     "robust-training-small": "robust-training --size small --data-root data",
+    "replication-small": "replication --size small",
+    "labels-small": "labels --size small",
 }
 """Folder under docs/results -> words behind `robustray run`. Paths are relative: they are printed on the page."""
 

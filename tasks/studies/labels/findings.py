@@ -222,8 +222,9 @@ def _against_precision(results: Results) -> Figure:
     return figures.curve(
         name="not-main-by-precision",
         title="Labels that are not the main object's, against the precision of the search",
-        caption="Better searches mend labels, more or stricter workers hardly do. Kept scenes with several objects, n "
-        f"= {int(results.collection.n_several.min()):,} or more; bands are 95 % Wilson intervals over images.",
+        caption="How steep the lines are is what the search does, how far apart what workers do. Kept scenes with "
+        f"several objects, n = {int(results.collection.n_several.min()):,} or more; bands are 95 % Wilson intervals over "
+        "images.",
         alt="; ".join(f"{line.label}: {line.y[0]:.0%} to {line.y[-1]:.0%}" for line in series),
         series=series,
         x_label="search precision: share of queries that are about the main object",

@@ -206,7 +206,7 @@ def _against_answers(results: Results, scenario: str, palette: figures.Palette) 
     return figures.curve(
         name=f"gap-{slug(scenario)}",
         title=f"The gap against the number of new answers per image (scenario {scenario})",
-        caption=f"Only factorial moments reach the truth with few answers. Mean over {settings.num_studies:,} "
+        caption=f"The nearer to the dashed line, the better the correction. Mean over {settings.num_studies:,} "
         f"simulated studies of {settings.num_images:,} + {settings.num_images:,} images; bands hold 95 % of "
         f"the studies. {SCENARIOS[scenario].words[0].upper()}{SCENARIOS[scenario].words[1:]}.",
         alt="; ".join(f"{line.label}: {line.y[0]:.1f} to {line.y[-1]:.1f} points" for line in series),
@@ -239,7 +239,7 @@ def _single_study(results: Results, palette: figures.Palette) -> Figure:
     return figures.dot_rows(
         name="one-study",
         title=f"One simulated study as its authors would see it (scenario {scenario})",
-        caption=f"Narrow intervals around wrong numbers. The first study of the run, not chosen: "
+        caption="An interval beside the dashed line is confidently wrong. The first study of the run, not chosen: "
         f"{settings.num_images:,} + {settings.num_images:,} images, {n} new answers per image, mean over "
         f"{NUM_MODELS} models; bars are 95 % bootstrap intervals over images.",
         alt="; ".join(f"{row.label}: {row.value:.1f} points" for row in drawn),

@@ -14,6 +14,7 @@ from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, equivalent
+from robustray.tasks.kit.words import plural
 from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.statistics import Estimate, within_margin
 from robustray.tasks.studies.replication.blocks import MEAN, fewest_answers, rows_of
@@ -67,7 +68,7 @@ def answer(results: Results) -> str:
     study, margin = results.study, results.settings.margin
     raw, gap, bias = (results.estimate(*what) for what in (("gap", RAW), ("gap", MOMENTS), ("bias", MOMENTS)))
     start = f"{results.settings.data}: the replica costs {_points(raw)} of accuracy"
-    images = f"n = {len(study.original):,} + {len(study.replica):,} images, {len(study.models)} models"
+    images = f"n = {len(study.original):,} + {len(study.replica):,} images, {plural(len(study.models), 'model')}"
     if not np.isfinite(bias.value):
         return (
             f"{start}; how much of that is the choice of its images can't be said with {fewest_answers(study)} answers "
