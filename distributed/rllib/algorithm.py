@@ -47,6 +47,7 @@ class PolicyGradientAlgorithm(Algorithm):
     learner_group: Any
     env_runner_group: Any
     training: Training
+    _logdir: Any
     _folder: tempfile.TemporaryDirectory[str] | None = None
     holds_out: bool | None
     """Whether the coming updates are measured on held-out steps; None: as `heldout_every` says."""

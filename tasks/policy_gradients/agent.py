@@ -21,6 +21,7 @@ from robustray.tasks.lab.store import Store, sha256
 from robustray.tasks.policy_gradients import files
 from robustray.tasks.policy_gradients.environments import (
     Environment,
+    EnvironmentFailed,
     environment_modules,
     open_environment,
 )
@@ -32,6 +33,10 @@ from robustray.tasks.policy_gradients.update import merged
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+MAX_STEPS = 1_000_000
+"""An episode of an evaluation that is longer than this is taken to have no end."""
 
 
 class Agent:
@@ -116,11 +121,16 @@ class Agent:
         return head.mode(output) if deterministic else head.act(output, self._free, head.noise(rng, 1)[0])
 
     def play(self, environment: Environment, number: int, seed: int, deterministic: bool) -> dict[str, Any]:
-        """One episode: a row of `evaluate`."""
+        """One episode: a row of `evaluate`. Raises: EnvironmentFailed, also for one that does not end."""
         rng = seeds.stream(seed, "evaluation", number)
         reset = int(rng.integers(2**31 - 1))
         seen, length, total, terminated, truncated = environment.reset(seed=reset), 0, 0.0, False, False
         while not (terminated or truncated):
+            if length == MAX_STEPS:
+                raise EnvironmentFailed(
+                    f"environment {environment.name}: an episode has not ended after {MAX_STEPS:,} steps; register it "
+                    "with max_episode_steps"
+                )
             seen, reward, terminated, truncated = environment.step(self._act(seen, deterministic, rng))
             length, total = length + 1, total + reward
         return {

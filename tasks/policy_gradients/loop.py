@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from robustray.tasks.lab.jobs import fix_kernels, numerics
 from robustray.tasks.policy_gradients.environments import Environment, open_environment
 from robustray.tasks.policy_gradients.rollout import HELD_OUT, TRAINING, Rollout, rollout
 from robustray.tasks.policy_gradients.settings import AgentSpec
@@ -156,11 +157,13 @@ def episode_rows(number: int, rollouts: Sequence[Rollout]) -> list[Row]:
 
 
 def train_agent(spec: AgentSpec) -> Training:
-    """From nothing to the end, in this process."""
+    """From nothing to the end, in this process and on one thread, as the labs train: two differ in the last bits."""
+    fix_kernels()
     training = begin(spec)
     environment = open_environment(spec.environment, clip_actions=spec.settings.clip_actions)
     try:
-        train(training, advance_with(LocalCollector(environment)))
+        with numerics(1):
+            train(training, advance_with(LocalCollector(environment)))
     finally:
         environment.close()
     return training

@@ -20,6 +20,7 @@ from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.policy_gradients import files, loop
 from robustray.tasks.policy_gradients.agent import load_agent
+from robustray.tasks.policy_gradients.environments import EnvironmentFailed
 from robustray.tasks.policy_gradients.jobs import Learned, agent_key
 from robustray.tasks.policy_gradients.loop import train_agent
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
@@ -235,6 +236,16 @@ def test_an_untrained_agent_fills_its_filters_with_its_first_rollouts(store: Sto
     (trained,) = learn(store, dataclasses.replace(SPEC, milestones=(1,)))
     after = trained.states[1].build(trained.states[1].fetch(), "cpu").state.filters.observations
     np.testing.assert_array_equal(start.filters.observations.mean, after.mean)
+
+
+def test_an_episode_without_an_end_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("robustray.tasks.policy_gradients.agent.MAX_STEPS", 50)
+    agent = load_agent(
+        learn(store, dataclasses.replace(SPEC, environment=f"{HERE}:Matrix", iterations=3))[0].key, store=store.url
+    )
+    assert agent.act(np.zeros((4, 4), np.uint8)).shape == (4, 4)
+    with pytest.raises(EnvironmentFailed, match="has not ended after 50 steps"):
+        agent.evaluate(episodes=1)
 
 
 def test_choices_come_as_the_environment_counts_them(store: Store) -> None:
