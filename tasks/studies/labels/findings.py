@@ -223,8 +223,7 @@ def _against_precision(results: Results) -> Figure:
         name="not-main-by-precision",
         title="Labels that are not the main object's, against the precision of the search",
         caption="How steep the lines are is what the search does, how far apart what workers do. Kept scenes with "
-        f"several objects, n = {int(results.collection.n_several.min()):,} or more; bands are 95 % Wilson intervals over "
-        "images.",
+        f"several objects, n = {int(results.collection.n_several.min()):,} or more; bands are 95 % Wilson intervals.",
         alt="; ".join(f"{line.label}: {line.y[0]:.0%} to {line.y[-1]:.0%}" for line in series),
         series=series,
         x_label="search precision: share of queries that are about the main object",
