@@ -103,6 +103,15 @@ def test_one_process_makes_the_plain_loops_agent(build: Any, step: str, num_stre
     assert result["env_runners"]["episode_return_mean"] == row["episode_return"]
 
 
+def test_several_updates_in_one_iteration_repeat_no_noise(build: Any) -> None:
+    """RLlib calls `training_step` until there are steps enough: seeds and schedules follow our own counter."""
+    spec = spec_of("ppo", 1)
+    algorithm = build(config_of(spec).reporting(min_sample_timesteps_per_iteration=128))
+    for _ in range(2):
+        algorithm.train()
+    assert algorithm.iteration == 2 and same(algorithm, train_agent(spec))
+
+
 @pytest.mark.acceptance
 def test_two_runners_of_which_one_dies_make_the_plain_loops_agent(build: Any) -> None:
     """And the evaluation that they play is the one process's."""

@@ -134,6 +134,22 @@ def test_actions_are_drawn_from_the_density(head: Head) -> None:
     assert abs(surprise.mean() - head.entropy(output[None], free)[0]) < limit
 
 
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: type(head).__name__)
+def test_the_divergence_is_the_mean_of_log_ratios(head: Head) -> None:
+    """KL(old || new) = E_old[log old - log new], by 4,000 draws within 4 standard errors."""
+    rng = np.random.default_rng(13)
+    old, new = rng.normal(size=(2, 1, head.num_outputs))
+    old_free, new_free = rng.normal(size=(2, head.num_free)) * 0.2
+    actions = np.stack([head.act(old[0], old_free, each) for each in head.noise(rng, 4000)])
+    logs = [
+        head.log_prob(np.repeat(outputs, len(actions), axis=0), free, actions)
+        for outputs, free in ((old, old_free), (new, new_free))
+    ]
+    ratios = logs[0] - logs[1]
+    kl = head.kl(old, old_free, new, new_free)[0]
+    assert kl > 0.05 and abs(ratios.mean() - kl) < 4 * ratios.std() / np.sqrt(len(ratios))
+
+
 def test_adam_is_torchs() -> None:
     rng = np.random.default_rng(0)
     start = rng.normal(size=9)
