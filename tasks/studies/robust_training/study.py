@@ -15,6 +15,7 @@ from robustray.tasks.attacks.autoattack import AutoAttack
 from robustray.tasks.attacks.blocks import attack_block, predict_block
 from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import NEEDS, check_alike, check_apart, check_classes, own_modules, predict, settled
 from robustray.tasks.studies.robust_training import findings
@@ -155,4 +156,6 @@ STUDY = Study(
         "gradients": gradient_block,
         "attack": attack_block,
     },
+    # Trainings with other seeds are other networks: nothing to pair but the cells of the grid.
+    compare=comparison(Compared(table="accuracy", keys=("norm", "trained", "eps_test"), value="accuracy")),
 )
