@@ -90,6 +90,17 @@ def test_a_study_of_ones_own_runs_as_printed_and_its_runs_find_it_again(
     importlib.import_module("test_outliers").test_equal_errors_differ_by_nothing()
 
 
+def test_a_study_of_ones_own_that_trains_runs_as_printed(
+    folder: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = repository / "docs/your-own-study.md"
+    (folder / "longer.py").write_text(modules(page)["longer.py"])
+    assert "`robustray run longer:study`" in page.read_text()
+    assert main(["run", "longer:study", "--workers", "0", "--epochs", "1", "4"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Longer training changes accuracy by" in printed and "n = 355 images" in printed and "Accuracy by" in printed
+
+
 def test_the_example_of_which_number_prints_what_it_shows(
     folder: Path, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
