@@ -58,7 +58,8 @@ class Settings(TwinSettings):
         checks.counts(at_least=2, num_candidates=self.num_candidates, unit_starts=self.unit_starts)
         checks.counts(at_least=2, num_units=self.num_units)
         checks.counts(num_examples=self.num_examples)
-        self.inversion(), self.visualisation()  # refuse the rest
+        for ascent in (self.inversion, self.visualisation):
+            ascent()  # refuses the rest
 
     def inversion(self) -> Ascent:
         """Matching a latent (arXiv:1906.00945, with a falling step instead of 10,000 constant ones)."""

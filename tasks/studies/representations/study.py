@@ -21,9 +21,10 @@ from robustray.tasks.studies.representations.blocks import class_block, invert_b
 from robustray.tasks.studies.representations.compare import compare
 from robustray.tasks.studies.representations.findings import findings
 from robustray.tasks.studies.representations.results import Baselines, Results, Units
-from robustray.tasks.studies.representations.settings import OUTLINE, Settings
+from robustray.tasks.studies.representations.settings import OUTLINE, Settings, Start
 from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.training.twin_networks import check_twins, gather
+from robustray.tasks.training.twins import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     # 2. Inversions of the same random targets by every network, and images made for the targets' classes alone.
     targets = chosen(everything, settings.num_targets, seed=settings.seed, what="targets")
     ascent, start = settings.inversion(), settings.starts[0]
-    inverted = {
+    inverted: dict[tuple[Kind, int, Start], Handle[pd.DataFrame]] = {
         (*key, start): _map(lab, "invert", invert_block, targets, settings, model, test, ascent, start)
         for key, model in twins.items()
         for start in settings.starts

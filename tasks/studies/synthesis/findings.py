@@ -34,7 +34,9 @@ def findings(results: Results) -> Findings:
     """Everything that the report shows."""
     generations = reduce.generation_table(results)
     edited = reduce.edited_table(results)
-    edits = {task: reduce.edit_table(edited, task) for task in EDITS if task in results.settings.tasks}
+    edits: dict[Edit, pd.DataFrame] = {
+        task: reduce.edit_table(edited, task) for task in EDITS if task in results.settings.tasks
+    }
     return compose(
         answer(results, generations, edits),
         claims(results, edited),

@@ -64,7 +64,9 @@ def generation_table(results: Results) -> pd.DataFrame:
             found.append(row | {"seeds": len(made), "n": min(len(each.rows) for each in made.values())})
         found.append(_anchor(SEEDS, law, results.seeds[law]))
     if results.seeds:
-        natural = {judge: rows.iloc[list(results.real)] for judge, rows in results.natural.items()}
+        natural: dict[Kind, pd.DataFrame] = {
+            judge: rows.iloc[list(results.real)] for judge, rows in results.natural.items()
+        }
         found.append(_anchor(REAL, "", natural))
     return pd.DataFrame(found)
 

@@ -111,7 +111,10 @@ class Settings(TwinSettings):
 
     def named_judges(self) -> dict[Kind, str]:
         """Both kinds, where they were given."""
-        return super().named_judges() | ({"robust": self.robust_judge} if self.robust_judge else {})
+        given = super().named_judges()
+        if self.robust_judge:
+            given["robust"] = self.robust_judge
+        return given
 
     @property
     def tasks(self) -> tuple[Task, ...]:

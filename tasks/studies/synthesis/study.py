@@ -24,10 +24,10 @@ from robustray.tasks.studies.synthesis.damage import bicubic, reduced
 from robustray.tasks.studies.synthesis.findings import findings
 from robustray.tasks.studies.synthesis.reduce import BASELINES
 from robustray.tasks.studies.synthesis.results import Baseline, Edits, Generations, Results
-from robustray.tasks.studies.synthesis.settings import EDITS, LABELS, OUTLINE, Settings
+from robustray.tasks.studies.synthesis.settings import EDITS, LABELS, OUTLINE, Edit, Labels, Law, Settings
 from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.training.twin_networks import check_twins, gather
-from robustray.tasks.training.twins import KINDS
+from robustray.tasks.training.twins import KINDS, Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,14 +92,12 @@ def run(settings: Settings, lab: Lab) -> Findings:
     twins, judges = networks.twins, networks.judges
     train, test = lab.data(settings.train_data), lab.data(settings.test_data)
     images: ImageData = lab.load(test)
-    looked = {
-        (role, *key): latents(lab, model, test, range(len(images)))
-        for role, models in (
-            ("twin", twins),
-            ("judge", {(kind, settings.judge_spec(kind).seed): model for kind, model in judges.items()}),
-        )
-        for key, model in models.items()
+    models: dict[tuple[str, Kind, int], Reference] = {
+        ("twin", kind, seed): each for (kind, seed), each in twins.items()
     }
+    for kind, each in judges.items():
+        models["judge", kind, settings.judge_spec(kind).seed] = each
+    looked = {key: latents(lab, model, test, range(len(images))) for key, model in models.items()}
 
     def judged(
         handle: Handle[pd.DataFrame], count: int, judge: Reference, image: str = "image"
@@ -108,7 +106,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 2. Generations: the same seeds for all networks.
     items = [[label, number] for label in range(images.num_classes) for number in range(settings.per_class)]
-    made = {
+    made: dict[tuple[Law, Kind, int], Handle[pd.DataFrame]] = {
         (law, *key): lab.map(
             "generate",
             generate_block,
@@ -125,7 +123,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 3. Edits of the same random test images, asked for three classes each.
     pictures = chosen(range(len(images)), settings.num_images, seed=settings.seed, what="pictures")
-    mended = {
+    mended: dict[tuple[Edit, Kind, int, Labels], Handle[pd.DataFrame]] = {
         (task, *key, labels): lab.map(
             task,
             inpaint_block if task == "inpaint" else enlarge_block,
@@ -151,10 +149,10 @@ def run(settings: Settings, lab: Lab) -> Findings:
     }
 
     # 4. What the judges see, in what was made and in what nothing was done to.
-    seen_made = {
+    seen_made: dict[tuple[Law, Kind, int], dict[Kind, Handle[pd.DataFrame]]] = {
         key: {kind: judged(handle, len(items), judge) for kind, judge in judges.items()} for key, handle in made.items()
     }
-    seen_seeds = {
+    seen_seeds: dict[Law, dict[Kind, Handle[pd.DataFrame]]] = {
         law: {
             kind: judged(made[law, "standard", settings.seed], len(items), judge, "start")
             for kind, judge in judges.items()
@@ -163,14 +161,15 @@ def run(settings: Settings, lab: Lab) -> Findings:
     }
     seen_mended = {key: judged(handle, len(pictures), judges["standard"], "mended") for key, handle in mended.items()}
     rows = {key: handle.result() for key, handle in looked.items()}
-    edits = {key: Edits(rows=mended[key].result(), judged=seen.result()) for key, seen in seen_mended.items()}
+    edits: dict[tuple[Edit, Kind, int, Labels], Edits] = {
+        key: Edits(rows=mended[key].result(), judged=seen.result()) for key, seen in seen_mended.items()
+    }
 
     return findings(
         Results(
             settings=settings,
             images=images,
-            names={("twin", *key): model.name for key, model in twins.items()}
-            | {("judge", kind, settings.judge_spec(kind).seed): model.name for kind, model in judges.items()},
+            names={key: model.name for key, model in models.items()},
             accuracies={key: float((each.prediction == each.label).mean()) for key, each in rows.items()},
             natural={kind: rows["judge", kind, settings.judge_spec(kind).seed] for kind in KINDS},
             real=real_images(settings, images) if made else [],
