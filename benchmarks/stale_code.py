@@ -4,8 +4,8 @@
 
 Each edit changes one statement of a copy of the tree, drawn among all of them. A process of its own then asks the lab
 what it says of the pieces that were made before the edit (current, old, or none of its key), computes the same ten
-steps anew, and the rows are compared: *stale* is a piece that is served as current while the edited code gives other rows;
-*needlessly old* one that is not served as current while it gives the same.
+steps anew, and the rows are compared: *stale* is a piece that is served as current while the edited code gives other
+rows; *needlessly old* one that is not served as current while it gives the same.
 
 What can't matter isn't tried: where no line of the statement runs, the rows are those of before, and where its file is
 not even read, so is what the lab says. Every tenth such edit is tried all the same, and must agree. The record goes to

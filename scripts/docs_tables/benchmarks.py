@@ -55,4 +55,27 @@ def attacks(path: str, what: str) -> str:
     )
 
 
-TABLES = {"engine": engine, "training": training, "attacks": attacks}
+def stale(path: str) -> str:
+    """Pairs of an edit and a step by what the lab said and what was true."""
+    record = json.loads((ROOT / path).read_text())
+    pairs, total = record["pairs"], sum(record["pairs"].values())
+    words = {
+        "stale": "**served as current, other rows now: stale**",
+        "current, but nothing can be computed": "served as current, the edited code fails",
+        "current, rightly": "served as current, the same rows",
+        "old, rightly": "not served as current, other rows or none",
+        "needlessly old": "not served as current, the same rows: needless",
+        "nothing served": "the lab itself failed",
+    }
+    lines = ["| the lab, after an edit | pairs | share |", "|---|---|---|"]
+    lines += [f"| {text} | {pairs.get(kind, 0):,} | {pairs.get(kind, 0) / total:.1%} |" for kind, text in words.items()]
+    made = [record[f"edits that {what}"] for what in ("changed some rows", "made something needlessly old")]
+    lines.append("")
+    lines.append(
+        f"{record['edits']} edits (seed {record['seed']}) and {record['steps']} steps; {made[0]} edits changed rows, "
+        f"{made[1]} made something needlessly old. Python {record['python']}, torch {record['torch']}."
+    )
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"engine": engine, "stale": stale, "training": training, "attacks": attacks}
