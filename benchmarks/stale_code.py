@@ -137,7 +137,7 @@ class Campaign:
 
     def compare(self, before: list[str], after: list[str] | str) -> str:
         """The rows of two lists of files: the same, other ones, or none."""
-        if isinstance(after, str):
+        if isinstance(after, str) or not after:  # it failed, or no row was computed
             return "none"
         return "same" if contents(before) == contents(after) else "other"
 
