@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from robustray.tasks.lab.protocol import Reference
 
 Kind = Literal["name", "count", "flag", "label", "labels"]
 """name: text or whole number, kept as text. count: whole number from 0 on. flag: true or false. label: index of a
@@ -141,6 +143,11 @@ class TableRef:
     def __getstate__(self) -> dict[str, Any]:
         # the hash travels along: the driver's file need not exist on an actor's machine
         return {**self.__dict__, "content_hash": self.content_hash}
+
+
+def open_table(path: str, schema: Schema) -> Reference:
+    """A table as what `lab.load` and `refs` take. Nothing is read yet."""
+    return cast("Reference", TableRef(name=path, schema=schema))  # pyright knows no cached_property in a protocol
 
 
 def read_table(path: str, schema: Schema) -> CrowdTable:

@@ -42,4 +42,4 @@ def moments(n_selected: ArrayLike, n_shown: ArrayLike, highest: int) -> NDArray[
         raise InputError(f"an image has {int(shown.min())} answers: moments up to {highest} need as many")
     steps = np.arange(highest)
     factors = np.maximum(selected[:, None] - steps, 0) / (shown[:, None] - steps)
-    return np.concatenate([np.ones((len(selected), 1)), np.cumprod(factors, axis=1)], axis=1)
+    return np.concatenate([np.ones((len(selected), 1)), np.cumprod(factors, axis=1)], axis=1, dtype=np.float64)

@@ -15,7 +15,7 @@ import numpy as np
 
 from robustray.tasks.attacks.blocks import predict_block
 from robustray.tasks.crowds.classify import PREDICTIONS, VOTES, aggregate, votes_of
-from robustray.tasks.crowds.tables import TableRef
+from robustray.tasks.crowds.tables import open_table
 from robustray.tasks.data.scenes import SceneSettings, parse_scenes
 from robustray.tasks.data.views import relabel, subset
 from robustray.tasks.errors import InputError
@@ -143,10 +143,10 @@ def _own(settings: Settings, lab: Lab) -> Findings:
     )
 
 
-def _own_tables(settings: Settings) -> dict[str, TableRef]:
-    refs = {"votes": TableRef(name=settings.votes, schema=VOTES)}
+def _own_tables(settings: Settings) -> dict[str, Reference]:
+    refs = {"votes": open_table(settings.votes, VOTES)}
     if settings.predictions:
-        refs["predictions"] = TableRef(name=settings.predictions, schema=PREDICTIONS)
+        refs["predictions"] = open_table(settings.predictions, PREDICTIONS)
     return refs
 
 

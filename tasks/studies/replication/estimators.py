@@ -168,7 +168,8 @@ class FactorialMoments:
         def coefficients(w2: Array) -> Array:
             orthogonal, upper = np.linalg.qr((w2 @ second)[:, place])
             wanted = (w2 @ right).reshape(len(w2), EQUATIONS, num_models)
-            return np.asarray(np.linalg.solve(upper, np.swapaxes(orthogonal, 1, 2) @ wanted))
+            solved = np.linalg.solve(upper, np.swapaxes(orthogonal, 1, 2) @ wanted)
+            return np.asarray(solved, dtype=np.float64)
 
         return coefficients
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from robustray.tasks.crowds.answers import ANSWERS, CORRECTNESS, own_study
-from robustray.tasks.crowds.tables import TableRef
+from robustray.tasks.crowds.tables import open_table
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.studies.replication import findings, own, reduce
 from robustray.tasks.studies.replication.blocks import MEAN, OwnProtocol, own_block, simulated_block
@@ -23,6 +23,7 @@ from robustray.tasks.study import Opened, Study
 
 if TYPE_CHECKING:
     from robustray.tasks.lab import Lab
+    from robustray.tasks.lab.protocol import Reference
     from robustray.tasks.study import Findings
 
 
@@ -88,12 +89,12 @@ def _own(settings: Settings, lab: Lab) -> Findings:
     return own.findings(own.Results(settings=settings, study=study, frame=own.gap_frame(rows, study)))
 
 
-def _own_tables(settings: Settings) -> dict[str, TableRef]:
+def _own_tables(settings: Settings) -> dict[str, Reference]:
     if not settings.data:
         return {}
     return {
-        "answers": TableRef(name=settings.data, schema=ANSWERS),
-        "correctness": TableRef(name=settings.correctness, schema=CORRECTNESS),
+        "answers": open_table(settings.data, ANSWERS),
+        "correctness": open_table(settings.correctness, CORRECTNESS),
     }
 
 
