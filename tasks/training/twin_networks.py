@@ -41,13 +41,13 @@ def check_twins(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("
     opened = {f"data {ref.name}": ref for ref in refs.values()}
     named = {f"model {name}": lab.model(name) for name in settings.named().values()}
     for ref in named.values():
-        _try(lab.load(ref), ref.name, test, fake_relu=True)
+        try_network(lab.load(ref), ref.name, test, latents=True, fake_relu=True)
     judging = {kind: lab.model(name) for kind, name in settings.named_judges().items() if kind in judges}
     if len({judge.content_hash for judge in judging.values()}) < len(judging):
         raise InputError("both judges are the same network: give two, or leave one out and it is trained")
     for judge in judging.values():
         check_judge(judge, named.values())
-        _try(lab.load(judge), judge.name, test, fake_relu=False)
+        try_network(lab.load(judge), judge.name, test, latents=True)
     for spec in {spec.loss: spec for spec in settings.wanted().values()}.values():
         check_training(spec, train)
     for kind in judges:
@@ -71,14 +71,19 @@ def gather(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("stand
     return TwinNetworks(twins=twins, judges={kind: judging[kind] for kind in judges})
 
 
-def _try(model: Any, name: str, data: ImageData, *, fake_relu: bool) -> None:
-    """Raises: InputError for a model that does not fit the data, or has no latents where a study needs them."""
+def try_network(model: Any, name: str, data: ImageData, *, latents: bool, fake_relu: bool = False) -> None:
+    """Try a network on two images. Raises: InputError, naming it, where it does not fit the data, answers differently
+    when asked twice, or lacks latents (with a fake ReLU) that are wanted."""
     images, _ = data.batch(range(min(2, len(data))))
-    warnings = check_model(model, images, data.num_classes)
+    try:
+        warnings = check_model(model, images, data.num_classes)
+        if latents and not hasattr(model, "forward_with_latent"):
+            raise InputError("it has no latents: it needs forward_with_latent(images, fake_relu)")
+        if latents:
+            look(model, images)
+        if fake_relu:
+            model.forward_with_latent(images, True)
+    except InputError as error:
+        raise InputError(f"{name} with {data.name}: {error}") from error
     if warnings:
         raise InputError(f"{name}: {warnings[0]}")
-    if not hasattr(model, "forward_with_latent"):
-        raise InputError(f"{name} has no latents: it needs forward_with_latent(images, fake_relu)")
-    look(model, images)
-    if fake_relu:
-        model.forward_with_latent(images, True)

@@ -19,6 +19,7 @@ from robustray.tasks.studies.synthesis.scores import probabilities
 from robustray.tasks.studies.synthesis.settings import Settings
 from robustray.tasks.study import Findings, Table
 from robustray.tasks.training.doors import check_training
+from robustray.tasks.training.twin_networks import try_network
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
@@ -52,14 +53,10 @@ def check(settings: Settings, lab: Lab) -> dict[str, Reference]:
         if row + side > height or column + side > width:
             raise InputError(f"hole_at {row} {column} {side} leaves the image, {height}x{width} pixels")
     opened = {f"image {settings.image}": source, f"data {test.name}": test}
-    if settings.model:
-        model = lab.model(settings.model)
-        _try(lab.load(model), model.name, known)
-        return opened | {f"model {model.name}": model}
-    if settings.robust:
-        model = lab.model(settings.robust[0])
-        _try(lab.load(model), model.name, known)
-        return opened | {f"model {model.name}": model}
+    if name := _named(settings):
+        model = lab.model(name)
+        try_network(lab.load(model), name, known, latents=False)
+        return opened | {f"model {name}": model}
     train = lab.data(settings.train_data)
     check_training(settings.spec("robust", settings.seed), lab.load(train))
     return opened | {f"data {train.name}": train}
@@ -68,7 +65,7 @@ def check(settings: Settings, lab: Lab) -> dict[str, Reference]:
 def run(settings: Settings, lab: Lab) -> Findings:
     """The network that was named, or the robust twin of the first seed, trained if it is not there."""
     known: ImageData = lab.load(lab.data(settings.test_data))
-    name = settings.model or (settings.robust[0] if settings.robust else "")
+    name = _named(settings)
     model = lab.model(name) if name else lab.train([settings.spec("robust", settings.seed)]).result()[0]
     side = known.shape[1] if settings.task == "inpaint" else known.shape[1] // settings.factor
     view: Reference = resize(lab.data(settings.image), side)
@@ -94,6 +91,11 @@ def run(settings: Settings, lab: Lab) -> Findings:
     return _findings(settings, known, model.name, next(rows.itertuples()))
 
 
+def _named(settings: Settings) -> str:
+    """The network that was named, if one was."""
+    return settings.model or (settings.robust[0] if settings.robust else "")
+
+
 def place(settings: Settings, known: ImageData) -> tuple[int, int, int]:
     """Row, column and side of the hole: as given, or drawn by the seed."""
     if settings.hole_at:
@@ -101,14 +103,6 @@ def place(settings: Settings, known: ImageData) -> tuple[int, int, int]:
         return row, column, side
     row, column = stream(settings.seed, "hole").integers([length - settings.hole + 1 for length in known.shape[1:]])
     return int(row), int(column), settings.hole
-
-
-def _try(model: Any, name: str, data: ImageData) -> None:
-    from robustray.tasks.models.doors import check_model
-
-    warnings = check_model(model, data.batch(range(min(2, len(data))))[0], data.num_classes)
-    if warnings:
-        raise InputError(f"{name}: {warnings[0]}")
 
 
 def _findings(settings: Settings, known: ImageData, name: str, row: Any) -> Findings:

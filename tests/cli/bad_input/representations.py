@@ -41,13 +41,13 @@ REPRESENTATIONS = [
         name="representations: no latents",
         typed=GIVEN + "--robust own:build",
         prepare=model("return z"),
-        says=("own:build has no latents", "forward_with_latent"),
+        says=("own:build with digits:test", "no latents", "forward_with_latent"),
     ),
     Case(
         name="representations: a network for other images",
         typed=GIVEN + "--robust small:s@w.safetensors",
         prepare=weights("small:s"),
-        says=("(2, 1, 8, 8)",),
+        says=("small:s@w.safetensors with digits:test", "(2, 1, 8, 8)"),
     ),
     Case(
         name="representations: one image for training and test",

@@ -48,7 +48,7 @@ SYNTHESIS = [
         name="synthesis: a generator without latents",
         typed=RUN + "--num-seeds 1 --standard own:build",
         prepare=model("return z"),
-        says=("own:build has no latents",),
+        says=("own:build with digits:test", "no latents"),
     ),
     Case(
         name="synthesis: a picture and nothing to do",
@@ -85,7 +85,7 @@ SYNTHESIS = [
         name="synthesis: a network for other images",
         typed=PICTURE + "--model small:s@w.safetensors",
         prepare=both(picture(), weights("small:s")),
-        says=("(2, 1, 8, 8)",),
+        says=("small:s@w.safetensors with digits:test", "(2, 1, 8, 8)"),
     ),
     Case(
         name="synthesis: a network without a picture",
