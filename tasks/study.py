@@ -263,6 +263,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.studies.unadversarial",
         "whether patches can be designed that make objects easier to recognise, also under corruptions",
     ),
+    "transfer": (
+        "robustray.tasks.studies.transfer",
+        "whether robust networks serve other tasks better than standard ones, as fixed features or fine-tuned",
+    ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
 

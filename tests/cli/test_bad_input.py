@@ -21,12 +21,13 @@ from tests.cli.bad_input.imports import IMPORTS
 from tests.cli.bad_input.models import ATTACKS, MODELS
 from tests.cli.bad_input.representations import REPRESENTATIONS
 from tests.cli.bad_input.synthesis import SYNTHESIS
+from tests.cli.bad_input.transfer import TRANSFER
 from tests.cli.bad_input.unadversarial import UNADVERSARIAL
 from tests.cli.bad_input.words import IDLE, NUMBERS, PLACES, RUNS, WORDS
 from tests.cli.conftest import outside
 
 GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS]
-STUDIES = [*REPRESENTATIONS, *FEATURES, *CROWDS, *BACKGROUNDS, *SYNTHESIS, *UNADVERSARIAL]
+STUDIES = [*REPRESENTATIONS, *FEATURES, *CROWDS, *BACKGROUNDS, *SYNTHESIS, *UNADVERSARIAL, *TRANSFER]
 CASES = [*GENERAL, *STUDIES]
 
 

@@ -1,0 +1,260 @@
+"""What the report says: answer, claims, tables, drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from robustray.tasks import figures
+from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.compose import compose
+from robustray.tasks.kit.frames import at, one, shown
+from robustray.tasks.kit.rules import above, equivalent
+from robustray.tasks.kit.words import listed, over_words, plural
+from robustray.tasks.report.numbers import format_estimate
+from robustray.tasks.studies.transfer import reduce
+from robustray.tasks.studies.transfer.results import NULL, Results
+from robustray.tasks.studies.transfer.settings import FIXED, FULL, MODES, RANDOM, STANDARD
+from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table
+
+LEAST_SEEDS = 2
+SCALE = "four ResNets trained on ImageNet, 12 targets, ten sizes; the size is chosen on the test images"
+SOURCE = "result table released with the paper"
+PAPER = {
+    FIXED: PaperFigure(figure="robust wins 40 of 48 comparisons", scale=SCALE, source=SOURCE),
+    FULL: PaperFigure(figure="robust wins 34 of 48 comparisons", scale=SCALE, source=SOURCE),
+}
+CHOSEN = "chosen by the validation accuracy of the other chains"
+
+
+def findings(results: Results) -> Findings:
+    """Everything that the report shows."""
+    return compose(answer(results), claims(results), tables(results), drawings(results), warnings(results))
+
+
+def answer(results: Results) -> str:
+    settings = results.settings
+    n = f"n = {results.num_test:,} test images of {results.test_name}, {plural(settings.num_seeds, 'chain')}"
+    if settings.num_seeds < LEAST_SEEDS:
+        standard = results.accuracy_of(FIXED, STANDARD)
+        right = format_estimate(standard.value, standard.interval, "percent")
+        return (
+            f"A standard source under a logistic regression is right on {right} of the target ({n}); a single chain "
+            "can't choose a robust source without judging it by its own choice."
+        )
+    found = (results.chosen_gain(FIXED), results.chosen_gain(FULL), results.chosen_gain(FIXED, NULL))
+    fixed, full, null = (format_estimate(each.value, each.interval, "points") for each in found)
+    return (
+        f"A robust source instead of a standard one changes accuracy on the target by {fixed} as fixed features and by "
+        f"{full} when fine-tuned; another standard source, chosen in the same way, by {null} as fixed features ({n})."
+    )
+
+
+# --- Claims -----------------------------------------------------------------------------------------------------------
+
+
+def claims(results: Results) -> Iterator[Claim]:
+    settings = results.settings
+    over, count = "chains and images", settings.num_seeds
+    for mode, words in ((FIXED, "as fixed features"), (FULL, "when they are fine-tuned")):
+        yield claim(
+            f"Robust sources transfer better than standard ones {words}.",
+            results.chosen_gain(mode),
+            above(0).given(LEAST_SEEDS, "chains"),
+            measured=f"accuracy on the target, robust source ({CHOSEN}) minus standard one, paired by chain and image",
+            over=over,
+            unit="points",
+            count=count,
+            paper=PAPER[mode],
+        )
+    for mode, words in ((FIXED, "as fixed features"), (FULL, "in fine-tuning")):
+        yield claim(
+            f"Choosing among several sources makes no gain by itself {words}: other seeds of the standard one.",
+            results.chosen_gain(mode, NULL),
+            equivalent(settings.margin).given(LEAST_SEEDS, "chains"),
+            measured=f"accuracy on the target, one of {plural(len(settings.null), 'further standard source')} "
+            f"({CHOSEN}) minus the first standard source, paired by chain and image",
+            over=over,
+            unit="points",
+            count=count,
+        )
+    yield claim(
+        "There is something to transfer: features learnt on the source serve the target better than random weights.",
+        reduce.fixed_gain(results.transfers, FIXED, STANDARD, than=RANDOM),
+        above(0).given(LEAST_SEEDS, "chains"),
+        measured="accuracy on the target with fixed features, standard source minus the same network untrained, paired "
+        "by chain and image",
+        over=over,
+        unit="points",
+        count=count,
+    )
+
+
+# --- Tables -----------------------------------------------------------------------------------------------------------
+
+
+def tables(results: Results) -> Iterator[Table]:
+    settings = results.settings
+    over = over_words(settings.num_seeds)
+    drawn = f"{results.num_fit + results.num_held:,} training images of the target in a chain"
+    yield Table(
+        name="choices",
+        title="A source that others choose",
+        caption=f"Gain in accuracy on the target over the standard source, of the candidate {CHOSEN}, so that no chain "
+        f"is judged by its own choice. Null: as many standard sources. {over}.",
+        frame=results.choices,
+        formats=shown("gain", "points"),
+    )
+    yield Table(
+        name="transfer",
+        title="Accuracy on the target by source",
+        caption=f"{results.num_test:,} test images, {drawn}; chance is {1 / results.target.num_classes:.1%}. Gain over "
+        f"the first standard source, paired by chain and image, each interval for its row alone. {over}.",
+        frame=results.accuracy,
+        formats={**shown("accuracy", "percent"), **shown("gain", "points", "gain_lo", "gain_hi")},
+    )
+    yield Table(
+        name="sources",
+        title="The sources on their own classes",
+        caption=f"Accuracy on the test images of the source's {len(results.source_classes)} classes: clean, and under "
+        f"PGD-{settings.probe_steps} at ℓ2 {settings.probe_eps:g}. {over}.",
+        frame=results.sources,
+        formats={
+            **shown("clean", "percent", "clean_lo", "clean_hi"),
+            **shown("robust", "percent", "robust_lo", "robust_hi"),
+        },
+    )
+    yield Table(
+        name="runs",
+        title="What was chosen in every chain",
+        caption=f"Choice: C of the logistic regression, or the learning rate of fine-tuning. Validation: accuracy on "
+        f"about {results.num_held} training images of the target that were held out for it.",
+        frame=results.runs,
+        formats={"choice": "g", "validation": "percent", "test": "percent"},
+        on_page=False,
+    )
+
+
+# --- Drawings ---------------------------------------------------------------------------------------------------------
+
+
+def drawings(results: Results) -> Iterator[Figure | Picture | None]:
+    yield gains(results)
+    yield by_size(results)
+    yield pictures(results)
+
+
+def gains(results: Results) -> Figure:
+    """The answer: gain of every source over the first standard one, by mode."""
+    rows = [row for row in results.accuracy.itertuples() if row.source != STANDARD]
+    by_seed = {
+        (row.mode, row.source): [
+            float(
+                one(results.transfers, mode=row.mode, source=row.source, seed=seed).correct.mean()
+                - one(results.transfers, mode=row.mode, source=STANDARD, seed=seed).correct.mean()
+            )
+            for seed in reduce.seeds_of(results.transfers)
+        ]
+        for row in rows
+    }
+    return figures.dot_rows(
+        name="gains",
+        title="Accuracy on the target: each source against the first standard one",
+        caption="What differs between standard sources by their seed alone is the scale on which robust ones are read. "
+        f"n = {results.num_test:,} test images, {plural(results.settings.num_seeds, 'chain')} (faint dots), 95 % "
+        "intervals, each for its row alone.",
+        alt="; ".join(f"{row.mode}, {row.source}: {100 * row.gain:+.1f} points" for row in rows),
+        rows=[
+            figures.Row(
+                label=f"{row.source}, {row.mode}",
+                value=row.gain,
+                lo=row.gain_lo,
+                hi=row.gain_hi,
+                runs=by_seed[row.mode, row.source],
+                color_by=row.mode,
+            )
+            for row in rows
+        ],
+        x_label="accuracy minus that of the standard source",
+        percent=True,
+        levels=(figures.Level(value=0.0, words="standard source"),),
+    )
+
+
+def by_size(results: Results) -> Figure:
+    """Accuracy against the size of robust training."""
+    settings = results.settings
+    sizes = {0.0: STANDARD} | {source.eps: source.name for source in settings.robust}
+    lines = []
+    for mode in MODES:
+        rows = [one(results.accuracy, mode=mode, source=name) for name in sizes.values()]
+        runs = [
+            [float(one(results.transfers, mode=mode, source=name, seed=seed).correct.mean()) for name in sizes.values()]
+            for seed in reduce.seeds_of(results.transfers)
+        ]
+        lines.append(
+            figures.Series(
+                label=mode,
+                x=list(sizes),
+                y=[row.accuracy for row in rows],
+                lo=[row.lo for row in rows],
+                hi=[row.hi for row in rows],
+                runs=runs,
+            )
+        )
+    return figures.curve(
+        name="by-size",
+        title="Accuracy on the target against the size of robust training",
+        caption=f"0 is standard training. n = {results.num_test:,} test images, "
+        f"{plural(settings.num_seeds, 'chain')} (thin lines), 95 % bands.",
+        alt="; ".join(
+            f"{line.label}: {100 * line.y[0]:.1f} % at 0, {100 * line.y[-1]:.1f} % at the end" for line in lines
+        ),
+        series=lines,
+        x_label="ℓ2 size at which the source is trained",
+        y_label="accuracy on the target",
+        percent=True,
+        x_ticks={size: f"{size:g}" for size in sizes},
+    )
+
+
+def pictures(results: Results) -> Picture | None:
+    """The target's images as the networks see them."""
+    if not results.examples:
+        return None
+    images = np.concatenate(list(results.examples))
+    names = [str(name) for name in results.target.classes][: len(results.examples)]
+    return figures.image_grid(
+        name="target",
+        title="The target",
+        caption=f"Training images of {results.target_name} as the networks see them, a row for each class; at random.",
+        alt=f"{len(images)} images of {listed(names)}",
+        images=images,
+        rows=names,
+        columns=[""] * results.settings.num_examples,
+        scale=max(1, 64 // int(np.max(images.shape[2:]))),
+    )
+
+
+# --- Warnings ---------------------------------------------------------------------------------------------------------
+
+
+def warnings(results: Results) -> Iterator[str]:
+    settings = results.settings
+    if settings.num_seeds < LEAST_SEEDS:
+        yield "one chain: no other chain can choose a source for it, and claims stay undecided"
+    standard = one(results.sources, source=STANDARD)
+    for source in settings.robust:
+        row = one(results.sources, source=source.name)
+        if row.robust <= standard.robust:
+            yield (
+                f"{source.name}: not more robust than the standard source ({row.robust:.1%} against "
+                f"{standard.robust:.1%} under attack), so that it is robust in name only; train it longer"
+            )
+    chance = 1 / results.target.num_classes
+    weak = [
+        f"{row.source} ({row.mode})" for row in at(results.accuracy, source=STANDARD).itertuples() if row.lo <= chance
+    ]
+    if weak:
+        yield f"not better than chance on the target, so that its gains say nothing: {listed(weak)}"

@@ -1,0 +1,80 @@
+"""What a run has found, before it is put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from robustray.tasks.kit.frames import estimate_of, one
+from robustray.tasks.statistics import Estimate
+from robustray.tasks.studies.transfer import reduce
+from robustray.tasks.studies.transfer.settings import Settings
+
+if TYPE_CHECKING:
+    from robustray.tasks.data.images import ImageData
+
+ROBUST, NULL = "robust", "standard, other seeds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Frames are built once and named; findings, tables and drawings take them."""
+
+    settings: Settings
+    source_classes: Sequence[str]
+    target: ImageData
+    target_name: str
+    test_name: str
+    transfers: pd.DataFrame
+    """See `reduce`."""
+    probes: pd.DataFrame
+    """Per source and chain: right on its own test images, clean and attacked."""
+    num_fit: int
+    num_held: int
+    """Training images of the target in a chain."""
+    examples: Sequence[np.ndarray]
+    """Of each class of the target (k, channels, height, width); those of classes with fewer images are left out."""
+
+    @property
+    def names(self) -> list[str]:
+        return [source.name for source in self.settings.sources()]
+
+    @property
+    def candidates(self) -> dict[str, Sequence[str]]:
+        """Between what the other chains choose."""
+        return {
+            ROBUST: [source.name for source in self.settings.robust],
+            NULL: [source.name for source in self.settings.null],
+        }
+
+    @cached_property
+    def accuracy(self) -> pd.DataFrame:
+        return reduce.transfer_table(self.transfers, self.names)
+
+    @cached_property
+    def choices(self) -> pd.DataFrame:
+        return reduce.choice_table(self.transfers, self.candidates)
+
+    @cached_property
+    def sources(self) -> pd.DataFrame:
+        return reduce.source_table(self.probes, self.names)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        return reduce.run_table(self.transfers)
+
+    @property
+    def num_test(self) -> int:
+        return len(self.transfers["correct"].iloc[0])
+
+    def chosen_gain(self, mode: str, candidates: str = ROBUST) -> Estimate:
+        """Of what the other chains choose, over the standard source."""
+        return estimate_of(one(self.choices, mode=mode, candidates=candidates), "gain")
+
+    def accuracy_of(self, mode: str, source: str) -> Estimate:
+        return estimate_of(one(self.accuracy, mode=mode, source=source), "accuracy")

@@ -1,0 +1,266 @@
+"""The settings of the study and its three sizes. Imports nothing heavy: the command line reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from robustray.tasks.attacks.precision import PRECISIONS, Precision
+from robustray.tasks.attacks.settings import PGD
+from robustray.tasks.errors import InputError
+from robustray.tasks.kit import checks
+from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.training.schedules import Schedule
+from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
+
+STANDARD, RANDOM = "standard", "random weights"
+FIXED, FULL = "fixed features", "fine-tuning"
+MODES = (FIXED, FULL)
+NULL_SEEDS = 1_000
+"""Between the seeds of a chain and those of its further standard sources."""
+
+
+class Source(NamedTuple):
+    """A network that is transferred, in every chain."""
+
+    name: str
+    eps: float
+    """At which it is trained; 0 for standard training."""
+    replica: int = 0
+    """From 1: one of the further standard sources, which differ from the first in their seed only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Whether what a network has learnt on some classes serves others better after robust training."""
+
+    train_data: str = "digits:train"
+    """Images to train on: the sources on the first classes, the transfer on the others."""
+    test_data: str = "digits:test"
+    """Images of the same classes, on which everything is reported."""
+    num_source_classes: int = 6
+    """How many classes are the sources', from the first one on; 0: all of them, with --target."""
+    target: str = ""
+    """Instead of the other classes: a folder of your own, images of one size in class folders (or any data by name). It
+    is resized to the sources' images: the short side first, then the centre is cut out."""
+    target_test: str = ""
+    """Test images of the target; none: a share of it is held out."""
+    test_share: float = 0.3
+    """That share, of every class, the same for all chains."""
+
+    arch: str = "digits:cnn"
+    """Architecture, without weights: digits:cnn, small:s, or my_pkg.my_mod:function with latents."""
+    eps_train: tuple[float, ...] = (0.25, 0.5)
+    """l2 sizes at which robust sources are trained; which one is transferred is chosen on other chains."""
+    train_steps: int = 3
+    """Gradient steps of the attack that they are trained on."""
+    epochs: int = 20
+    """Of the sources."""
+    batch_size: int = 64
+    """Images per step of the sources."""
+    lr: float = 0.1
+    """Peak learning rate of the sources."""
+    schedule: Schedule = "triangular"
+    """Of the learning rate, in all trainings."""
+    augmentation: Augmentation = "none"
+    """Of all training images."""
+    weight_decay: float = 5e-4
+    """On all parameters."""
+    probe_eps: float = 0.5
+    """l2 size at which sources are attacked on their own test images."""
+    probe_steps: int = 10
+    """Steps of that PGD."""
+    num_seeds: int = 4
+    """Chains of sources, few-shot images and fine-tuning, with the seeds seed, seed + 1, ...; claims need two."""
+
+    per_class: int = 10
+    """Training images of each target class, drawn anew in every chain; 0: all."""
+    held_out: float = 0.3
+    """Share of them on which C, the learning rate and the size of robust training are chosen."""
+    tune_epochs: int = 40
+    """Of fine-tuning."""
+    tune_batch: int = 14
+    """Images per step of fine-tuning."""
+    tune_lrs: tuple[float, ...] = (0.02, 0.1)
+    """Learning rates of fine-tuning to choose from, for each network by itself."""
+    margin: float = 0.03
+    """A gain within this share, both ways, counts as none."""
+    num_examples: int = 6
+    """Target images of each class that are shown, drawn at random."""
+    precision: Precision = "auto"
+    """Arithmetic of the attacks' gradients; everything else is fp32."""
+    block: int = 256
+    """Images per block of work."""
+    seed: int = 0
+    """First seed of the chains; also that of the target's test images and of the examples."""
+
+    def __post_init__(self) -> None:
+        checks.ascending(eps_train=self.eps_train)
+        checks.several(tune_lrs=self.tune_lrs)
+        checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block)
+        checks.counts(seed=self.seed, num_examples=self.num_examples, num_source_classes=self.num_source_classes)
+        checks.counts(per_class=self.per_class)
+        checks.shares(ends="()", test_share=self.test_share, held_out=self.held_out, margin=self.margin)
+        checks.choices(AUGMENTATIONS, augmentation=self.augmentation)
+        checks.choices(PRECISIONS, precision=self.precision)
+        checks.positive(probe_eps=self.probe_eps)
+        if self.num_seeds > NULL_SEEDS:
+            raise InputError(f"num_seeds {self.num_seeds}: at most {NULL_SEEDS:,} chains have seeds of their own")
+        if self.per_class == 1:
+            raise InputError(
+                "per_class 1: a class needs two images, one to learn from and one to choose on; 0 means all"
+            )
+        if not self.target and not self.num_source_classes:
+            raise InputError("num_source_classes 0 leaves no class to transfer to: give --target, or fewer classes")
+        if self.num_source_classes == 1:
+            raise InputError("num_source_classes 1: a source needs two classes to learn anything")
+        self.attack()
+        for source in self.sources():
+            self.source_spec(source, 0, self.train_data)
+        for lr in self.tune_lrs:
+            self.tune_spec("source", 0, self.train_data, lr)
+
+    def idle(self) -> Mapping[str, str]:
+        """Fields that do nothing beside the others."""
+        if not self.target:
+            return dict.fromkeys(
+                ("target_test", "test_share"), "without --target the classes of --test-data are tested"
+            )
+        return {"test_share": "--target-test gives the test images"} if self.target_test else {}
+
+    @property
+    def robust(self) -> list[Source]:
+        """Candidates of the claim."""
+        return [Source(f"robust, ε = {eps:g}", eps) for eps in self.eps_train]
+
+    @property
+    def null(self) -> list[Source]:
+        """Candidates of the null: as many standard sources, which differ from the first one in their seed only."""
+        return [Source(f"standard, seed {number + 1}", 0.0, number) for number in range(1, len(self.eps_train) + 1)]
+
+    def sources(self) -> list[Source]:
+        """All networks of a chain."""
+        return [Source(STANDARD, 0.0), *self.robust, *self.null, Source(RANDOM, 0.0)]
+
+    def source_spec(self, source: Source, chain: int, data: object) -> TrainSpec:
+        """How a source is trained on `data`, a name or a reference.
+
+        One without training has learning rate 0: its weights are the initial ones of the chain's standard source.
+        """
+        untrained = source.name == RANDOM
+        spec = TrainSpec(
+            model=self.arch,
+            data=data,  # type: ignore[arg-type]
+            epochs=1 if untrained else self.epochs,
+            batch_size=self.batch_size,
+            lr=0.0 if untrained else self.lr,
+            schedule=self.schedule,
+            augmentation=self.augmentation,
+            weight_decay=self.weight_decay,
+            seed=self.seed + chain + NULL_SEEDS * source.replica,
+        )
+        if not source.eps:
+            return spec
+        attack = self.precision if self.precision != "auto" else spec.attack_precision
+        return replace(
+            spec,
+            loss="adversarial",
+            norm="l2",
+            eps=source.eps,
+            num_steps=self.train_steps,
+            attack_precision=attack,
+        )
+
+    def tune_spec(self, initial: object, chain: int, data: object, lr: float) -> TrainSpec:
+        """Fine-tuning of the whole network on clean images, with a new head that all sources of a chain share."""
+        return TrainSpec(
+            model=self.arch,
+            data=data,  # type: ignore[arg-type]
+            initial=initial,  # type: ignore[arg-type]
+            new_head=True,
+            epochs=self.tune_epochs,
+            batch_size=self.tune_batch,
+            lr=lr,
+            schedule=self.schedule,
+            augmentation=self.augmentation,
+            weight_decay=self.weight_decay,
+            seed=self.seed + chain,
+        )
+
+    def attack(self) -> PGD:
+        """What sources are probed with."""
+        return PGD(norm="l2", eps=self.probe_eps, num_steps=self.probe_steps, precision=self.precision)
+
+
+def estimate(settings: Settings) -> Work:
+    """What `robustray show` says."""
+    robust, sources = len(settings.robust), len(settings.sources())
+    passes = settings.epochs * (1 + robust + robust * (1 + settings.train_steps))
+    return Work(
+        counts={
+            "passes of each source image in training": settings.num_seeds * passes,
+            "sources": settings.num_seeds * sources,
+            "fine-tuned networks": settings.num_seeds * sources * len(settings.tune_lrs),
+            "logistic regressions on latents": settings.num_seeds * sources,
+        },
+        note=MEASURED.get(settings.arch, "Training the sources dominates."),
+    )
+
+
+MEASURED: Mapping[str, str] = {
+    "digits:cnn": "Training the sources dominates; the quick size takes under 75 s of CPU time in one process.",
+}
+"""By architecture; source: docs/studies/transfer.md."""
+
+
+def small() -> Settings:
+    """Five classes of CIFAR-10 to the other five: robustray run transfer --size small. Hours on two cores; resumes."""
+    return Settings(
+        train_data="cifar10:train",
+        test_data="cifar10:test",
+        num_source_classes=5,
+        arch="small:s",
+        eps_train=(0.1, 0.25, 0.5),
+        epochs=10,
+        batch_size=128,
+        augmentation="crop-flip",
+        probe_eps=0.25,
+        num_seeds=5,
+        per_class=100,
+        tune_batch=64,
+        tune_lrs=(0.01, 0.05),
+    )
+
+
+def paper() -> Settings:
+    """The paper's sizes of robust training, scaled to 32 pixels (divided by 7); 1,000 images per class. GPUs: days."""
+    return Settings(
+        train_data="cifar10:train",
+        test_data="cifar10:test",
+        num_source_classes=5,
+        arch="cifar:resnet50",
+        eps_train=(0.01, 0.05, 0.1, 0.25, 0.5, 1.0),
+        epochs=90,
+        batch_size=256,
+        augmentation="crop-flip",
+        probe_eps=0.5,
+        num_seeds=5,
+        per_class=1_000,
+        tune_epochs=150,
+        tune_batch=64,
+        tune_lrs=(0.001, 0.01),
+    )
+
+
+SIZES: Mapping[Size, Settings] = {"quick": Settings(), "small": small(), "paper": paper()}
+
+
+OUTLINE = Outline(
+    name="transfer",
+    question="Does what a network has learnt serve other tasks better if the network was trained to be robust?",
+    paper="arXiv:2007.08489",
+    settings=Settings,
+    sizes=SIZES,
+    estimate=estimate,
+)

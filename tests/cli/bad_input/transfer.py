@@ -1,0 +1,101 @@
+"""What the study of transfer cannot use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.cli.bad_input.case import Case, Prepare, both, file, folders, model, png
+
+RUN = "run transfer --workers 0 "
+
+
+def photos(*classes: str, count: int = 6, channels: int = 1, side: int = 12) -> Prepare:
+    """`photos/CLASS/0.png ...`, random pixels."""
+
+    def prepare(folder: Path) -> None:
+        rng = np.random.default_rng(0)
+        for name in classes:
+            (folder / "photos" / name).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                shape = (side, side, 3) if channels == 3 else (side, side)
+                (folder / "photos" / name / f"{number}.png").write_bytes(
+                    png(rng.integers(0, 256, shape, dtype=np.uint8))
+                )
+
+    return prepare
+
+
+TRANSFER = [
+    Case(name="transfer: no chains", typed=RUN + "--num-seeds 0", says=("num_seeds", "at least 1")),
+    Case(
+        name="transfer: all classes are the source's",
+        typed=RUN + "--num-source-classes 10",
+        says=("num_source_classes 10", "digits:train has 10 classes"),
+    ),
+    Case(name="transfer: no target", typed=RUN + "--num-source-classes 0", says=("leaves no class", "--target")),
+    Case(
+        name="transfer: a target of one class",
+        typed=RUN + "--num-source-classes 9",
+        says=("one class only", "--num-source-classes"),
+    ),
+    Case(name="transfer: one image of a class", typed=RUN + "--per-class 1", says=("per_class 1", "two images")),
+    Case(name="transfer: sizes that fall", typed=RUN + "--eps-train 0.5 0.25", says=("eps_train", "ascend")),
+    Case(name="transfer: nothing held out", typed=RUN + "--held-out 0", says=("held_out", "(0, 1)")),
+    Case(name="transfer: one rate twice", typed=RUN + "--tune-lrs 0.1 0.1", says=("tune_lrs", "twice")),
+    Case(
+        name="transfer: steps of more images than there are",
+        typed=RUN + "--tune-batch 64",
+        says=("batch_size 64 is larger than the 28 training images",),
+    ),
+    Case(
+        name="transfer: tested on what was trained on",
+        typed=RUN + "--test-data digits:train",
+        says=("--test-data digits:train", "the same images"),
+    ),
+    Case(
+        name="transfer: a network without latents",
+        typed=RUN + "--arch own:build",
+        prepare=model("return z[:, :6]"),
+        says=("own:build",),
+    ),
+    Case(name="transfer: a share of nothing", typed=RUN + "--test-share 0.2", says=("--test-share", "does nothing")),
+    Case(name="transfer: no such folder", typed=RUN + "--target photso", says=("photso",)),
+    Case(
+        name="transfer: photographs in colour for grey sources",
+        typed=RUN + "--target photos",
+        prepare=photos("cat", "dog", channels=3),
+        says=("--target photos has images of 3 channels", "digits:train of 1"),
+    ),
+    Case(
+        name="transfer: photographs of one thing",
+        typed=RUN + "--target photos",
+        prepare=photos("cat"),
+        says=("--target photos has one class only",),
+    ),
+    Case(
+        name="transfer: one photograph of a class",
+        typed=RUN + "--target images",
+        prepare=folders("cat", "dog"),
+        says=("--target images", "has 1 image, at least 2"),
+    ),
+    Case(
+        name="transfer: an unreadable photograph among the others",
+        typed=RUN + "--target photos",
+        prepare=both(photos("cat", "dog"), file("photos/cat/7.png")),
+        says=("7.png",),
+    ),
+    Case(
+        name="transfer: tested on the photographs that were learnt",
+        typed=RUN + "--target photos --target-test photos",
+        prepare=photos("cat", "dog"),
+        says=("--target-test photos", "the same images"),
+    ),
+    Case(
+        name="transfer: test photographs of other things",
+        typed=RUN + "--target photos --target-test images",
+        prepare=both(photos("cat", "dog", side=8), folders("cat", "cow")),
+        says=("--target-test images", "classes"),
+    ),
+]

@@ -1,0 +1,198 @@
+"""The study of transfer: who chooses a source, what gains are, what is split off, and what heads never see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustray.tasks.data.images import ImageData
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.protocol import Context
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
+from robustray.tasks.latents.cache import latents, look, matrix
+from robustray.tasks.statistics import mean_interval, paired_difference
+from robustray.tasks.studies.transfer import reduce
+from robustray.tasks.studies.transfer.blocks import head_block
+from robustray.tasks.studies.transfer.settings import FIXED, FULL, RANDOM, STANDARD, Settings
+from robustray.tasks.studies.transfer.study import STUDY, aside, open_worlds, shots
+from tests.cli.bad_input.transfer import photos
+
+QUICK = Settings()
+
+
+def transfers(accuracy: dict[str, list[int]], validation: dict[str, list[float]], n: int = 10) -> pd.DataFrame:
+    """Source -> right answers in each chain (the first images are right), and validation accuracies."""
+    rows = [
+        {
+            "mode": mode,
+            "source": source,
+            "seed": seed,
+            "choice": 1.0,
+            "validation": validation[source][seed],
+            "correct": np.arange(n) < right,
+        }
+        for mode in (FIXED, FULL)
+        for source, counts in accuracy.items()
+        for seed, right in enumerate(counts)
+    ]
+    return pd.DataFrame(rows)
+
+
+# -- who chooses -------------------------------------------------------------------------------------------------------
+
+
+def test_a_chain_has_no_part_in_the_choice_that_it_is_judged_by() -> None:
+    """A is far better by the validation of chain 0 alone, B a little in the others: chain 0 is given B, they get A."""
+    frame = transfers(
+        {STANDARD: [5, 5, 5], "A": [9, 5, 5], "B": [6, 7, 7]},
+        {STANDARD: [0.5] * 3, "A": [1.0, 0.5, 0.5], "B": [0.1, 0.6, 0.6]},
+    )
+    assert reduce.choose(frame, FIXED, ["A", "B"]) == {0: "B", 1: "A", 2: "A"}
+    found = reduce.chosen_gain(frame, FIXED, ["A", "B"])
+    assert found.value == pytest.approx((0.1 + 0.0 + 0.0) / 3) and found.n == 10
+
+
+def test_test_images_have_no_part_in_the_choice() -> None:
+    names = {STANDARD: [0.5] * 2, "A": [0.7, 0.7], "B": [0.6, 0.6]}
+    for counts in ([1, 1], [9, 9]):
+        frame = transfers({STANDARD: [5, 5], "A": counts, "B": [8, 8]}, names)
+        assert set(reduce.choose(frame, FIXED, ["A", "B"]).values()) == {"A"}
+        gain = reduce.chosen_gain(frame, FIXED, ["A", "B"]).value
+        assert gain == pytest.approx((counts[0] - 5) / 10)
+
+
+def test_equal_candidates_give_the_first_and_a_single_chain_none() -> None:
+    frame = transfers(
+        {STANDARD: [5, 5], "A": [6, 6], "B": [7, 7]}, {name: [0.1 + 0.2, 0.3] for name in (STANDARD, "A", "B")}
+    )
+    assert set(reduce.choose(frame, FULL, ["B", "A"]).values()) == {"B"}
+    alone = frame[frame.seed == 0]
+    assert reduce.choose(alone, FULL, ["A", "B"]) == {}
+    assert reduce.chosen_gain(alone, FULL, ["A", "B"]).n == 0
+
+
+def test_the_choice_among_alike_sources_gains_nothing_on_average() -> None:
+    """The null: candidates that differ by chance only, validated on the very images they are tested on. To choose in
+    every chain by its own images would gain two points."""
+    rng, gains, own = np.random.default_rng(0), [], []
+    for _ in range(60):
+        hits = {name: rng.binomial(400, 0.5, size=3).tolist() for name in (STANDARD, "A", "B", "C")}
+        frame = transfers(hits, {name: [right / 400 for right in found] for name, found in hits.items()}, n=400)
+        gains.append(reduce.chosen_gain(frame, FIXED, ["A", "B", "C"]).value)
+        best = np.max([hits[name] for name in "ABC"], axis=0)
+        own.append(float(np.mean(best - np.array(hits[STANDARD]))) / 400)
+    interval = mean_interval(gains, 0.99)
+    assert interval.lo < 0 < interval.hi
+    assert mean_interval(own, 0.99).lo > interval.hi
+
+
+# -- gains -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_gain_is_the_mean_of_paired_differences() -> None:
+    frame = transfers({STANDARD: [5, 6], "A": [7, 9]}, {STANDARD: [0, 0], "A": [0, 0]})
+    found = reduce.fixed_gain(frame, FIXED, "A")
+    assert found.value == pytest.approx(0.25)
+    ten = np.arange(10)
+    ends = [paired_difference(ten < a, ten < b).lo for a, b in ((7, 5), (9, 6))]
+    assert found.lo <= np.mean(ends)
+    table = reduce.transfer_table(frame, [STANDARD, "A"])
+    assert table[table.source == STANDARD].gain.tolist() == [0.0, 0.0], "a source gains nothing over itself"
+    assert table[table.source == "A"].accuracy.tolist() == pytest.approx([0.8, 0.8])
+
+
+# -- what is split off -------------------------------------------------------------------------------------------------
+
+
+def target(count: int = 60, classes: int = 3) -> ImageData:
+    images = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+    return ImageData(name="t", images=images, labels=np.arange(count) % classes, classes=tuple("abcdef"[:classes]))
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.3, 3), (0.01, 1), (0.99, 9)])
+def test_every_class_is_in_both_parts_and_no_image(share: float, held: int) -> None:
+    labels = np.repeat([0, 1, 2], 10)
+    rest, kept = aside(labels, share, 0, "x", "t")
+    assert not set(rest) & set(kept) and sorted(rest + kept) == list(range(30))
+    assert np.bincount(labels[kept]).tolist() == [held] * 3 and np.bincount(labels[rest]).tolist() == [10 - held] * 3
+    with pytest.raises(InputError, match="class 3 has 1 image"):
+        aside(np.array([0, 0, 3]), share, 0, "x", "t")
+
+
+def test_few_images_are_drawn_anew_in_every_chain_and_alike_for_all_sources() -> None:
+    settings, data = replace(QUICK, per_class=8), target()
+    fit, held = shots(settings, 0, data)
+    assert shots(settings, 0, data) == (fit, held) != shots(settings, 1, data)
+    assert np.bincount(data.labels[fit + held]).tolist() == [8, 8, 8] and not set(fit) & set(held)
+    assert sum(map(len, shots(replace(settings, per_class=0), 0, data))) == len(data), "0 means all"
+
+
+def test_source_and_target_share_no_class(tmp_path: Path) -> None:
+    lab = SerialLab(store=Store(str(tmp_path)))
+    worlds = open_worlds(QUICK, lab)
+    source, test = lab.load(worlds.source), lab.load(worlds.target_test)
+    assert source.classes == tuple("012345") and test.classes == lab.load(worlds.target).classes == tuple("6789")
+    assert source.num_classes == 6 and set(source.labels.tolist()) == set(range(6))
+
+
+def test_a_folder_is_resized_and_split_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos("cat", "dog", count=10)(tmp_path)
+    settings = Settings(target="photos", num_source_classes=0, per_class=4, tune_batch=4)
+    lab = SerialLab(store=Store(str(tmp_path / "store")))
+    worlds = open_worlds(settings, lab)
+    learnt, tested = lab.load(worlds.target), lab.load(worlds.target_test)
+    assert learnt.shape == tested.shape == (1, 8, 8) and lab.load(worlds.source).num_classes == 10
+    assert np.bincount(learnt.labels).tolist() == [7, 7] and np.bincount(tested.labels).tolist() == [3, 3]
+    seen = {image.tobytes() for image in learnt.images}
+    assert not any(image.tobytes() in seen for image in tested.images)
+    (warning,) = STUDY.door(settings, lab).warnings
+    assert "12 x 12 pixels are resized to 8 x 8" in warning
+
+
+# -- heads and sources -------------------------------------------------------------------------------------------------
+
+
+def head(train: dict[str, Any], test: dict[str, Any]) -> dict[str, Any]:
+    context = Context(settings=0.3, seed=0, device="cpu", load={"train": train, "test": test}.__getitem__)
+    return dict(head_block([3], context))
+
+
+def test_heads_separate_what_is_linear_and_never_read_test_labels() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 4
+    latent = np.eye(4)[labels] * 3 + rng.normal(0, 0.1, (40, 4))
+    train, test = {"latent": latent, "label": labels}, {"latent": np.eye(4) * 3}
+    found = head(train, test)
+    assert found["prediction"][0].tolist() == [0, 1, 2, 3] and found["validation"] == [1.0]
+    assert head(train, test | {"label": labels[::-1]})["prediction"][0].tolist() == [0, 1, 2, 3]
+
+
+def test_cached_latents_are_those_of_the_network(tmp_path: Path) -> None:
+    lab = SerialLab(store=Store(str(tmp_path)))
+    worlds = open_worlds(QUICK, lab)
+    settings = replace(QUICK, arch="digits:mlp", epochs=1)
+    (ref,) = lab.train([settings.source_spec(settings.robust[0], 0, worlds.source)]).result()
+    rows = latents(lab, ref, worlds.target, range(20)).result()
+    again = look(lab.load(ref), lab.load(worlds.target).batch(range(20))[0])[1]
+    assert np.array_equal(matrix(rows), again.numpy())
+
+
+def test_sources_differ_in_what_their_names_say_only() -> None:
+    by_name = {source.name: QUICK.source_spec(source, 1, "digits:train") for source in QUICK.sources()}
+    standard = by_name[STANDARD]
+    assert [by_name[source.name].eps for source in QUICK.robust] == list(QUICK.eps_train)
+    for source in QUICK.robust:
+        same = replace(by_name[source.name], loss="standard", eps=0.0, num_steps=7, norm="linf")
+        assert same == standard, "size 0 is standard training"
+    assert len(QUICK.null) == len(QUICK.robust), "as many candidates"
+    seeds = {by_name[source.name].seed for source in QUICK.null} | {standard.seed}
+    assert len(seeds) == len(QUICK.null) + 1
+    assert all(replace(by_name[source.name], seed=standard.seed) == standard for source in QUICK.null)
+    assert by_name[RANDOM].lr == 0 and by_name[RANDOM].seed == standard.seed
