@@ -24,8 +24,8 @@ TINY: Mapping[str, str] = {
     "unadversarial": "--train-data scenes:train,n=270,size=16 --test-data scenes:test,n=54,size=16 --num-images 0 "
     "--num-chains 1 --epochs 1 --side 5 --design-steps 3 --design-batch 32 --severities 3 --corruptions contrast "
     "--num-examples 2",
-    "transfer": "--arch digits:mlp --num-seeds 2 --epochs 2 --eps-train 0.3 --train-steps 2 --probe-steps 2 "
-    "--tune-epochs 2 --tune-lrs 0.1 --num-examples 2",
+    "transfer": "--train-data digits:train --test-data digits:test --arch digits:mlp --num-seeds 2 --epochs 2 "
+    "--eps-train 0.3 --train-steps 2 --probe-steps 2 --per-class 10 --tune-epochs 2 --tune-lrs 0.1 --num-examples 2",
 }
 
 OTHERWISE: Mapping[str, str] = {

@@ -24,6 +24,9 @@ from robustray.tasks.studies.transfer.study import STUDY, aside, open_worlds, sh
 from tests.cli.bad_input.transfer import photos
 
 QUICK = Settings()
+DIGITS = replace(
+    QUICK, train_data="digits:train", test_data="digits:test", arch="digits:mlp", per_class=10, tune_batch=4
+)
 
 
 def transfers(accuracy: dict[str, list[int]], validation: dict[str, list[float]], n: int = 10) -> pd.DataFrame:
@@ -135,7 +138,7 @@ def test_few_images_are_drawn_anew_in_every_chain_and_alike_for_all_sources() ->
 
 def test_source_and_target_share_no_class(tmp_path: Path) -> None:
     lab = SerialLab(store=Store(str(tmp_path)))
-    worlds = open_worlds(QUICK, lab)
+    worlds = open_worlds(DIGITS, lab)
     source, test = lab.load(worlds.source), lab.load(worlds.target_test)
     assert source.classes == tuple("012345") and test.classes == lab.load(worlds.target).classes == tuple("6789")
     assert source.num_classes == 6 and set(source.labels.tolist()) == set(range(6))
@@ -144,7 +147,7 @@ def test_source_and_target_share_no_class(tmp_path: Path) -> None:
 def test_a_folder_is_resized_and_split_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     photos("cat", "dog", count=10)(tmp_path)
-    settings = Settings(target="photos", num_source_classes=0, per_class=4, tune_batch=4)
+    settings = replace(DIGITS, target="photos", num_source_classes=0, per_class=4)
     lab = SerialLab(store=Store(str(tmp_path / "store")))
     worlds = open_worlds(settings, lab)
     learnt, tested = lab.load(worlds.target), lab.load(worlds.target_test)
@@ -176,8 +179,8 @@ def test_heads_separate_what_is_linear_and_never_read_test_labels() -> None:
 
 def test_cached_latents_are_those_of_the_network(tmp_path: Path) -> None:
     lab = SerialLab(store=Store(str(tmp_path)))
-    worlds = open_worlds(QUICK, lab)
-    settings = replace(QUICK, arch="digits:mlp", epochs=1)
+    worlds = open_worlds(DIGITS, lab)
+    settings = replace(DIGITS, epochs=1)
     (ref,) = lab.train([settings.source_spec(settings.robust[0], 0, worlds.source)]).result()
     rows = latents(lab, ref, worlds.target, range(20)).result()
     again = look(lab.load(ref), lab.load(worlds.target).batch(range(20))[0])[1]

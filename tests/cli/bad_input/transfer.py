@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.cli.bad_input.case import Case, Prepare, both, file, folders, model, png
 
-RUN = "run transfer --workers 0 "
+RUN = "run transfer --workers 0 --train-data digits:train --test-data digits:test --arch digits:cnn --per-class 10 "
 
 
 def photos(*classes: str, count: int = 6, channels: int = 1, side: int = 12) -> Prepare:
@@ -40,7 +40,11 @@ TRANSFER = [
         typed=RUN + "--num-source-classes 9",
         says=("one class only", "--num-source-classes"),
     ),
-    Case(name="transfer: one image of a class", typed=RUN + "--per-class 1", says=("per_class 1", "two images")),
+    Case(
+        name="transfer: one image of a class",
+        typed=RUN.replace("--per-class 10", "--per-class 1"),
+        says=("per_class 1", "two images"),
+    ),
     Case(name="transfer: sizes that fall", typed=RUN + "--eps-train 0.5 0.25", says=("eps_train", "ascend")),
     Case(name="transfer: nothing held out", typed=RUN + "--held-out 0", says=("held_out", "(0, 1)")),
     Case(name="transfer: one rate twice", typed=RUN + "--tune-lrs 0.1 0.1", says=("tune_lrs", "twice")),
@@ -51,7 +55,7 @@ TRANSFER = [
     ),
     Case(
         name="transfer: tested on what was trained on",
-        typed=RUN + "--test-data digits:train",
+        typed=RUN.replace("digits:test", "digits:train"),
         says=("--test-data digits:train", "the same images"),
     ),
     Case(
