@@ -26,6 +26,7 @@ def main(argv: list[str]) -> int:
     from robustray.tasks.attacks.catalogue import ATTACKS
     from robustray.tasks.data.sources import FORMS, SOURCES
     from robustray.tasks.models import registry
+    from robustray.tasks.sweeps.named import TRANSFER
     from robustray.tasks.training.recipes import RECIPES
     from robustray.tasks.training.reference_twins import TWINS
 
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
         },
         "attacks": {
             **{name: (kind.__doc__ or "").strip().splitlines()[0] for name, kind in ATTACKS.items()},
-            "transfer": "What fools other models (--sources), tried on each model.",
+            TRANSFER: "What fools other models (--sources), tried on each model.",
             own: "your own: called with norm and eps, returns a frozen dataclass called like PGD",
         },
     }
