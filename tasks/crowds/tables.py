@@ -124,9 +124,13 @@ class TableRef:
     """As the user wrote it."""
     schema: Schema
 
-    @cached_property
+    @property
     def content_hash(self) -> str:
         """Raises: InputError as `fetch`."""
+        return self._hash
+
+    @cached_property  # not `content_hash` itself: to pyright a cached property is none in the protocol `Reference`
+    def _hash(self) -> str:
         return self.fetch().content_hash
 
     @property
@@ -142,7 +146,7 @@ class TableRef:
 
     def __getstate__(self) -> dict[str, Any]:
         # the hash travels along: the driver's file need not exist on an actor's machine
-        return {**self.__dict__, "content_hash": self.content_hash}
+        return {**self.__dict__, "_hash": self.content_hash}
 
 
 def open_table(path: str, schema: Schema) -> Reference:

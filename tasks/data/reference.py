@@ -51,9 +51,13 @@ class DataRef:
     """As the user wrote it: "cifar10:test"."""
     source: Source
 
-    @cached_property
+    @property
     def content_hash(self) -> str:
         """SHA-256 (hex) of pixels, labels and class names, whatever holds them. Raises: InputError."""
+        return self._hash
+
+    @cached_property  # not `content_hash` itself: to pyright a cached property is none in the protocol `Reference`
+    def _hash(self) -> str:
         fingerprint = self.source.fingerprint()
         if fingerprint is None:
             return hash_arrays(self.fetch())
@@ -75,7 +79,7 @@ class DataRef:
 
     def __getstate__(self) -> dict[str, Any]:
         # the hash travels along: files of the driver's machine need not exist on an actor's
-        return {**self.__dict__, "content_hash": self.content_hash}
+        return {**self.__dict__, "_hash": self.content_hash}
 
 
 def open_data(text: str, *, data_root: str | None) -> DataRef:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import cast
 
 import numpy as np
 import torch
@@ -236,7 +237,7 @@ def sample_grids(size: int, samples: int) -> list[tuple[F, F]]:
 
 def plane(x: F, y: F, across: F, down: F, offset: F) -> F:
     """across * x + down * y + offset, of each scene everywhere: one addition per pixel."""
-    return across[:, None, None] * x + (down[:, None, None] * y + offset[:, None, None])
+    return cast(F, across[:, None, None] * x + (down[:, None, None] * y + offset[:, None, None]))
 
 
 def own_coordinates(placed: Placed, rows: Ints, x: F, y: F) -> tuple[F, F]:
@@ -244,8 +245,8 @@ def own_coordinates(placed: Placed, rows: Ints, x: F, y: F) -> tuple[F, F]:
     radius, angle = placed.radius[rows], placed.angle[rows]
     cosine, sine = (np.cos(angle) / radius).astype(np.float32), (np.sin(angle) / radius).astype(np.float32)
     centre_x, centre_y = placed.x[rows], placed.y[rows]
-    u = plane(x, y, cosine, sine, -(cosine * centre_x + sine * centre_y))
-    v = plane(x, y, -sine, cosine, sine * centre_x - cosine * centre_y)
+    u = plane(x, y, cosine, sine, cast(F, -(cosine * centre_x + sine * centre_y)))
+    v = plane(x, y, -sine, cosine, cast(F, sine * centre_x - cosine * centre_y))
     return u, v
 
 

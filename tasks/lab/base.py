@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import keys, pieces
@@ -107,9 +107,7 @@ class BlockLab:
         """See `Lab.data`."""
         from robustray.tasks.data.reference import open_data
 
-        return cast(
-            Reference, open_data(name, data_root=self.data_root)
-        )  # pyright knows no cached_property in a protocol
+        return open_data(name, data_root=self.data_root)
 
     def map(
         self,

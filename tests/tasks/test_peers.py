@@ -112,7 +112,12 @@ def test_an_l2_step_is_as_long_as_asked_for_however_small_the_gradient(scale: fl
 
 def test_an_attack_leaves_model_and_random_state_as_they_were_whatever_the_layout() -> None:
     torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)]
+    layers: list[Any] = [
+        torch.nn.Conv2d(3, 4, 3),
+        torch.nn.BatchNorm2d(4),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+    ]
     model = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(4, 10)).train()
     layers[1].eval()
     gradient = torch.ones_like(layers[0].weight)

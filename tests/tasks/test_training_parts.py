@@ -22,7 +22,7 @@ from robustray.tasks.training.state import TrainState, initial_model
 BODY = ("convs", "norms")
 
 
-def source(num_classes: int = 5) -> torch.nn.Module:
+def source(num_classes: int = 5) -> Any:
     """A network whose running statistics have moved, with a normalisation of its own."""
     torch.manual_seed(7)
     model = build_model("scenes:cnn", num_classes, mean=[0.1, 0.2, 0.3], std=[0.5, 0.6, 0.7])
@@ -32,7 +32,8 @@ def source(num_classes: int = 5) -> torch.nn.Module:
 
 def spec(**changed: Any) -> TrainSpec:
     fields: dict[str, Any] = {"model": "scenes:cnn", "data": "random", "epochs": 2, "batch_size": 8, "lr": 0.1}
-    return TrainSpec(**fields | {"initial": "source", "schedule": "constant"} | changed)
+    fields |= {"initial": "source", "schedule": "constant"} | changed
+    return TrainSpec(**fields)
 
 
 def data(num_classes: int = 4) -> ImageData:
@@ -48,14 +49,14 @@ def same(one: Any, other: Any, key: str) -> bool:
 @pytest.mark.parametrize(("classes", "new_head", "is_new"), [(4, False, True), (5, True, True), (5, False, False)])
 def test_all_but_the_head_is_taken(classes: int, new_head: bool, is_new: bool) -> None:
     given = source()
-    model = initial_model(spec(new_head=new_head), classes, given)
+    model: Any = initial_model(spec(new_head=new_head), classes, given)
     found, theirs = model.state_dict(), given.state_dict()
     assert all(same(found, theirs, key) for key in theirs if not key.startswith("head."))
     assert same(found, theirs, "head.weight") == same(found, theirs, "head.bias") == (not is_new)
     assert found["head.weight"].shape[0] == classes
     assert torch.equal(model.mean, given.mean) and torch.equal(model.std, given.std), "its normalisation comes along"
     images = torch.rand(3, 3, 16, 16)
-    latents = [each.eval().latent(images) for each in (model, given)]  # type: ignore[operator]
+    latents = [each.eval().latent(images) for each in (model, given)]
     assert torch.equal(*latents)
 
 
@@ -88,7 +89,8 @@ class InMemory:
     """One state, kept at step `at` and restored later."""
 
     def __init__(self, at: int) -> None:
-        self.at, self.kept = at, None
+        self.at = at
+        self.kept: Any = None
 
     def restore(self, state: TrainState) -> None:
         if self.kept is not None:

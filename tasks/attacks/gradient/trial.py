@@ -27,7 +27,8 @@ def attack_remarks(model: Model, images: Tensor, attacks: Iterable[Attack]) -> t
     following = (attack for attack in attacks if getattr(attack, "uses_gradients", False))
     asked: list[Precision] = [getattr(attack, "precision", "auto") for attack in following]
     where = str(images.device)
-    for precision in dict.fromkeys(resolve_precision(where) if each == "auto" else each for each in asked):
+    chosen: dict[Arithmetic, None] = {resolve_precision(where) if each == "auto" else each: None for each in asked}
+    for precision in chosen:
         found += try_gradient(model, images, precision=precision)
     return tuple(dict.fromkeys(found))
 

@@ -25,6 +25,7 @@ from robustray.tasks.studies.features.reduce import BUILT, Chain, Results, Stude
 from robustray.tasks.studies.features.settings import OUTLINE, Settings, Source
 from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.training.doors import check_training
+from robustray.tasks.training.settings import Augmentation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             subset(train, kept, name=f"held out of chain {chain}"),
         )
     kinds: tuple[Source, ...] = ("standard", "robust")
-    order = [(chain, kind) for chain in parts for kind in kinds]
+    order: list[tuple[int, Source]] = [(chain, kind) for chain in parts for kind in kinds]
     trained = lab.train([settings.source(kind, chain, parts[chain][0]) for chain, kind in order]).result()
     sources = dict(zip(order, trained, strict=True))
 
@@ -109,7 +110,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     # 3. Students of every set and of every setting that may be chosen; the choice is made on held-out images.
     for chain, (d, _) in parts.items():
         sets[chain] |= {"D": d, "unperturbed": relabelled(lab, d)}
-    cells = [
+    cells: list[tuple[int, str, float, Augmentation]] = [
         (chain, name, lr, augmentation)
         for chain, found in sets.items()
         for name in found
