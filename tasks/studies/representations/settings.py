@@ -76,7 +76,7 @@ class Settings(TwinSettings):
 
 
 def quick() -> Settings:
-    """robustray run representations --size quick      27 s of CPU time; embedded data, proves nothing."""
+    """robustray run representations --size quick      37 s of CPU time; embedded data, proves nothing."""
     return Settings(
         architecture="digits:cnn",
         judge_architecture="digits:mlp",
@@ -173,7 +173,7 @@ def estimate(settings: Settings) -> Work:
     units = networks * settings.num_units * settings.unit_starts * settings.unit_steps
     trainings = len(settings.wanted()) + (not settings.judge)
     times = {
-        "digits:cnn": "The quick size takes 27 s of CPU time.",
+        "digits:cnn": "The quick size takes 37 s of CPU time over all processes.",
         "small:s": "Each robust network S takes 12 to 15 min on two slow cores, each standard one 4 to 5.",
     }
     note = times.get(settings.architecture, "Training takes most of it.") if trainings else "Nothing is trained."

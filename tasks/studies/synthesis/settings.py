@@ -132,7 +132,7 @@ class Settings(TwinSettings):
 
 
 def quick() -> Settings:
-    """robustray run synthesis --size quick      35 s of CPU time; embedded data, proves nothing."""
+    """robustray run synthesis --size quick      48 s of CPU time; embedded data, proves nothing."""
     return Settings(
         architecture="digits:cnn",
         judge_architecture="digits:mlp",
@@ -257,7 +257,7 @@ def estimate(settings: Settings) -> Work:
     steps = sum(networks * items[task] * settings.ascent(task).num_steps for task in settings.tasks)
     trainings = len(settings.wanted()) + len(KINDS) - len(settings.named_judges())
     times = {
-        "digits:cnn": "The quick size takes 35 s of CPU time.",
+        "digits:cnn": "The quick size takes 48 s of CPU time over all processes.",
         "small:s": "Each robust network S takes 12 to 15 min on two slow cores, each standard one 4 to 5.",
     }
     note = times.get(settings.architecture, "Training takes most of it.") if trainings else "Nothing is trained."
