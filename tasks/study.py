@@ -267,6 +267,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.studies.transfer",
         "whether robust networks serve other tasks better than standard ones, as fixed features or fine-tuned",
     ),
+    "implementation-matters": (
+        "robustray.tasks.studies.implementation_matters",
+        "whether PPO's advantage over TRPO is its clipped step, or what its implementation does besides",
+    ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
 

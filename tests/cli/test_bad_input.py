@@ -19,6 +19,7 @@ from tests.cli.bad_input.data import DATA
 from tests.cli.bad_input.features import FEATURES
 from tests.cli.bad_input.imports import IMPORTS
 from tests.cli.bad_input.models import ATTACKS, MODELS
+from tests.cli.bad_input.policy_gradients import IMPLEMENTATION_MATTERS
 from tests.cli.bad_input.representations import REPRESENTATIONS
 from tests.cli.bad_input.synthesis import SYNTHESIS
 from tests.cli.bad_input.transfer import TRANSFER
@@ -27,7 +28,16 @@ from tests.cli.bad_input.words import IDLE, NUMBERS, PLACES, RUNS, WORDS
 from tests.cli.conftest import outside
 
 GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS]
-STUDIES = [*REPRESENTATIONS, *FEATURES, *CROWDS, *BACKGROUNDS, *SYNTHESIS, *UNADVERSARIAL, *TRANSFER]
+STUDIES = [
+    *REPRESENTATIONS,
+    *FEATURES,
+    *CROWDS,
+    *BACKGROUNDS,
+    *SYNTHESIS,
+    *UNADVERSARIAL,
+    *TRANSFER,
+    *IMPLEMENTATION_MATTERS,
+]
 CASES = [*GENERAL, *STUDIES]
 
 

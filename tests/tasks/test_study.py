@@ -76,7 +76,7 @@ def test_work_is_counted_in_the_units_of_the_study() -> None:
 def test_every_study_has_its_name_and_declares_its_steps(name: str) -> None:
     found = load_study(name)
     assert found.outline is load_outline(name) and found.outline.name == name
-    assert found.functions and set(found.outline.sizes) == {"quick", "small", "paper"}
+    assert found.steps and set(found.outline.sizes) == {"quick", "small", "paper"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,239 @@
+"""The settings of the study, its cells, and its three sizes. Imports nothing heavy: the command line reads it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.kit import checks
+from robustray.tasks.policy_gradients.presets import ENVIRONMENTS, preset
+from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
+from robustray.tasks.study import Outline, Size, Work
+
+CORNERS = ("ppo", "ppo-m", "trpo+", "trpo")
+"""The 2x2: clipped or trust-region step, with and without code-level optimisations."""
+UNCLIPPED = ("ppo-noclip", "ppo-unclipped")
+"""The paper's PPO-NoClip, which differs from PPO in five to eight settings, and PPO without its clipping alone."""
+SWITCHES: Mapping[str, Mapping[bool, Mapping[str, Any]]] = {
+    "value_clip": {True: {"value_clip": 0.2}, False: {"value_clip": None}},
+    "reward_scaling": {True: {"reward_filter": "returns"}, False: {"reward_filter": "none"}},
+    "orthogonal_init": {True: {"init": "orthogonal"}, False: {"init": "xavier"}},
+    "lr_annealing": {True: {"anneal_lr": True}, False: {"anneal_lr": False}},
+}
+"""The four optimisations that the paper ablates, each on and off, as settings of an agent."""
+
+Use = Literal["select", "report"]
+_USES: tuple[Use, ...] = ("select", "report")
+_MOST = 1_000
+"""Cells of one run, and agents of one use in a cell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Is PPO's advantage over TRPO its clipped step, or what its implementation does besides? Four corners (step x
+    optimisations), two kinds of PPO without clipping, and the 16 cells of four optimisations on and off."""
+
+    environments: tuple[str, ...] = ("Hopper-v5",)
+    """Of Hopper, Walker2d and Humanoid, for which the paper's settings exist, with a version: Hopper-v5."""
+    num_seeds: int = 2
+    """Agents of each of the corners and of PPO without clipping."""
+    iterations: int = 3
+    """Their updates; learning rates are annealed over these."""
+    ablation: bool = True
+    """Also the 16 cells."""
+    ablation_lrs: tuple[float, ...] = (1e-4, 3e-4)
+    """Learning rates of the policy that each cell chooses from; of a single one nothing is chosen."""
+    num_selection_seeds: int = 1
+    """Agents of each cell and learning rate that the choice is made by. They are in no reported number."""
+    num_ablation_seeds: int = 2
+    """Agents of each cell, at its chosen learning rate, that are reported; none of them took part in the choice."""
+    ablation_iterations: int = 3
+    """Updates of the agents of the cells, for choice and report alike."""
+    steps: int = 512
+    """Environment steps of one update."""
+    heldout_every: int = 1
+    """Every how many updates KL and ratios of the corners are also measured on steps that no update saw."""
+    seed: int = 0
+    """Every agent of a run has a seed of its own, and runs with different seeds share none."""
+
+    def __post_init__(self) -> None:
+        checks.several(environments=self.environments, ablation_lrs=self.ablation_lrs)
+        for environment in self.environments:
+            name, _, version = environment.partition("-v")
+            if name not in ENVIRONMENTS or not version.isdecimal():
+                raise InputError(
+                    f"environments: {environment!r} has no settings in the paper; take "
+                    f"{', '.join(f'{known}-v5' for known in ENVIRONMENTS)}"
+                )
+        checks.counts(
+            at_least=1,
+            num_seeds=self.num_seeds,
+            iterations=self.iterations,
+            num_selection_seeds=self.num_selection_seeds,
+            num_ablation_seeds=self.num_ablation_seeds,
+            ablation_iterations=self.ablation_iterations,
+            heldout_every=self.heldout_every,
+        )
+        for name in ("num_seeds", "num_selection_seeds", "num_ablation_seeds"):
+            if getattr(self, name) > _MOST:
+                raise InputError(f"{name} must be at most {_MOST:,}, got {getattr(self, name):,}")
+        checks.counts(at_least=32, steps=self.steps)  # one for each of the 32 minibatches
+        checks.counts(seed=self.seed)
+        for lr in self.ablation_lrs:
+            checks.positive(ablation_lrs=lr)
+
+    def idle(self) -> Mapping[str, str]:
+        """Fields that do nothing beside the others."""
+        if self.ablation:
+            return {"num_selection_seeds": "there is one learning rate"} if len(self.ablation_lrs) == 1 else {}
+        names = ("ablation_lrs", "num_selection_seeds", "num_ablation_seeds", "ablation_iterations")
+        return dict.fromkeys(names, "ablation is off")
+
+
+# --- Cells ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One kind of agent on one environment."""
+
+    environment: str
+    name: str
+    """Of a corner "ppo-m"; of a cell of the ablation its switches that are on, "reward_scaling+lr_annealing"."""
+    number: int
+    """Its place among all cells of a run: where its seeds begin."""
+    settings: PolicyGradient
+    on: frozenset[str] = frozenset()
+    """Of a cell of the ablation: the switches that are on."""
+
+
+def corner_cells(environments: Sequence[str], *, steps: int) -> list[Cell]:
+    """The corners and PPO without clipping, on each environment, by the paper's settings."""
+    names = [(environment, name) for environment in environments for name in (*CORNERS, *UNCLIPPED)]
+    return [
+        Cell(
+            environment=environment,
+            name=name,
+            number=number,
+            settings=preset("ppo", environment, ratio_clip=None, steps_per_stream=steps)
+            if name == "ppo-unclipped"
+            else preset(name, environment, steps_per_stream=steps),
+        )
+        for number, (environment, name) in enumerate(names)
+    ]
+
+
+def ablation_cells(environments: Sequence[str], *, steps: int) -> list[Cell]:
+    """The 16 cells of four optimisations on and off, on each environment: PPO as the paper has it otherwise."""
+    first = (len(CORNERS) + len(UNCLIPPED)) * len(environments)
+    levels = [(environment, on) for environment in environments for on in itertools.product((False, True), repeat=4)]
+    cells = []
+    for number, (environment, flags) in enumerate(levels, start=first):
+        chosen = dict(zip(SWITCHES, flags, strict=True))
+        changed = {name: value for switch, on in chosen.items() for name, value in SWITCHES[switch][on].items()}
+        on = [switch for switch in SWITCHES if chosen[switch]]
+        cells.append(
+            Cell(
+                environment=environment,
+                name="+".join(on) or "none",
+                number=number,
+                settings=preset("ppo", environment, steps_per_stream=steps, **changed),
+                on=frozenset(on),
+            )
+        )
+    return cells
+
+
+def agent_seed(seed: int, use: Use, cell: Cell, number: int) -> int:
+    """Of agent `number` of a cell. (seed, use, cell, number) -> seed is one to one: no agent that is reported shares
+    its random numbers with one that a choice was made by, with an agent of another cell, or of a run of another
+    seed.
+    """
+    return ((seed * len(_USES) + _USES.index(use)) * _MOST + cell.number) * _MOST + number
+
+
+def agents_of(
+    cell: Cell, use: Use, count: int, *, seed: int, iterations: int, heldout_every: int | None = None, **changed: Any
+) -> list[AgentSpec]:
+    """The agents of a cell for one use, with some of their settings changed: a list for `lab.learn` or for a grid."""
+    return [
+        AgentSpec(
+            environment=cell.environment,
+            settings=replace(cell.settings, **changed),
+            seed=agent_seed(seed, use, cell, number),
+            iterations=iterations,
+            heldout_every=heldout_every,
+        )
+        for number in range(count)
+    ]
+
+
+# --- Sizes ------------------------------------------------------------------------------------------------------------
+
+
+def quick() -> Settings:
+    """robustray run implementation-matters      two CPU cores, a minute: whether everything runs; no verdicts."""
+    return Settings()
+
+
+def small() -> Settings:
+    """robustray run implementation-matters --size small      two CPU cores, about two hours; one environment."""
+    return Settings(
+        num_seeds=10,
+        iterations=150,
+        num_selection_seeds=2,
+        num_ablation_seeds=4,
+        ablation_iterations=75,
+        steps=2048,
+        heldout_every=10,
+    )
+
+
+def paper() -> Settings:
+    """The paper's agents: 80 in each corner, five in each cell of the ablation, a million steps each."""
+    return Settings(
+        environments=("Hopper-v5", "Walker2d-v5", "Humanoid-v5"),
+        num_seeds=80,
+        iterations=488,
+        ablation_lrs=(1e-5, 8e-5, 1.5e-4, 2.2e-4),
+        num_selection_seeds=5,
+        num_ablation_seeds=5,
+        ablation_iterations=488,
+        steps=2048,
+        heldout_every=10,
+    )
+
+
+SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": paper()}
+
+
+def estimate(settings: Settings) -> Work:
+    """What `robustray show` says."""
+    places = len(settings.environments)
+    agents = places * (len(CORNERS) + len(UNCLIPPED)) * settings.num_seeds
+    updates = agents * settings.iterations
+    if settings.ablation:
+        lrs = len(settings.ablation_lrs)
+        tried = lrs * settings.num_selection_seeds if lrs > 1 else 0
+        ablated = places * 2 ** len(SWITCHES) * (tried + settings.num_ablation_seeds)
+        agents += ablated
+        updates += ablated * settings.ablation_iterations
+    return Work(
+        counts={"environment steps": updates * settings.steps, "updates": updates, "agents": agents},
+        note="Simulator and updates share the time. On Hopper one core does about 3,300 steps a second: "
+        f"{updates * settings.steps / 3_300 / 60:,.1f} CPU-minutes, and a second for the start of each three agents. "
+        "Humanoid takes about 1.6 times as long.",
+    )
+
+
+OUTLINE = Outline(
+    name="implementation-matters",
+    question="Is PPO's advantage over TRPO its clipped step, or what its implementation does besides?",
+    paper="arXiv:2005.12729",
+    settings=Settings,
+    sizes=SIZES,
+    estimate=estimate,
+)
