@@ -415,6 +415,7 @@ def _trust(
         y_label=words,
         palette=palette,
         levels=levels,
+        x_ticks={x: f"{x:g}" for x in series[0].x} if len(series[0].x) <= 10 else None,
     )
 
 
