@@ -1,6 +1,6 @@
 """AutoAttack: attacks without parameters in a fixed order, each on what the ones before it left. Imports no torch.
 
-Croce and Hein, arXiv:2003.01690; robust_training.md section 5.
+Croce and Hein, arXiv:2003.01690, section 5.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Settings of the attacks that AutoAttack is made of, each an attack of its own. Imports no torch.
 
 They are called like `PGD` and leave an image at its first success. They bring their own objectives, so `objective` and
-`targets` are refused. Procedures: robust_training.md section 5.
+`targets` are refused. APGD and its losses: arXiv:2003.01690; FAB: arXiv:1907.02044; Square: arXiv:1912.00049.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Optimising inputs without a ball around them: settings. Imports no torch. Procedure: robust_training.md section 3."""
+"""Optimising inputs without a ball around them: settings (Santurkar et al., arXiv:1906.09453). No torch."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class NES(Member):
-    """PGD on cross-entropy with gradients estimated from scores at random points around (robust_training.md 3)."""
+    """PGD on cross-entropy with gradients estimated from scores at random points around (arXiv:1804.08598)."""
 
     name: ClassVar[str] = "nes"
     uses_gradients: ClassVar[bool] = False

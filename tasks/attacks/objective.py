@@ -47,8 +47,8 @@ class Objective(Protocol):
 
     @property
     def fake_relu(self) -> bool:
-        """The last block's final ReLU passes gradients as the identity (robust_training.md section 2). Only read with
-        `needs_latent`."""
+        """The last block's final ReLU passes gradients as the identity (as `fake_relu` of
+        MadryLab/robustness 1.2.1). Only read with `needs_latent`."""
         ...
 
     @property

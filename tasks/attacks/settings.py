@@ -1,7 +1,8 @@
 """How strong an attack is: one frozen dataclass per attack, all of them run by one engine.
 
 `PGD(norm="linf", eps=8/255)(model, images, labels)` attacks; the call imports torch, the settings do not.
-All sizes are in pixel units, images in [0, 1]. Procedure and defaults: robust_training.md section 3.
+All sizes are in pixel units, images in [0, 1]. PGD: Madry et al.,
+arXiv:1706.06083, section 2.1, with the details of MadryLab/robustness 1.2.1.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Does what fools one model fool another? Adversarial examples are made on a source and shown to targets.
 
-Definitions: robust_training.md section 5, "Transfer".
+On images that both classify correctly; untargeted (Ilyas et al., arXiv:1905.02175, section 3.2) or towards a class.
 """
 
 from __future__ import annotations

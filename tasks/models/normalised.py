@@ -50,7 +50,7 @@ class ReluBackbone(nn.Module, ABC):
 class Normalised(nn.Module):
     """A backbone with its normalisation inside, so that budgets and step sizes are in pixel units.
 
-    Contract of robust_training.md section 2, without its clamp to [0, 1]: attacks keep their iterates in the box
+    Like the wrapper of MadryLab/robustness 1.2.1, without its clamp to [0, 1]: attacks keep their iterates in the box
     themselves, and a clamp would hide it if one did not. The state dict has the backbone's own keys.
     """
 

@@ -1,7 +1,7 @@
 """ResNet-18 to 152 with the stem for 32x32 images: 3x3 convolution of stride 1, no max-pooling.
 
 Keys (`conv1 bn1 layer{1..4}.{i}.conv1/bn1/conv2/bn2[/conv3/bn3]/shortcut.0/1 linear`) are those of the public CIFAR
-checkpoints, the published robust ones included (robust_training.md section 2).
+checkpoints, the published robust ones included (MadryLab/robustness 1.2.1).
 """
 
 from __future__ import annotations

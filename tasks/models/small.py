@@ -1,4 +1,4 @@
-"""Network "S": 309k parameters, fast enough to train robustly on two CPU cores (robust_training.md section 7)."""
+"""Network "S": 309k parameters, fast enough to train robustly on two CPU cores (docs/studies/robust-training.md)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The inner maximisation: perturbed images for a training step, found against the model of this moment.
 
 The attack sees the model in evaluation mode, with batch norm folded and in the attack's precision. It touches neither
-the model's modes nor its statistics and computes no parameter gradients (robust_training.md sections 4 and 8).
+the model's modes nor its statistics and computes no parameter gradients (Madry et al., arXiv:1706.06083, section 2).
 """
 
 from __future__ import annotations

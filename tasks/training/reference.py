@@ -13,7 +13,7 @@ SEEDS = (0, 1, 2)
 def reference_specs(seed: int) -> Mapping[str, TrainSpec]:
     """ "standard", "l2_05" (l2, eps 0.5) and "linf8" (linf, eps 8/255): network "S" on CIFAR-10.
 
-    Recipe, costs and what to expect: robust_training.md section 7. The learning rate ends at zero, so the last epoch's
+    Costs and what to expect: docs/studies/robust-training.md. The learning rate ends at zero, so the last epoch's
     weights are taken: nothing is chosen, and the twins have seen the same number of steps. 1,000 training images are
     held out for the curve. Precisions are fixed, so that the keys are the same on every machine.
     """

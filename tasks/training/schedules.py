@@ -11,7 +11,7 @@ Schedule = Literal["triangular", "steps", "cosine", "constant"]
 SCHEDULES: tuple[Schedule, ...] = ("triangular", "steps", "cosine", "constant")
 
 PEAK = 0.2
-"""Where the triangle has its peak (robust_training.md section 7)."""
+"""Where the triangle has its peak, as a share of all steps: chosen for trainings of few epochs."""
 
 
 def rate(schedule: Schedule, step: int, num_steps: int, *, drops: Sequence[float] = ()) -> float:

@@ -52,7 +52,7 @@ class TrainSpec:
     """The training of one model by SGD with momentum, on clean, noisy or adversarial images.
 
     `TrainSpec(model="small:s", data="cifar10:train", epochs=14, loss="adversarial", norm="linf", eps=8 / 255)`.
-    Sizes are in pixel units, images in [0, 1]. Procedure: robust_training.md section 4.
+    Sizes are in pixel units, images in [0, 1]. Madry et al., arXiv:1706.06083, section 2.
 
     Raises: InputError (a ValueError) for a value that cannot be used.
     """

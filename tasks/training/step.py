@@ -1,4 +1,4 @@
-"""One training step: the same on one device and on every rank of several (robust_training.md section 4)."""
+"""One training step: the same on one device and on every rank of several (arXiv:1706.06083, section 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The latent and the last ReLU, with and without batch norms folded (robust_training.md section 2)."""
+"""The latent and the last ReLU, with and without batch norms folded."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_the_triangle_by_hand() -> None:
 
 
 def test_drops_come_at_the_first_step_of_their_epoch() -> None:
-    """The CIFAR recipe of robust_training.md section 4: 150 epochs, a tenth after 50 and after 100."""
+    """The CIFAR recipe of MadryLab/robustness 1.2.1: 150 epochs, a tenth after 50 and after 100."""
     recipe = spec(epochs=150, schedule="steps", lr_drops=(50, 100), lr=0.1)
     rates = [recipe.learning_rate(step, 150 * 391) for step in range(150 * 391)]
     assert rates[:2] == [0.1, 0.1] and rates[-1] == pytest.approx(0.001)

@@ -1,4 +1,4 @@
-"""APGD: steps whose size falls by itself (Croce and Hein, arXiv:2003.01690 algorithm 1; robust_training.md section 5).
+"""APGD: steps whose size falls by itself (Croce and Hein, arXiv:2003.01690, section 3 and algorithm 1).
 
 Step size and momentum belong to each row, and checkpoints count a row's own steps, so rows start and end at any time.
 """

@@ -1,7 +1,7 @@
 """Runs a plan over images: steps from one or several starts, with rows that leave when they are finished.
 
 The rows of a batch are images in flight, each with its own start and step counter. A row leaves as soon as its fate is
-known and the next image takes its place, so the model always sees full batches (vision_performance.md section 3). No
+known and the next image takes its place, so the model always sees full batches (docs/design/attacks.md). No
 operation couples rows: an image's result does not depend on which others travel with it.
 
 Steps may use a faster stand-in of the model (`GradientView`). Where it sees a success, the row waits until the

@@ -1,4 +1,4 @@
-"""FAB: the nearest point that is classified wrongly (Croce and Hein, arXiv:1907.02044; robust_training.md section 5).
+"""FAB: the nearest point that is classified wrongly (Croce and Hein, arXiv:1907.02044).
 
 Each step linearises the boundary with a target class at the iterate, goes to that plane from the iterate and from the
 clean image and mixes the two, so that the iterate slides along the boundary towards the clean image.

@@ -1,4 +1,4 @@
-"""NES: PGD whose gradients are estimated from losses alone (robust_training.md section 3, `est_grad`)."""
+"""NES: PGD whose gradients are estimated from losses alone (arXiv:1804.08598, algorithm 1)."""
 
 from __future__ import annotations
 

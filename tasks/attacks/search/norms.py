@@ -1,6 +1,7 @@
 """What differs between the norms: where one starts, which way a step goes, how one gets back, what a distance is.
 
-Order and details: robust_training.md section 3. Steps are scale-free: the size of a gradient never weakens them.
+An iterate is projected on the ball and clipped to [0, 1] then, as in MadryLab/robustness 1.2.1. Steps are scale-free:
+the size of a gradient never weakens them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Square: random search on the margin, no gradients (Andriushchenko et al., arXiv:1912.00049; robust_training.md 5).
+"""Square: random search on the margin, no gradients (Andriushchenko et al., arXiv:1912.00049).
 
 Each query changes one square (linf) or moves the mass of one square into another (l2), and is kept where the margin
 rises. Numbers of a query are noise of (seed, restart, query, image), so rows of different age share a batch.

@@ -16,7 +16,7 @@ MEASURED: Mapping[str, str] = {
     "digits:cnn": "The quick size takes 57 s of CPU time in one process",
     "small:s": "Network S for 14 epochs: 12 to 15 min per robust network, 4 to 5 per standard one on two slow cores",
 }
-"""By model; source: docs/studies/robust-training.md and robust_training.md section 7."""
+"""By model; source: docs/studies/robust-training.md."""
 
 
 def estimate(settings: Settings) -> Work:
