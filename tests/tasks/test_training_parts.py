@@ -16,6 +16,7 @@ from robustray.tasks.models.registry import build_model
 from robustray.tasks.training import handle
 from robustray.tasks.training.doors import check_training
 from robustray.tasks.training.loop import train_model
+from robustray.tasks.training.parts import normalisation
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.state import TrainState, initial_model
 
@@ -54,7 +55,8 @@ def test_all_but_the_head_is_taken(classes: int, new_head: bool, is_new: bool) -
     assert all(same(found, theirs, key) for key in theirs if not key.startswith("head."))
     assert same(found, theirs, "head.weight") == same(found, theirs, "head.bias") == (not is_new)
     assert found["head.weight"].shape[0] == classes
-    assert torch.equal(model.mean, given.mean) and torch.equal(model.std, given.std), "its normalisation comes along"
+    assert normalisation(model) == normalisation(given), "its normalisation comes along"
+    assert normalisation(model)["std"] == pytest.approx([0.5, 0.6, 0.7])
     images = torch.rand(3, 3, 16, 16)
     latents = [each.eval().latent(images) for each in (model, given)]
     assert torch.equal(*latents)
@@ -90,7 +92,7 @@ class InMemory:
 
     def __init__(self, at: int) -> None:
         self.at = at
-        self.kept: Any = None
+        self.kept: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None
 
     def restore(self, state: TrainState) -> None:
         if self.kept is not None:

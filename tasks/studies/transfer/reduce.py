@@ -7,6 +7,7 @@ images, which are the same in the same order for all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -67,13 +68,15 @@ def chosen_gain(transfers: pd.DataFrame, mode: str, candidates: Sequence[str]) -
 
 
 def transfer_table(transfers: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
-    """A row per mode and source: accuracy on the target, and the gain over the standard source."""
+    """A row per mode and source: accuracy on the target, and the gain over the standard source (NaN for itself)."""
     rows = []
     for mode in MODES:
         for source in sources:
             found = accuracy(transfers, mode, source)
             row = {"mode": mode, "source": source, **columns("accuracy", found)}
-            row |= columns("gain", fixed_gain(transfers, mode, source), "gain_lo", "gain_hi")
+            over_itself = Estimate(value=math.nan, lo=math.nan, hi=math.nan, n=0)
+            more = over_itself if source == STANDARD else fixed_gain(transfers, mode, source)
+            row |= columns("gain", more, "gain_lo", "gain_hi")
             rows.append(row | {"n": found.n, "seeds": len(seeds_of(transfers))})
     return pd.DataFrame(rows)
 

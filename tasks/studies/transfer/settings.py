@@ -137,7 +137,7 @@ class Settings:
     @property
     def null(self) -> list[Source]:
         """Candidates of the null: as many standard sources, which differ from the first one in their seed only."""
-        return [Source(f"standard, seed {number + 1}", 0.0, number) for number in range(1, len(self.eps_train) + 1)]
+        return [Source(f"standard, other seed {number}", 0.0, number) for number in range(1, len(self.eps_train) + 1)]
 
     def sources(self) -> list[Source]:
         """All networks of a chain."""
