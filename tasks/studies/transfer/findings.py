@@ -257,4 +257,4 @@ def warnings(results: Results) -> Iterator[str]:
         f"{row.source} ({row.mode})" for row in at(results.accuracy, source=STANDARD).itertuples() if row.lo <= chance
     ]
     if weak:
-        yield f"not better than chance on the target, so that its gains say nothing: {listed(weak)}"
+        yield f"not shown to be better than chance on the target, so that gains say little: {listed(weak)}"

@@ -54,7 +54,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
         refs={f"{field.name} data": getattr(worlds, field.name) for field in dataclasses.fields(worlds)[:4]},
         decided={"precision": settled(settings, lab, "precision").precision},
         modules=own_modules(settings.arch),
-        warnings=(f"{target.name}: {worlds.prepared}",) * bool(worlds.prepared)
+        warnings=(f"--target {settings.target}: {worlds.prepared}",) * bool(worlds.prepared)
         + (f"the target has fewer than --per-class {settings.per_class} training images of some class: {few} in all",)
         * (few < settings.per_class * target.num_classes),
     )

@@ -75,7 +75,7 @@ def own_target(settings: Settings, lab: Lab, source: Reference, source_test: Ref
             ref = three_channels(ref)
         if images.shape[1:] == shape[1:]:
             return ref
-        return resize(ref, shape[1] if shape[1] == shape[2] else (shape[1], shape[2]))
+        return resize(ref, shape[1] if shape[1] == shape[2] else (shape[1], shape[2]), name=ref.name)
 
     if images.shape[0] < shape[0]:
         words.append("grey images are given three equal channels")
@@ -97,8 +97,8 @@ def own_target(settings: Settings, lab: Lab, source: Reference, source_test: Ref
         learnt: Reference = own
     else:
         learnt, test = (
-            subset(own, part, name=f"{settings.target}, {what}")
-            for part, what in zip(split(settings, images), ("to learn from", "to test on"), strict=True)
+            subset(own, part, name=f"{settings.target} ({what} part)")
+            for part, what in zip(split(settings, images), ("training", "test"), strict=True)
         )
     return Worlds(
         source=source,
