@@ -17,7 +17,7 @@ from benchmarks.load import ForeignLoad
 from benchmarks.versus import bound, peers
 from benchmarks.versus.records import FIRST, LAST, OURS, PASSES, ROBUST, STANDARD, Cell, Record, standing
 from robustray.tasks.attacks import PGD, ApgdCE, Attack, AutoAttack
-from robustray.tasks.attacks.gradient.view import predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.data.reference import open_data

@@ -24,7 +24,7 @@ from robustray.tasks.checks import check_choice, check_count, python_numbers
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.tasks.attacks.gradient.view import Model
+    from robustray.tasks.attacks.gradient.verdicts import Model
     from robustray.tasks.attacks.search.cascade import CascadeResult
 
 Version = Literal["standard", "plus", "rand"]

@@ -35,7 +35,7 @@ def predict_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]
     """Predictions on the images as they are; loss is cross-entropy with the label. Needs no settings and no seed."""
     from torch.nn import functional
 
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
 
     images, labels = load_images(indices, context)
     logits = predict_logits(context.load("model"), images)

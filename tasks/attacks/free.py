@@ -12,7 +12,7 @@ from robustray.tasks.checks import check_choice, check_count, check_size, python
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.tasks.attacks.gradient.view import Model
+    from robustray.tasks.attacks.gradient.verdicts import Model
     from robustray.tasks.attacks.result import AttackResult
 
 Space = Literal["pixels", "fourier", "noise"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from robustray.tasks.attacks.gradient.view import Model, predict_logits
+from robustray.tasks.attacks.gradient.verdicts import Model, predict_logits
 from robustray.tasks.attacks.objective import Margin, ModelOutput
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.search.norms import GEOMETRIES

@@ -27,7 +27,7 @@ from robustray.tasks.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from robustray.tasks.attacks.gradient.view import Model
+    from robustray.tasks.attacks.gradient.verdicts import Model
     from robustray.tasks.attacks.objective import Objective
     from robustray.tasks.attacks.result import AttackResult
 

@@ -20,7 +20,7 @@ from robustray.tasks.statistics.intervals import wilson
 if TYPE_CHECKING:
     import torch
 
-    from robustray.tasks.attacks.gradient.view import Model
+    from robustray.tasks.attacks.gradient.verdicts import Model
     from robustray.tasks.attacks.result import AttackResult
 
 
@@ -99,7 +99,7 @@ def transfer(
     images: (b, ...) float32 in [0, 1]; labels: (b,) int64; seed, indices: as in every attack (`PGD.__call__`).
     Raises: InputError for arguments that do not fit, and for models of different numbers of classes.
     """
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
 
     crafted = attack(source, images, labels, seed=seed, indices=indices)
     clean = {name: predict_logits(target, images) for name, target in targets.items()}
@@ -186,7 +186,7 @@ def transferred_block(indices: Sequence[int], context: Context) -> Mapping[str, 
     """
     import torch
 
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
     from robustray.tasks.attacks.objective import Margin, ModelOutput
     from robustray.tasks.attacks.search.cascade import merge_stage
 

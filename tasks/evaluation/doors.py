@@ -19,7 +19,7 @@ from robustray.tasks.words import nearest
 if TYPE_CHECKING:
     import torch
 
-    from robustray.tasks.attacks.gradient.view import Model
+    from robustray.tasks.attacks.gradient.verdicts import Model
     from robustray.tasks.lab.serial import SerialLab
 
 PROBED = 16
@@ -141,7 +141,7 @@ def fitting(data: ImageData, model: Model, where: torch.device, *, known: bool) 
 
     Raises: InputError where model and images do not fit together.
     """
-    from robustray.tasks.attacks.gradient.view import GradientView
+    from robustray.tasks.attacks.gradient.verdicts import FrozenModel
     from robustray.tasks.models.doors import check_model
 
     if not known:  # pixels first: NaN among them would be taken for the model's
@@ -150,7 +150,7 @@ def fitting(data: ImageData, model: Model, where: torch.device, *, known: bool) 
     check_model(model, few, data.num_classes if known else None)  # attacks warn of a stochastic model
     if known:
         return data
-    with GradientView(model) as view:
+    with FrozenModel(model) as view:
         return checked(with_classes(data, view.evaluate(few).logits.shape[1]))
 
 

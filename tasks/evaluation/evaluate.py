@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from robustray.tasks.attacks.gradient.view import Model
+    from robustray.tasks.attacks.gradient.verdicts import Model
     from robustray.tasks.attacks.result import AttackResult
     from robustray.tasks.attacks.search.cascade import Stage
 
@@ -67,7 +67,7 @@ def evaluate(
     probabilities instead of logits, an attack without a size, an attack whose images leave their ball.
     """
     from robustray.tasks.attacks.gradient.trial import attack_remarks
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
     from robustray.tasks.lab.jobs import fix_kernels
 
     fix_kernels()
@@ -191,7 +191,7 @@ def _look_again(
     name: str, model: Model, labels: torch.Tensor, result: AttackResult, found: dict[str, torch.Tensor]
 ) -> list[str]:
     """One's own attack is not taken at its word: what the model says of its images decides."""
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
 
     found["prediction"] = predict_logits(model, result.images).argmax(1)
     found["broken"] = found["prediction"] != labels

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustray.tasks.attacks.gradient.view import GradientView, Model, padded
+from robustray.tasks.attacks.gradient.verdicts import Model, padded
+from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import Objective, State, each
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.search.norms import GEOMETRIES

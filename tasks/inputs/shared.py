@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustray.tasks.attacks.gradient.view import GradientView, Model
+from robustray.tasks.attacks.gradient.verdicts import Model
+from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import Objective, State
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.search.norms import GEOMETRIES

@@ -50,9 +50,9 @@ def look(model: Any, images: Any, *, batch_size: int = 128) -> tuple[Any, Any]:
     """
     import torch
 
-    from robustray.tasks.attacks.gradient.view import GradientView
+    from robustray.tasks.attacks.gradient.verdicts import FrozenModel
 
-    with GradientView(model, needs_latent=True) as view:
+    with FrozenModel(model, needs_latent=True) as view:
         outputs = [view.evaluate(part) for part in images.split(batch_size)]
     found = [each.latent for each in outputs if each.latent is not None]
     return torch.cat([each.logits for each in outputs]), torch.cat(found)

@@ -36,7 +36,7 @@ def check_model(model: Model, images: torch.Tensor, num_classes: int | None) -> 
     import torch
 
     from robustray.tasks.attacks.gradient.refusals import refuse_one_output, refuse_probabilities
-    from robustray.tasks.attacks.gradient.view import own_copy, padded
+    from robustray.tasks.attacks.gradient.verdicts import own_copy, padded
     from robustray.tasks.models.watching import watched
 
     name = getattr(model, "__name__", type(model).__name__)
@@ -98,13 +98,13 @@ def clamp_remark(model: Model, images: torch.Tensor) -> list[str]:
     """A line if `model` clamps its input to [0, 1]: nothing changes when black and white pixels go beyond it."""
     import torch
 
-    from robustray.tasks.attacks.gradient.view import GradientView
+    from robustray.tasks.attacks.gradient.verdicts import FrozenModel
 
     outside = torch.where(images == 0, -BEYOND, torch.where(images == 1, 1 + BEYOND, images))
     if torch.equal(outside, images):
         outside, images = torch.full_like(images, 1 + BEYOND), torch.ones_like(images)
     try:
-        with GradientView(model) as view:
+        with FrozenModel(model) as view:
             same = torch.equal(view.evaluate(images).logits, view.evaluate(outside).logits)
             unlike = torch.equal(view.evaluate(images).logits, view.evaluate(images / 2 + 0.25).logits)
     except Exception:  # a model may refuse pixels beyond [0, 1]: then it does not clamp them

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustray.tasks.attacks.gradient.folding import StandingCopy
-from robustray.tasks.attacks.gradient.view import own_copy
+from robustray.tasks.attacks.gradient.verdicts import own_copy
 from robustray.tasks.attacks.objective import CrossEntropy, ModelOutput, Objective, OnLogits
 from robustray.tasks.attacks.search import noise
 from robustray.tasks.attacks.search.norms import GEOMETRIES

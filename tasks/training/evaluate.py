@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from robustray.tasks.attacks.gradient.view import predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.statistics.intervals import wilson

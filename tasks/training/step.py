@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustray.tasks.attacks.gradient.view import own_copy
+from robustray.tasks.attacks.gradient.verdicts import own_copy
 from robustray.tasks.lab import seeds
 from robustray.tasks.training.adversary import Adversary, divergence
 from robustray.tasks.training.batches import Batch

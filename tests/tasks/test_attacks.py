@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustray.tasks.attacks import ATTACKS, FGSM, PGD, Attack, RandomNoise
-from robustray.tasks.attacks.gradient.view import GradientView, predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
+from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import CrossEntropy, LatentMatching, Margin, ModelOutput
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.errors import InputError

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT
-from robustray.tasks.attacks.gradient.view import predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.objective import Margin, ModelOutput
 from robustray.tasks.attacks.objectives_dlr import DLR, Gap, TargetedDLR, ranked_targets
 from robustray.tasks.attacks.result import AttackResult

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustray.tasks.attacks.autoattack import AutoAttack, Cascade, FastCascade
 from robustray.tasks.attacks.family import Fab, FabT, Square
-from robustray.tasks.attacks.gradient.view import predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.objective import Margin, ModelOutput
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.search.cascade import STANDS, WRONG_BEFORE, CascadeResult, Stage, masking_warning

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustray.tasks.attacks import PGD, RandomNoise
 from robustray.tasks.attacks.blocks import attack_block, example_block, predict_block
-from robustray.tasks.attacks.gradient.view import predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.pieces import to_table
 from robustray.tasks.lab.protocol import BlockFunction, Context

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.tasks.attacks import FGSM, PGD, RandomNoise
-from robustray.tasks.attacks.gradient.view import predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.objective import Margin
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.result import AttackResult

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.tasks.attacks.family import ApgdCE, Fab, FabT
-from robustray.tasks.attacks.gradient.view import predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.search.fab import NearestResult
 from robustray.tasks.attacks.search.planes import step_to_plane
 from robustray.tasks.errors import InputError

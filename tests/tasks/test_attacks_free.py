@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustray.tasks.attacks.free import SPACES, FreePGD
-from robustray.tasks.attacks.gradient.view import predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.nes import NES
 from robustray.tasks.attacks.objective import LatentMatching, Margin
 from robustray.tasks.attacks.search.free_run import from_fourier, to_fourier

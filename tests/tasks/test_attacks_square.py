@@ -12,7 +12,8 @@ from torch import Tensor
 
 from robustray.tasks.attacks.doors import check_arguments
 from robustray.tasks.attacks.family import Square
-from robustray.tasks.attacks.gradient.view import GradientView, predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
+from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.search.record import Record
 from robustray.tasks.attacks.search.square import AHEAD, HALVINGS, TOGETHER, SquareSearch, share, side
 from robustray.tasks.attacks.settings import RandomNoise

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from robustray.tasks.attacks import FGSM, PGD
 from robustray.tasks.attacks.gradient.folding import _kept, fast_copy
-from robustray.tasks.attacks.gradient.view import GradientView, predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
+from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import CrossEntropy, LatentMatching, Margin
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.errors import InputError

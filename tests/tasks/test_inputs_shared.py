@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustray.tasks.attacks.gradient.view import predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.objective import CrossEntropy, State
 from robustray.tasks.attacks.search import noise
 from robustray.tasks.data.digits import DigitsSource

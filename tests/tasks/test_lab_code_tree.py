@@ -71,7 +71,11 @@ EDITS = [
     Edit("tasks/attacks/search/square.py", frozenset({"square cnn"})),
     Edit("tasks/attacks/search/apgd.py", frozenset()),
     Edit("tasks/attacks/search/engine.py", ATTACKS | TRAIN),  # a training is checked by PGD
-    Edit("tasks/attacks/gradient/view.py", ALL, "GradientView"),
+    Edit("tasks/attacks/gradient/verdicts.py", ALL, "FrozenModel"),
+    Edit("tasks/attacks/gradient/view.py", ATTACKS | TRAIN, "GradientView"),
+    Edit("tasks/attacks/gradient/folding.py", ATTACKS | TRAIN),
+    Edit("tasks/attacks/gradient/fusing.py", ATTACKS | TRAIN),
+    Edit("tasks/attacks/gradient/agreement.py", ATTACKS | TRAIN),
     Edit("tasks/attacks/settings.py", ATTACKS - {"square cnn"} | TRAIN, "PGD"),
     Edit("tasks/attacks/blocks.py", ATTACKS, "_attack"),
     Edit("tasks/attacks/blocks.py", frozenset({"clean mlp", "clean resnet"}), "predict_block"),

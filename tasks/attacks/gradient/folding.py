@@ -20,6 +20,7 @@ from torch.nn.utils import fusion
 
 from robustray.tasks.attacks.gradient.agreement import difference, logits_difference
 from robustray.tasks.attacks.gradient.fusing import fuse
+from robustray.tasks.attacks.gradient.verdicts import latent_options
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,11 +232,6 @@ class _WithLatent(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         return self.model.forward_with_latent(images, **self.options)  # type: ignore[operator]
-
-
-def latent_options(fake_relu: bool, no_relu: bool) -> dict[str, bool]:
-    """What `forward_with_latent` is called with: one's own model needs no `no_relu` before an objective asks for it."""
-    return {"fake_relu": fake_relu, **({"no_relu": True} if no_relu else {})}
 
 
 class _Exact(nn.Module):

@@ -1,39 +1,30 @@
 """A model as attacks see it: frozen, in evaluation mode, one gradient with respect to its input.
 
-Verdicts (`evaluate`, `value`, `predict_logits`) come from the unmodified model in full precision, in batches whose size
-does not change an image's last bits, so that they never depend on who computed them. Gradients may come from a faster
-stand-in (batch norm folded, bf16): what it claims counts once the unmodified model has confirmed it.
+Verdicts come from the unmodified model (`verdicts`). Gradients may come from a faster stand-in (batch norm folded,
+bf16): what it claims counts once the unmodified model has confirmed it.
 """
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from robustray.tasks.attacks.gradient.agreement import OTHER_GRADIENTS
-from robustray.tasks.attacks.gradient.folding import fast_copy, latent_options
-from robustray.tasks.attacks.gradient.refusals import Model as Model
-from robustray.tasks.attacks.gradient.refusals import (
-    describe,
-    input_gradient,
-    refuse_inference_mode,
-    refuse_probabilities,
-)
+from robustray.tasks.attacks.gradient.folding import fast_copy
+from robustray.tasks.attacks.gradient.refusals import describe, input_gradient, refuse_inference_mode
+from robustray.tasks.attacks.gradient.verdicts import FrozenModel, Model, first_rows, padded, shape_of
 from robustray.tasks.attacks.objective import ModelOutput, Objective, State, each
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.attacks.settings import MIN_BATCH
 from robustray.tasks.errors import InputError
 
 
-class GradientView:
-    """A context: inside, the model is in evaluation mode; on leaving, each module's own mode is put back.
+class GradientView(FrozenModel):
+    """A frozen model with gradients for its images: a context, as `FrozenModel`.
 
-    (Switching the whole model back to training mode would unfreeze deliberately frozen batch norm.) Parameters, their
-    `.grad` and running statistics are not touched. Batches are padded to a multiple of 16 by repeating their first row:
-    below 16 rows other kernels run and an image's last bits would depend on how many others came along.
+    Parameters and their `.grad` are not touched.
     """
 
     folded: bool
@@ -60,31 +51,17 @@ class GradientView:
         """precision: of `value_and_gradient` and `estimate`; "bf16" by autocast. shape: that of the images (channels,
         ...), if these two may use a folded copy of the model; None for the model itself.
 
-        Raises: InputError if the latent is needed and the model has no `forward_with_latent(images, fake_relu)`, and
-        for fake_relu and no_relu at once.
+        Raises: InputError as `FrozenModel`.
         """
+        super().__init__(model, needs_latent=needs_latent, fake_relu=fake_relu, no_relu=no_relu)
         self.precision, self.why_not_bf16 = precision, ""
         self.folded, self.why_not_folded, self.exact = False, "", precision == "fp32"
-        self._model, self._shape = model, shape
-        self._modules = list(model.modules()) if isinstance(model, nn.Module) else []
-        self._modes: list[bool] = []
-        # Measured for ResNet-20 and network "S" on one core: 16 % faster per step, no image's bits depend on the batch.
-        self._channels_last = any(isinstance(module, nn.Conv2d) for module in self._modules)
-        if fake_relu and no_relu:
-            raise InputError("fake_relu and no_relu exclude each other: give one")
-        self._relu = latent_options(fake_relu, no_relu)
-        self._with_latent: Any = getattr(model, "forward_with_latent", None) if needs_latent else None
-        if needs_latent and self._with_latent is None:
-            raise InputError(
-                f"the objective needs latents, but {describe(model)} has no forward_with_latent(images, fake_relu)"
-            )
+        self._shape = shape
         self._stand_in: Any = None
         """Called like the model; with latents it returns (logits, latent)."""
 
     def __enter__(self) -> Self:
-        self._modes = [module.training for module in self._modules]
-        for module in self._modules:
-            module.training = False
+        super().__enter__()
         if self._shape is None:
             self.why_not_folded = "nobody asked for it"
         elif not isinstance(self._model, nn.Module):
@@ -111,20 +88,7 @@ class GradientView:
             found.append(f"{describe(self._model)} cannot run in bf16 ({self.why_not_bf16}): gradients are fp32")
         return tuple(found)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for module, training in zip(self._modules, self._modes, strict=True):
-            module.training = training
-
-    # --- Verdicts: the unmodified model in fp32 -----------------------------------------------------------------------
-
-    def evaluate(self, images: Tensor) -> ModelOutput:
-        """One forward pass of images (batch, ...). Raises: InputError for anything but finite logits."""
-        with torch.no_grad():
-            output = self._forward(padded(images), exact=True)
-        self._refuse_non_finite(output)
-        return _first(output, len(images))
+    # --- Verdicts: the unmodified model in fp32, as `evaluate` --------------------------------------------------------
 
     def value(self, images: Tensor, state: State, objective: Objective) -> tuple[Tensor, ModelOutput]:
         """loss (batch,) and the output of one forward pass. Raises: InputError as `value_and_gradient`."""
@@ -156,15 +120,15 @@ class GradientView:
                     inputs[rows], each(state, lambda all_rows: all_rows[rows]), objective, "fp32"
                 )
                 gradient = gradient.index_copy(0, lost, found[: len(lost)])
-        return loss[:count], gradient[:count], _first(output, count)
+        return loss[:count], gradient[:count], first_rows(output, count)
 
     def _value(self, images: Tensor, state: State, objective: Objective, exact: bool) -> tuple[Tensor, ModelOutput]:
         inputs = padded(images)
         with torch.no_grad():
-            output = self._forward(inputs, exact=exact)
+            output = self._forward(inputs) if exact else self._quick(inputs, self.precision)
             loss = _loss(objective, output, inputs, each(state, padded))
         self._refuse_non_finite(output, loss)
-        return loss[: len(images)], _first(output, len(images))
+        return loss[: len(images)], first_rows(output, len(images))
 
     def _gradient(
         self, inputs: Tensor, state: State, objective: Objective, precision: Arithmetic
@@ -173,7 +137,7 @@ class GradientView:
         refuse_inference_mode(self._model, self._modules)
         inputs = inputs.detach().requires_grad_(True)
         with torch.enable_grad():
-            output = self._forward(inputs, exact=False, precision=precision)
+            output = self._quick(inputs, precision)
             loss = _loss(objective, output, inputs, state)
             gradient = None
             if loss.requires_grad:  # its parameters may ask for gradients where the images have none
@@ -189,26 +153,8 @@ class GradientView:
         output = ModelOutput(output.logits.detach(), None if output.latent is None else output.latent.detach())
         return loss.detach(), gradient, largest, output
 
-    def _forward(self, inputs: Tensor, *, exact: bool, precision: Arithmetic | None = None) -> ModelOutput:
-        precision = "fp32" if exact else precision or self.precision
-        inputs = own_copy(inputs, channels_last=self._channels_last)
-        latent = None
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            if self._stand_in is not None and not exact:
-                logits = self._stand_in(inputs)
-                if self._with_latent is not None:
-                    logits, latent = logits
-            elif self._with_latent is not None:
-                logits, latent = self._with_latent(inputs, **self._relu)
-            else:
-                logits = self._model(inputs)
-        shape = _shape(logits)
-        if not isinstance(shape, tuple) or len(shape) != 2 or shape[0] != len(inputs):
-            raise InputError(f"{describe(self._model)} must return logits ({len(inputs)}, classes), got {shape}")
-        if not logits.is_floating_point():
-            raise InputError(f"{describe(self._model)} returns {logits.dtype}, expected logits in floating point")
-        # losses are fp32, whatever the model's own arithmetic
-        return ModelOutput(logits.float(), None if latent is None else latent.float())
+    def _quick(self, inputs: Tensor, precision: Arithmetic) -> ModelOutput:
+        return self._forward(inputs, precision=precision, stand_in=self._stand_in)
 
     def _fails_in_bf16(self, shape: torch.Size) -> str:
         """Why gradients cannot be had in bf16; empty if they can, or if the model passes none in any arithmetic."""
@@ -218,7 +164,7 @@ class GradientView:
         images = torch.rand(MIN_BATCH, *shape, generator=torch.Generator().manual_seed(0)).to(at).requires_grad_(True)
         try:
             with torch.enable_grad(), torch.random.fork_rng(devices=[]):
-                logits = self._forward(images, exact=False).logits
+                logits = self._quick(images, self.precision).logits
                 if logits.requires_grad:
                     torch.autograd.grad(logits.sum(), images, allow_unused=True)
         except InputError:  # it will be said where the model is used
@@ -226,35 +172,6 @@ class GradientView:
         except Exception as error:  # an operation without bf16: the library's or the user's own
             return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         return ""
-
-    def _refuse_non_finite(
-        self,
-        output: ModelOutput,
-        loss: Tensor | None = None,
-        largest: Tensor | None = None,
-        objective: Objective | None = None,
-    ) -> None:
-        """Raises: InputError. One question to the device for all of them: on a GPU each one waits for it."""
-        numbers = [tensor for tensor in (output.logits, loss, largest) if tensor is not None]
-        if torch.stack([torch.isfinite(tensor).all() for tensor in numbers]).all():
-            return
-        if not torch.isfinite(output.logits).all():
-            raise InputError(f"{describe(self._model)} returns NaN or infinite logits")
-        if loss is not None and not torch.isfinite(loss).all():
-            raise InputError("the objective's loss is NaN or infinite")
-        raise InputError(f"the gradient of {type(objective).__name__} has NaN or infinite entries")
-
-
-def predict_logits(model: Model, images: Tensor, *, batch_size: int = 128) -> Tensor:
-    """Logits (b, classes) of images (b, ...) in [0, 1], in evaluation mode: the same bits as an attack sees.
-
-    With no images: (0, 0). Raises: InputError for anything but finite logits, and for probabilities.
-    """
-    with GradientView(model) as view:
-        parts = [view.evaluate(part).logits for part in images.split(batch_size)] if len(images) else []
-    logits = torch.cat(parts) if parts else images.new_zeros(0, 0)
-    refuse_probabilities(logits, model)
-    return logits
 
 
 def repeat_warnings(model: Model, view: GradientView, images: Tensor, first: Tensor, second: Tensor) -> tuple[str, ...]:
@@ -275,32 +192,11 @@ def repeat_warnings(model: Model, view: GradientView, images: Tensor, first: Ten
 def _loss(objective: Objective, output: ModelOutput, inputs: Tensor, state: State) -> Tensor:
     """Raises: InputError unless it has one entry per image."""
     loss = objective.loss(output, inputs, state)
-    if _shape(loss) != (len(inputs),):
-        raise InputError(f"an objective's loss must have one entry per image, ({len(inputs)},), got {_shape(loss)}")
+    if shape_of(loss) != (len(inputs),):
+        raise InputError(f"an objective's loss must have one entry per image, ({len(inputs)},), got {shape_of(loss)}")
     return loss
 
 
 def largest_entries(gradient: Tensor) -> Tensor:
     """(batch,): of each gradient (batch, ...), by size."""
     return gradient.flatten(1).abs().amax(dim=1)
-
-
-def own_copy(images: Tensor, *, channels_last: bool = False) -> Tensor:
-    """What a model may change in place without touching the caller's memory; in channels_last if asked for."""
-    handed = images.contiguous(memory_format=torch.channels_last) if channels_last and images.ndim == 4 else images
-    return images.clone() if handed.data_ptr() == images.data_ptr() else handed
-
-
-def _shape(value: object) -> tuple[int, ...] | str:
-    """Its shape, or what it is instead of a tensor."""
-    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-
-
-def padded(rows: Tensor) -> Tensor:
-    """rows (n > 0, ...), filled up to a multiple of MIN_BATCH with copies of the first."""
-    missing = -len(rows) % MIN_BATCH
-    return torch.cat((rows, rows[:1].expand(missing, *rows.shape[1:]))) if missing else rows
-
-
-def _first(output: ModelOutput, count: int) -> ModelOutput:
-    return ModelOutput(output.logits[:count], None if output.latent is None else output.latent[:count])

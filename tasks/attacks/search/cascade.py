@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustray.tasks.attacks.doors import check_arguments
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_one_output
-from robustray.tasks.attacks.gradient.view import predict_logits
+from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.objectives_dlr import require_classes
 from robustray.tasks.attacks.result import AttackResult
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from robustray.tasks.attacks.doors import Problem, check_arguments, check_class_range
 from robustray.tasks.attacks.free import FreePGD
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
-from robustray.tasks.attacks.gradient.view import GradientView, largest_entries, padded
+from robustray.tasks.attacks.gradient.verdicts import padded
+from robustray.tasks.attacks.gradient.view import GradientView, largest_entries
 from robustray.tasks.attacks.objective import Objective, class_goal
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.result import AttackResult

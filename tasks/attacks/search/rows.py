@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from robustray.tasks.attacks.doors import Problem, check_arguments
-from robustray.tasks.attacks.gradient.view import GradientView, Model
+from robustray.tasks.attacks.gradient.verdicts import Model
+from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.search.norms import GEOMETRIES, Geometry

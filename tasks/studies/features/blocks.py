@@ -80,7 +80,7 @@ def perturb_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[s
     """
     import torch
 
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
     from robustray.tasks.attacks.objective import CrossEntropy
     from robustray.tasks.inputs.items import ascend
 
@@ -117,7 +117,7 @@ def noise_block(items: Sequence[Sequence[Any]], context: Context) -> Mapping[str
     """
     import torch
 
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
     from robustray.tasks.attacks.search import noise
 
     indices = [item[0] for item in items]

@@ -144,7 +144,7 @@ def _starts(context: Context, indices: Sequence[int], labels: torch.Tensor) -> t
 def _columns(model: Any, found: Ascended) -> dict[str, Any]:
     import torch
 
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
 
     steps = found.path_loss.shape[1] - 1
     at = torch.linspace(0, steps, POINTS + 1).round().long()

@@ -41,7 +41,7 @@ def generate_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[
     """
     import torch
 
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
     from robustray.tasks.attacks.objective import CrossEntropy
     from robustray.tasks.inputs.items import ascend
     from robustray.tasks.studies.synthesis.damage import seed_images
@@ -137,7 +137,7 @@ def picture_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
     """
     import torch
 
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
     from robustray.tasks.studies.synthesis.damage import enlarged, filled, holes, pasted
 
     settings, model = context.settings, context.load("model")
@@ -208,7 +208,7 @@ def other_label(label: int, num_classes: int, seed: int, index: int) -> int:
 def _wanted(indices: Sequence[int], labels: torch.Tensor, damaged: torch.Tensor, context: Context) -> torch.Tensor:
     import torch
 
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
 
     rule = context.settings["labels"]
     if rule == "true":
@@ -232,7 +232,7 @@ def _columns(
     found: Ascended,
     context: Context,
 ) -> dict[str, Any]:
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
 
     return {
         "index": indices,

@@ -158,7 +158,7 @@ def look_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str,
     """
     import torch
 
-    from robustray.tasks.attacks.gradient.view import predict_logits
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
     from robustray.tasks.compose.place import visible
     from robustray.tasks.corruptions.corrupt import corrupt
 
