@@ -271,6 +271,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.studies.implementation_matters",
         "whether PPO's advantage over TRPO is its clipped step, or what its implementation does besides",
     ),
+    "closer-look": (
+        "robustray.tasks.studies.closer_look",
+        "whether deep policy gradient methods follow the gradient, use the value function, and climb the reward",
+    ),
 }
 """Name -> (package with `settings.OUTLINE` and `study.STUDY`, one line for `robustray list`). Listing imports none."""
 

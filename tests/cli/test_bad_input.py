@@ -19,7 +19,7 @@ from tests.cli.bad_input.data import DATA
 from tests.cli.bad_input.features import FEATURES
 from tests.cli.bad_input.imports import IMPORTS
 from tests.cli.bad_input.models import ATTACKS, MODELS
-from tests.cli.bad_input.policy_gradients import IMPLEMENTATION_MATTERS
+from tests.cli.bad_input.policy_gradients import CLOSER_LOOK, IMPLEMENTATION_MATTERS
 from tests.cli.bad_input.representations import REPRESENTATIONS
 from tests.cli.bad_input.synthesis import SYNTHESIS
 from tests.cli.bad_input.transfer import TRANSFER
@@ -37,6 +37,7 @@ STUDIES = [
     *UNADVERSARIAL,
     *TRANSFER,
     *IMPLEMENTATION_MATTERS,
+    *CLOSER_LOOK,
 ]
 CASES = [*GENERAL, *STUDIES]
 

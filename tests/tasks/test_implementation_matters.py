@@ -52,7 +52,7 @@ def test_cells_are_the_papers_settings_with_only_their_switches_changed() -> Non
     by_name = {cell.name: cell for cell in ablated}
     everything = by_name["value_clip+reward_scaling+orthogonal_init+lr_annealing"].settings
     assert everything == preset("ppo", "Hopper", value_clip=0.2)
-    off = {"value_clip": None, "reward_filter": "none", "init": "xavier", "anneal_lr": False}
+    off: dict[str, Any] = {"value_clip": None, "reward_filter": "none", "init": "xavier", "anneal_lr": False}
     assert by_name["none"].settings == replace(everything, **off)
     for a, b in itertools.combinations(ablated, 2):
         differ = {name for name in vars(a.settings) if vars(a.settings)[name] != vars(b.settings)[name]}
@@ -116,9 +116,9 @@ def test_a_contrast_of_two_is_welchs_and_the_textbooks_of_four() -> None:
     )
     assert math.isinf(welch_contrast([[1.0], [2.0, 3.0]], (1, -1)).hi)
     assert welch_contrast([[1.0], [2.0, 3.0]], (0, 1)).value == 2.5, "what does not count may be a single value"
-    for samples, weights in (([[1.0]], (1, 1)), ([[], [1.0]], (1, 1)), ([[1.0]], (0,))):
+    for refused, weights in (([[1.0]], (1, 1)), ([[], [1.0]], (1, 1)), ([[1.0]], (0,))):
         with pytest.raises(InputError):
-            welch_contrast(samples, weights)
+            welch_contrast(refused, weights)
 
 
 def test_the_contrast_covers_the_truth() -> None:
@@ -228,7 +228,7 @@ def test_the_rules_decide_where_there_is_enough() -> None:
 
 
 @pytest.mark.parametrize("changed", [{"num_seeds": 3}, {"iterations": 70}])
-def test_few_agents_or_short_trainings_decide_nothing(changed: dict[str, int]) -> None:
+def test_few_agents_or_short_trainings_decide_nothing(changed: dict[str, Any]) -> None:
     settings = replace(LONG, **changed)
     found = verdicts(settings, agents_with(MEANS, n=settings.num_seeds, spread=0.1, heldout_ratio_max=3.0))
     assert set(found.values()) == {"undecided"}

@@ -59,3 +59,56 @@ IMPLEMENTATION_MATTERS = [
         says=("--ablation-iterations does nothing here", "ablation is off"),
     ),
 ]
+
+LOOK = "run closer-look --workers 0 "
+
+CLOSER_LOOK = [
+    Case(
+        name="closer-look: an environment without settings in the paper",
+        typed=LOOK + "--environment Ant-v5",
+        says=("'Ant-v5'", "no settings in the paper", "Hopper-v5"),
+    ),
+    Case(
+        name="closer-look: a version that does not exist",
+        typed=LOOK + "--environment Walker2d-v99",
+        says=("environment Walker2d-v99", "cannot be made", "v99"),
+    ),
+    Case(name="closer-look: another algorithm", typed=LOOK + "--algorithms pppo", says=("algorithms", "'pppo'", "ppo")),
+    Case(name="closer-look: one algorithm twice", typed=LOOK + "--algorithms ppo ppo", says=("algorithms", "twice")),
+    Case(
+        name="closer-look: a milestone at the end",
+        typed=LOOK + "--milestones 0 1",
+        says=("milestones", "share in [0, 1)", "1"),
+    ),
+    Case(
+        name="closer-look: two milestones that are one",
+        typed=LOOK + "--milestones 0 0.01",
+        says=("milestones", "the same of 12 iterations"),
+    ),
+    Case(
+        name="closer-look: a size that blocks don't make up",
+        typed=LOOK + "--sizes 256 1500",
+        says=("sizes: 256, 1500", "1024 steps in whole multiples"),
+    ),
+    Case(name="closer-look: a single size", typed=LOOK + "--sizes 256", says=("sizes", "two or more")),
+    Case(
+        name="closer-look: two estimates",
+        typed=LOOK + "--num-repeats 2",
+        says=("num_repeats", "at least 3"),
+    ),
+    Case(
+        name="closer-look: a truth without halves",
+        typed=LOOK + "--truth-blocks 1",
+        says=("truth_blocks", "at least 2"),
+    ),
+    Case(
+        name="closer-look: a landscape without the step",
+        typed=LOOK + "--landscape 0 0.5 2",
+        says=("landscape", "1 (the step that is taken)"),
+    ),
+    Case(
+        name="closer-look: a landscape backwards",
+        typed=LOOK + "--landscape 1 0",
+        says=("landscape must ascend",),
+    ),
+]

@@ -1,0 +1,235 @@
+"""The settings of the study, its agents, its pools, and its three sizes. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from robustray.tasks.errors import InputError
+from robustray.tasks.kit import checks
+from robustray.tasks.policy_gradients.presets import ENVIRONMENTS, preset
+from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
+from robustray.tasks.study import Outline, Size, Work
+
+ALGORITHMS = ("ppo", "trpo")
+_LEARNING_RATES: Mapping[str, tuple[float, float]] = {
+    "Hopper": (4.5e-4, 2e-4),
+    "Walker2d": (4e-4, 3e-4),
+    "Humanoid": (2.5e-4, 1e-4),
+}
+"""Of PPO's policy and value network in this paper's table 1; TRPO is that of arXiv:2005.12729, and so is the rest."""
+_MOST = 1_000
+"""Agents of an algorithm in one run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How well deep policy gradient methods do what they are derived from: how far estimates of the gradient agree, how
+    well the value function predicts, and whether the objective that a step climbs is the reward."""
+
+    environment: str = "Hopper-v5"
+    """Of Hopper, Walker2d and Humanoid, for which the paper's settings exist, with a version."""
+    algorithms: tuple[str, ...] = ALGORITHMS
+    """Of ppo and trpo."""
+    num_agents: int = 1
+    """Agents of each algorithm."""
+    iterations: int = 12
+    """Their updates."""
+    update_steps: int = 1024
+    """Environment steps of one update, and of one block of a pool."""
+    milestones: tuple[float, ...] = (0.0, 0.92)
+    """Shares of the training at which agents are looked at; 0 is the untrained agent."""
+    sizes: tuple[int, ...] = (256, 1024, 2048)
+    """Steps behind an estimate of the gradient, ascending."""
+    num_repeats: int = 6
+    """Independent estimates of each size."""
+    truth_blocks: int = 10
+    """Blocks behind the gradient that stands for the true one, and behind the value function that does."""
+    heldout_blocks: int = 2
+    """Blocks on which value functions are judged, and the surrogate that a step has not seen."""
+    landscape: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0)
+    """Grid along the step that the algorithm takes at the last milestone, and along a random direction, in steps."""
+    landscape_steps: int = 1024
+    """Environment steps behind the reward at a point of the grid."""
+    seed: int = 0
+    """Runs with different seeds share no agent."""
+
+    def __post_init__(self) -> None:
+        name, _, version = self.environment.partition("-v")
+        if name not in ENVIRONMENTS or not version.isdecimal():
+            raise InputError(
+                f"environment: {self.environment!r} has no settings in the paper; take "
+                f"{', '.join(f'{known}-v5' for known in ENVIRONMENTS)}"
+            )
+        checks.several(algorithms=self.algorithms, milestones=self.milestones, landscape=self.landscape)
+        checks.choices(ALGORITHMS, algorithms=self.algorithms)
+        for share in self.milestones:
+            checks.shares(ends="[)", milestones=share)
+        if list(self.milestones) != sorted(self.milestones):
+            raise InputError(f"milestones must ascend, got {', '.join(f'{share:g}' for share in self.milestones)}")
+        checks.ascending(sizes=self.sizes)
+        checks.counts(at_least=32, update_steps=self.update_steps)  # one for each of the 32 minibatches
+        checks.counts(at_least=2, truth_blocks=self.truth_blocks)
+        checks.counts(at_least=3, num_repeats=self.num_repeats)
+        checks.counts(
+            at_least=1,
+            num_agents=self.num_agents,
+            iterations=self.iterations,
+            heldout_blocks=self.heldout_blocks,
+            landscape_steps=self.landscape_steps,
+        )
+        checks.counts(seed=self.seed)
+        if self.num_agents > _MOST:
+            raise InputError(f"num_agents must be at most {_MOST:,}, got {self.num_agents:,}")
+        if len(self.sizes) < 2 or any(size > self.update_steps and size % self.update_steps for size in self.sizes):
+            raise InputError(
+                f"sizes: {', '.join(map(str, self.sizes))} must be two or more, those above an update's "
+                f"{self.update_steps} steps in whole multiples of them"
+            )
+        if len(set(self.updates)) < len(self.milestones):
+            raise InputError(
+                f"milestones: two of {', '.join(f'{share:g}' for share in self.milestones)} are the same of "
+                f"{self.iterations} iterations: {', '.join(map(str, self.updates))}"
+            )
+        for place in self.landscape:
+            checks.sizes(landscape=place)
+        if not {0.0, 1.0} <= set(self.landscape) or list(self.landscape) != sorted(self.landscape):
+            raise InputError("landscape must ascend, and have 0 (the policy as it is) and 1 (the step that is taken)")
+
+    @property
+    def updates(self) -> tuple[int, ...]:
+        """Before which agents are looked at."""
+        return tuple(math.floor(share * self.iterations) for share in self.milestones)
+
+    @property
+    def parts(self) -> Parts:
+        return Parts(
+            per_repeat=math.ceil(self.sizes[-1] / self.update_steps),
+            repeats=self.num_repeats,
+            truth_blocks=self.truth_blocks,
+            heldout_blocks=self.heldout_blocks,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """How the blocks of a pool are divided: what is compared shares no step."""
+
+    per_repeat: int
+    repeats: int
+    truth_blocks: int
+    heldout_blocks: int
+
+    @property
+    def truth(self) -> range:
+        first = self.repeats * self.per_repeat
+        return range(first, first + self.truth_blocks)
+
+    @property
+    def update(self) -> int:
+        """The block that the value function is fitted on and the step is made from, as in a training."""
+        return self.truth.stop
+
+    @property
+    def heldout(self) -> range:
+        return range(self.update + 1, self.update + 1 + self.heldout_blocks)
+
+    @property
+    def num_blocks(self) -> int:
+        return self.heldout.stop
+
+    def repeat(self, number: int) -> int:
+        """First block of a repetition."""
+        return number * self.per_repeat
+
+
+def agent_settings(algorithm: str, environment: str, *, update_steps: int = 2048) -> PolicyGradient:
+    """As the paper's table 1 has an algorithm, with this many steps for an update."""
+    if algorithm == "trpo":
+        return preset("trpo", environment, steps_per_stream=update_steps)
+    policy_lr, value_lr = _LEARNING_RATES[environment.partition("-v")[0]]
+    return preset("ppo", environment, policy_lr=policy_lr, value_lr=value_lr, steps_per_stream=update_steps)
+
+
+def agent_specs(settings: Settings) -> list[AgentSpec]:
+    """All agents, those of the first algorithm first."""
+    return [
+        AgentSpec(
+            environment=settings.environment,
+            settings=agent_settings(algorithm, settings.environment, update_steps=settings.update_steps),
+            seed=(settings.seed * len(ALGORITHMS) + ALGORITHMS.index(algorithm)) * _MOST + number,
+            iterations=settings.iterations,
+            milestones=settings.updates,
+        )
+        for algorithm in settings.algorithms
+        for number in range(settings.num_agents)
+    ]
+
+
+def quick() -> Settings:
+    """robustray run closer-look      two CPU cores, a minute: two small agents, one look early and one late."""
+    return Settings()
+
+
+def small() -> Settings:
+    """robustray run closer-look --size small      two CPU cores, about an hour: three agents of each algorithm."""
+    return Settings(
+        num_agents=3,
+        iterations=150,
+        update_steps=2048,
+        milestones=(0.0, 0.31, 0.61, 0.92),
+        sizes=(512, 2048, 4096, 8192),
+        num_repeats=10,
+        truth_blocks=50,
+        heldout_blocks=6,
+        landscape=(0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
+        landscape_steps=2048,
+    )
+
+
+def paper() -> Settings:
+    """The paper's lengths: 488 updates, estimates from up to half a million steps against one from a million."""
+    return Settings(
+        num_agents=10,
+        iterations=488,
+        update_steps=2048,
+        milestones=(0.0, 0.31, 0.61, 0.92),
+        sizes=(512, 2048, 8192, 32_768, 131_072, 524_288),
+        num_repeats=10,
+        truth_blocks=488,
+        heldout_blocks=10,
+        landscape=(0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
+        landscape_steps=1_000_000,
+    )
+
+
+SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": paper()}
+
+
+def estimate(settings: Settings) -> Work:
+    """What `robustray show` says."""
+    agents = len(settings.algorithms) * settings.num_agents
+    trained = agents * settings.iterations * settings.update_steps
+    pooled = agents * len(settings.updates) * settings.parts.num_blocks * settings.update_steps
+    drawn = agents * len(settings.landscape) ** 2 * settings.landscape_steps
+    return Work(
+        counts={
+            "environment steps in pools": pooled,
+            "environment steps in landscapes": drawn,
+            "environment steps in trainings": trained,
+        },
+        note="The simulator dominates. On Hopper one core collects about 6,000 steps a second and trains on 3,300: "
+        f"{((pooled + drawn) / 6_000 + trained / 3_300) / 60:,.1f} CPU-minutes; Humanoid takes about twice as long.",
+    )
+
+
+OUTLINE = Outline(
+    name="closer-look",
+    question="Do deep policy gradient methods do what they are derived from: follow the gradient, use the value "
+    "function, climb the reward?",
+    paper="arXiv:1811.02553",
+    settings=Settings,
+    sizes=SIZES,
+    estimate=estimate,
+)
