@@ -292,7 +292,9 @@ def _concentration(results: Results, update: int, column: str, words: str, palet
 
 def _landscape(settings: Settings, found: pd.DataFrame, algorithm: str, update: int, column: str, words: str) -> Figure:
     side = len(settings.landscape)
-    values = found[column].to_numpy(np.float64).reshape(side, side).T[::-1]
+    cells = found[column].to_numpy(np.float64).reshape(side, side).T[::-1]
+    values = np.round(cells, 3) + 0.0  # no "−0.000"
+    known = values[np.isfinite(values)]
     places = [f"{place:g}" for place in settings.landscape]
     step = found[(found.along == 1.0) & (found.aside == 0.0)].iloc[0][column]
     start = found[(found.along == 0.0) & (found.aside == 0.0)].iloc[0][column]
@@ -314,4 +316,5 @@ def _landscape(settings: Settings, found: pd.DataFrame, algorithm: str, update: 
         column_label="along the step",
         fmt=".3f" if column == "surrogate" else ".1f",
         signed=column == "surrogate",
+        limits=(known.min(), known.max()) if column == "mean_return" and len(known) else None,
     )

@@ -42,9 +42,9 @@ class Settings:
     """Shares of the training at which agents are looked at; 0 is the untrained agent."""
     sizes: tuple[int, ...] = (256, 1024, 2048)
     """Steps behind an estimate of the gradient, ascending."""
-    num_repeats: int = 6
+    num_repeats: int = 8
     """Independent estimates of each size."""
-    truth_blocks: int = 10
+    truth_blocks: int = 20
     """Blocks behind the gradient that stands for the true one, and behind the value function that does."""
     heldout_blocks: int = 2
     """Blocks on which value functions are judged, and the surrogate that a step has not seen."""
