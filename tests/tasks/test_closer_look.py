@@ -163,7 +163,7 @@ def test_estimates_use_the_steps_that_they_are_said_to_use() -> None:
 
 
 def test_no_estimate_shares_a_step_with_another_or_with_the_truth() -> None:
-    settings = Settings(update_steps=64, sizes=(32, 64, 192), num_repeats=4, truth_blocks=5)
+    settings = Settings(update_steps=64, sample_sizes=(32, 64, 192), num_repeats=4, truth_blocks=5)
     asked = _estimates(settings)
     used = [set(range(first * 64, first * 64 + num)) for first, num in asked]
     largest, (truth, one_half, other_half) = used[8:12], used[-3:]
@@ -284,7 +284,8 @@ def results(num_agents: int, early: float, late: float, gain: float) -> findings
         settings=settings,
         pools=pd.DataFrame({"episodes": [3]}),
         gradients={
-            key: noisy(early if key[2] == first else late, settings.sizes, 6, dim=500, seed=key[1]) for key in keys
+            key: noisy(early if key[2] == first else late, settings.sample_sizes, 6, dim=500, seed=key[1])
+            for key in keys
         },
         values=pd.DataFrame(
             [
@@ -326,7 +327,7 @@ def test_tables_hold_each_estimate_once() -> None:
     table = results(1, early=300.0, late=3000.0, gain=1.0).concentration
     row = one(table, algorithm="ppo", agent=0, update=0, steps=256)
     assert -1 <= row.lo <= row.pairwise <= row.hi <= 1
-    assert len(table) == 2 * len(Settings().sizes) and row.n == 6
+    assert len(table) == 2 * len(Settings().sample_sizes) and row.n == 6
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -346,8 +347,8 @@ def test_agents_are_the_papers_and_milestones_change_none() -> None:
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"sizes": (1500, 2000)}, "whole multiples"),
-        ({"sizes": (512,)}, "two or more"),
+        ({"sample_sizes": (1500, 2000)}, "whole multiples"),
+        ({"sample_sizes": (512,)}, "two or more"),
         ({"landscape": (0.0, 2.0)}, "0 .* and 1"),
         ({"milestones": (0.0, 0.01)}, "the same of 12"),
         ({"milestones": (0.9, 0.1)}, "ascend"),

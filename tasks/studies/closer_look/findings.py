@@ -59,7 +59,7 @@ def findings(results: Results) -> Findings:
 
 def answer(results: Results) -> str:
     settings = results.settings
-    algorithm, size = settings.algorithms[0], settings.sizes[-1]
+    algorithm, size = settings.algorithms[0], settings.sample_sizes[-1]
     parts = []
     for update in settings.updates if len(settings.updates) == 1 else (settings.updates[0], settings.updates[-1]):
         found = estimate_of(
@@ -99,7 +99,7 @@ def warnings(results: Results) -> Iterator[str]:
 def claims(results: Results) -> Iterator[Claim]:
     settings = results.settings
     several = settings.num_agents > 1
-    sizes, first, last = settings.sizes, settings.updates[0], settings.updates[-1]
+    sizes, first, last = settings.sample_sizes, settings.updates[0], settings.updates[-1]
     enough = above(0).given(LEAST_AGENTS, "agents of the algorithm")
     for algorithm in settings.algorithms:
         name = NAMES[algorithm]
@@ -286,7 +286,7 @@ def _concentration(results: Results, update: int, column: str, words: str, palet
         y_label=words,
         palette=palette,
         x_log=True,
-        x_ticks={float(size): f"{size:,}" for size in settings.sizes},
+        x_ticks={float(size): f"{size:,}" for size in settings.sample_sizes},
     )
 
 
@@ -306,7 +306,7 @@ def _landscape(settings: Settings, found: pd.DataFrame, algorithm: str, update: 
             f"The surrogate is that of the {settings.update_steps:,} steps that made the step."
             if column == "surrogate"
             else f"Mean return of the complete episodes among {settings.landscape_steps:,} steps a point "
-            f"(n = {int(found.episodes.sum()):,} episodes in all)."
+            f"(n = {int(found.episodes.sum()):,} episodes in all); colours from the smallest to the largest."
         ),
         alt=f"{words} {start:.3g} at the policy, {step:.3g} after the step",
         values=values,

@@ -40,7 +40,7 @@ class Settings:
     """Environment steps of one update, and of one block of a pool."""
     milestones: tuple[float, ...] = (0.0, 0.92)
     """Shares of the training at which agents are looked at; 0 is the untrained agent."""
-    sizes: tuple[int, ...] = (256, 1024, 2048)
+    sample_sizes: tuple[int, ...] = (256, 1024, 2048)
     """Steps behind an estimate of the gradient, ascending."""
     num_repeats: int = 8
     """Independent estimates of each size."""
@@ -68,7 +68,7 @@ class Settings:
             checks.shares(ends="[)", milestones=share)
         if list(self.milestones) != sorted(self.milestones):
             raise InputError(f"milestones must ascend, got {', '.join(f'{share:g}' for share in self.milestones)}")
-        checks.ascending(sizes=self.sizes)
+        checks.ascending(sample_sizes=self.sample_sizes)
         checks.counts(at_least=32, update_steps=self.update_steps)  # one for each of the 32 minibatches
         checks.counts(at_least=2, truth_blocks=self.truth_blocks)
         checks.counts(at_least=3, num_repeats=self.num_repeats)
@@ -82,10 +82,11 @@ class Settings:
         checks.counts(seed=self.seed)
         if self.num_agents > _MOST:
             raise InputError(f"num_agents must be at most {_MOST:,}, got {self.num_agents:,}")
-        if len(self.sizes) < 2 or any(size > self.update_steps and size % self.update_steps for size in self.sizes):
+        steps = self.update_steps
+        if len(self.sample_sizes) < 2 or any(size > steps and size % steps for size in self.sample_sizes):
             raise InputError(
-                f"sizes: {', '.join(map(str, self.sizes))} must be two or more, those above an update's "
-                f"{self.update_steps} steps in whole multiples of them"
+                f"sample_sizes: {', '.join(map(str, self.sample_sizes))} must be two or more, those above an update's "
+                f"{steps} steps in whole multiples of them"
             )
         if len(set(self.updates)) < len(self.milestones):
             raise InputError(
@@ -105,7 +106,7 @@ class Settings:
     @property
     def parts(self) -> Parts:
         return Parts(
-            per_repeat=math.ceil(self.sizes[-1] / self.update_steps),
+            per_repeat=math.ceil(self.sample_sizes[-1] / self.update_steps),
             repeats=self.num_repeats,
             truth_blocks=self.truth_blocks,
             heldout_blocks=self.heldout_blocks,
@@ -179,7 +180,7 @@ def small() -> Settings:
         iterations=150,
         update_steps=2048,
         milestones=(0.0, 0.31, 0.61, 0.92),
-        sizes=(512, 2048, 4096, 8192),
+        sample_sizes=(512, 2048, 4096, 8192),
         num_repeats=10,
         truth_blocks=50,
         heldout_blocks=6,
@@ -195,7 +196,7 @@ def paper() -> Settings:
         iterations=488,
         update_steps=2048,
         milestones=(0.0, 0.31, 0.61, 0.92),
-        sizes=(512, 2048, 8192, 32_768, 131_072, 524_288),
+        sample_sizes=(512, 2048, 8192, 32_768, 131_072, 524_288),
         num_repeats=10,
         truth_blocks=488,
         heldout_blocks=10,

@@ -110,7 +110,7 @@ def _name(key: Key) -> str:
 def _estimates(settings: Settings) -> list[list[int]]:
     """(first block, steps): all repeats of all sizes, then the truth and its two halves."""
     parts, steps = settings.parts, settings.update_steps
-    repeats = [[parts.repeat(number), size] for size in settings.sizes for number in range(settings.num_repeats)]
+    repeats = [[parts.repeat(number), size] for size in settings.sample_sizes for number in range(settings.num_repeats)]
     half = len(parts.truth) // 2
     middle = parts.truth.start + half
     truth = [[parts.truth.start, len(parts.truth) * steps], [parts.truth.start, half * steps], [middle, half * steps]]
@@ -121,7 +121,7 @@ def _gradients(settings: Settings, handle: Handle[pd.DataFrame]) -> Gradients:
     rows = np.stack(list(handle.result().gradient)).astype(np.float64)
     repeats = settings.num_repeats
     return Gradients(
-        by_size={size: rows[i * repeats : (i + 1) * repeats] for i, size in enumerate(settings.sizes)},
+        by_size={size: rows[i * repeats : (i + 1) * repeats] for i, size in enumerate(settings.sample_sizes)},
         truth=rows[-3],
         halves=rows[-2:],
     )

@@ -87,10 +87,10 @@ CLOSER_LOOK = [
     ),
     Case(
         name="closer-look: a size that blocks don't make up",
-        typed=LOOK + "--sizes 256 1500",
-        says=("sizes: 256, 1500", "1024 steps in whole multiples"),
+        typed=LOOK + "--sample-sizes 256 1500",
+        says=("sample_sizes: 256, 1500", "1024 steps in whole multiples"),
     ),
-    Case(name="closer-look: a single size", typed=LOOK + "--sizes 256", says=("sizes", "two or more")),
+    Case(name="closer-look: a single size", typed=LOOK + "--sample-sizes 256", says=("sample_sizes", "two or more")),
     Case(
         name="closer-look: two estimates",
         typed=LOOK + "--num-repeats 2",
