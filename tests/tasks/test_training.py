@@ -20,7 +20,7 @@ from robustray.tasks.lab.jobs import Worker
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.training import handle, loop
+from robustray.tasks.training import handle, loop, settings
 from robustray.tasks.training.loop import train_model
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.state import TrainingDiverged
@@ -113,18 +113,23 @@ def test_fewer_images_than_a_batch() -> None:
     train_model(spec(batch_size=40, epochs=1), random_data(), "cpu")
 
 
-def test_a_loss_that_is_not_finite_names_the_step() -> None:
+@pytest.fixture
+def any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates that the door refuses spoil a training in a step or two."""
+    monkeypatch.setattr(settings, "LARGEST_RATE", math.inf)
+
+
+def test_a_loss_that_is_not_finite_names_the_step(any_rate: None) -> None:
     with pytest.raises(
         TrainingDiverged, match=r"digits:mlp: the loss is not finite in step 2, epoch 1 of 2; lower lr \(1e\+30\)"
     ):
         train_model(spec(batch_size=16, lr=1e30), random_data(), "cpu")
 
 
-def test_weights_that_only_the_last_step_spoils_are_noticed() -> None:
+def test_weights_that_only_the_last_step_spoils_are_noticed(any_rate: None) -> None:
     with pytest.raises(TrainingDiverged, match=r"weights are not finite after step 1, epoch 1 of 1"):
-        train_model(
-            spec(batch_size=40, epochs=1, lr=1e38, weight_decay=1e38, schedule="constant"), random_data(), "cpu"
-        )
+        spoilt = spec(batch_size=40, epochs=1, lr=1e38, weight_decay=1e38, schedule="constant")
+        train_model(spoilt, random_data(), "cpu")
 
 
 # -- the verb ----------------------------------------------------------------------------------------------------------
@@ -274,7 +279,7 @@ def test_a_job_given_out_twice_does_not_take_damaged_weights(store: Store, calls
     assert worker.run(job).name == name and store.read(name) == data and len(calls) == 2
 
 
-def test_a_training_that_diverges_ends_the_step_and_keeps_nothing(store: Store) -> None:
+def test_a_training_that_diverges_ends_the_step_and_keeps_nothing(store: Store, any_rate: None) -> None:
     with pytest.raises(WorkFailed, match="digits:mlp on digits:train failed: TrainingDiverged"):
         SerialLab(store=store).train([spec(lr=1e30)]).result()
     assert weights_of(store) == {}
