@@ -99,14 +99,11 @@ def open_lab(store: str, data_root: str | None, device: str) -> SerialLab:
 
 
 def open_model(model: Model | str, lab: SerialLab) -> tuple[str, Model]:
-    from robustray.tasks.training.recipes import RECIPES
-
     if not isinstance(model, str):
         if not callable(model):
             raise InputError(f"model must be a torch module or a name, got {type(model).__name__}")
         return getattr(model, "__name__", type(model).__name__), model
-    ref = lab.train([RECIPES[model]]).result()[0] if model in RECIPES else lab.model(model)
-    return model, lab.load(ref)
+    return model, lab.load(lab.model(model))
 
 
 def open_data(data: Any, lab: SerialLab) -> tuple[str, ImageData]:

@@ -13,7 +13,6 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Needs
 from robustray.tasks.models.doors import check_model
 from robustray.tasks.models.registry import build_model, code_root
-from robustray.tasks.training.recipes import RECIPES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +52,10 @@ def try_models(
     Raises: InputError for a model that cannot be opened, does not fit the images, has another number of classes, or
     answers differently when asked twice.
     """
-    opened = {name: lab.model(name) for name in names if name not in RECIPES}
+    names = tuple(names)
+    opened = opened_now(lab, names)
     for name in names:
-        model = lab.load(opened[name]) if name in opened else untrained(name)
+        model = model_to_try(lab, name, opened)
         for each in images:
             few, _ = each.batch(range(min(TRIED_IMAGES, len(each))))
             try:
@@ -76,7 +76,7 @@ def try_attacks(
     """
     remarks: list[str] = []
     for name, chosen in attacks.items():
-        model = lab.load(opened[name]) if name in opened else untrained(name).eval()
+        model = model_to_try(lab, name, opened)
         for each in images:
             few, _ = each.batch(range(min(TRIED_IMAGES, len(each))))
             try:
@@ -84,6 +84,20 @@ def try_attacks(
             except InputError as error:
                 raise InputError(f"{name} with --data {each.name}: {error}") from error
     return tuple(dict.fromkeys(remarks))
+
+
+def opened_now(lab: Lab, names: Iterable[str]) -> dict[str, Reference]:
+    """Those models that the run will not have to train. Raises: InputError."""
+    return {name: lab.model(name) for name in names if lab.training_of(name) is None}
+
+
+def model_to_try(lab: Lab, name: str, opened: Mapping[str, Reference]) -> nn.Module:
+    """A model, in evaluation mode; untrained, where the run trains it. opened: of `opened_now`."""
+    if name in opened:
+        model: nn.Module = lab.load(opened[name])
+        return model
+    spec = lab.training_of(name)
+    return untrained(spec.model if spec is not None else name).eval()
 
 
 def untrained(name: str) -> nn.Module:
@@ -142,17 +156,6 @@ def settled(settings: S, lab: Lab, *names: str) -> S:
     auto = [name for name in names if getattr(settings, name) == "auto"]
     decided: dict[str, Any] = dict.fromkeys(auto, resolve_precision(lab.device))
     return replace(settings, **decided)  # type: ignore[type-var]  # settings are dataclasses
-
-
-def open_models(lab: Lab, names: Iterable[str]) -> dict[str, Reference]:
-    """Every model by name; those that a recipe trains in seconds are trained, side by side, if they are not yet.
-
-    A study that calls it declares the step `"train": TRAIN`. Raises: WorkFailed.
-    """
-    names = tuple(dict.fromkeys(names))
-    recipes = [RECIPES[name] for name in names if name in RECIPES]
-    trained = dict(zip((spec.model for spec in recipes), lab.train(recipes).result() if recipes else [], strict=True))
-    return {name: trained.get(name) or lab.model(name) for name in names}
 
 
 def predict(

@@ -7,8 +7,7 @@ driver's one thread, while some handle is waited for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
@@ -90,18 +89,19 @@ class BlockLab:
 
     def model(self, name: str) -> Reference:
         """See `Lab.model`."""
-        from robustray.tasks.models.reference import open_model
-        from robustray.tasks.training import reference_twins
-        from robustray.tasks.training.handle import code_now
-        from robustray.tasks.training.weights import find_weights
+        return self.models([name])[name]
 
-        if name.startswith(reference_twins.PREFIX):
-            return reference_twins.open_twin(self, name)
+    def models(self, names: Iterable[str]) -> dict[str, Reference]:
+        """See `Lab.models`."""
+        from robustray.tasks.training.by_name import open_models
 
-        def store_weights(key: str) -> tuple[str, bytes]:
-            return find_weights(self.store, key, code_now=partial(code_now, self), message=self.say_once)
+        return open_models(self, names)
 
-        return open_model(name, store_weights=store_weights, data_root=self.data_root)
+    def training_of(self, name: str) -> TrainSpec | None:
+        """See `Lab.training_of`."""
+        from robustray.tasks.training.by_name import training_of
+
+        return training_of(self, name)
 
     def data(self, name: str) -> Reference:
         """See `Lab.data`."""

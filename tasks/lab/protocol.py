@@ -6,7 +6,7 @@ give the same bytes, so a study never knows which one it talks to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -145,10 +145,25 @@ class Lab(Protocol):
         ...
 
     def model(self, name: str) -> Reference:
-        """A name -> reference: `"cifar:resnet20@weights.safetensors"`, `"run:KEY"`, `"twin:linf8:0"`,
-        `"my_pkg.my_mod:build@w.safetensors"`.
+        """A name -> reference: `"cifar:resnet20@weights.safetensors"`, `"run:KEY"`,
+        `"my_pkg.my_mod:build@w.safetensors"`; `"digits:cnn"` and `"twin:linf8:0"` train themselves if they are not
+        there.
 
-        Raises: InputError for a name or file that cannot be used.
+        Raises: InputError for a name or file that cannot be used; WorkFailed.
+        """
+        ...
+
+    def models(self, names: Iterable[str]) -> dict[str, Reference]:
+        """Several by name, as `model`; those that train themselves are trained side by side.
+
+        A study declares the step `"train": TRAIN` for them.
+        """
+        ...
+
+    def training_of(self, name: str) -> TrainSpec | None:
+        """How `model` trains this name; None for a model that is opened. For doors, which train nothing.
+
+        Raises: InputError for a twin that can neither be found nor be trained.
         """
         ...
 

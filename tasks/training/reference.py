@@ -39,3 +39,10 @@ def reference_specs(seed: int) -> Mapping[str, TrainSpec]:
         "l2_05": dataclasses.replace(robust, norm="l2", eps=0.5, step_size=0.25),
         "linf8": dataclasses.replace(robust, norm="linf", eps=8 / 255, step_size=4 / 255),
     }
+
+
+def twin_of(spec: TrainSpec) -> str | None:
+    """The name of the reference twin that this training gives: `twin:linf8:0`; None for any other."""
+    if spec.seed not in SEEDS:
+        return None
+    return next((f"twin:{kind}:{spec.seed}" for kind, each in reference_specs(spec.seed).items() if each == spec), None)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.lab.handles import Pending
 from robustray.tasks.lab.store import Store
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
     from robustray.tasks.lab.base import BlockLab
     from robustray.tasks.lab.protocol import Reference
-    from robustray.tasks.models.reference import ModelRef
+    from robustray.tasks.training.settings import TrainSpec
 
 PREFIX = "twin:"
 TWINS: Mapping[str, str] = {
@@ -37,11 +35,14 @@ MINUTES: Mapping[str, str] = {"standard": "5 to 11", "l2_05": "12 to 23", "linf8
 """To train one on one CPU core, measured (docs/studies/robust-training.md)."""
 
 
-def open_twin(lab: BlockLab, name: str) -> Reference:
-    """A twin, from wherever it is; if it is nowhere it is trained, and the lab says how long that takes.
+def is_twin(name: str) -> bool:
+    """Whether a name is meant for a twin, there or not."""
+    return name.startswith(PREFIX)
 
-    Raises: InputError for an unknown name, and where it has to be trained without CIFAR-10 at hand; WorkFailed.
-    """
+
+def find_twin(lab: BlockLab, name: str) -> Reference | None:
+    """A twin in the lab's store, else in the checkout; None where it is in neither. Raises: InputError for an unknown
+    name."""
     from robustray.tasks.models.reference import open_stored
     from robustray.tasks.training.weights import find_weights, list_weights, read_weights
 
@@ -50,21 +51,34 @@ def open_twin(lab: BlockLab, name: str) -> Reference:
     for store in (lab.store, Store(str(PUBLISHED))):
         if any(read_weights(store, file) is not None for file in list_weights(store, TWINS[name])):
             return open_stored(name, TWINS[name], partial(find_weights, store))
-    return _trained(lab, name)
+    return None
 
 
-def _trained(lab: BlockLab, name: str) -> Reference:
-    """What a training on this kind of device gives: its key may be another than that of the published weights."""
+def twin_training(lab: BlockLab, name: str) -> TrainSpec | None:
+    """How a twin is trained that is found nowhere; None for one that is there.
+
+    What the training gives on another kind of device has another key than the published weights. Raises: InputError for
+    an unknown name, and where CIFAR-10 is not at hand.
+    """
     from robustray.tasks.training.reference import reference_specs
 
+    if find_twin(lab, name) is not None:
+        return None
     _, kind, seed = name.split(":")
-    missing = f"{name} is neither in {lab.store.url} nor in a checkout of robustray"
+    spec = reference_specs(int(seed))[kind]
     try:
-        handle = lab.train([reference_specs(int(seed))[kind]])
+        lab.data(spec.data_name)
     except InputError as error:
-        raise InputError(f"{missing}, and cannot be trained: {error}") from error
-    assert isinstance(handle, Pending)
-    if handle.open_jobs:
-        lab.say_once(f"{missing}: it is trained now, {MINUTES[kind]} minutes on one CPU core")
-    (reference,) = handle.result()
-    return dataclasses.replace(cast("ModelRef", reference), name=name)
+        raise InputError(f"{_missing(lab, name)}, and cannot be trained: {error}") from error
+    return spec
+
+
+def say_training(lab: BlockLab, names: Iterable[str]) -> None:
+    """Tell the user which twins are trained now, and how long that takes."""
+    for name in filter(is_twin, names):
+        minutes = MINUTES[name.split(":")[1]]
+        lab.say_once(f"{_missing(lab, name)}: it is trained now, {minutes} minutes on one CPU core")
+
+
+def _missing(lab: BlockLab, name: str) -> str:
+    return f"{name} is neither in {lab.store.url} nor in a checkout of robustray"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.kit.images import check_alike, check_apart
+from robustray.tasks.kit.images import check_alike, check_apart, model_to_try, opened_now
 from robustray.tasks.latents.cache import look
 from robustray.tasks.latents.judges import check_judge
 from robustray.tasks.models.doors import check_model
@@ -38,22 +38,24 @@ def check_twins(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("
     check_apart(refs["train"], refs["test"])
     train, test = (lab.load(ref) for ref in refs.values())
     check_alike(train, test)
-    opened = {f"data {ref.name}": ref for ref in refs.values()}
-    named = {f"model {name}": lab.model(name) for name in settings.named().values()}
-    for ref in named.values():
-        try_network(lab.load(ref), ref.name, test, latents=True, fake_relu=True)
-    judging = {kind: lab.model(name) for kind, name in settings.named_judges().items() if kind in judges}
-    if len({judge.content_hash for judge in judging.values()}) < len(judging):
+    named = settings.named().values()
+    judging = {kind: name for kind, name in settings.named_judges().items() if kind in judges}
+    opened = opened_now(lab, dict.fromkeys((*named, *judging.values())))
+    for name in named:
+        try_network(model_to_try(lab, name, opened), name, test, latents=True, fake_relu=True)
+    if len({opened[name].content_hash if name in opened else name for name in judging.values()}) < len(judging):
         raise InputError("both judges are the same network: give two, or leave one out and it is trained")
-    for judge in judging.values():
-        check_judge(judge, named.values())
-        try_network(lab.load(judge), judge.name, test, latents=True)
+    for name in judging.values():
+        if name in opened:
+            check_judge(opened[name], [opened[each] for each in named if each in opened])
+        try_network(model_to_try(lab, name, opened), name, test, latents=True)
     for spec in {spec.loss: spec for spec in settings.wanted().values()}.values():
         check_training(spec, train)
     for kind in judges:
         if kind not in judging:
             check_training(settings.judge_spec(kind), train)
-    return opened | named | {f"model {judge.name}": judge for judge in judging.values()}
+    data = {f"data {ref.name}": ref for ref in refs.values()}
+    return data | {f"model {name}": ref for name, ref in opened.items()}
 
 
 def gather(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("standard",)) -> TwinNetworks:
@@ -62,10 +64,11 @@ def gather(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("stand
     given = settings.named_judges()
     wanted |= {("judge", kind): settings.judge_spec(kind) for kind in judges if kind not in given}
     trained = dict(zip(wanted, lab.train(list(wanted.values())).result() if wanted else (), strict=True))
-    twins = {key: lab.model(name) for key, name in settings.named().items()}
+    named = lab.models((*settings.named().values(), *given.values()))
+    twins = {key: named[name] for key, name in settings.named().items()}
     twins |= {key[1:]: ref for key, ref in trained.items() if key[0] == "twin"}
     judging = {key[1]: ref for key, ref in trained.items() if key[0] == "judge"}
-    judging |= {kind: lab.model(name) for kind, name in given.items()}
+    judging |= {kind: named[name] for kind, name in given.items()}
     for judge in judging.values():
         check_judge(judge, twins.values())
     return TwinNetworks(twins=twins, judges={kind: judging[kind] for kind in judges})

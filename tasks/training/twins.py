@@ -13,6 +13,7 @@ from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
+from robustray.tasks.training.reference import twin_of
 from robustray.tasks.training.schedules import Schedule
 from robustray.tasks.training.settings import Augmentation, TrainSpec
 
@@ -120,17 +121,22 @@ class TwinSettings:
         return self.spec(kind, self.seed + JUDGE_SEED, architecture=self.judge_architecture)
 
     def named(self) -> dict[tuple[Kind, int], str]:
-        """(kind, seed) -> name, of the networks that were given."""
-        return {
+        """(kind, seed) -> name, of the networks that were given, and of reference twins: trainings that are known."""
+        given = {
             (kind, seed): name for kind in KINDS for seed, name in zip(self.seeds(), getattr(self, kind), strict=False)
         }
+        known = {key: name for key, spec in self._to_train().items() if (name := twin_of(spec)) is not None}
+        return given | known
 
     def named_judges(self) -> dict[Kind, str]:
         """Kind -> name, of the judges that were given."""
         return {"standard": self.judge} if self.judge else {}
 
     def wanted(self) -> dict[tuple[Kind, int], TrainSpec]:
-        """(kind, seed) -> training, of those that were not."""
+        """(kind, seed) -> training, of those that have no name."""
+        return {key: spec for key, spec in self._to_train().items() if twin_of(spec) is None}
+
+    def _to_train(self) -> dict[tuple[Kind, int], TrainSpec]:
         return {
             (kind, seed): self.spec(kind, seed) for kind in KINDS for seed in self.seeds() if not getattr(self, kind)
         }

@@ -293,6 +293,8 @@ def test_the_small_size_compares_the_reference_twins() -> None:
         for kind, twin in (("standard", "standard"), ("robust", "l2_05")):
             expected = reference_specs(seed)[twin]
             assert small.spec(kind, seed) == expected and digest(small.spec(kind, seed)) == digest(expected)  # type: ignore[arg-type]
+            assert small.named()[kind, seed] == f"twin:{twin}:{seed}"  # type: ignore[index]
+    assert not small.wanted() and len(replace(small, epochs=3).wanted()) == 2 * len(SEEDS)
     judge = small.judge_spec()
     assert judge.seed not in SEEDS and judge.model != small.architecture and judge.loss == "standard"
 

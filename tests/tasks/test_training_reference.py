@@ -11,13 +11,14 @@ import torch
 
 from robustray.tasks.data.reference import open_data
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit.images import try_models
 from robustray.tasks.lab.executor import Silent
 from robustray.tasks.lab.keys import default_fields, plain
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store, sha256
 from robustray.tasks.training import reference_twins as twins
 from robustray.tasks.training.handle import training_key
-from robustray.tasks.training.reference import SEEDS, reference_specs
+from robustray.tasks.training.reference import SEEDS, reference_specs, twin_of
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.weights import FOLDER, about_weights, list_weights, read_weights
 
@@ -124,6 +125,29 @@ def test_what_is_nowhere_is_trained_and_said_beforehand(tmp_path: Path, monkeypa
     told.messages.clear()
     assert SerialLab(store=lab.store, progress=told).model(NAME).content_hash == model.content_hash
     assert not told.messages
+
+
+def test_a_door_trains_no_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tries the untrained network; the training belongs to the run."""
+    tiny = TrainSpec(model="digits:mlp", data="digits:train", epochs=1)
+    monkeypatch.setattr(twins, "PUBLISHED", tmp_path / "nothing")
+    monkeypatch.setattr("robustray.tasks.training.reference.reference_specs", lambda seed: {"linf8": tiny})
+    lab = SerialLab(store=Store(str(tmp_path / "store")))
+    digits = lab.load(lab.data("digits:test"))
+    assert lab.training_of(NAME) == tiny and try_models(lab, [NAME], [digits]) == {}
+    assert not (tmp_path / "store").exists() and not lab.journal.counts
+    found = lab.models([NAME, "digits:mlp", NAME])
+    assert list(found) == [NAME, "digits:mlp"] and lab.journal.count("train").computed_items == 2
+    assert [ref.name for ref in found.values()] == list(found)
+
+
+def test_a_known_training_has_the_name_of_its_twin() -> None:
+    for name in twins.TWINS:
+        _, kind, seed = name.split(":")
+        spec = reference_specs(int(seed))[kind]
+        assert twin_of(spec) == name
+        assert twin_of(dataclasses.replace(spec, epochs=spec.epochs + 1)) is None
+        assert twin_of(dataclasses.replace(spec, seed=len(SEEDS))) is None
 
 
 def test_a_misspelt_twin_is_an_input_error(tmp_path: Path) -> None:

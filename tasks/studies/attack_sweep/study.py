@@ -17,7 +17,7 @@ from robustray.tasks.attacks.blocks import attack_block, example_block, predict_
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.attacks.transfer import crafting, transfer_block, transferred_block
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import check_classes, load_all, open_models, predict, settled, try_attacks, try_models
+from robustray.tasks.kit.images import check_classes, load_all, predict, settled, try_attacks, try_models
 from robustray.tasks.kit.sizes import reference_size
 from robustray.tasks.lab.code import settings_roots
 from robustray.tasks.studies.attack_sweep import findings, matrix
@@ -89,7 +89,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     settings = settled(settings, lab, "precision")
 
     # 1. Models: those that a recipe trains in seconds are trained, the others are opened.
-    models = open_models(lab, (*settings.models, *settings.sources))
+    models = lab.models((*settings.models, *settings.sources))
     data = {name: lab.data(name) for name in settings.data}
     images = load_all(lab, data)
 

@@ -23,7 +23,7 @@ from robustray.tasks.data.views import subset
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import open_models, own_modules, predict, try_models
+from robustray.tasks.kit.images import own_modules, predict, try_models
 from robustray.tasks.studies.backgrounds.blocks import NO_OTHER, cuttable, partners, version_block
 from robustray.tasks.studies.backgrounds.findings import findings
 from robustray.tasks.studies.backgrounds.results import Results, images_words, network_words
@@ -115,9 +115,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 2. The networks: trained side by side on their own scenes, or on versions of them.
     if settings.data:
-        models = (
-            {(model, 0): ref for model, ref in open_models(lab, settings.models).items()} if settings.models else {}
-        )
+        models = {(model, 0): ref for model, ref in lab.models(settings.models).items()} if settings.models else {}
         judged = {worlds[0].name: models}
     else:
         judged = train_networks(settings, lab)

@@ -11,7 +11,7 @@ from robustray.tasks import figures
 from robustray.tasks.data.views import resize, three_channels
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compose import compose
-from robustray.tasks.kit.images import NEEDS
+from robustray.tasks.kit.images import NEEDS, model_to_try, opened_now
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.report.numbers import format_value
 from robustray.tasks.studies.synthesis.blocks import picture_block
@@ -54,9 +54,9 @@ def check(settings: Settings, lab: Lab) -> dict[str, Reference]:
             raise InputError(f"hole_at {row} {column} {side} leaves the image, {height}x{width} pixels")
     opened = {f"image {settings.image}": source, f"data {test.name}": test}
     if name := _named(settings):
-        model = lab.model(name)
-        try_network(lab.load(model), name, known, latents=False)
-        return opened | {f"model {name}": model}
+        there = opened_now(lab, [name])
+        try_network(model_to_try(lab, name, there), name, known, latents=False)
+        return opened | {f"model {name}": model for model in there.values()}
     train = lab.data(settings.train_data)
     check_training(settings.spec("robust", settings.seed), lab.load(train))
     return opened | {f"data {train.name}": train}
@@ -92,8 +92,8 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
 
 def _named(settings: Settings) -> str:
-    """The network that was named, if one was."""
-    return settings.model or (settings.robust[0] if settings.robust else "")
+    """The network that has a name; "" where one is trained here."""
+    return settings.model or settings.named().get(("robust", settings.seed), "")
 
 
 def place(settings: Settings, known: ImageData) -> tuple[int, int, int]:
