@@ -67,8 +67,10 @@ def search_path() -> str:
     return os.pathsep.join(dict.fromkeys([*own, *outside]))
 
 
-def start_ray(*, address: str | None, workers: int | None) -> None:
+def start_ray(*, address: str | None, workers: int | None, dashboard: bool = False) -> str:
     """Start a Ray of our own (`address` None: never join whatever happens to run here), or join a cluster.
+
+    Returns: where the dashboard listens, on this machine only; "" without one.
 
     Raises: InputError when the cluster can't be reached, or Ray can't keep its sockets where it is told to; WorkFailed
     when a Ray of our own does not start.
@@ -84,9 +86,9 @@ def start_ray(*, address: str | None, workers: int | None) -> None:
         check_ray_folder()
         os.environ["PYTHONPATH"] = search_path()  # for the workers, which are children of this process
         cpus = max(workers or 1, os.cpu_count() or 1)
-        _start_here(num_cpus=cpus, include_dashboard=False, **quiet)
+        url = _start_here(num_cpus=cpus, include_dashboard=dashboard, dashboard_host="127.0.0.1", **quiet)
         _take_back_sigterm(ours)
-        return
+        return url
     from robustray.distributed.cluster import check_answers
 
     check_answers(address)
@@ -97,17 +99,17 @@ def start_ray(*, address: str | None, workers: int | None) -> None:
             f"--address {address}: no Ray cluster answers there ({_first_line(error)}); `ray status` on its head tells"
         ) from error
     _take_back_sigterm(ours)
+    return ""
 
 
-def _start_here(**how: Any) -> None:
+def _start_here(**how: Any) -> str:
     """Start a Ray of our own, once more where it did not come up: on a busy machine its processes are not there in
     time, and Ray itself gives up after half a minute."""
     import ray
 
     for left in reversed(range(STARTS)):
         try:
-            ray.init(address="local", **how)
-            return
+            return str(ray.init(address="local", **how).dashboard_url or "")
         except Exception as error:  # Ray raises bare Exceptions, RuntimeError, TimeoutError, OSError, ...
             ray.shutdown()
             if not left:
@@ -117,6 +119,7 @@ def _start_here(**how: Any) -> None:
                     "doctor` looks for other reasons"
                 ) from error
         time.sleep(PAUSE_S)
+    raise AssertionError("the last try returns or raises")
 
 
 def _first_line(error: BaseException) -> str:

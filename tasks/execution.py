@@ -124,6 +124,21 @@ def execute(
         lab.close()
 
 
+def find_finished(request: Request, lab: BlockLab) -> tuple[RunIdentity, Result | None]:
+    """What `execute` would return as it is: a finished run of the same content and code. Nothing is written.
+
+    Raises: InputError by the study's door.
+    """
+    opened = request.study.door(request.settings, lab)
+    identity = identify(request, opened, lab)
+    run = runs.find(lab.store, identity.study, identity.hash8)
+    if run is None or run.file.status != "finished" or opened.incomplete or run.file.identity.code != identity.code:
+        return identity, None
+    return identity, Result(
+        run=run, document=document_of(run), findings=None, facts=None, num_failed=len(run.failures)
+    )
+
+
 def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:
     try:
         findings = request.study.run(request.settings, lab)

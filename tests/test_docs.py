@@ -13,6 +13,10 @@ import pytest
 
 import robustray
 from robustray.distributed.cli import COMMANDS, main
+from robustray.distributed.tuning import load_grid
+from robustray.tasks.grids import cells
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
 
 BUDGET = shlex.split("--workers 0 --num-images 24 --eps-linf 0.2 --norms linf --num-examples 1 --num-steps 3")
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
@@ -147,9 +151,8 @@ def test_every_command_in_the_pages_exists(repository: Path) -> None:
         for page in pages(repository)
         for found in re.findall(r"(?:^|`|-m )robustray ([a-z]+)", page.read_text(), re.MULTILINE)
     }
-    # "robustray tune" is announced for later, and says so
-    assert named - {"tune"} <= set(COMMANDS)
-    assert {"run", "status", "resume", "compare", "doctor", "import"} <= named
+    assert named <= set(COMMANDS)
+    assert {"run", "tune", "status", "resume", "compare", "doctor", "import"} <= named
 
 
 def test_every_link_leads_somewhere(repository: Path) -> None:
@@ -172,3 +175,19 @@ def test_tables_in_the_pages_are_those_of_their_records(repository: Path) -> Non
     command = [sys.executable, "scripts/render_docs.py", "--check"]
     ended = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_a_grid_of_ones_own_is_one(folder: Path, repository: Path) -> None:
+    """One of its cells, in this process; on Ray: tests/distributed/test_tuning.py."""
+    (folder / "my_grids.py").write_text(modules(repository / "docs/grids.md")["my_grids.py"])
+    grid = load_grid("my_grids:restarts", "quick")
+    assert len(grid.cells) == 4
+    (folder / "store").mkdir()
+    found = cells.run(
+        grid,
+        grid.cells[0],
+        store=Store(str(folder / "store")),
+        make_lab=lambda opened: SerialLab(store=opened),
+        command="robustray tune my_grids:restarts",
+    )
+    assert 0 < found["robust_accuracy"] < 1

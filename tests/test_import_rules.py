@@ -68,8 +68,8 @@ def broken_rule(importer: str, module: str) -> str | None:
             return "distributed/ knows no particular study"
     if folder == "tune_configs" and room == "distributed":
         return "a grid is a list of values: it starts nothing"
-    if folder == "tune_configs" and room == "tasks" and not {"settings", "study"} & set(parts[2:]):
-        return "a grid imports settings and study modules only"
+    if folder == "tune_configs" and room == "tasks" and not {"settings", "study", "presets"} & set(parts[2:]):
+        return "a grid imports settings, presets and study modules only"
     return None
 
 
@@ -119,6 +119,7 @@ ALLOWED = [
     ("distributed/tuning.py", "from robustray.tune_configs import attack_sweep"),
     ("tune_configs/planted.py", "from robustray.tasks.studies.planted.settings import AttackSweep"),
     ("tune_configs/planted.py", "from robustray.tasks.studies.planted.study import STUDY\nimport math"),
+    ("tune_configs/planted.py", "from robustray.tasks.policy_gradients.presets import preset"),
 ]
 
 

@@ -12,7 +12,7 @@ from robustray.tasks.study import STUDIES
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """Studies, models, data sources and attacks by name."""
+    """Studies, grids, models, data sources and attacks by name."""
 
     store: Annotated[str | None, optional("FOLDER")] = None
     """Also name the models that were trained in this store; ./runs if not given."""
@@ -23,6 +23,7 @@ class Flags:
 def main(argv: list[str]) -> int:
     """Print what can be named."""
     flags = parse(Flags, gather(argv, Flags), prog=f"{typed_as()} list", default=Flags())
+    from robustray.distributed.tuning import grid_names
     from robustray.tasks.attacks.catalogue import ATTACKS
     from robustray.tasks.data.sources import FORMS, SOURCES
     from robustray.tasks.models import registry
@@ -33,6 +34,10 @@ def main(argv: list[str]) -> int:
     own = "my_pkg.my_mod:function"
     listed = {
         "studies": {name: words for name, (_, words) in STUDIES.items()},
+        "grids": {
+            **grid_names(),
+            own: "your own: called with a size, returns a Grid",
+        },
         "models": {
             **{
                 name: f"{entry.num_classes} classes, images {'x'.join(map(str, entry.input_shape))}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -24,6 +25,9 @@ Kept = Literal["missing", "old", "current"]
 """What is in the store: not all that is wanted; all of it, by other code than the present; all of it."""
 
 _LOG = logging.getLogger(__name__)
+
+WATCHED: ContextVar[Callable[[Mapping[str, Any]], None] | None] = ContextVar("WATCHED", default=None)
+"""Who else in this thread sees each row of a curve as it comes, as a trial does. No result depends on it."""
 
 
 class LongJob(Job, Protocol):
@@ -125,6 +129,8 @@ class Diary:
         """The last row of a curve is new. write: the TensorBoard file as well."""
         numbers = ", ".join(f"{n} {v:.4g}" for n, v in curve[-1].items() if isinstance(v, int | float) and v == v)
         _LOG.info("%s: %s", self.label, numbers)
+        if (watch := WATCHED.get()) is not None:
+            watch(curve[-1])
         if not write:
             return
         from robustray.tasks.lab.curves import write_curve

@@ -286,15 +286,12 @@ def agent_code(environment: str) -> str:
     return keys.digest([code, library_versions()], length=12)
 
 
-def plan_learning(lab: BlockLab, specs: Sequence[AgentSpec], *, interval: Interval | None = None) -> LearnHandle:
-    """Submit the agents that are not in the store.
-
-    Raises: InputError, before anything starts, for an environment that cannot be made or used.
-    """
+def learn_jobs(specs: Sequence[AgentSpec], *, interval: Interval | None = None) -> list[LearnJob]:
+    """The job of each agent, in their order. Raises: InputError for an environment in a module that does not exist."""
     asked: dict[str, list[AgentSpec]] = {}
     for spec in specs:
         asked.setdefault(agent_key(spec), []).append(spec)
-    jobs = [
+    return [
         LearnJob(
             spec=files.nameless(spec),
             states=tuple(sorted({state for each in asked[key] for state in each.kept})),
@@ -307,6 +304,14 @@ def plan_learning(lab: BlockLab, specs: Sequence[AgentSpec], *, interval: Interv
         for spec in specs
         for key in [agent_key(spec)]
     ]
+
+
+def plan_learning(lab: BlockLab, specs: Sequence[AgentSpec], *, interval: Interval | None = None) -> LearnHandle:
+    """Submit the agents that are not in the store.
+
+    Raises: InputError, before anything starts, for an environment that cannot be made or used.
+    """
+    jobs = learn_jobs(specs, interval=interval)
     handle = LearnHandle(lab=lab, step=STEP, count=lab.journal.count(STEP), jobs=jobs, specs=list(specs))
     plan(handle, check=_check)
     return handle

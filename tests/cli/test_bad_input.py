@@ -17,6 +17,7 @@ from tests.cli.bad_input.case import RUN, Case
 from tests.cli.bad_input.crowds import CROWDS
 from tests.cli.bad_input.data import DATA
 from tests.cli.bad_input.features import FEATURES
+from tests.cli.bad_input.grids import GRIDS
 from tests.cli.bad_input.imports import IMPORTS
 from tests.cli.bad_input.models import ATTACKS, MODELS
 from tests.cli.bad_input.policy_gradients import CLOSER_LOOK, IMPLEMENTATION_MATTERS
@@ -27,7 +28,7 @@ from tests.cli.bad_input.unadversarial import UNADVERSARIAL
 from tests.cli.bad_input.words import IDLE, NUMBERS, PLACES, RUNS, WORDS
 from tests.cli.conftest import outside
 
-GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS]
+GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS, *GRIDS]
 STUDIES = [
     *REPRESENTATIONS,
     *FEATURES,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,11 +33,12 @@ class Starts:
         monkeypatch.setattr(ray, "shutdown", lambda: None)
         monkeypatch.setattr(time, "sleep", self.pauses.append)
 
-    def init(self, **how: Any) -> None:
+    def init(self, **how: Any) -> SimpleNamespace:
         assert how["address"] == "local"
         self.tries += 1
         if self.tries < self.up_at:
             raise self.error
+        return SimpleNamespace(dashboard_url=None)
 
 
 @pytest.fixture(autouse=True)

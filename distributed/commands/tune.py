@@ -1,0 +1,183 @@
+"""`robustray tune GRID`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
+from robustray.distributed.commands.run import Where, checkpoint_interval, data_root, open_store, print_document
+from robustray.distributed.start import check_ray_folder, check_workers, ray_is_up, start_ray
+from robustray.distributed.tuning import grid_names
+from robustray.tasks.errors import InputError
+from robustray.tasks.study import Size
+
+HELP = """usage: robustray tune GRID [flags]      (tune GRID --help lists the flags, and says what to expect)
+
+A grid is a list of complete settings, its cells. Each cell that is not finished runs as a trial of Ray Tune: a lab of
+one process, over the store that all share. What is finished is never computed again: edit a grid, and its new cells
+run; kill this command, and the same command goes on; a cell that failed waits for --failed.
+At the end stand a table of cells, main effects with intervals over seeds, and a page, in STORE/grids/.
+
+  robustray tune attack-eps                          the quick form, under a minute of CPU time
+  robustray tune attack-eps --size small --workers 2
+  robustray tune my_mod:my_grid                      a function of yours (docs/grids.md)
+
+grids:"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags(Where):
+    """Run the cells of a grid."""
+
+    size: Size = "quick"
+    """quick: under a minute of CPU time; small: two CPU cores; paper: the paper's scale."""
+    failed: Switch = False
+    """Try again the cells that failed before."""
+    workers: Annotated[int | None, optional("NUMBER")] = None
+    """Trials that run at once; as many as there is room for if not given."""
+    cpus_per_trial: float = 1.0
+    """CPUs that a trial reserves."""
+    gpus_per_trial: Annotated[float | None, optional("NUMBER")] = None
+    """GPUs that a trial reserves, 0.5 for two on one; 1 on the device cuda, else 0."""
+    dashboard: Switch = False
+    """Start Ray's dashboard, on this machine only."""
+
+
+def main(argv: list[str]) -> int:
+    """Run a grid."""
+    name, flags = read_command(argv)
+    address = flags.address or os.environ.get("RAY_ADDRESS") or None
+    check_flags(flags, address)
+    from robustray.distributed.tuning import Plan, load_grid
+
+    grid = load_grid(name, flags.size)
+    store = open_store(flags.store, address)
+    if address:
+        start_ray(address=address, workers=flags.workers)
+    elif not ray_is_up():
+        check_ray_folder()
+    from robustray.distributed.lab import decide_device
+
+    device = decide_device(flags.device, address)
+    plan = Plan(
+        name=name,
+        size=flags.size,
+        store=store.url,
+        device=device,
+        data_root=data_root(flags),
+        command=f"{typed_as()} tune {shlex.join(argv)}",
+        checkpoint_every=checkpoint_interval(flags.checkpoint_every),
+    )
+    with contextlib.redirect_stdout(sys.stderr) if flags.json else contextlib.nullcontext():
+        return_code, document = carry_out(plan, grid, flags, address)
+    if flags.json:
+        print_document(document)
+    return return_code
+
+
+def read_command(argv: Sequence[str]) -> tuple[str, Flags]:
+    """The grid's name and the flags. Raises: InputError. Ends the process for `--help`."""
+    if not argv or argv[0].startswith("-"):
+        if not argv or argv[0] not in ("-h", "--help"):
+            first = next(iter(grid_names()))
+            raise InputError(f"tune which grid? Name it first ({', '.join(grid_names())}): `{typed_as()} tune {first}`")
+        width = max(map(len, grid_names()))
+        lines = [f"  {name:<{width}}  {about}" for name, about in grid_names().items()]
+        print(as_typed("\n".join([HELP, *lines])))
+        raise SystemExit(0)
+    from robustray.distributed.tuning import grid_function
+
+    documented = type("Documented", (Flags,), {"__doc__": as_typed(inspect.getdoc(grid_function(argv[0])) or "")})
+    kind: Any = dataclasses.dataclass(frozen=True, kw_only=True)(documented)
+    words = gather(argv[1:], Flags)
+    flags: Any = parse(kind, words, prog=f"{typed_as()} tune {argv[0]}", default=kind())
+    return argv[0], flags
+
+
+def check_flags(flags: Flags, address: str | None) -> None:
+    """What can be said of the flags by themselves. Raises: InputError."""
+    if flags.workers == 0:
+        raise InputError("--workers 0: a grid runs in trials of Ray Tune; give 1 or more, or run a cell with `run`")
+    check_workers(flags.workers, address)
+    if not 0 < flags.cpus_per_trial < float("inf"):
+        raise InputError(f"--cpus-per-trial {flags.cpus_per_trial:g}: give a number above 0")
+    if flags.gpus_per_trial is not None and not 0 <= flags.gpus_per_trial < float("inf"):
+        raise InputError(f"--gpus-per-trial {flags.gpus_per_trial:g}: give 0 or more")
+    if flags.dashboard and address:
+        raise InputError(f"--dashboard: the cluster {address} has its own; leave one of both out")
+
+
+def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[int, dict[str, Any]]:
+    """Run what is left of a grid, show it; the exit code and the document."""
+    from rich.console import Console
+
+    from robustray.distributed import tuning
+    from robustray.tasks.grids import cells, findings
+    from robustray.tasks.lab.runs import now
+    from robustray.tasks.lab.store import Store
+    from robustray.tasks.report.progress import make_progress
+    from robustray.tasks.report.terminal import print_end
+
+    console = Console(stderr=flags.json)
+    progress = make_progress()
+    store = Store(plan.store)
+    looked = tuning.look(plan, grid, progress)
+    before = {each.key for each in looked if cells.failure(store, plan.folder, each.key) is not None}
+    left = {
+        each.key: place
+        for place, each in enumerate(looked)
+        if each.outcomes is None and (flags.failed or each.key not in before)
+    }
+    finished = sum(each.outcomes is not None for each in looked)
+    heading = (
+        f"{plan.name} ({plan.size}) · {len(looked)} cells: {finished} finished, {len(looked) - finished - len(left)} "
+        f"failed before, {len(left)} to run · {plan.device} · store {store.url}"
+    )
+    if not left:
+        console.print(heading, highlight=False, markup=False, soft_wrap=True)
+    else:
+        share = tuning.Share(
+            cpus=flags.cpus_per_trial,
+            gpus=(1.0 if plan.device == "cuda" else 0.0) if flags.gpus_per_trial is None else flags.gpus_per_trial,
+            at_once=flags.workers,
+            address=address,
+            dashboard=flags.dashboard,
+        )
+        with tuning.a_ray(share, progress.message):
+            folder = tuning.scratch(plan)
+            for line in (heading, f"TensorBoard files: {folder}"):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+            store.create()
+            for key in left:
+                cells.forget_failure(store, plan.folder, key)
+            tuning.run_trials(plan, share, grid, left, folder=folder)
+        looked = tuning.look(plan, grid, progress)
+    ended = tuning.standings(plan, grid, looked, list(left))
+    found = findings.find(grid, ended)
+    facts = findings.facts_of(
+        grid,
+        ended,
+        name=plan.name,
+        size=plan.size,
+        run=plan.folder,
+        command=plan.command,
+        device=plan.device,
+        date=now(),
+    )
+    document = findings.publish(store, plan.folder, grid, found, facts)
+    failed = sum(each.outcomes is None for each in ended)
+    counts = {"cells": len(ended), "computed": sum(each.computed for each in ended), "failed": failed}
+    print_end(found, facts, page=document["report"], tables=document["tables"], next_command=None, console=console)
+    if failed:
+        retry = again(f"tune {shlex.quote(plan.name)} --size {plan.size} --failed", store=flags.store)
+        print(f"robustray: failed: {failed} cell(s) are missing from the tables; `{retry}` tries them again",
+              file=sys.stderr)  # fmt: skip
+    return (1 if failed else 0), {**document, "counts": counts}

@@ -1,0 +1,208 @@
+"""Grids without Ray: what belongs together, main effects in closed form, cells of studies and of agents."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustray.tasks.errors import InputError, WorkFailed
+from robustray.tasks.grids import cells, findings
+from robustray.tasks.grids.effects import main_effects
+from robustray.tasks.grids.findings import Standing
+from robustray.tasks.grids.settings import LATE_RETURN, Cell, Grid, Outcome, Read
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
+from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
+from robustray.tasks.statistics import mean_interval
+from robustray.tasks.studies.attack_sweep.settings import SIZES
+from tests.tasks.rl_environments import HERE
+
+SETTINGS = PolicyGradient(steps_per_stream=32, num_minibatches=2, hidden=(4,))
+SPEC = AgentSpec(environment=f"{HERE}:Target", settings=SETTINGS, iterations=4)
+RETURN = [Outcome(name=LATE_RETURN, words="late return")]
+
+
+def agents(*cells_of: Cell, **changed: Any) -> Grid:
+    fields: dict[str, Any] = {"question": "?", "paper": "a test", "outcomes": RETURN, "cells": cells_of} | changed
+    return Grid(**fields)
+
+
+def cell(**levels: Any) -> Cell:
+    return Cell(levels=levels, settings=dataclasses.replace(SPEC, seed=levels.get("seed", 0)))
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: agents(), "at least one cell"),
+        (lambda: agents(cell(seed=0), outcomes=[]), "at least one outcome"),
+        (lambda: agents(cell()), "cells need levels"),
+        (lambda: agents(cell(seed=0), cell(seed=0)), "two cells have the levels seed=0"),
+        (lambda: agents(cell(seed=0), cell(eps=1)), "other factors: seed, and eps"),
+        (lambda: agents(cell(status=0)), "'status' is the name of two columns"),
+        (lambda: agents(cell(seed=0), study="attack-sweep"), "settings are AgentSpec"),
+        (lambda: agents(Cell(levels={"seed": 0}, settings=SIZES["quick"])), "settings are Settings"),
+        (lambda: agents(cell(seed=0), outcomes=[Outcome(name="x", words="x")]), "outcome 'x' is read"),
+    ],
+)
+def test_cells_that_do_not_belong_together_are_refused(build: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        build()
+
+
+def table(value: Any, lacking: tuple[tuple[str, int, int], ...] = ()) -> pd.DataFrame:
+    """A 2 x 3 design with three seeds; cells in `lacking` are not finished."""
+    rows = [(a, b, seed) for a in ("off", "on") for b in (1, 2, 3) for seed in (0, 1, 2)]
+    values = [math.nan if row in lacking else value(*row) for row in rows]
+    return pd.DataFrame(rows, columns=["a", "b", "seed"]).assign(y=values)
+
+
+def additive(a: str, b: int, seed: int) -> float:
+    return 10.0 * (a == "on") + 2.0 * b + (0.5, 0.0, -0.5)[seed] * (1 + (a == "on"))
+
+
+def test_main_effects_of_an_additive_table_are_its_terms() -> None:
+    effects = main_effects(table(additive), ["a", "b", "seed"], "y").set_index(["factor", "level"])
+    assert list(effects.index) == [("a", "off"), ("a", "on"), ("b", 1), ("b", 2), ("b", 3)]
+    assert effects["mean"].tolist() == pytest.approx([4, 14, 7, 9, 11])
+    assert effects.difference.tolist() == pytest.approx([math.nan, 10, math.nan, 2, 4], nan_ok=True)
+    expected = mean_interval([10.5, 10.0, 9.5])  # on minus off, one number per seed
+    row = effects.loc["a", "on"]
+    assert (row.difference_lo, row.difference_hi) == pytest.approx(expected.interval)
+    assert effects.loc["b", 2].difference_lo == pytest.approx(2)  # the seeds' own part is common to all levels of b
+    assert (effects.seeds == 3).all() and effects.cells.tolist() == [9, 9, 6, 6, 6]
+
+
+def test_a_missing_cell_takes_its_whole_combination_out() -> None:
+    """Where (on, 3, seed 0) is missing, (off, 3, seed 0) may not pull the mean of "off" up."""
+    whole = main_effects(table(lambda a, b, seed: 100.0 * b), ["a", "b", "seed"], "y")
+    holed = main_effects(table(lambda a, b, seed: 100.0 * b, (("on", 3, 0),)), ["a", "b", "seed"], "y")
+    assert whole["mean"][:2].tolist() == [200, 200]
+    assert holed["mean"][0] == holed["mean"][1] < 200 and holed.difference[1] == 0
+    assert holed.cells[:2].tolist() == [8, 8]
+
+
+def test_one_seed_has_no_interval_and_no_complete_combination_no_mean() -> None:
+    one = main_effects(table(additive).query("seed == 0"), ["a", "b", "seed"], "y")
+    assert np.isinf(one[["lo", "hi"]].to_numpy()).all() and (one.seeds == 1).all()
+    lacking = tuple(("on", b, seed) for b in (1, 2, 3) for seed in (0, 1, 2))
+    nothing = main_effects(table(additive, lacking), ["a", "b", "seed"], "y").query("factor == 'a'")
+    assert nothing["mean"].isna().all() and (nothing.cells == 0).all()
+
+
+def test_a_factor_without_seeds_or_others() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "y": [3.0, 5.0]})
+    assert main_effects(frame, ["a"], "y")["mean"].tolist() == [3, 5]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(str(tmp_path / "store"))
+    made.create()
+    return made
+
+
+def look(grid: Grid, store: Store) -> list[cells.Looked]:
+    lab = SerialLab(store=store)
+    return [cells.look(grid, each, lab, "robustray tune x") for each in grid.cells]
+
+
+def run(grid: Grid, place: int, store: Store) -> Any:
+    return cells.run(grid, grid.cells[place], store=store, make_lab=lambda s: SerialLab(store=s), command="c")
+
+
+def test_a_cell_of_an_agent_is_finished_once(store: Store) -> None:
+    grid = agents(cell(seed=0), cell(seed=1))
+    assert [each.outcomes for each in look(grid, store)] == [None, None]
+    outcomes = run(grid, 0, store)
+    (learned,) = SerialLab(store=store).learn([SPEC]).result()
+    late = learned.episodes.query("update >= 3").episode_return  # the last quarter of four updates
+    assert outcomes == {LATE_RETURN: pytest.approx(late.mean())}
+    first, second = look(grid, store)
+    assert first.outcomes == outcomes and first.found_in == learned.key and second.outcomes is None
+    assert first.key != second.key
+
+
+def sweep(**changed: Any) -> Grid:
+    settings = dataclasses.replace(
+        SIZES["quick"],
+        **{"models": ("digits:mlp",), "attacks": ("fgsm",), "norms": ("linf",), "eps_linf": (0.1,), "num_images": 40}
+        | {"num_transfer": 0, "num_examples": 0},
+    )
+    read = Read(**{"table": "worst-case", "column": "robust_accuracy", "row": {"eps": 0.1}} | changed)
+    one = Cell(levels={"eps": 0.1}, settings=settings, reads={"accuracy": read})
+    return agents(one, study="attack-sweep", outcomes=[Outcome(name="accuracy", words="accuracy", unit="percent")])
+
+
+def test_a_cell_of_a_study_is_one_of_its_runs(store: Store) -> None:
+    grid = sweep()
+    assert look(grid, store)[0].outcomes is None
+    outcomes = run(grid, 0, store)
+    assert 0 < outcomes["accuracy"] < 1
+    (looked,) = look(grid, store)
+    assert looked.outcomes == outcomes and looked.found_in.startswith("attack-sweep-")
+    assert run(grid, 0, store) == outcomes and len(list(Path(store.url).glob("*/run.json"))) == 1
+    for changed, says in (
+        ({"table": "nothing"}, "no table 'nothing'"),
+        ({"column": "nothing"}, "no column 'nothing'"),
+        ({"row": {"norm": "linf"}}, "2 rows"),
+    ):
+        with pytest.raises(InputError, match=says):
+            look(sweep(**changed), store)
+
+
+def test_what_cannot_be_used_names_its_cell(store: Store) -> None:
+    grid = sweep()
+    wrong = dataclasses.replace(grid.cells[0], settings=dataclasses.replace(SIZES["quick"], models=("nothing",)))
+    with pytest.raises(InputError, match=r"cell eps=0\.1: .*nothing"):
+        look(dataclasses.replace(grid, cells=[wrong]), store)
+    other = dataclasses.replace(grid.cells[0], settings=SETTINGS)
+    with pytest.raises(InputError, match=r"cell eps=0\.1: settings of attack-sweep are not PolicyGradient"):
+        look(dataclasses.replace(grid, cells=[other]), store)
+
+
+def test_a_failure_is_kept_until_it_is_forgotten(store: Store) -> None:
+    assert cells.failure(store, "grids/x", "k") is None
+    cells.keep_failure(store, "grids/x", "k", "it broke")
+    assert cells.failure(store, "grids/x", "k") == "it broke"
+    cells.forget_failure(store, "grids/x", "k")
+    assert cells.failure(store, "grids/x", "k") is None
+
+
+def test_an_agent_that_fails_raises(store: Store) -> None:
+    broken = agents(Cell(levels={"seed": 0}, settings=dataclasses.replace(SPEC, environment=f"{HERE}:NaNReward")))
+    with pytest.raises(WorkFailed, match=r"NaN|nan|finite"):
+        run(broken, 0, store)
+
+
+def test_findings_name_what_is_missing_and_no_best_cell(store: Store) -> None:
+    grid = agents(*(cell(algorithm=name, seed=seed) for name in ("ppo", "trpo") for seed in (0, 1)))
+    ended = [
+        Standing(cell=each, outcomes={LATE_RETURN: float(place)} if place < 3 else None, error="" if place < 3 else "x")
+        for place, each in enumerate(grid.cells)
+    ]
+    found = findings.find(grid, ended)
+    assert found.answer.startswith("3 of 4 cells finished, 2 seeds: late return from 0 to 2")
+    assert found.warnings == ("cell algorithm=trpo, seed=1 is missing: x",)
+    effects, every = found.tables
+    assert effects.frame.cells.tolist() == [1, 1] and every.frame.status.tolist() == ["finished"] * 3 + ["failed"]
+    facts = findings.facts_of(
+        grid, ended, name="x", size="quick", run="grids/x", command="c", device="cpu", date="2026-01-01T00:00:00"
+    )
+    document = findings.publish(store, "grids/x", grid, found, facts)
+    page = Path(document["report"]).read_text()
+    assert "Main effects" in page and "1 cell failed" in page
+    assert pd.read_parquet(document["tables"]["cells"]).equals(every.frame)
+    assert (Path(store.url) / "grids/x/tables/cells.csv").is_file()
+
+
+def test_nothing_finished_is_no_figure() -> None:
+    grid = agents(cell(seed=0))
+    found = findings.find(grid, [Standing(cell=grid.cells[0], outcomes=None, error="x")])
+    assert not found.figures and "no late return yet" in found.answer
