@@ -82,7 +82,9 @@ def _primitive(info: Any) -> Any:
         metavar=f"{metavar} ..." if several else metavar,
         instance_from_str=lambda words: tuple(map(read, words)) if several else read(words[0]),
         is_instance=lambda value: isinstance(value, tuple) if several else (empty and value is None) or fits(value),
-        str_from_instance=lambda value: ([show(each) for each in value] or ["none"]) if several else [show(value)],
+        str_from_instance=lambda value: (
+            ([show(each) for each in value] or ["none"]) if several else ["None" if value is None else show(value)]
+        ),
     )
 
 

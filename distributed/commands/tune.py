@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
+from robustray.distributed.commands.parsing import Switch, again, gather, optional, parse, typed_as
 from robustray.distributed.commands.run import Where, checkpoint_interval, data_root, open_store, print_document
 from robustray.distributed.start import check_ray_folder, check_workers, ray_is_up, start_ray
-from robustray.distributed.tuning import grid_names
+from robustray.distributed.tuning import grid_function, grid_names, load_grid
 from robustray.tasks.errors import InputError
 from robustray.tasks.study import Size
 
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     name, flags = read_command(argv)
     address = flags.address or os.environ.get("RAY_ADDRESS") or None
     check_flags(flags, address)
-    from robustray.distributed.tuning import Plan, load_grid
+    from robustray.distributed.trials import Plan
 
     grid = load_grid(name, flags.size)
     store = open_store(flags.store, address)
@@ -91,15 +91,21 @@ def read_command(argv: Sequence[str]) -> tuple[str, Flags]:
             raise InputError(f"tune which grid? Name it first ({', '.join(grid_names())}): `{typed_as()} tune {first}`")
         width = max(map(len, grid_names()))
         lines = [f"  {name:<{width}}  {about}" for name, about in grid_names().items()]
-        print(as_typed("\n".join([HELP, *lines])))
+        print("\n".join([HELP, *lines]).replace("robustray tune", f"{typed_as()} tune"))
         raise SystemExit(0)
-    from robustray.distributed.tuning import grid_function
-
-    documented = type("Documented", (Flags,), {"__doc__": as_typed(inspect.getdoc(grid_function(argv[0])) or "")})
+    documented = type("Documented", (Flags,), {"__doc__": _about(argv[0])})
     kind: Any = dataclasses.dataclass(frozen=True, kw_only=True)(documented)
     words = gather(argv[1:], Flags)
     flags: Any = parse(kind, words, prog=f"{typed_as()} tune {argv[0]}", default=kind())
     return argv[0], flags
+
+
+def _about(name: str) -> str:
+    """A grid's docstring; commands and what to expect in lines of their own, which tyro would join."""
+    words = inspect.getdoc(grid_function(name)) or ""
+    for start in ("robustray tune", "expected"):
+        words = words.replace(f"\n{start}", f"\n\n{start}")
+    return words.replace("robustray tune", f"{typed_as()} tune")
 
 
 def check_flags(flags: Flags, address: str | None) -> None:
@@ -119,7 +125,7 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
     """Run what is left of a grid, show it; the exit code and the document."""
     from rich.console import Console
 
-    from robustray.distributed import tuning
+    from robustray.distributed import trials
     from robustray.tasks.grids import cells, findings
     from robustray.tasks.lab.runs import now
     from robustray.tasks.lab.store import Store
@@ -129,7 +135,7 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
     console = Console(stderr=flags.json)
     progress = make_progress()
     store = Store(plan.store)
-    looked = tuning.look(plan, grid, progress)
+    looked = trials.look(plan, grid, progress)
     before = {each.key for each in looked if cells.failure(store, plan.folder, each.key) is not None}
     left = {
         each.key: place
@@ -144,23 +150,23 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
     if not left:
         console.print(heading, highlight=False, markup=False, soft_wrap=True)
     else:
-        share = tuning.Share(
+        share = trials.Share(
             cpus=flags.cpus_per_trial,
             gpus=(1.0 if plan.device == "cuda" else 0.0) if flags.gpus_per_trial is None else flags.gpus_per_trial,
             at_once=flags.workers,
             address=address,
             dashboard=flags.dashboard,
         )
-        with tuning.a_ray(share, progress.message):
-            folder = tuning.scratch(plan)
+        with trials.a_ray(share, progress.message):
+            folder = trials.scratch(plan)
             for line in (heading, f"TensorBoard files: {folder}"):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
             store.create()
             for key in left:
                 cells.forget_failure(store, plan.folder, key)
-            tuning.run_trials(plan, share, grid, left, folder=folder)
-        looked = tuning.look(plan, grid, progress)
-    ended = tuning.standings(plan, grid, looked, list(left))
+            trials.run_trials(plan, share, grid, left, folder=folder)
+        looked = trials.look(plan, grid, progress)
+    ended = trials.standings(plan, grid, looked, list(left))
     found = findings.find(grid, ended)
     facts = findings.facts_of(
         grid,

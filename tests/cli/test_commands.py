@@ -94,7 +94,7 @@ def test_list_names_what_can_be_named(cli: Any) -> None:
     for name in ("attack-sweep", "digits:cnn", "cifar:resnet20", "cifar10:SPLIT", "pgd", "my_pkg.my_mod:function"):
         assert re.search(rf"^  {re.escape(name)} ", outcome.out, re.MULTILINE), name
     assert outcome.out.splitlines()[-1] == f"run one: {TYPED} run attack-sweep --size quick"
-    assert set(json.loads(cli("list --json").out)) == {"studies", "models", "data", "attacks"}
+    assert set(json.loads(cli("list --json").out)) == {"studies", "grids", "models", "data", "attacks"}
 
 
 def test_show_resolves_the_settings_and_runs_nothing(cli: Any, tmp_path: Path) -> None:
@@ -141,6 +141,7 @@ HELP = [
     "run attack-sweep --help",
     "run attack-sweep --size paper -h",
     "show attack-sweep --help",
+    "tune attack-eps --help",
     "import weights --help",
     "import cifar10 --help",
 ]

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from robustray.distributed import tuning
+from robustray.distributed import trials, tuning
 from robustray.distributed.cli import main
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import code
@@ -223,8 +223,8 @@ def test_a_cell_that_fails_waits_for_failed(two_cpus: None, desk: Desk) -> None:
 
 def test_a_request_that_no_node_can_meet_is_refused() -> None:
     def ask(cpus: float, gpus: float) -> None:
-        share = tuning.Share(cpus=cpus, gpus=gpus, at_once=None, address=None, dashboard=False)
-        tuning.check_room(share, [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}])
+        share = trials.Share(cpus=cpus, gpus=gpus, at_once=None, address=None, dashboard=False)
+        trials.check_room(share, [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}])
 
     ask(4, 0)
     ask(2, 1)

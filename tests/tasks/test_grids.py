@@ -132,8 +132,13 @@ def test_a_cell_of_an_agent_is_finished_once(store: Store) -> None:
 def sweep(**changed: Any) -> Grid:
     settings = dataclasses.replace(
         SIZES["quick"],
-        **{"models": ("digits:mlp",), "attacks": ("fgsm",), "norms": ("linf",), "eps_linf": (0.1,), "num_images": 40}
-        | {"num_transfer": 0, "num_examples": 0},
+        models=("digits:mlp",),
+        attacks=("fgsm",),
+        norms=("linf",),
+        eps_linf=(0.1,),
+        num_images=40,
+        num_transfer=0,
+        num_examples=0,
     )
     read = Read(**{"table": "worst-case", "column": "robust_accuracy", "row": {"eps": 0.1}} | changed)
     one = Cell(levels={"eps": 0.1}, settings=settings, reads={"accuracy": read})

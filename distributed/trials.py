@@ -1,0 +1,269 @@
+"""Grids on Ray Tune: each cell that is not finished is a trial, a lab of one process over the shared store.
+
+Tune only places trials and shows them. What is finished and what failed is asked of the store, never of Tune: a
+restored experiment keeps the names of a search space, not its values, and a killed driver loses what was reported last
+(ray 2.60). So every command starts a Tuner of its own over the cells that are left, and Tune's files (TensorBoard,
+results as JSON) are scratch on this machine, beside other caches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from robustray.distributed.start import ray_is_up, search_path, start_ray
+from robustray.distributed.tuning import load_grid
+from robustray.tasks.errors import InputError
+from robustray.tasks.grids import cells
+from robustray.tasks.grids.findings import Standing
+from robustray.tasks.grids.settings import Cell, Grid
+from robustray.tasks.lab.base import BlockLab
+from robustray.tasks.lab.checkpoints import Interval
+from robustray.tasks.lab.executor import ProgressLike, Silent
+from robustray.tasks.lab.long_jobs import WATCHED
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
+from robustray.tasks.study import Size
+
+EVERY_S = 1.0
+"""Between two reports of a trial: each waits for the driver."""
+SYNC_S = 10
+"""Between two copies of Tune's files out of its session."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A grid, and all that its trials are told: plain values, so that a trial reads the grid by its name again."""
+
+    name: str
+    size: Size
+    store: str
+    device: str
+    data_root: str | None
+    command: str
+    checkpoint_every: Interval | None
+    path: str = ""
+    """PYTHONPATH of the driver, for modules of one's own."""
+    cwd: str = ""
+    """Where the command was typed."""
+
+    @property
+    def folder(self) -> str:
+        """In the store: tables, page, failures. An edited grid keeps it."""
+        return f"grids/{self.name.replace(':', '.')}-{self.size}"
+
+    def lab(self, store: Store, progress: ProgressLike | None = None) -> BlockLab:
+        """A lab of this process."""
+        return SerialLab(
+            store=store,
+            progress=progress,
+            device=self.device,
+            data_root=self.data_root,
+            checkpoint_every=self.checkpoint_every,
+        )
+
+
+def look(plan: Plan, grid: Grid, progress: ProgressLike) -> list[cells.Looked]:
+    """What the store has of each cell; the door of every one is opened. Raises: InputError. Nothing is written."""
+    with contextlib.closing(plan.lab(Store(plan.store), progress)) as lab:
+        return [cells.look(grid, cell, lab, plan.command) for cell in grid.cells]
+
+
+def standings(plan: Plan, grid: Grid, looked: Sequence[cells.Looked], tried: Sequence[str]) -> list[Standing]:
+    """How each cell ended. tried: keys of those that were started; without result and reason, their process died."""
+    store = Store(plan.store)
+    found = []
+    for cell, each in zip(grid.cells, looked, strict=True):
+        error = ""
+        if each.outcomes is None:
+            error = cells.failure(store, plan.folder, each.key) or "its process died (killed, or out of memory)"
+            if each.key in tried:
+                cells.keep_failure(store, plan.folder, each.key, error)
+        found.append(
+            Standing(
+                cell=cell,
+                outcomes=each.outcomes,
+                found_in=each.found_in,
+                error=error,
+                computed=each.key in tried and each.outcomes is not None,
+            )
+        )
+    return found
+
+
+# -- the trials --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one trial gets, and how many run at once."""
+
+    cpus: float
+    gpus: float
+    at_once: int | None
+    address: str | None
+    dashboard: bool
+
+
+@contextlib.contextmanager
+def a_ray(share: Share, say: Callable[[str], None]) -> Iterator[None]:
+    """A Ray with room for a trial: that of this process, a cluster, or one of our own, which ends with the command.
+
+    Raises: InputError when no node could ever hold a trial.
+    """
+    ours = not ray_is_up()
+    if ours and share.address is None:
+        check_room(share, [{"CPU": float(os.cpu_count() or 1), "GPU": float(_gpus_here() if share.gpus else 0)}])
+    import ray
+
+    if ours:
+        room = max(1, round((share.at_once or 1) * share.cpus))
+        url = start_ray(address=share.address, workers=room, dashboard=share.dashboard)
+        if share.dashboard:
+            say(f"Ray's dashboard: http://{url}" if url else "Ray's dashboard did not start; the trials do without")
+    try:
+        check_room(share, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _gpus_here() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def check_room(share: Share, nodes: Sequence[Mapping[str, float]]) -> None:
+    """A request that no node can meet waits for ever in Tune. nodes: the resources of each.
+
+    Raises: InputError naming the flag that mends it.
+    """
+    if any(node.get("CPU", 0) >= share.cpus and node.get("GPU", 0) >= share.gpus for node in nodes):
+        return
+    most_cpus, most_gpus = (max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU"))
+    flag = "--cpus-per-trial" if most_cpus < share.cpus else "--gpus-per-trial"
+    raise InputError(
+        f"a trial wants {share.cpus:g} CPUs and {share.gpus:g} GPUs, the largest node has {most_cpus:g} and "
+        f"{most_gpus:g}: it would wait for ever; give a smaller {flag}"
+    )
+
+
+def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *, folder: Path) -> None:
+    """Run the cells that are left: key -> place in the grid. folder: for Tune's files, emptied first.
+
+    A cell that fails keeps its reason in the store; the others go on.
+    """
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours: the cells' own checkpoints are in the store
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # its CSV keeps the columns of the first report for good
+    from ray import tune
+    from ray.tune.logger import JsonLoggerCallback, TBXLoggerCallback
+
+    shutil.rmtree(folder, ignore_errors=True)
+    told = replace(plan, path=search_path(), cwd=os.getcwd())
+    trainable = tune.with_resources(tune.with_parameters(_trial, plan=told), {"cpu": share.cpus, "gpu": share.gpus})
+    tune.Tuner(
+        trainable,
+        param_space={"cell": tune.grid_search([{"key": key, "place": place} for key, place in left.items()])},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=share.at_once,
+            reuse_actors=True,  # a process imports torch once, not once a cell
+            trial_name_creator=lambda trial: _file_name(grid.cells[trial.config["cell"]["place"]]),
+            trial_dirname_creator=lambda trial: trial.config["cell"]["key"],
+        ),
+        run_config=tune.RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent),
+            callbacks=[TBXLoggerCallback(), JsonLoggerCallback()],
+            sync_config=tune.SyncConfig(sync_period=SYNC_S),
+            verbose=1,
+        ),
+    ).fit()
+
+
+def _trial(config: Mapping[str, Any], plan: Plan) -> None:
+    """One cell, in the process of its trial."""
+    sys.path[:0] = [folder for folder in plan.path.split(os.pathsep) if folder not in sys.path]
+    if os.path.isdir(plan.cwd):
+        os.chdir(plan.cwd)  # Tune moved into the trial's folder; settings may name files of the user's
+    key, store = config["cell"]["key"], Store(plan.store)
+    teller = Teller(key)
+    teller.tell()  # at once: Tune's table and TensorBoard show the trial, and a memoised one reports something, too
+    watched = WATCHED.set(teller.row)
+    try:
+        grid = load_grid(plan.name, plan.size)
+        cell = grid.cells[config["cell"]["place"]] if config["cell"]["place"] < len(grid.cells) else None
+        with contextlib.closing(plan.lab(store)) as lab:
+            if cell is None or cells.look(grid, cell, lab, plan.command).key != key:
+                raise InputError("the grid, or the code of its cells, was edited while it ran; type the command again")
+        outcomes = cells.run(
+            grid, cell, store=store, make_lab=lambda opened: plan.lab(opened, teller), command=plan.command
+        )
+    except Exception as error:
+        cells.keep_failure(store, plan.folder, key, f"{type(error).__name__}: {error}")
+        store.write(f"{plan.folder}/failed/{key}.log", traceback.format_exc().encode())
+        raise
+    finally:
+        WATCHED.reset(watched)
+    teller.tell(outcomes)
+
+
+class Teller(Silent):
+    """What a trial tells Tune: items done of those known so far, and the newest row of a curve; once a second at most.
+
+    Tune's own words (`done`, `training_iteration`) are left to Tune.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._items = self._of = 0
+        self._curve: dict[str, float] = {}
+        self._told = 0.0
+
+    def start(self, step: str, total: int, done: int) -> None:
+        self._of += total
+        self._items += done
+
+    def advance(self, step: str, n: int) -> None:
+        self._items += n
+        self._soon()
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """A new row of a training's curve."""
+        self._curve = {f"curve/{name}": float(v) for name, v in row.items() if isinstance(v, int | float)}
+        self._soon()
+
+    def _soon(self) -> None:
+        if time.monotonic() - self._told > EVERY_S:
+            self.tell()
+
+    def tell(self, outcomes: Mapping[str, float] | None = None) -> None:
+        """Now."""
+        from ray import tune
+
+        self._told = time.monotonic()
+        tune.report(
+            {"cell": self._key, "items": self._items, "items_known": self._of, **self._curve, **(outcomes or {})}
+        )
+
+
+def scratch(plan: Plan) -> Path:
+    """Tune's files of this grid in this store, on this machine only."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    where = hashlib.sha256(Store(plan.store).url.encode()).hexdigest()[:8]
+    return cache / "robustray" / "tune" / f"{plan.folder.rpartition('/')[2]}-{where}"
+
+
+def _file_name(cell: Cell) -> str:
+    """For Tune's table."""
+    return "".join(c if c.isalnum() or c in "-=.,_" else "_" for c in cell.words.replace(", ", ","))
