@@ -174,7 +174,7 @@ def quick() -> Settings:
 
 
 def small() -> Settings:
-    """robustray run closer-look --size small      two CPU cores, about an hour: three agents of each algorithm."""
+    """robustray run closer-look --size small      two CPU cores, about a quarter of an hour: three agents of each."""
     return Settings(
         num_agents=3,
         iterations=150,
