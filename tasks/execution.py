@@ -134,9 +134,7 @@ def find_finished(request: Request, lab: BlockLab) -> tuple[RunIdentity, Result 
     run = runs.find(lab.store, identity.study, identity.hash8)
     if run is None or run.file.status != "finished" or opened.incomplete or run.file.identity.code != identity.code:
         return identity, None
-    return identity, Result(
-        run=run, document=document_of(run), findings=None, facts=None, num_failed=len(run.failures)
-    )
+    return identity, Result(run=run, document=document_of(run), findings=None, facts=None, num_failed=len(run.failures))
 
 
 def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:

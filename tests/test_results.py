@@ -27,6 +27,7 @@ def results(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     yield module
 
 
+@pytest.mark.timeout(900)  # runs at the lowest priority: on a busy machine it waits
 def test_what_finishes_is_published_and_a_second_call_computes_nothing(results: ModuleType, tmp_path: Path) -> None:
     assert results.main(["broken", "tiny"]) == 1, "one that fails does not stop the others"
     assert (tmp_path / "published/tiny/report.html").is_file() and not (tmp_path / "published/broken").exists()

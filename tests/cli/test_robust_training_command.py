@@ -89,7 +89,7 @@ BAD = [
     Case(typed="--weight-decay -1", says=("weight_decay",)),
     Case(typed="--augmentation flip", says=("--augmentation", "'flip'")),
     Case(typed="--num-steps 0", says=("num_steps", "at least 1")),
-    Case(typed="--step-share -1", says=("step_share", "not negative")),
+    Case(typed="--step-share -1", says=("step_share", "above 0")),
     Case(typed="--validation 0", says=("validation", "held-out")),
     Case(typed="--validation 1442", says=("digits:train", "1442 for validation")),
     Case(typed="--select first", says=("--select", "'first'")),

@@ -374,7 +374,7 @@ def test_passes_are_counted() -> None:
         rows += len(x)
         return net(x)
 
-    result = ApgdCE(norm="linf", eps=1e-6, num_steps=10)(counting, images, labels)
+    result = ApgdCE(norm="linf", eps=1e-6, num_steps=10, precision="fp32")(counting, images, labels)
     assert (result.num_evaluations == 1 + 11 + 1).all()  # clean, x_0 ... x_10, the verdict on the best
     assert rows == result.num_evaluations.sum() + 16  # the first look; of a model that repeats itself there is no other
     result = ApgdT(norm="linf", eps=1e-6, num_steps=10)(net, images, labels)

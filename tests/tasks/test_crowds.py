@@ -105,7 +105,7 @@ def test_a_reference_travels_with_its_hash(tmp_path: Path) -> None:
     ref = TableRef(name=path, schema=SCHEMA)
     state = ref.__getstate__()
     Path(path).unlink()
-    assert state["content_hash"] == ref.content_hash
+    assert state["_hash"] == ref.content_hash
 
 
 @pytest.mark.parametrize(
