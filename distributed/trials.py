@@ -174,12 +174,12 @@ def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *,
     trainable = tune.with_resources(tune.with_parameters(_trial, plan=told), {"cpu": share.cpus, "gpu": share.gpus})
     tune.Tuner(
         trainable,
-        param_space={"cell": tune.grid_search([{"key": key, "place": place} for key, place in left.items()])},
+        param_space={"cell": tune.grid_search([f"{place}-{key}" for key, place in left.items()])},
         tune_config=tune.TuneConfig(
             max_concurrent_trials=share.at_once,
             reuse_actors=True,  # a process imports torch once, not once a cell
-            trial_name_creator=lambda trial: _file_name(grid.cells[trial.config["cell"]["place"]]),
-            trial_dirname_creator=lambda trial: trial.config["cell"]["key"],
+            trial_name_creator=lambda trial: _file_name(grid.cells[_place_and_key(trial.config)[0]]),
+            trial_dirname_creator=lambda trial: _place_and_key(trial.config)[1],
         ),
         run_config=tune.RunConfig(
             name=folder.name,
@@ -196,13 +196,14 @@ def _trial(config: Mapping[str, Any], plan: Plan) -> None:
     sys.path[:0] = [folder for folder in plan.path.split(os.pathsep) if folder not in sys.path]
     if os.path.isdir(plan.cwd):
         os.chdir(plan.cwd)  # Tune moved into the trial's folder; settings may name files of the user's
-    key, store = config["cell"]["key"], Store(plan.store)
+    place, key = _place_and_key(config)
+    store = Store(plan.store)
     teller = Teller(key)
     teller.tell()  # at once: Tune's table and TensorBoard show the trial, and a memoised one reports something, too
     watched = WATCHED.set(teller.row)
     try:
         grid = load_grid(plan.name, plan.size)
-        cell = grid.cells[config["cell"]["place"]] if config["cell"]["place"] < len(grid.cells) else None
+        cell = grid.cells[place] if place < len(grid.cells) else None
         with contextlib.closing(plan.lab(store)) as lab:
             if cell is None or cells.look(grid, cell, lab, plan.command).key != key:
                 raise InputError("the grid, or the code of its cells, was edited while it ran; type the command again")
@@ -216,6 +217,12 @@ def _trial(config: Mapping[str, Any], plan: Plan) -> None:
     finally:
         WATCHED.reset(watched)
     teller.tell(outcomes)
+
+
+def _place_and_key(config: Mapping[str, Any]) -> tuple[int, str]:
+    """From a trial's one parameter, which is short enough for a column of Tune's table."""
+    place, _, key = config["cell"].partition("-")
+    return int(place), key
 
 
 class Teller(Silent):

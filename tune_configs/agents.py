@@ -24,8 +24,9 @@ def code_level_2x4(size: Size) -> Grid:
 
     robustray tune code-level-2x4 --size quick     two CPU cores, under a minute; learns nothing
     robustray tune code-level-2x4 --size small     48 agents of 200,000 steps, two CPU cores, about an hour
-    expected, small: with reward scaling and annealing returns are higher on average; agents of one cell differ by
-    hundreds of return points from seed to seed, so that three seeds leave most effects undecided
+    expected, quick: returns from 9 to 30 after 512 steps, intervals wider than any effect. The paper's figure has no
+    numbers; it finds reward scaling, initialisation and annealing needed for the best score, and value clipping not.
+    The larger sizes have not been run here
     """
     cells = []
     for value_clip, scaling, orthogonal, annealing in product((True, False), repeat=4):
@@ -52,8 +53,8 @@ def five_algorithms(size: Size) -> Grid:
     robustray tune five-algorithms --size quick     two CPU cores, under a minute; learns nothing
     robustray tune five-algorithms --size small     15 agents of 200,000 steps, two CPU cores, half an hour
     robustray tune five-algorithms --size paper     50 agents of a million steps, 50 CPU cores, an hour
-    expected, paper: PPO and PPO-NoClip about as good as each other, both above PPO-M, seeds spread by hundreds of
-    return points
+    expected, quick: returns from 8 to 27 after 512 steps, seeds as far apart as algorithms. Published for Hopper: with
+    code-level optimisations PPO gains 17 % and TRPO 21 %. The larger sizes have not been run here
     """
     short = SHORT if size == "quick" else {}
     return Grid(

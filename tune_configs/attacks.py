@@ -14,7 +14,8 @@ def attack_eps(size: Size) -> Grid:
 
     robustray tune attack-eps --size quick                    embedded data, two CPU cores, under a minute of CPU time
     robustray tune attack-eps --size small --data-root DIR    CIFAR-10, five models, two CPU cores, hours
-    expected, quick: from 70 to 95 % at 0.05 to below 30 % at 0.2; seeds of the attack differ by 2 points at most
+    expected, quick: of 100 images 91 % stand at 0.05, 57 % [54, 60] at 0.1 and 1 % [0, 7] at 0.2, over both models
+    (two seeds); the larger sizes have not been run as a grid
     """
     sizes = (0.05, 0.1, 0.2) if size == "quick" else (2 / 255, 4 / 255, 8 / 255)
     base = replace(

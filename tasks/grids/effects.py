@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from robustray.tasks.grids.settings import SEED
@@ -12,10 +15,13 @@ from robustray.tasks.statistics import Estimate, mean_interval
 COLUMNS = ("factor", "level", "mean", "lo", "hi", "difference", "difference_lo", "difference_hi", "seeds", "cells")
 
 
-def main_effects(cells: pd.DataFrame, factors: Sequence[str], outcome: str) -> pd.DataFrame:
+def main_effects(
+    cells: pd.DataFrame, factors: Sequence[str], outcome: str, *, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> pd.DataFrame:
     """One row per level of every factor but the seed, columns `COLUMNS`.
 
-    cells: one row per cell, with the factors and the outcome (NaN: not finished, or none was found).
+    cells: one row per cell, with the factors and the outcome (NaN: not finished, or none was found). limits: between
+    which the outcome lies; intervals over several seeds are cut there.
 
     Levels are compared on the same footing: a combination of the other factors, seed included, counts only if it is
     finished at all levels of the factor, so that what is missing at one level cannot move the others. `mean` is the
@@ -23,11 +29,13 @@ def main_effects(cells: pd.DataFrame, factors: Sequence[str], outcome: str) -> p
     factor's first level, paired by seed. With one seed the intervals are infinite: nothing is known of other seeds.
     The first level has no difference, and a factor without any complete combination has nothing: NaN.
     """
-    rows = [row for factor in factors if factor != SEED for row in _of_factor(cells, factors, factor, outcome)]
+    rows = [row for factor in factors if factor != SEED for row in _of_factor(cells, factors, factor, outcome, limits)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _of_factor(cells: pd.DataFrame, factors: Sequence[str], factor: str, outcome: str) -> list[dict[str, object]]:
+def _of_factor(
+    cells: pd.DataFrame, factors: Sequence[str], factor: str, outcome: str, limits: tuple[float, float]
+) -> list[dict[str, object]]:
     levels = list(dict.fromkeys(cells[factor]))
     others = [name for name in factors if name != factor]
     # One row per combination of the others, one column per level; those with a hole are left out.
@@ -39,8 +47,9 @@ def _of_factor(cells: pd.DataFrame, factors: Sequence[str], factor: str, outcome
     by_seed = wide.groupby(seeds).mean()
     rows: list[dict[str, object]] = []
     for place, level in enumerate(levels):
-        mean = _estimate(by_seed[place])
-        difference = _estimate(by_seed[place] - by_seed[0] if place else by_seed[0].iloc[:0])
+        mean = _estimate(by_seed[place], limits)
+        most = limits[1] - limits[0]
+        difference = _estimate(by_seed[place] - by_seed[0] if place else by_seed[0].iloc[:0], (-most, most))
         rows.append(
             {"factor": factor, "level": level}
             | {"mean": mean.value, "lo": mean.lo, "hi": mean.hi}
@@ -50,8 +59,12 @@ def _of_factor(cells: pd.DataFrame, factors: Sequence[str], factor: str, outcome
     return rows
 
 
-def _estimate(values: pd.Series) -> Estimate:
+def _estimate(values: pd.Series, limits: tuple[float, float]) -> Estimate:
     if not len(values):
         nan = float("nan")
         return Estimate(value=nan, lo=nan, hi=nan, n=0)
-    return mean_interval(values.to_numpy())
+    found = mean_interval(values.to_numpy())
+    if found.n == 1:
+        return found
+    lo, hi = (float(np.clip(end, *limits)) for end in found.interval)
+    return replace(found, lo=lo, hi=hi)

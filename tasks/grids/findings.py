@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from robustray.tasks.report.facts import RunFacts
 
 
+NONE = (-math.inf, math.inf)
+LIMITS: Mapping[str, tuple[float, float]] = {"percent": (0.0, 1.0), "points": (-1.0, 1.0)}
+"""Unit -> between which an outcome lies."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """How a cell ended."""
@@ -37,7 +42,9 @@ class Standing:
 def find(grid: Grid, standings: Sequence[Standing]) -> Findings:
     """Tables, figure and answer. The same standings give the same."""
     frame = cells_frame(grid, standings)
-    effects = {outcome.name: main_effects(frame, grid.factors, outcome.name) for outcome in grid.outcomes}
+    effects = {
+        o.name: main_effects(frame, grid.factors, o.name, limits=LIMITS.get(o.unit, NONE)) for o in grid.outcomes
+    }
     finished = sum(standing.outcomes is not None for standing in standings)
     warnings = [f"cell {each.cell.words} is missing: {each.error}" for each in standings if each.outcomes is None]
     figures = [_figure(grid, grid.outcomes[0], effects[grid.outcomes[0].name])] if finished else []

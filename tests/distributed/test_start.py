@@ -34,11 +34,12 @@ class Starts:
         monkeypatch.setattr(time, "sleep", self.pauses.append)
 
     def init(self, **how: Any) -> SimpleNamespace:
-        assert how["address"] == "local"
+        assert how["address"] == "local" and how["dashboard_host"] == "127.0.0.1"
+        self.dashboard = how["include_dashboard"]
         self.tries += 1
         if self.tries < self.up_at:
             raise self.error
-        return SimpleNamespace(dashboard_url=None)
+        return SimpleNamespace(dashboard_url="127.0.0.1:8265" if self.dashboard else "")
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,12 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TMPDIR", "RAY_TMPDIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))  # put back afterwards
+
+
+def test_the_dashboard_is_there_on_demand_and_on_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = Starts(monkeypatch, up_at=1, error=Exception(LATE))
+    assert start.start_ray(address=None, workers=1) == "" and not starts.dashboard
+    assert start.start_ray(address=None, workers=1, dashboard=True) == "127.0.0.1:8265" and starts.dashboard
 
 
 def test_ray_that_is_not_up_in_time_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:

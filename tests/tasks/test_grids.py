@@ -96,6 +96,13 @@ def test_one_seed_has_no_interval_and_no_complete_combination_no_mean() -> None:
     assert nothing["mean"].isna().all() and (nothing.cells == 0).all()
 
 
+def test_intervals_of_shares_end_where_shares_do() -> None:
+    shares = table(lambda a, b, seed: (0.1, 0.9, 0.5)[seed] if a == "off" else 1 - (0.1, 0.9, 0.5)[seed])
+    effects = main_effects(shares, ["a", "b", "seed"], "y", limits=(0, 1))
+    assert effects.lo.min() == 0 and effects.hi.max() == 1
+    assert (effects.difference_lo[1], effects.difference_hi[1]) == (-1, 1)
+
+
 def test_a_factor_without_seeds_or_others() -> None:
     frame = pd.DataFrame({"a": [1, 2], "y": [3.0, 5.0]})
     assert main_effects(frame, ["a"], "y")["mean"].tolist() == [3, 5]
