@@ -52,7 +52,7 @@ class TrainJob:
 
     @property
     def needs(self) -> Needs:
-        return Needs(threads=self.spec.threads, gpus=1.0)
+        return Needs(threads=self.spec.threads, gpus=self.spec.gpus)
 
     @property
     def label(self) -> str:
@@ -157,10 +157,11 @@ class TrainJob:
 def training_key(spec: TrainSpec, data: Reference, device: str, initial: Reference | None = None) -> str:
     """No step name and no run seed in it (the spec has its own): two studies share a model.
 
-    `spec` is settled. Data and the model to start from are in it by their content, whatever they are called.
+    `spec` is settled. Data and the model to start from are in it by their content, whatever they are called; the share
+    of a GPU is not.
     """
     numerics = keys.numerics_class(device, Needs(threads=spec.threads))
-    nameless = dataclasses.replace(spec, data="", initial=None if initial is None else "")
+    nameless = dataclasses.replace(spec, data="", initial=None if initial is None else "", gpus=1.0)
     wanted: dict[str, Any] = {"spec": nameless, "version": VERSION, "data": data.content_hash, "numerics": numerics}
     if initial is not None:
         wanted["initial"] = initial.content_hash

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from robustray.tasks.training.settings import TrainSpec
 
 RECIPES: Mapping[str, TrainSpec] = {
-    "digits:mlp": TrainSpec(model="digits:mlp", data="digits:train", epochs=30, batch_size=64, lr=0.1),
-    "digits:cnn": TrainSpec(model="digits:cnn", data="digits:train", epochs=20, batch_size=64, lr=0.1),
-    "scenes:cnn": TrainSpec(model="scenes:cnn", data="scenes:train", epochs=8, batch_size=64, lr=0.2),
+    "digits:mlp": TrainSpec(model="digits:mlp", data="digits:train", epochs=30, batch_size=64, lr=0.1, gpus=0.25),
+    "digits:cnn": TrainSpec(model="digits:cnn", data="digits:train", epochs=20, batch_size=64, lr=0.1, gpus=0.25),
+    "scenes:cnn": TrainSpec(model="scenes:cnn", data="scenes:train", epochs=8, batch_size=64, lr=0.2, gpus=0.25),
 }
 """Model name without weights -> how it is trained."""

@@ -128,6 +128,9 @@ class TrainSpec:
     """CPU threads. A field, since one and two threads give different weights."""
     ranks: int | tuple[int, int] = 1
     """Processes that train one model together; (2, 4): as many as there are between 2 and 4, at the same batch."""
+    gpus: float = 1.0
+    """Share of a GPU that the training takes where there are any: with 0.25 four small ones share it. No weight depends
+    on it, and it is in no key."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "num_steps", "check_steps", "check_every", "threads"):
@@ -156,6 +159,9 @@ class TrainSpec:
         self._check_validation()
         self._check_lists()
         self._check_ranks()
+        check_size("gpus", self.gpus, at_most=1.0)
+        if self.gpus == 0 or (self.gpus < 1 and self.ranks != 1):
+            raise InputError(f"gpus must be above 0, and 1 with several ranks, got {self.gpus!r}")
         self._check_parts()
         for name, losses in _USED_BY.items():
             if self.loss not in losses and getattr(self, name) != _DEFAULTS[name]:

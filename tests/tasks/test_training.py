@@ -18,6 +18,7 @@ from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab.jobs import Worker
 from robustray.tasks.lab.journal import Journal
+from robustray.tasks.lab.protocol import Needs
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.training import handle, loop, settings
@@ -341,6 +342,12 @@ def test_every_field_and_the_data_are_in_the_key(store: Store) -> None:
     found.add(handle.training_key(spec(), train, "cuda"))
     assert len(found) == 2 * len(KEY_CHANGES) + 1
     assert list_weights(store, next(iter(found))) == []
+
+
+def test_trainings_that_share_a_gpu_have_the_keys_of_those_that_do_not(store: Store) -> None:
+    lab = SerialLab(store=store)
+    (alone,), (sharing,) = (handle.plan_training(lab, [spec(gpus=share)]).jobs for share in (1.0, 0.25))
+    assert alone.key == sharing.key and (alone.needs, sharing.needs) == (Needs(gpus=1.0), Needs(gpus=0.25))
 
 
 def test_the_key_does_not_hold_what_the_data_are_called(store: Store) -> None:

@@ -49,6 +49,7 @@ BAD: list[tuple[str, Any]] = [
     *(("select", value) for value in ("worst",)),
     *(("frozen", value) for value in ("conv1", ("",), ("a", "a"), (1,))),
     ("new_head", True),
+    *(("gpus", value) for value in (0, 1.5, -0.5, math.nan)),
     *(("ranks", value) for value in (0, (4, 2), (1, 2, 3), 1.5, (0, 2))),
 ]
 
@@ -71,6 +72,7 @@ TOGETHER: list[tuple[dict[str, Any], str]] = [
     ({"lr_drops": (1,)}, r"lr_drops=\(1,\) with schedule='triangular'"),
     ({"schedule": "steps", "lr_drops": (2, 1)}, r"lr_drops must have its epochs in rising order"),
     ({"schedule": "steps", "lr_drops": (0,)}, r"epochs above 0"),
+    ({"gpus": 0.5, "ranks": 2}, r"gpus must be above 0, and 1 with several ranks"),
     ({"ranks": 3}, r"batch_size 256 cannot be shared by 3 ranks"),
     ({"ranks": (2, 4)}, r"batch_size 256 cannot be shared by 3 ranks"),
 ]
