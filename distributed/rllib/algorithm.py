@@ -69,7 +69,7 @@ class PolicyGradientAlgorithm(Algorithm):
             super()._setup_logdir()
         else:
             self._folder = tempfile.TemporaryDirectory(prefix="robustray-")
-            self._logdir = self._folder.name  # type: ignore[assignment]  # Tune declares it by None
+            self._logdir = self._folder.name
 
     def cleanup(self) -> None:
         super().cleanup()

@@ -122,10 +122,12 @@ class TwinSettings:
 
     def named(self) -> dict[tuple[Kind, int], str]:
         """(kind, seed) -> name, of the networks that were given, and of reference twins: trainings that are known."""
-        given = {
+        given: dict[tuple[Kind, int], str] = {
             (kind, seed): name for kind in KINDS for seed, name in zip(self.seeds(), getattr(self, kind), strict=False)
         }
-        known = {key: name for key, spec in self._to_train().items() if (name := twin_of(spec)) is not None}
+        known: dict[tuple[Kind, int], str] = {
+            key: name for key, spec in self._to_train().items() if (name := twin_of(spec)) is not None
+        }
         return given | known
 
     def named_judges(self) -> dict[Kind, str]:
