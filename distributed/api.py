@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from types import SimpleNamespace
 from typing import Any
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.protocol import Lab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.study import Findings, load_study
+from robustray.tasks.study import Findings, load_study, refuse_idle
 from robustray.tasks.words import nearest
 
 
@@ -29,7 +31,8 @@ def run(
     settings: the study's settings; those of `size` if None. lab: a lab of your own; then only the pieces are kept, and
     `store`, `workers`, `data_root` and `device` are the lab's. workers: 0 computes in this process.
 
-    Raises: InputError for what cannot be used; WorkFailed when work failed (what finished is kept).
+    Raises: InputError for what cannot be used, and for settings that do nothing; WorkFailed when work failed (what
+    finished is kept).
     """
     found = load_study(study)
     sizes: dict[str, Any] = {name: known for name, known in found.outline.sizes.items()}
@@ -39,6 +42,8 @@ def run(
         settings = sizes[size]
     if not isinstance(settings, found.outline.settings):
         raise InputError(f"settings of {study} must be {found.outline.settings.__name__}, got {settings!r}")
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    refuse_idle(settings, *sizes.values(), SimpleNamespace(**defaults))
     if lab is not None:
         found.door(settings, lab)
         return found.run(settings, lab)

@@ -140,15 +140,15 @@ class Opened:
     """What the run writes outside the store (`--build FOLDER`) is not there: a finished run is walked through again."""
 
 
-def refuse_idle(settings: Any, size: Any) -> None:
-    """For settings of a command, which start from those of a `size`.
+def refuse_idle(settings: Any, *starts: Any) -> None:
+    """For settings that somebody has changed, beginning with one of `starts` (those of a size, of all sizes).
 
     A study's settings may have a method `idle` that names fields which do nothing beside the others, each with the
-    reason: {"eps_l2": "norms leaves l2 out"}. Raises: InputError for such a field that is not the size's.
+    reason: {"eps_l2": "norms leaves l2 out"}. Raises: InputError for such a field that no start has like this.
     """
     idle: Mapping[str, str] = settings.idle() if hasattr(settings, "idle") else {}
     for name, why in idle.items():
-        if getattr(settings, name) != getattr(size, name):
+        if all(getattr(settings, name) != getattr(start, name) for start in starts):
             raise InputError(f"--{name.replace('_', '-')} does nothing here: {why}")
 
 

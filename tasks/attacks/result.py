@@ -31,7 +31,8 @@ class AttackResult:
     passes of the check for a stochastic model are not in it: they belong to the call and not to an image."""
     first_gradient: Tensor | None = None
     """(b,) float32: largest entry, by size, of the first gradient that was taken of the image; 0 says that the attack
-    had nothing to follow. Of a cascade the largest of its stages. NaN where none was taken: the clean image already
+    had nothing to follow, inf that this gradient or a later one had entries that are not finite (which were taken for
+    0). Of a cascade the largest finite one of its stages. NaN where none was taken: the clean image already
     succeeds, or the attack follows no gradients. None: one's own attack that does not tell."""
     warnings: tuple[str, ...] = ()
     """What a reader of these numbers has to know; empty for a model that gives the same logits every time."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustray.tasks.attacks.family import Square
-from robustray.tasks.attacks.following import has_lost, lost_words
+from robustray.tasks.attacks.following import has_lost, is_lost, lost_words
 from robustray.tasks.attacks.settings import Attack, Norm
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
@@ -118,7 +118,7 @@ class _Outcome:
 
     @property
     def lost(self) -> int:
-        return int((self.first_gradient == 0).sum())
+        return int(is_lost(self.first_gradient).sum())
 
     @property
     def taken(self) -> int:

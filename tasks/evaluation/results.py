@@ -31,7 +31,8 @@ class AttackScore:
     evaluations: int
     """Passes of single images through the model, all images together."""
     lost_gradients: int = 0
-    """Attacked images whose first gradient was exactly zero: the attack had nothing to follow."""
+    """Attacked images whose first gradient was exactly zero, or some gradient not finite: the attack had nothing (or
+    not all) to follow."""
     taken_gradients: int = 0
     """Attacked images of which a gradient was taken; 0 for attacks that follow none."""
     stages: tuple[Stage, ...] = ()

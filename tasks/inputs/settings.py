@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import MIN_BATCH, NORMS, Norm
@@ -25,6 +25,9 @@ class StepRule:
 
     Raises: InputError (a ValueError) for a value that cannot be used.
     """
+
+    uses_gradients: ClassVar[bool] = True
+    """As of attacks."""
 
     norm: Norm = "l2"
     """"l2": along the gradient, scaled to length 1. "linf": along its sign."""

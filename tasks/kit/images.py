@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from robustray.tasks.attacks.settings import Attack
     from robustray.tasks.data.images import ImageData
+    from robustray.tasks.inputs.settings import StepRule
     from robustray.tasks.lab.protocol import Handle, Lab, Reference
 
 NEEDS = Needs(threads=1, gpus=0.25)
@@ -68,21 +69,27 @@ def try_models(
 
 
 def try_attacks(
-    lab: Lab, attacks: Mapping[str, Iterable[Attack]], images: Iterable[ImageData], opened: Mapping[str, Reference]
+    lab: Lab,
+    attacks: Mapping[str, Iterable[Attack | StepRule]],
+    images: Iterable[ImageData],
+    opened: Mapping[str, Reference],
 ) -> tuple[str, ...]:
-    """Try on each model, by name, what its attacks need. opened: of `try_models`. Returns warnings for the page.
+    """Try on each model, by name, what its attacks (and whatever else optimises its inputs) need.
+
+    opened: references by name, as of `try_models`; a model that is not among them is an architecture that the run will
+    train, and tried untrained. Returns: warnings for the page.
 
     Raises: InputError for a model without a gradient that one of its attacks would follow.
     """
     remarks: list[str] = []
     for name, chosen in attacks.items():
-        model = model_to_try(lab, name, opened)
         for each in images:
+            model = model_to_try(lab, name, opened, each.num_classes)
             few, _ = each.batch(range(min(TRIED_IMAGES, len(each))))
             try:
                 remarks += attack_remarks(model, few, chosen)
             except InputError as error:
-                raise InputError(f"{name} with --data {each.name}: {error}") from error
+                raise InputError(f"{name} with {each.name}: {error}") from error
     return tuple(dict.fromkeys(remarks))
 
 
@@ -91,21 +98,24 @@ def opened_now(lab: Lab, names: Iterable[str]) -> dict[str, Reference]:
     return {name: lab.model(name) for name in names if lab.training_of(name) is None}
 
 
-def model_to_try(lab: Lab, name: str, opened: Mapping[str, Reference]) -> nn.Module:
-    """A model, in evaluation mode; untrained, where the run trains it. opened: of `opened_now`."""
+def model_to_try(
+    lab: Lab, name: str, opened: Mapping[str, Reference], num_classes: int | None = None
+) -> nn.Module:
+    """A model, in evaluation mode; untrained (with so many classes), where the run trains it. opened: of
+    `opened_now`."""
     if name in opened:
         model: nn.Module = lab.load(opened[name])
         return model
     spec = lab.training_of(name)
-    return untrained(spec.model if spec is not None else name).eval()
+    return untrained(spec.model if spec is not None else name, num_classes).eval()
 
 
-def untrained(name: str) -> nn.Module:
-    """An architecture with random weights; torch's generator is left as it was."""
+def untrained(name: str, num_classes: int | None = None) -> nn.Module:
+    """An architecture with random weights; torch's generator is left as it was. num_classes: None for its own."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        return build_model(name)
+        return build_model(name, num_classes)
 
 
 def check_alike(train: ImageData, test: ImageData) -> None:

@@ -56,7 +56,10 @@ def nothing_to_follow(all_records: pd.DataFrame, **where: object) -> bool:
 def withheld(claim: Claim, verdict: Verdict, *, doubtful: bool) -> Claim:
     """A claim whose `verdict` would state robustness: undecided where it is `doubtful` because attacks followed
     nothing. The rule says so in any case."""
-    test = f"{claim.test}; undecided instead where more than {100 * LOST_SHARE:g} % of first gradients are exactly zero"
+    test = (
+        f"{claim.test}; undecided instead where more than {100 * LOST_SHARE:g} % of first gradients are exactly zero or "
+        "not finite"
+    )
     return replace(claim, test=test, verdict="undecided" if doubtful and claim.verdict == verdict else claim.verdict)
 
 

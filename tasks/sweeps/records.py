@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from robustray.tasks.attacks.following import is_lost
 from robustray.tasks.attacks.search.cascade import is_suspicious, merge_stage
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.statistics.intervals import wilson
@@ -97,7 +98,7 @@ def records(
 def lost_gradients(all_records: pd.DataFrame, by: Sequence[str] = (*CELL, "eps")) -> pd.DataFrame:
     """How many attacked images gave no gradient to follow, by cell and size: `lost` of the `taken` ones."""
     asked = all_records[~all_records.carried & all_records.first_gradient.notna()]
-    asked = asked.assign(lost=asked.first_gradient == 0)
+    asked = asked.assign(lost=is_lost(asked.first_gradient))
     return asked.groupby(list(by), sort=False, observed=True).lost.agg(lost="sum", taken="size").reset_index()
 
 

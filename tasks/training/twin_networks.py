@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.kit.images import check_alike, check_apart, model_to_try, opened_now
+from robustray.tasks.kit.images import check_alike, check_apart, model_to_try, opened_now, try_attacks
 from robustray.tasks.latents.cache import look
 from robustray.tasks.latents.judges import check_judge
 from robustray.tasks.models.doors import check_model
@@ -16,6 +16,7 @@ from robustray.tasks.training.twins import Kind, TwinSettings
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
+    from robustray.tasks.inputs.settings import StepRule
     from robustray.tasks.lab.protocol import Lab, Reference
 
 
@@ -56,6 +57,15 @@ def check_twins(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("
             check_training(settings.judge_spec(kind), train)
     data = {f"data {ref.name}": ref for ref in refs.values()}
     return data | {f"model {name}": ref for name, ref in opened.items()}
+
+
+def follow_twins(settings: TwinSettings, lab: Lab, ascents: Iterable[StepRule]) -> tuple[str, ...]:
+    """Try on every twin, untrained where the run will train it, what follows its gradients. Returns: warnings for the
+    page. Raises: InputError as `kit.images.try_attacks`."""
+    named = dict.fromkeys(settings.named().values())
+    opened = opened_now(lab, named)
+    names = [*named, *[settings.architecture] * bool(settings.wanted())]
+    return try_attacks(lab, dict.fromkeys(names, tuple(ascents)), [lab.load(lab.data(settings.test_data))], opened)
 
 
 def gather(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("standard",)) -> TwinNetworks:

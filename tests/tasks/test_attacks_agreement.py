@@ -18,6 +18,7 @@ from robustray.tasks.attacks.gradient.agreement import GRADIENT_TOLERANCE, _grad
 from robustray.tasks.attacks.gradient.folding import StandingCopy, fast_copy
 from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import CrossEntropy
+from robustray.tasks.errors import InputError
 from tests.tasks.digits_networks import digits, trained
 from tests.tasks.test_attacks_view import random_statistics
 
@@ -44,6 +45,18 @@ class Reversed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return -gradients[0]
+
+
+class Passing(torch.autograd.Function):
+    """A clamp with the gradient of the identity: among pixels in [0, 1] it differs from torch's at 0 and 1 alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
 
 
 def _without_gradient(x: Tensor) -> Tensor:
@@ -132,6 +145,24 @@ def test_a_module_and_the_same_network_as_a_function_are_equally_robust(attack: 
     function = robustray.evaluate(lambda x: net(x), data, attack)
     assert module.attacks[0].robust == function.attacks[0].robust
     assert module.attacks[0].robust.value < 0.8 * module.clean.value
+
+
+def test_gradients_at_the_ends_of_the_range_are_compared() -> None:
+    made = fast_copy(Network(Passing.apply, "front").eval(), SHAPE)
+    assert made.module is None
+    assert made.reason.startswith("its traced copy has other gradients")
+
+
+def test_a_module_without_a_gradient_is_refused_and_not_attacked_through_its_copy() -> None:
+    """The trace forgets no_grad, and rounding has a gradient of zero: the copy alone would pass one."""
+    net = Network(lambda x: torch.no_grad()(lambda y: (7 * y).round() / 7)(x), "front").eval()
+    assert fast_copy(net, SHAPE).module is None
+    with pytest.raises(InputError, match="passes no gradient"):
+        robustray.evaluate(net, digits(32), PGD(norm="linf", eps=0.15))
+
+
+def test_infinite_gradients_at_black_pixels_do_not_unfold() -> None:
+    assert fast_copy(Network(torch.sqrt, "front").eval(), SHAPE).num_folded == 2
 
 
 def test_detached_differences_are_seen_by_the_trace_and_stay_folded() -> None:

@@ -19,6 +19,7 @@ from robustray.tasks.attacks import (
     ApgdDLR,
     ApgdT,
     AutoAttack,
+    Fab,
     FabT,
     FreePGD,
     RandomNoise,
@@ -52,6 +53,10 @@ def rounded(x: Tensor) -> Tensor:
     return NET((x * 16).round() / 16)
 
 
+def rooted(x: Tensor) -> Tensor:
+    return NET(x.sqrt())
+
+
 @pytest.mark.parametrize("attack", [*GRADIENTS, *SCALE_FREE], ids=repr)
 def test_an_honest_network_gives_every_image_a_gradient(attack: Any) -> None:
     result = attack(NET, IMAGES, LABELS)
@@ -69,9 +74,37 @@ def test_gradients_of_zero_are_counted_and_warned_of(model: Callable[[Tensor], T
     (score,), warning = found.attacks, found.warnings[-1]
     assert score.taken_gradients == (found.clean.value * 48).__round__()
     assert score.lost_gradients > 0.8 * score.taken_gradients
-    assert f"exactly zero for {score.lost_gradients} of {score.taken_gradients}" in warning
+    assert f"exactly zero for {score.lost_gradients} of {score.taken_gradients}" in warning.replace(
+        " or not finite", ""
+    )
     assert "square" in warning and "apgd-dlr" in warning and attack.name in warning
     assert (found.examples.first_gradient == 0).sum() == score.lost_gradients
+
+
+@pytest.mark.parametrize("attack", [*GRADIENTS, *SCALE_FREE, Fab(**SIZE, num_steps=3)], ids=repr)
+def test_gradients_that_are_not_finite_are_counted_with_those_of_zero(attack: Any) -> None:
+    """Black pixels have an infinite derivative under a square root; the other pixels are followed."""
+    found = evaluate(rooted, (IMAGES, LABELS), attack)
+    (score,), standing = found.attacks, rooted(IMAGES).argmax(1) == LABELS
+    assert score.taken_gradients == score.lost_gradients == int(standing.sum())
+    assert "exactly zero or not finite" in found.warnings[-1]
+    assert np.isinf(found.examples.first_gradient[standing.numpy()]).all()
+    assert score.robust.value < found.clean.value
+
+
+def test_a_gradient_that_is_not_finite_later_on_counts_too() -> None:
+    class LateRoot(torch.nn.Module):
+        """Its second call with gradients, and every later one, goes through the root."""
+
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += torch.is_grad_enabled()
+            return NET(x) + (0 * (x - x.detach()).sum((1, 2, 3)).sqrt()[:, None] if self.calls > 1 else 0)
+
+    result = PGD(**SIZE, num_steps=3, exit_rule="last")(LateRoot(), IMAGES, LABELS)
+    assert result.first_gradient.isinf().any()
+    assert torch.isfinite(result.images).all()
 
 
 @pytest.mark.parametrize("attack", SCALE_FREE, ids=repr)
@@ -86,7 +119,7 @@ def test_attacks_that_do_not_see_the_scale_follow_where_others_cannot(attack: An
 def test_attacks_without_gradients_lose_none(attack: Any) -> None:
     found = evaluate(rounded, (IMAGES, LABELS), attack)
     assert (found.attacks[0].lost_gradients, found.attacks[0].taken_gradients) == (0, 0)
-    assert not any("gradient is exactly zero" in warning for warning in found.warnings)
+    assert not any("exactly zero" in warning for warning in found.warnings)
 
 
 def test_a_cascade_counts_what_none_of_its_stages_could_follow() -> None:
@@ -107,7 +140,10 @@ def test_optimisation_without_a_ball_tells_too() -> None:
 
 @pytest.mark.parametrize(
     ("before", "now", "kept"),
-    [(np.nan, 2, 2), (0, 2, 2), (2, 0, 2), (2, np.nan, 2), (0, 0, 0), (np.nan, np.nan, np.nan)],
+    [
+        *((np.nan, 2, 2), (0, 2, 2), (2, 0, 2), (2, np.nan, 2), (0, 0, 0), (np.nan, np.nan, np.nan), (2, 1, 2)),
+        *((np.inf, 2, 2), (2, np.inf, 2), (0, np.inf, np.inf), (np.inf, 0, np.inf), (np.inf, np.nan, np.inf)),
+    ],
 )
 @pytest.mark.parametrize("array", [np.array, torch.tensor])
 def test_of_two_stages_the_larger_gradient_stays(before: float, now: float, kept: float, array: Any) -> None:

@@ -35,6 +35,8 @@ def difference(root: nn.Module, module: nn.Module, shape: torch.Size, twin: Twin
     if found := logits_difference(root, module, shape):
         return found
     try:
+        if not _passes_gradients(root, shape):
+            return "no gradient passes from its output to its images"
         gap = _gradient_gap(root, module, shape, torch.float32)
     except Exception as error:  # the model's own code: attacks run on it and say what is wrong
         return f"its gradients cannot be compared ({type(error).__name__})"
@@ -66,11 +68,23 @@ def logits_difference(root: nn.Module, module: nn.Module, shape: torch.Size) -> 
     return ""
 
 
+@torch.enable_grad()
+def _passes_gradients(root: nn.Module, shape: torch.Size) -> bool:
+    """A trace forgets `torch.no_grad()`: without this, the copy of a model without gradient would have one of zero."""
+    images = _images(root, shape, torch.float32).requires_grad_(True)
+    outputs = _outputs(root, images.clone())
+    asking = [output.sum() for output in outputs if output.requires_grad]
+    return bool(asking) and torch.autograd.grad(asking[0], images, allow_unused=True)[0] is not None
+
+
 def _gradient_gap(root: nn.Module, module: nn.Module, shape: torch.Size, kind: torch.dtype) -> float:
-    """The largest over images and outputs, relative to the length of the model's gradient; inf for NaN and where only
-    one of them is zero."""
+    """The largest over images and outputs, relative to the length of the model's gradient; inf where only one of them
+    is zero, and for NaN or infinity in only one of them."""
     worst = 0.0
     for wanted, got in zip(*(_gradients(net, shape, kind) for net in (root, module)), strict=True):
+        if not torch.equal(wanted.isfinite(), got.isfinite()):
+            return torch.inf
+        wanted, got = (gradient.nan_to_num(0, 0, 0) for gradient in (wanted, got))
         length, gap = wanted.flatten(1).norm(dim=1), (wanted - got).flatten(1).norm(dim=1)
         share = torch.where(gap == 0, 0.0, gap / length).nan_to_num(torch.inf, torch.inf)
         worst = max(worst, float(share.max()))
@@ -99,9 +113,11 @@ def _outputs(net: nn.Module, images: Tensor) -> tuple[Any, ...]:
 
 
 def _images(net: nn.Module, shape: torch.Size, kind: torch.dtype) -> Tensor:
-    """Fixed random images on the device of `net`: one half of any contrast, one of low contrast at all brightnesses."""
+    """Fixed random images on the device of `net`: one half of full contrast, with pixels of exactly 0 and 1 among them,
+    where derivatives of clamps and roots are special; one of low contrast at all brightnesses."""
     images = torch.rand(MIN_BATCH, *shape, generator=torch.Generator().manual_seed(0))
     half = len(images) // 2
+    images[:half] = (1.25 * images[:half] - 0.125).clamp(0, 1)
     levels = torch.linspace(0, 0.8, half).view(-1, *[1] * len(shape))
     images[half:] = 0.2 * images[half:] + levels
     return images.to(next(net.parameters(), torch.empty(0)).device, kind)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustray.tasks.attacks.gradient.refusals import Model as Model
 from robustray.tasks.attacks.gradient.refusals import describe, refuse_probabilities
-from robustray.tasks.attacks.objective import ModelOutput, Objective
+from robustray.tasks.attacks.objective import ModelOutput
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.attacks.settings import MIN_BATCH
 from robustray.tasks.errors import InputError
@@ -87,22 +87,13 @@ class FrozenModel:
         # losses are fp32, whatever the model's own arithmetic
         return ModelOutput(logits.float(), None if latent is None else latent.float())
 
-    def _refuse_non_finite(
-        self,
-        output: ModelOutput,
-        loss: Tensor | None = None,
-        largest: Tensor | None = None,
-        objective: Objective | None = None,
-    ) -> None:
-        """Raises: InputError. One question to the device for all of them: on a GPU each one waits for it."""
-        numbers = [tensor for tensor in (output.logits, loss, largest) if tensor is not None]
-        if torch.stack([torch.isfinite(tensor).all() for tensor in numbers]).all():
+    def _refuse_non_finite(self, output: ModelOutput, loss: Tensor | None = None) -> None:
+        """Raises: InputError."""
+        if all_finite(output.logits, *([] if loss is None else [loss])):
             return
-        if not torch.isfinite(output.logits).all():
+        if not all_finite(output.logits):
             raise InputError(f"{describe(self._model)} returns NaN or infinite logits")
-        if loss is not None and not torch.isfinite(loss).all():
-            raise InputError("the objective's loss is NaN or infinite")
-        raise InputError(f"the gradient of {type(objective).__name__} has NaN or infinite entries")
+        raise InputError("the objective's loss is NaN or infinite")
 
 
 def predict_logits(model: Model, images: Tensor, *, batch_size: int = 128) -> Tensor:
@@ -126,6 +117,11 @@ def own_copy(images: Tensor, *, channels_last: bool = False) -> Tensor:
     """What a model may change in place without touching the caller's memory; in channels_last if asked for."""
     handed = images.contiguous(memory_format=torch.channels_last) if channels_last and images.ndim == 4 else images
     return images.clone() if handed.data_ptr() == images.data_ptr() else handed
+
+
+def all_finite(*tensors: Tensor) -> bool:
+    """One question to the device for all of them: on a GPU each one waits for it."""
+    return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
 
 
 def shape_of(value: object) -> tuple[int, ...] | str:

@@ -11,10 +11,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from robustray.tasks.attacks.following import is_lost
 from robustray.tasks.attacks.gradient.agreement import OTHER_GRADIENTS
 from robustray.tasks.attacks.gradient.folding import fast_copy
 from robustray.tasks.attacks.gradient.refusals import describe, input_gradient, refuse_inference_mode
-from robustray.tasks.attacks.gradient.verdicts import FrozenModel, Model, first_rows, padded, shape_of
+from robustray.tasks.attacks.gradient.verdicts import FrozenModel, Model, all_finite, first_rows, padded, shape_of
 from robustray.tasks.attacks.objective import ModelOutput, Objective, State, each
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.attacks.settings import MIN_BATCH
@@ -109,18 +110,31 @@ class GradientView(FrozenModel):
         is `exact`, a success in the output is one to be confirmed by `value`.
         Raises: InputError for anything but finite logits, losses and gradients.
         """
+        loss, gradient, largest, output = self.follow(images, state, objective)
+        if torch.isinf(largest).any():
+            raise InputError(f"the gradient of {type(objective).__name__} has NaN or infinite entries")
+        return loss, gradient, output
+
+    def follow(self, images: Tensor, state: State, objective: Objective) -> tuple[Tensor, Tensor, Tensor, ModelOutput]:
+        """As `value_and_gradient`, for searches that count the images whose gradient tells them nothing: (loss,
+        gradient, largest, output).
+
+        largest: (batch,), the largest entry of each gradient by size; inf where some entries were not finite, which
+        are 0 in the gradient, so that its other entries can be followed.
+        """
         count, inputs, state = len(images), padded(images), each(state, padded)
         loss, gradient, largest, output = self._gradient(inputs, state, objective, self.precision)
         if self.precision == "bf16":
             # Matrix units take the smallest floats for zero: where all of a gradient was lost, fp32 may still find one.
-            lost = (largest[:count] == 0).nonzero()[:, 0]
+            lost = is_lost(largest[:count]).nonzero()[:, 0]
             if len(lost):
                 rows = padded(lost)
-                _, found, _, _ = self._gradient(
+                _, found, sizes, _ = self._gradient(
                     inputs[rows], each(state, lambda all_rows: all_rows[rows]), objective, "fp32"
                 )
                 gradient = gradient.index_copy(0, lost, found[: len(lost)])
-        return loss[:count], gradient[:count], first_rows(output, count)
+                largest = largest.index_copy(0, lost, sizes[: len(lost)])
+        return loss[:count], gradient[:count], largest[:count], first_rows(output, count)
 
     def _value(self, images: Tensor, state: State, objective: Objective, exact: bool) -> tuple[Tensor, ModelOutput]:
         inputs = padded(images)
@@ -133,7 +147,7 @@ class GradientView(FrozenModel):
     def _gradient(
         self, inputs: Tensor, state: State, objective: Objective, precision: Arithmetic
     ) -> tuple[Tensor, Tensor, Tensor, ModelOutput]:
-        """loss, gradient, its largest entry per image, output."""
+        """loss, gradient, its largest entry per image (as in `follow`), output."""
         refuse_inference_mode(self._model, self._modules)
         inputs = inputs.detach().requires_grad_(True)
         with torch.enable_grad():
@@ -148,8 +162,10 @@ class GradientView(FrozenModel):
                 "them and the logits?): attacks that need none are square, nes and noise"
             )
         gradient = gradient.contiguous()  # as the images are: mixed layouts make each step slower
-        largest = largest_entries(gradient)  # passes NaN on
-        self._refuse_non_finite(output, loss, largest, objective)
+        largest = gradient.flatten(1).abs().amax(dim=1)  # passes NaN on
+        if not all_finite(output.logits, loss, largest):
+            self._refuse_non_finite(output, loss)
+            gradient, largest = gradient.nan_to_num(0, 0, 0), largest.nan_to_num(torch.inf, torch.inf)
         output = ModelOutput(output.logits.detach(), None if output.latent is None else output.latent.detach())
         return loss.detach(), gradient, largest, output
 
@@ -195,8 +211,3 @@ def _loss(objective: Objective, output: ModelOutput, inputs: Tensor, state: Stat
     if shape_of(loss) != (len(inputs),):
         raise InputError(f"an objective's loss must have one entry per image, ({len(inputs)},), got {shape_of(loss)}")
     return loss
-
-
-def largest_entries(gradient: Tensor) -> Tensor:
-    """(batch,): of each gradient (batch, ...), by size."""
-    return gradient.flatten(1).abs().amax(dim=1)

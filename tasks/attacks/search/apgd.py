@@ -78,9 +78,8 @@ class ApgdSearch(Search):
     def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
         rows = self.rows(items)
         x, k = state["x"], state["k"]
-        loss, gradient, wrong = (self.fold(value) for value in self._look(x.flatten(0, 1), items))
-        if (first := k[:, 0] == 0).any():
-            self.record.note_gradients(items[first], gradient[first])
+        loss, gradient, wrong, largest = (self.fold(value) for value in self._look(x.flatten(0, 1), items))
+        self.record.note_gradients(items, largest)
 
         rises = state["rises"] + (loss > state["last_loss"]) * (k > 0)
         better = loss > state["best_loss"]
@@ -121,17 +120,19 @@ class ApgdSearch(Search):
         ended = k[:, 0] == self.plan.num_steps
         return moved, self.confirm(items, x, wrong).any(1), ended
 
-    def _look(self, x: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """loss, gradient within the mask and whether the label is not predicted, of rows (rows, ...)."""
+    def _look(self, x: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """loss, gradient within the mask, whether the label is not predicted, and the gradient's largest entry, of rows
+        (rows, ...)."""
         compared, rows = self.compared(items), self.rows(items)
-        loss, gradient, output = self.view.value_and_gradient(x, compared, self.objective)
+        loss, gradient, largest, output = self.view.follow(x, compared, self.objective)
         logits = output.logits
         for _ in range(self.num_gradients - 1):
-            more = self.view.value_and_gradient(x, compared, self.objective)
-            loss, gradient, logits = loss + more[0], gradient + more[1], logits + more[2].logits
+            more = self.view.follow(x, compared, self.objective)
+            loss, gradient, logits = loss + more[0], gradient + more[1], logits + more[3].logits
+            largest = torch.maximum(largest, more[2])
         self.count(items, self.num_gradients)
         wrong = logits.argmax(1) != self.problem.labels[rows]
-        return loss / self.num_gradients, self.masked(gradient, rows), wrong
+        return loss / self.num_gradients, self.masked(gradient, rows), wrong, largest
 
     def _projection(self, centre: Tensor) -> Callable[[Tensor], Tensor]:
         """Back into the balls around centre (rows, ...), for tensors (n, group, ...) that may be written to."""

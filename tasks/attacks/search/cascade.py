@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustray.tasks.attacks.doors import check_arguments
+from robustray.tasks.attacks.following import is_lost
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_one_output
 from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.objectives_dlr import require_classes
@@ -81,14 +82,15 @@ def merge_stage(whole: Mapping[str, Any], found: Mapping[str, Any], standing: An
 
     whole: one array (images, ...) per name, tensors or NumPy arrays. found: the same names (or some of them) for the
     images at the positions `standing`, in that order; "success" and "loss" among them. The name `counted` adds up;
-    of "first_gradient" the larger one stays where there are two; the others are taken over where the stage succeeded
-    or ended at a larger loss (the margin, for every attack of a cascade), so that a row always describes one point.
+    of "first_gradient" the one that could be followed, and the larger one of two; the others are taken over where the
+    stage succeeded or ended at a larger loss (the margin, for every attack of a cascade), so that a row always
+    describes one point.
     """
     better = found["success"] | (found["loss"] > whole["loss"][standing])
     whole[counted][standing] += found[counted]
     if "first_gradient" in found:
         before, now = whole["first_gradient"][standing], found["first_gradient"]
-        takes = (before != before) | (now > before)  # NaN: there is none before
+        takes = (before != before) | (now > before) & ~is_lost(now) | is_lost(before) & (now > 0)  # NaN: none before
         whole["first_gradient"][standing[takes]] = now[takes]
     for name in found.keys() - {counted, "first_gradient"}:
         whole[name][standing[better]] = found[name][better]

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from robustray.tasks.attacks.doors import Problem, check_arguments, check_class_range
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
-from robustray.tasks.attacks.gradient.view import GradientView, largest_entries, repeat_warnings
+from robustray.tasks.attacks.gradient.view import GradientView, repeat_warnings
 from robustray.tasks.attacks.objective import ModelOutput, Objective, class_goal
 from robustray.tasks.attacks.precision import Arithmetic, resolve_precision
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.search.norms import GEOMETRIES
+from robustray.tasks.attacks.search.record import noted
 from robustray.tasks.attacks.settings import MIN_BATCH, Plan
 from robustray.tasks.errors import InputError
 
@@ -254,11 +255,9 @@ class _Search:
         plan, problem = self.plan, self.problem
         items = rows.items.to(rows.images.device)
         centre = problem.images[items]
-        loss, gradient, output = self.view.value_and_gradient(rows.images, problem.state[items], problem.objective)
+        loss, gradient, largest, output = self.view.follow(rows.images, problem.state[items], problem.objective)
         self.kept.num_evaluations[rows.items] += 1
-        first = (rows.step == 0) & (rows.restart == 0)
-        if first.any():
-            self.kept.first_gradient[items[first.to(items.device)]] = largest_entries(gradient[first.to(items.device)])
+        self.kept.first_gradient[items] = noted(self.kept.first_gradient[items], largest)
         ascent = plan.step_size * self.geometry.direction(self._masked(gradient, items))
         rows.onward = self.geometry.project(rows.images + ascent, centre, plan.eps)
         if plan.exit_rule != "last":

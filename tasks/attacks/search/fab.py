@@ -64,9 +64,8 @@ class FabTSearch(Search):
 
     def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
         x, centre = state["x"].flatten(0, 1), self.problem.images[self.rows(items)]
-        normal, gap = self._plane(items, x)
-        if (first := state["k"] == 0).any():
-            self.record.note_gradients(items[first], self.fold(normal)[first])
+        normal, gap, largest = self._plane(items, x)
+        self.record.note_gradients(items, largest)
         reached = self._slide(x, centre, normal, gap)
         wrong = self.fold(self._margins(items, reached) > 0)
         away = reached - centre
@@ -116,13 +115,14 @@ class FabTSearch(Search):
     def result(self, warnings: tuple[str, ...]) -> NearestResult:
         return NearestResult(**self.record.fields(self.plan.norm), warnings=warnings, boundary=self.boundary)
 
-    def _plane(self, items: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Normal (rows, ...) and value (rows,) at x of z_target - z_label, linearised at x (rows, ...)."""
+    def _plane(self, items: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normal (rows, ...) and value (rows,) at x of z_target - z_label, linearised at x (rows, ...); and (n, any)
+        the largest entries of the gradients that were taken."""
         rows = self.rows(items)
         pair = torch.stack((self.problem.labels[rows], self.targets[items].flatten()), 1)
-        gap, normal, _ = self.view.value_and_gradient(x, pair, Gap())
+        gap, normal, largest, _ = self.view.follow(x, pair, Gap())
         self.count(items)
-        return self.masked(normal, rows), gap
+        return self.masked(normal, rows), gap, self.fold(largest)
 
     def _slide(self, x: Tensor, centre: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
         """One step of every row (rows, ...): a mixture of beyond the plane from x and beyond it from the centre."""
@@ -163,13 +163,13 @@ class FabSearch(FabTSearch):
     def num_passes(self) -> int:
         return self.targets.shape[1]
 
-    def _plane(self, items: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _plane(self, items: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         others = self.num_passes
         rows = items.repeat_interleave(others)
         pair = torch.stack((self.problem.labels[rows], self.targets[items].flatten()), 1)
         points = x.repeat_interleave(others, 0)
         parts = [
-            self.view.value_and_gradient(points[part], pair[part], Gap())[:2]
+            self.view.follow(points[part], pair[part], Gap())[:3]
             for part in torch.arange(len(rows), device=x.device).split(128)
         ]
         self.record.num_evaluations[items] += others
@@ -179,7 +179,8 @@ class FabSearch(FabTSearch):
         dual = flat.abs().sum(2) if self.plan.norm == "linf" else torch.linalg.vector_norm(flat, dim=2)
         nearest = torch.where(dual > 0, gap.abs() / dual, torch.inf).argmin(1)
         every = torch.arange(len(items), device=x.device)
-        return normal[every, nearest], gap[every, nearest]
+        largest = torch.cat([part[2] for part in parts]).view(-1, others)
+        return normal[every, nearest], gap[every, nearest], largest
 
 
 def _nearer(state: State, points: Tensor, wrong: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,12 +11,13 @@ from robustray.tasks.attacks.doors import Problem, check_arguments, check_class_
 from robustray.tasks.attacks.free import FreePGD
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
 from robustray.tasks.attacks.gradient.verdicts import padded
-from robustray.tasks.attacks.gradient.view import GradientView, largest_entries
+from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import Objective, class_goal
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.search import noise
 from robustray.tasks.attacks.search.norms import GEOMETRIES
+from robustray.tasks.attacks.search.record import noted
 from robustray.tasks.errors import InputError
 
 NEAREST = 1 / 512
@@ -108,8 +109,8 @@ def _optimise(attack: FreePGD, problem: Problem, view: GradientView, items: Tens
         if attack.space == "noise":
             loss, gradient = view.estimate(image, state, problem.objective)[0], gaussian(step + 1)
         else:
-            loss, gradient, _ = view.value_and_gradient(image, state, problem.objective)
-            first = largest_entries(gradient) if step == 0 else first
+            loss, gradient, largest, _ = view.follow(image, state, problem.objective)
+            first = noted(first, largest)
         better = loss > best_loss if attack.exit_rule == "best_loss" else torch.ones_like(loss, dtype=torch.bool)
         best = torch.where(better.view(-1, *[1] * (image.ndim - 1)), image, best)
         best_loss = torch.where(better, loss, best_loss)

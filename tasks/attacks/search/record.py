@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustray.tasks.attacks.doors import Problem, check_class_range
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
-from robustray.tasks.attacks.gradient.view import GradientView, largest_entries, repeat_warnings
+from robustray.tasks.attacks.gradient.view import GradientView, repeat_warnings
 from robustray.tasks.attacks.objective import Margin, ModelOutput
 from robustray.tasks.attacks.search.norms import GEOMETRIES
 from robustray.tasks.attacks.settings import MIN_BATCH, Norm
@@ -67,10 +67,9 @@ class Record:
                 success[chosen] = logits.argmax(1) != self.problem.labels[items[chosen]]
         return success
 
-    def note_gradients(self, items: Tensor, gradient: Tensor) -> None:
-        """The first gradients of `items`, (items, ...): of the rows of an image the largest entry of all."""
-        new = self.first_gradient[items].isnan()
-        self.first_gradient[items[new]] = largest_entries(gradient)[new]
+    def note_gradients(self, items: Tensor, largest: Tensor) -> None:
+        """largest: (items, group), of the rows of each image, as `GradientView.follow` gives it at every step."""
+        self.first_gradient[items] = noted(self.first_gradient[items], largest.amax(1))
 
     def fields(self, norm: Norm) -> dict[str, Any]:
         """Of `AttackResult`, all but the warnings."""
@@ -106,6 +105,11 @@ class Record:
         self.images[at], self.loss[at] = images[better], loss[better]
         self.success[at], self.predictions[at] = success[better], predictions[better]
         return logits
+
+
+def noted(before: Tensor, largest: Tensor) -> Tensor:
+    """`AttackResult.first_gradient` of some images after one more gradient of each. before: NaN if there was none."""
+    return torch.where(before.isnan() | largest.isinf(), largest, before)
 
 
 def _turns(items: Tensor) -> list[Tensor]:

@@ -16,7 +16,16 @@ import numpy as np
 
 from robustray.tasks.attacks.blocks import attack_block, predict_block
 from robustray.tasks.errors import InputError
-from robustray.tasks.kit.images import NEEDS, check_alike, check_apart, own_modules, predict, settled, untrained
+from robustray.tasks.kit.images import (
+    NEEDS,
+    check_alike,
+    check_apart,
+    own_modules,
+    predict,
+    settled,
+    try_attacks,
+    untrained,
+)
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.latents.cache import look
 from robustray.tasks.studies.features import findings
@@ -53,10 +62,14 @@ def door(settings: Settings, lab: Lab) -> Opened:
     check_training(settings.source("robust", 0), train)
     check_training(settings.pupil(settings.train_data, settings.student_lrs[0], "none", 0), train)
     look(untrained(settings.model), train.batch(range(FEWEST_IMAGES))[0])  # D_R needs latents
+    follow = {
+        name: (settings.matching(), settings.attack(settings.eps_robust)) for name in (settings.model, settings.student)
+    }
     return Opened(
         refs={f"data {ref.name}": ref for ref in data.values()},
         decided={"precision": settled(settings, lab, "precision").precision},
         modules=own_modules(settings.model, settings.student),
+        warnings=try_attacks(lab, follow, [train], {}),
         incomplete=any(not any(folder.glob("train-*.parquet")) for folder in folders(settings).values()),
     )
 

@@ -23,7 +23,7 @@ from robustray.tasks.studies.representations.findings import findings
 from robustray.tasks.studies.representations.results import Baselines, Results, Units
 from robustray.tasks.studies.representations.settings import OUTLINE, Settings, Start
 from robustray.tasks.study import TRAIN, Opened, Study
-from robustray.tasks.training.twin_networks import check_twins, gather
+from robustray.tasks.training.twin_networks import check_twins, follow_twins, gather
 from robustray.tasks.training.twins import Kind
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
         refs=refs,
         modules=own_modules(settings.architecture, settings.judge_architecture),
         decided={"precision": decided.precision, "attack precision in training": decided.attack_precision},
+        warnings=follow_twins(settings, lab, [settings.inversion(), settings.visualisation()]),
     )
 
 

@@ -17,7 +17,16 @@ from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import NEEDS, check_alike, check_apart, check_classes, own_modules, predict, settled
+from robustray.tasks.kit.images import (
+    NEEDS,
+    check_alike,
+    check_apart,
+    check_classes,
+    own_modules,
+    predict,
+    settled,
+    try_attacks,
+)
 from robustray.tasks.studies.robust_training import findings
 from robustray.tasks.studies.robust_training.blocks import gradient_block, trace_block
 from robustray.tasks.studies.robust_training.evaluation import attack_networks
@@ -44,10 +53,13 @@ def door(settings: Settings, lab: Lab) -> Opened:
     check_images(settings, train, test)
     for network in {network.norm: network for network in settings.networks()}.values():
         check_training(settings.spec(network), train)
+    norm = settings.norms[0]
+    tested = PGD(norm=norm, eps=settings.reference_eps(norm), precision=settings.precision)
     return Opened(
         refs={f"data {ref.name}": ref for ref in (train_ref, test_ref)},
         decided={"precision": settings.precision, "attack precision in training": settings.attack_precision},
         modules=own_modules(settings.model),
+        warnings=try_attacks(lab, {settings.model: [tested]}, [test], {}),
     )
 
 

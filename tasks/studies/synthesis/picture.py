@@ -11,7 +11,7 @@ from robustray.tasks import figures
 from robustray.tasks.data.views import resize, three_channels
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compose import compose
-from robustray.tasks.kit.images import NEEDS, model_to_try, opened_now
+from robustray.tasks.kit.images import NEEDS, model_to_try, opened_now, try_attacks
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.report.numbers import format_value
 from robustray.tasks.studies.synthesis.blocks import picture_block
@@ -30,8 +30,11 @@ SHOWN = 320
 """CSS pixels of the result, about."""
 
 
-def check(settings: Settings, lab: Lab) -> dict[str, Reference]:
-    """Open picture and network and try them on each other. Raises: InputError."""
+def check(settings: Settings, lab: Lab) -> tuple[dict[str, Reference], tuple[str, ...]]:
+    """Open picture and network and try them on each other. Returns: references, and warnings for the page.
+
+    Raises: InputError.
+    """
     test = lab.data(settings.test_data)
     known: ImageData = lab.load(test)
     source = lab.data(settings.image)
@@ -53,13 +56,16 @@ def check(settings: Settings, lab: Lab) -> dict[str, Reference]:
         if row + side > height or column + side > width:
             raise InputError(f"hole_at {row} {column} {side} leaves the image, {height}x{width} pixels")
     opened = {f"image {settings.image}": source, f"data {test.name}": test}
+    ascents = [settings.ascent(settings.tasks[0])]
     if name := _named(settings):
         there = opened_now(lab, [name])
         try_network(model_to_try(lab, name, there), name, known, latents=False)
-        return opened | {f"model {name}": model for model in there.values()}
+        warnings = try_attacks(lab, {name: ascents}, [known], there)
+        return opened | {f"model {name}": model for model in there.values()}, warnings
     train = lab.data(settings.train_data)
     check_training(settings.spec("robust", settings.seed), lab.load(train))
-    return opened | {f"data {train.name}": train}
+    warnings = try_attacks(lab, {settings.architecture: ascents}, [known], {})
+    return opened | {f"data {train.name}": train}, warnings
 
 
 def run(settings: Settings, lab: Lab) -> Findings:

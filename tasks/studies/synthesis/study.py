@@ -26,7 +26,7 @@ from robustray.tasks.studies.synthesis.reduce import BASELINES
 from robustray.tasks.studies.synthesis.results import Baseline, Edits, Generations, Results
 from robustray.tasks.studies.synthesis.settings import EDITS, LABELS, OUTLINE, Edit, Labels, Law, Settings
 from robustray.tasks.study import TRAIN, Opened, Study
-from robustray.tasks.training.twin_networks import check_twins, gather
+from robustray.tasks.training.twin_networks import check_twins, follow_twins, gather
 from robustray.tasks.training.twins import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -41,15 +41,17 @@ if TYPE_CHECKING:
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open data and networks and try them on each other. Raises: InputError."""
     if settings.image:
-        refs = picture.check(settings, lab)
+        refs, warnings = picture.check(settings, lab)
     else:
         refs = check_twins(settings, lab, judges=KINDS)
         check_images(settings, *(lab.load(lab.data(name)) for name in (settings.train_data, settings.test_data)))
+        warnings = follow_twins(settings, lab, [settings.ascent(task) for task in settings.tasks])
     decided = settled(settings, lab, "precision", "attack_precision")
     return Opened(
         refs=refs,
         modules=own_modules(settings.architecture, settings.judge_architecture),
         decided={"precision": decided.precision, "attack precision in training": decided.attack_precision},
+        warnings=warnings,
     )
 
 

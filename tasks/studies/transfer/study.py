@@ -19,7 +19,7 @@ from robustray.tasks.attacks.blocks import attack_block, predict_block
 from robustray.tasks.data.views import subset
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import NEEDS, own_modules, predict, settled, untrained
+from robustray.tasks.kit.images import NEEDS, own_modules, predict, settled, try_attacks, untrained
 from robustray.tasks.latents.cache import latent_block, latents, look
 from robustray.tasks.studies.transfer.blocks import head_block
 from robustray.tasks.studies.transfer.findings import findings
@@ -54,7 +54,8 @@ def door(settings: Settings, lab: Lab) -> Opened:
         refs={f"{field.name} data": getattr(worlds, field.name) for field in dataclasses.fields(worlds)[:4]},
         decided={"precision": settled(settings, lab, "precision").precision},
         modules=own_modules(settings.arch),
-        warnings=(f"--target {settings.target}: {worlds.prepared}",) * bool(worlds.prepared)
+        warnings=try_attacks(lab, {settings.arch: [settings.attack()]}, [source], {})
+        + (f"--target {settings.target}: {worlds.prepared}",) * bool(worlds.prepared)
         + (f"the target has fewer than --per-class {settings.per_class} training images of some class: {few} in all",)
         * (few < settings.per_class * target.num_classes),
     )

@@ -19,7 +19,7 @@ from robustray.tasks.attacks.blocks import predict_block
 from robustray.tasks.compose.place import Placement
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import NEEDS, check_alike, check_apart, own_modules, predict, settled
+from robustray.tasks.kit.images import NEEDS, check_alike, check_apart, own_modules, predict, settled, try_attacks
 from robustray.tasks.studies.unadversarial import findings
 from robustray.tasks.studies.unadversarial.blocks import (
     NO_PATCH,
@@ -79,6 +79,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
         refs={f"data {ref.name}": ref for ref in data.values()},
         decided={"precision": settled(settings, lab, "precision").precision},
         modules=own_modules(settings.model),
+        warnings=try_attacks(lab, {settings.model: [settings.ascent(0)]}, [train], {}),
     )
 
 
