@@ -85,9 +85,7 @@ def check_model(model: Model, images: torch.Tensor, num_classes: int | None) -> 
         batch = padded(images)
         usual = logits(batch)
         if torch.equal(usual, logits(batch)):  # where noise of its own remains, company cannot be told from it
-            dim = (
-                0.25 + batch / 2
-            )  # what an image of full range has of its own, as its largest pixel, mates can lend it
+            dim = 0.25 + batch / 2  # so that mates have smaller and larger pixels
             gap = max(
                 _gap(logits_here[rows], logits(company)[rows])
                 for images_here, logits_here in ((batch, usual), (dim, logits(dim)))

@@ -57,8 +57,8 @@ def withheld(claim: Claim, verdict: Verdict, *, doubtful: bool) -> Claim:
     """A claim whose `verdict` would state robustness: undecided where it is `doubtful` because attacks followed
     nothing. The rule says so in any case."""
     test = (
-        f"{claim.test}; undecided instead where more than {100 * LOST_SHARE:g} % of first gradients are exactly zero or "
-        "not finite"
+        f"{claim.test}; undecided instead where more than {100 * LOST_SHARE:g} % of first gradients are exactly zero "
+        "or not finite"
     )
     return replace(claim, test=test, verdict="undecided" if doubtful and claim.verdict == verdict else claim.verdict)
 

@@ -66,6 +66,8 @@ MIXERS: dict[str, tuple[Callable[[], Any], str]] = {
     "mean": (Centred, "computes over the batch"),
     "a little of the mean": (lambda: Centred(1e-3), "computes over the batch"),
     "dynamic quantisation": (Quantised, "computes over the batch"),
+    "the darkest pixel of the batch": (lambda: lambda x: NET(x - x.min()), "computes over the batch"),
+    "the brightest pixel of the batch": (lambda: lambda x: NET(x / x.max()), "computes over the batch"),
     "batch norm without statistics": (without_statistics, "BatchNorm1d without running statistics"),
     "the same behind a function": (lambda: lambda x, net=without_statistics(): net(x), "without running statistics"),
     "training mode behind a function": (
