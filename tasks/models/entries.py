@@ -78,8 +78,9 @@ def _entries(loaded: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
     found = {}
     for key, value in loaded.items():
         if isinstance(value, Mapping) and value:
-            inside = (value[place] for place in (*PLACES, "module") if isinstance(value.get(place), Mapping))
-            inner = next(inside, value)
+            inside = [value[place] for place in (*PLACES, "module") if isinstance(value.get(place), Mapping)]
+            inside += [each for each in value.values() if isinstance(each, Mapping) and _all_tensors(each)]
+            inner = next(iter(inside), value)
             if key in PLACES or _all_tensors(inner):
                 found[str(key)] = inner
     if found or not _all_tensors(loaded):

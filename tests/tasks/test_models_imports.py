@@ -198,6 +198,11 @@ BOTH: dict[str, tuple[State, str, str]] = {
         "model",
         "model_ema",
     ),
+    "shadow weights beside their settings": (
+        {"state_dict": RAW, "ema": {"decay": 0.99, "shadow": averaged_state()}},
+        "state_dict",
+        "ema",
+    ),
     "online and average": ({"online": RAW, "ema": averaged_state()}, "online", "ema"),
     "by prefix": ({**prefixed("model.", RAW), **prefixed("ema_model.", averaged_state())}, "model", "ema_model"),
     "by prefix, with counters": (
