@@ -42,7 +42,7 @@ def run(
         settings = sizes[size]
     if not isinstance(settings, found.outline.settings):
         raise InputError(f"settings of {study} must be {found.outline.settings.__name__}, got {settings!r}")
-    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    defaults = {field.name: field.default for field in dataclasses.fields(found.outline.settings)}
     refuse_idle(settings, *sizes.values(), SimpleNamespace(**defaults))
     if lab is not None:
         found.door(settings, lab)

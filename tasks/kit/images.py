@@ -98,9 +98,7 @@ def opened_now(lab: Lab, names: Iterable[str]) -> dict[str, Reference]:
     return {name: lab.model(name) for name in names if lab.training_of(name) is None}
 
 
-def model_to_try(
-    lab: Lab, name: str, opened: Mapping[str, Reference], num_classes: int | None = None
-) -> nn.Module:
+def model_to_try(lab: Lab, name: str, opened: Mapping[str, Reference], num_classes: int | None = None) -> nn.Module:
     """A model, in evaluation mode; untrained (with so many classes), where the run trains it. opened: of
     `opened_now`."""
     if name in opened:

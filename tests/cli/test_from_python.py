@@ -14,7 +14,7 @@ import robustray
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.studies.attack_sweep.settings import quick
+from robustray.tasks.studies.attack_sweep.settings import SIZES, Settings, quick
 from tests.cli.conftest import (
     Original,
     computed,
@@ -50,12 +50,23 @@ def test_from_python_with_a_lab_of_ones_own(cli: Any, runs: Path, original: Orig
     lab.close()
 
 
+def test_settings_that_begin_with_those_of_any_size_or_the_defaults_are_not_idle(cli: Any) -> None:
+    """Sizes of l2 do nothing without the norm, and nobody gave them."""
+    few = {"models": ("digits:mlp",), "data": ("digits:test",), "attacks": ("fgsm",), "norms": ("linf",)}
+    for begun in (replace(SIZES["small"], **few), Settings(**few)):  # type: ignore[arg-type]
+        robustray.run("attack-sweep", replace(begun, num_images=4, num_examples=1, num_transfer=0, eps_linf=(0.1,)))
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
         (lambda: robustray.run("attack-swep"), "did you mean 'attack-sweep'"),
         (lambda: robustray.run("attack-sweep", size="smal"), "did you mean 'small'"),
         (lambda: robustray.run("attack-sweep", {"models": ()}), "settings of attack-sweep must be Settings"),
+        (
+            lambda: robustray.run("attack-sweep", replace(SETTINGS, num_draws=7)),
+            "--num-draws does nothing here: only the attack noise takes it",
+        ),
         (lambda: robustray.run("attack-sweep", workers=-1), "--workers -1"),
     ],
 )

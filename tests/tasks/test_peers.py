@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from robustray.tasks.attacks import PGD
+from robustray.tasks.attacks.search.norms import GEOMETRIES
 from robustray.tasks.data import open_data
 from robustray.tasks.models.weights import from_safetensors, to_safetensors
 
@@ -108,6 +109,12 @@ def test_an_l2_step_is_as_long_as_asked_for_however_small_the_gradient(scale: fl
     found = attack(model, images, model(images).argmax(1), seed=0)
     lengths = (found.images - images).flatten(1).norm(dim=1)
     assert torch.allclose(lengths, torch.full_like(lengths, 0.1), atol=1e-6)
+
+
+def test_an_l2_start_lies_on_the_sphere() -> None:
+    """Of torchattacks anything from 0 to the radius, of foolbox and ART uniform in the ball."""
+    starts = GEOMETRIES["l2"].start(torch.randn(200, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert torch.allclose(starts.flatten(1).norm(dim=1), torch.ones(200), atol=1e-5)
 
 
 def test_an_attack_leaves_model_and_random_state_as_they_were_whatever_the_layout() -> None:

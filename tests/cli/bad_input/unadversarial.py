@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cli.bad_input.case import Case, data
+from tests.cli.bad_input.case import Case, data, model
 
 RUN = "run unadversarial --workers 0 "
 
@@ -37,5 +37,11 @@ UNADVERSARIAL = [
             "    return (np.ones((64, 3, 16, 20), np.uint8), np.arange(64) % 2, ['a', 'b'])"
         ),
         says=("own:data", "16x20", "square"),
+    ),
+    Case(
+        name="unadversarial: a classifier that passes no gradient to its images",
+        typed=RUN + "--train-data digits:train --test-data digits:test --side 4 --model own:build",
+        prepare=model("return self.layer(x.detach().flatten(1))"),
+        says=("own:build with digits:train", "passes no gradient to its images"),
     ),
 ]
