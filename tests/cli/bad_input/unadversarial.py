@@ -40,7 +40,7 @@ UNADVERSARIAL = [
     ),
     Case(
         name="unadversarial: a classifier that passes no gradient to its images",
-        typed=RUN + "--train-data digits:train --test-data digits:test --side 4 --model own:build",
+        typed=RUN + "--train-data digits:train --test-data digits:test --side 4 --num-images 0 --model own:build",
         prepare=model("return self.layer(x.detach().flatten(1))"),
         says=("own:build with digits:train", "passes no gradient to its images"),
     ),
