@@ -166,6 +166,9 @@ class Outline:
     sizes: Mapping[Size, Any]
     """The full settings of each size."""
     estimate: Callable[[Any], Work]
+    names: Mapping[str, Literal["data", "model"]] = field(default_factory=dict)
+    """Settings that name data or models (architectures too), empty where none is named: `show`, which opens neither,
+    looks whether the name can be one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,34 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+from typing import Any
 
 from robustray.distributed.commands.parsing import again, show_number
 from robustray.distributed.commands.run import check_flags, read_command
 from robustray.tasks.lab.keys import plain
+from robustray.tasks.study import Outline
+
+
+def check_names(outline: Outline, settings: Any) -> None:
+    """Raises: InputError for a model or data that `run` could not find either, whatever is on its disk."""
+    from robustray.tasks.data import sources
+    from robustray.tasks.models import registry
+    from robustray.tasks.models.published import PUBLISHED
+
+    for field, kind in outline.names.items():
+        given = getattr(settings, field)
+        for name in filter(None, [given] if isinstance(given, str) else given):
+            if kind == "data":
+                sources.check_name(name)
+            elif not name.startswith(("run:", "twin:")) and name not in PUBLISHED and "/" not in name.partition("@")[0]:
+                registry.model_entry(name.partition("@")[0])
 
 
 def main(argv: list[str]) -> int:
     """Print what a run would do."""
     outline, flags, settings = read_command(argv, "show")
     check_flags(flags, outline.name)
+    check_names(outline, settings)
     work = outline.estimate(settings)
     resolved = plain(settings)
     resolved.pop("type")

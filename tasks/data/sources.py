@@ -7,6 +7,7 @@ here. Imports nothing heavy: `robustray list` reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from robustray.tasks.errors import InputError
@@ -64,6 +65,18 @@ FORMS: Mapping[str, str] = {
 def known() -> list[str]:
     """Every name that may be written, for "did you mean"."""
     return [f"{name}:{rest}" for name, source in SOURCES.items() for rest in source.known]
+
+
+def check_name(text: str) -> None:
+    """What can be said of a name before its data are opened. Raises: InputError for one that no data can have.
+
+    Files, folders and one's own functions are not looked for.
+    """
+    head, separator, rest = text.partition(":")
+    if head in SOURCES:
+        check_rest(head, rest.partition(",")[0])
+    elif not separator and not any(mark in text for mark in ("/", "\\", ".", "~")) and not Path(text).exists():
+        raise InputError(f"there is no data set {text!r}{nearest(text, known())}")
 
 
 def check_rest(name: str, rest: str, allowed: Sequence[str] = SPLITS) -> None:

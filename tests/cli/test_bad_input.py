@@ -96,6 +96,35 @@ def test_show_refuses_the_words_that_run_refuses(
     assert (show.code, show.out) == (2, "") and show.err.replace(" show ", " run ") == run.err
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "attack-sweep --model digits:mpl",
+        "attack-sweep --model digits:mlp cifar:resnet20x",
+        "attack-sweep --model cifar:wrn-28-99",
+        "attack-sweep --data digits:tset",
+        "attack-sweep --data digit",
+        "unadversarial --model scenes:cn",
+        "unadversarial --test-data digits:tset",
+    ],
+)
+def test_show_refuses_names_that_nothing_has(flags: str, cli: Any, tmp_path: Path) -> None:
+    """In the line of `run`. What needs a data root, a store or a file is the run's to find."""
+    run, show = cli(f"run {flags} --workers 0"), cli(f"show {flags}")
+    assert (run.code, show.code, show.out) == (2, 2, "") and show.err == run.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_show_opens_nothing(cli: Any, tmp_path: Path) -> None:
+    for flags in (
+        "--size small",
+        "--model own:net run:abc cifar:resnet20@w.safetensors",
+        "--data cifar10:test a/b c.png",
+    ):
+        assert cli(f"show attack-sweep {flags}").code == 0
+    assert cli("show representations --size small").code == 0
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 @pytest.mark.parametrize("flags", ["--eps-linf 0,1", "--seed", "-x 3"])
 def test_no_frame_leaks_into_an_error_whatever_the_terminal(

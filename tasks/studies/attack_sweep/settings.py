@@ -190,4 +190,5 @@ OUTLINE = Outline(
     settings=Settings,
     sizes=SIZES,
     estimate=estimate,
+    names={"models": "model", "sources": "model", "data": "data"},
 )

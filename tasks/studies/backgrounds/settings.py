@@ -215,4 +215,5 @@ OUTLINE = Outline(
     settings=Settings,
     sizes=SIZES,
     estimate=estimate,
+    names={"models": "model", "arch": "model", "data": "data"},
 )

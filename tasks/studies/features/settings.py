@@ -243,4 +243,5 @@ OUTLINE = Outline(
         ),
     },
     estimate=estimate,
+    names={"model": "model", "student": "model", "train_data": "data", "test_data": "data"},
 )

@@ -131,4 +131,5 @@ OUTLINE = Outline(
     settings=Settings,
     sizes=SIZES,
     estimate=estimate,
+    names={"train_data": "data", "test_data": "data"},
 )

@@ -190,4 +190,13 @@ OUTLINE = Outline(
     settings=Settings,
     sizes=SIZES,
     estimate=estimate,
+    names={
+        "standard": "model",
+        "robust": "model",
+        "judge": "model",
+        "architecture": "model",
+        "judge_architecture": "model",
+        "train_data": "data",
+        "test_data": "data",
+    },
 )

@@ -291,4 +291,5 @@ OUTLINE = Outline(
     settings=Settings,
     sizes=SIZES,
     estimate=estimate,
+    names={"model": "model", "train_data": "data", "test_data": "data"},
 )

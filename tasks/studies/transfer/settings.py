@@ -263,4 +263,5 @@ OUTLINE = Outline(
     settings=Settings,
     sizes=SIZES,
     estimate=estimate,
+    names={"arch": "model", "train_data": "data", "test_data": "data"},
 )

@@ -195,4 +195,5 @@ OUTLINE = Outline(
         ),
     },
     estimate=estimate,
+    names={"model": "model", "train_data": "data", "test_data": "data"},
 )
