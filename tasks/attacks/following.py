@@ -24,7 +24,7 @@ def lost_words(attack: str, lost: int, taken: int) -> str:
     """The warning."""
     return (
         f"{attack}: the first gradient is exactly zero or not finite for {lost:,} of {taken:,} attacked images, so "
-        "there was nothing to follow, and the accuracy it leaves says nothing about robustness: try square, which "
-        "needs no gradient, and where logits are so large that the loss is flat, apgd-dlr or apgd-t, which do not see "
-        "their scale"
+        "there was nothing (or not all) to follow, and the accuracy it leaves says nothing about robustness: try "
+        "square, which needs no gradient, and where logits are so large that the loss is flat, apgd-dlr or apgd-t, "
+        "which do not see their scale"
     )
