@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 from dataclasses import replace
 
 import numpy as np
@@ -45,7 +46,7 @@ def _of_factor(
     wide = wide.reindex(columns=range(len(levels)))
     seeds = wide.index.get_level_values(others.index(SEED)) if SEED in others else pd.Index([0] * len(wide))
     by_seed = wide.groupby(seeds).mean()
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for place, level in enumerate(levels):
         mean = _estimate(by_seed[place], limits)
         most = limits[1] - limits[0]
