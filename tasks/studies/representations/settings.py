@@ -102,7 +102,7 @@ def quick() -> Settings:
 
 def small() -> Settings:
     """The reference twins on CIFAR-10 (l2 0.5), three seeds:
-    robustray run representations --size small --data-root DIR      two CPU cores; hours, if the twins are not there."""
+    robustray run representations --size small --data-root DIR      two CPU cores; hours, where the twins are not found."""
     twin = reference_specs(SEEDS[0])["l2_05"]
     assert twin.step_size is not None
     return Settings(
@@ -176,7 +176,9 @@ def estimate(settings: Settings) -> Work:
         "digits:cnn": "The quick size takes 37 s of CPU time over all processes.",
         "small:s": "Each robust network S takes 12 to 15 min on two slow cores, each standard one 4 to 5.",
     }
-    note = times.get(settings.architecture, "Training takes most of it.") if trainings else "Nothing is trained."
+    note = "Judges are all that is trained." if trainings else "Nothing is trained."
+    if settings.wanted():
+        note = times.get(settings.architecture, "Training takes most of it.")
     return Work(
         counts={"gradient steps of single images": inversions + units, "trainings": trainings},
         note=note,
