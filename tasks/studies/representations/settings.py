@@ -102,7 +102,7 @@ def quick() -> Settings:
 
 def small() -> Settings:
     """The reference twins on CIFAR-10 (l2 0.5), three seeds:
-    robustray run representations --size small --data-root DIR      two CPU cores; hours, where the twins are not found."""
+    robustray run representations --size small --data-root DIR      two CPU cores; hours where no twins are found."""
     twin = reference_specs(SEEDS[0])["l2_05"]
     assert twin.step_size is not None
     return Settings(

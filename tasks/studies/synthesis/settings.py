@@ -165,7 +165,7 @@ def quick() -> Settings:
 
 def small() -> Settings:
     """The reference twins on CIFAR-10 (l2 0.5), three seeds:
-    robustray run synthesis --size small --data-root DIR      two CPU cores; hours, where the twins are not found.
+    robustray run synthesis --size small --data-root DIR      two CPU cores; hours where no twins are found.
 
     Sizes of balls: the paper's at 224 x 224 have the same mean change of a pixel here when they are divided by 7.
     """
