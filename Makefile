@@ -1,6 +1,6 @@
 # make demo         install into .venv and run the main experiment at its quick size
 # make test         install, lint, type-check and test
-# make acceptance   the slow tests: every study's full quick size, faults
+# make acceptance   the slow tests: every study's full quick size, side by side; then faults, one after the other
 # make results      the long runs behind docs/results, one after the other, at low priority; resumes (hours)
 # make lint         ruff, mypy and pyright alone
 #
@@ -29,7 +29,9 @@ test: lint
 	"$(RUN)" -m pytest -m "not acceptance" --numprocesses auto --dist loadfile
 
 acceptance: dev-environment
-	"$(RUN)" -m pytest -m acceptance --timeout 1500
+	"$(RUN)" -m pytest -m acceptance --timeout 1500 --numprocesses auto tests/contract tests/tasks tests/acceptance/test_quick.py
+	"$(RUN)" -m pytest -m acceptance --timeout 1500 tests --ignore tests/contract --ignore tests/tasks \
+	    --ignore tests/acceptance/test_quick.py
 
 results: environment
 	"$(RUN)" scripts/results.py $(NAMES)
