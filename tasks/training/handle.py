@@ -16,6 +16,7 @@ from robustray.tasks.lab.jobs import Job, Receipt, Worker
 from robustray.tasks.lab.long_jobs import Diary, Kept, LongHandle, plan
 from robustray.tasks.lab.protocol import Needs, Reference
 from robustray.tasks.lab.store import Store
+from robustray.tasks.models.reference import ModelRef
 from robustray.tasks.training import weights
 
 if TYPE_CHECKING:
@@ -180,7 +181,10 @@ def code_now(lab: BlockLab, about: Mapping[str, Any]) -> str:
     """CODE with which stored weights would be trained now; "" where their data or their code are not at hand."""
     try:
         initial = about["spec"].get("initial")
-        modules = () if initial is None else lab.model(initial).modules
+        modules: Sequence[str] = ()
+        if initial is not None:
+            spec = lab.training_of(initial)  # nothing is trained to find out
+            modules = (ModelRef(name=initial, architecture=spec.model) if spec else lab.model(initial)).modules
         return training_code(about["model"], (*lab.data(about["spec"]["data"]).modules, *modules))
     except (InputError, ModuleNotFoundError):
         return ""

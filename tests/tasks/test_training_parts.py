@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,3 +143,14 @@ def test_a_lab_keeps_fine_tuned_models_by_what_they_started_from(tmp_path: Any) 
     assert not same(opened, lab.load(first).state_dict(), "hidden1.weight")
     train = lab.data("digits:train")
     assert handle.training_key(plain, train, "cpu") != handle.training_key(tuned[0], train, "cpu", first)
+
+
+def test_nothing_is_trained_to_tell_whether_weights_are_old(tmp_path: Path) -> None:
+    """Those that started from a model that trains itself, once that one is gone."""
+    lab = SerialLab(store=Store(str(tmp_path)))
+    about = {"model": "digits:mlp", "spec": {"data": "digits:train", "initial": "digits:mlp"}}
+    assert handle.code_now(lab, about) and "train" not in lab.journal.counts
+    (found,) = lab.models(["digits:mlp"]).values()
+    assert handle.code_now(lab, about) == handle.training_code(
+        "digits:mlp", (*lab.data("digits:train").modules, *found.modules)
+    )
