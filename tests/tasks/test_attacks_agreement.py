@@ -161,6 +161,28 @@ def test_a_module_without_a_gradient_is_refused_and_not_attacked_through_its_cop
         robustray.evaluate(net, digits(32), PGD(norm="linf", eps=0.15))
 
 
+def test_tracing_leaves_no_symbols_in_the_model() -> None:
+    class Keeping(nn.Module):
+        """Assigns to itself on its way: a buffer, an activation."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.last = copy.deepcopy(trained("bn").backbone), None
+            self.register_buffer("level", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.level = self.level + x.mean().detach()
+            self.last = x
+            return self.inner(x)
+
+    net: Any = Keeping().eval()
+    fast_copy(net, SHAPE)
+    assert type(net.level) is Tensor and (net.last is None or type(net.last) is Tensor)
+    images, labels = digits(32)
+    assert PGD(norm="linf", eps=0.15)(net, images, labels).success.any()
+    assert type(net.level) is Tensor
+
+
 def test_infinite_gradients_at_black_pixels_do_not_unfold() -> None:
     assert fast_copy(Network(torch.sqrt, "front").eval(), SHAPE).num_folded == 2
 

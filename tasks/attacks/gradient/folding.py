@@ -8,8 +8,10 @@ logits and in gradients (`agreement`).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -162,7 +164,9 @@ def _trace(
     root: nn.Module, shape: torch.Size
 ) -> tuple[fx.GraphModule, list[tuple[nn.Module, str, str]], list[tuple[Tensor, str]]]:
     """The copy, and `fused` and `copied` of `_Made`."""
-    traced = copy.deepcopy(fx.GraphModule(root, _Tracer(shape).trace(root)))
+    with _attributes_kept(root):
+        graph = _Tracer(shape).trace(root)
+    traced = copy.deepcopy(fx.GraphModule(root, graph))
     fused = _fold(traced)
     traced.requires_grad_(False)
     if any(isinstance(module, nn.Conv2d) for module in traced.modules()):
@@ -174,6 +178,23 @@ def _trace(
     _keep_head_exact(traced)
     fuse(traced)
     return traced, fused, copied
+
+
+@contextlib.contextmanager
+def _attributes_kept(root: nn.Module) -> Iterator[None]:
+    """Tracing runs the model's own code on symbols: what that assigns to `self`, buffers too, must not stay there."""
+    before = [
+        (module, dict(module.__dict__), dict(module._parameters), dict(module._buffers)) for module in root.modules()
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes, parameters, buffers in before:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            for now, then in ((module._parameters, parameters), (module._buffers, buffers)):
+                now.clear()
+                now.update(then)
 
 
 def _difference(root: nn.Module, module: nn.Module, shape: torch.Size) -> str:
