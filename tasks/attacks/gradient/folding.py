@@ -164,9 +164,8 @@ def _trace(
     root: nn.Module, shape: torch.Size
 ) -> tuple[fx.GraphModule, list[tuple[nn.Module, str, str]], list[tuple[Tensor, str]]]:
     """The copy, and `fused` and `copied` of `_Made`."""
-    with _attributes_kept(root):
-        graph = _Tracer(shape).trace(root)
-    traced = copy.deepcopy(fx.GraphModule(root, graph))
+    with _attributes_kept(root):  # FX adds constants of its own, which the copy needs
+        traced = copy.deepcopy(fx.GraphModule(root, _Tracer(shape).trace(root)))
     fused = _fold(traced)
     traced.requires_grad_(False)
     if any(isinstance(module, nn.Conv2d) for module in traced.modules()):
