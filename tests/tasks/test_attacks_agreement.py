@@ -165,9 +165,13 @@ def test_tracing_leaves_no_symbols_in_the_model() -> None:
     class Keeping(nn.Module):
         """Assigns to itself on its way: a buffer, an activation."""
 
+        level: Tensor
+        last: Tensor | None
+
         def __init__(self) -> None:
             super().__init__()
-            self.inner, self.last = copy.deepcopy(trained("bn").backbone), None
+            self.inner: Any = copy.deepcopy(trained("bn").backbone)
+            self.last = None
             self.register_buffer("level", torch.zeros(()))
 
         def forward(self, x: Tensor) -> Tensor:

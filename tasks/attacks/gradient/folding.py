@@ -191,9 +191,10 @@ def _attributes_kept(root: nn.Module) -> Iterator[None]:
         for module, attributes, parameters, buffers in before:
             module.__dict__.clear()
             module.__dict__.update(attributes)
-            for now, then in ((module._parameters, parameters), (module._buffers, buffers)):
-                now.clear()
-                now.update(then)
+            module._parameters.clear()
+            module._parameters.update(parameters)
+            module._buffers.clear()
+            module._buffers.update(buffers)
 
 
 def _difference(root: nn.Module, module: nn.Module, shape: torch.Size) -> str:
