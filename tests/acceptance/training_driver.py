@@ -29,7 +29,8 @@ from robustray.tasks.lab.store import Store
 from robustray.tasks.training import settings
 from robustray.tasks.training.settings import TrainSpec
 
-settings.LARGEST_RATE = float("inf")  # the door refuses rates that spoil a training in a step
+if __name__ == "training_driver":  # in a driver and its workers, not in the tests that start them
+    settings.LARGEST_RATE = float("inf")  # the door refuses rates that spoil a training in a step
 
 INTERVAL = 10
 NUM_STEPS = 60

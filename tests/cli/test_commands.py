@@ -98,12 +98,12 @@ def test_list_names_what_can_be_named(cli: Any) -> None:
 
 
 def test_show_resolves_the_settings_and_runs_nothing(cli: Any, tmp_path: Path) -> None:
-    outcome = cli("show attack-sweep --size small --eps-linf 1/255 8/255 --model 'my mod'")
+    outcome = cli("show attack-sweep --size small --eps-linf 1/255 8/255 --model 'digits:mlp@my w.safetensors'")
     assert outcome.code == 0 and not any(tmp_path.iterdir())
     assert re.search(r"^  eps_linf +1/255 8/255$", outcome.out, re.MULTILINE)
     assert re.search(r"^  data +cifar10:test$", outcome.out, re.MULTILINE)
     assert "passes of single images" in outcome.out
-    typed = "run attack-sweep --size small --eps-linf 1/255 8/255 --model 'my mod'"
+    typed = "run attack-sweep --size small --eps-linf 1/255 8/255 --model 'digits:mlp@my w.safetensors'"
     assert outcome.out.splitlines()[-1] == f"nothing was run; to run it: {TYPED} {typed}"
     document = json.loads(cli("show attack-sweep --no-random-start --json").out)
     assert document["study"] == "attack-sweep" and document["settings"]["random_start"] is False

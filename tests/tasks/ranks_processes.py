@@ -87,15 +87,16 @@ def random_data() -> ImageData:
     return ImageData(name="random", images=images, labels=np.arange(64, dtype=np.int64) % 3, classes=("a", "b", "c"))
 
 
-settings.LARGEST_RATE = float("inf")  # the door refuses rates that spoil a training in a step
-
-
 def train(case: str, ranks: Ranks | None = None, keeper: Checkpoints | None = None) -> Trained | str:
     """What came out, or why nothing did."""
+    before = settings.LARGEST_RATE
+    settings.LARGEST_RATE = float("inf")  # the door refuses rates that spoil a training in a step
     try:
         return train_model(spec(case), random_data(), "cpu", ranks=ranks, keeper=keeper)
     except TrainingDiverged as error:
         return str(error)
+    finally:
+        settings.LARGEST_RATE = before
 
 
 def checkpoints(folder: Path, said: list[str]) -> Checkpoints:
