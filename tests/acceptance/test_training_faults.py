@@ -210,7 +210,7 @@ def test_the_disk_is_full_while_it_trains(workers: int, bench: Bench, calm: Benc
     bench.order("full", 2 * max(map(len, calm.weights().values())))
     words = bench.run(workers=workers)
     assert bench.weights() == calm.weights() and bench.repeated() == 0
-    assert "no checkpoint at step 10: " in words and "the training goes on and tries again" in words
+    assert "no checkpoint at step 10: " in words and "the work goes on and tries again" in words
 
 
 # -- several ranks -----------------------------------------------------------------------------------------------------
