@@ -22,6 +22,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from robustray.tasks.training.settings import LARGEST_RATE
 from tests.acceptance.training_driver import FOLDER, INTERVAL, NUM_STEPS
 
 HERE = Path(__file__).resolve().parent
@@ -250,7 +251,7 @@ def test_a_pair_that_diverges_ends_at_once(tmp_path: Path) -> None:
     said = []
     for ranks, workers in ((1, 0), (2, 2)):
         bench = Bench(tmp_path / f"bench-{ranks}", ranks=ranks)
-        words = bench.run(code=1, workers=workers, lr=1e30)
+        words = bench.run(code=1, workers=workers, lr=LARGEST_RATE)
         said.append(re.search(r"TrainingDiverged: .* the loss is not finite in step \d+", words))
         assert bench.steps() <= ranks * 10
     assert said[0] and said[1] and said[0][0] == said[1][0]

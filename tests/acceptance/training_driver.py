@@ -26,11 +26,7 @@ from robustray.tasks.lab.checkpoints import Interval
 from robustray.tasks.lab.executor import Silent
 from robustray.tasks.lab.protocol import Context, block_function
 from robustray.tasks.lab.store import Store
-from robustray.tasks.training import settings
 from robustray.tasks.training.settings import TrainSpec
-
-if __name__ == "training_driver":  # in a driver and its workers, not in the tests that start them
-    settings.LARGEST_RATE = float("inf")  # the door refuses rates that spoil a training in a step
 
 INTERVAL = 10
 NUM_STEPS = 60
