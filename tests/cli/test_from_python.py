@@ -54,7 +54,8 @@ def test_settings_that_begin_with_those_of_any_size_or_the_defaults_are_not_idle
     """Sizes of l2 do nothing without the norm, and nobody gave them."""
     few = {"models": ("digits:mlp",), "data": ("digits:test",), "attacks": ("fgsm",), "norms": ("linf",)}
     for begun in (replace(SIZES["small"], **few), Settings(**few)):  # type: ignore[arg-type]
-        robustray.run("attack-sweep", replace(begun, num_images=4, num_examples=1, num_transfer=0, eps_linf=(0.1,)))
+        tiny = replace(begun, num_images=4, num_examples=1, num_transfer=0, eps_linf=(0.1,))
+        assert "n = 4" in robustray.run("attack-sweep", tiny).answer
 
 
 @pytest.mark.parametrize(
