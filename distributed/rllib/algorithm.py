@@ -26,6 +26,7 @@ from ray.rllib.utils.metrics import (
 from robustray.distributed.rllib.collecting import RemoteCollector
 from robustray.distributed.rllib.config import PolicyGradientConfig, PPOConfig, TRPOConfig
 from robustray.distributed.rllib.learner import PolicyGradientLearner, RolloutData
+from robustray.distributed.rllib.runner import sent_of
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.jobs import fix_kernels, numerics
 from robustray.tasks.policy_gradients.environments import EnvironmentFailed
@@ -132,7 +133,7 @@ class PolicyGradientAlgorithm(Algorithm):
         if group.num_remote_env_runners():
             return RemoteCollector(group, deadline_s=self.config.stream_deadline_s)(state, held_out=held_out)
         streams = range(state.spec.settings.num_streams)
-        sent, runner = (state.policy, state.filters), group.local_env_runner
+        sent, runner = sent_of(state), group.local_env_runner
         found = [runner.collect(stream, state.updates_done, sent, False) for stream in streams]
         unseen = [runner.collect(stream, state.updates_done, sent, True) for stream in streams if held_out]
         for each in (*found, *unseen):

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
+from robustray.distributed.rllib.runner import sent_of
 from robustray.tasks.policy_gradients.environments import EnvironmentFailed
 from robustray.tasks.policy_gradients.rollout import Rollout
 from robustray.tasks.policy_gradients.state import AgentState
@@ -40,7 +41,7 @@ class RemoteCollector:
         """Raises: EnvironmentFailed; RuntimeError when all runners are gone for good."""
         streams = range(state.spec.settings.num_streams)
         tasks = [(stream, False) for stream in streams] + [(stream, True) for stream in streams if held_out]
-        found = self._collect(state.updates_done, tasks, ray.put((state.policy, state.filters)))
+        found = self._collect(state.updates_done, tasks, ray.put(sent_of(state)))
         return [found[task] for task in tasks if not task[1]], [found[task] for task in tasks if task[1]]
 
     def _collect(self, update: int, tasks: list[Task], sent: Any) -> dict[Task, Rollout]:
@@ -52,7 +53,8 @@ class RemoteCollector:
             taken = {runner for runner, _, _ in busy.values()}
             free = [runner for runner in self._group.healthy_env_runner_ids() if runner not in taken]
             for runner in free[: len(waiting)]:
-                task = waiting.popleft()
+                task = _likeliest(waiting, runner, self._group.num_remote_env_runners())
+                waiting.remove(task)
                 busy[self._handle(runner).collect.remote(task[0], update, sent, task[1])] = (runner, task, now)
             if busy or free:
                 alive_at = now
@@ -99,3 +101,9 @@ class RemoteCollector:
     def _lost(self, runner: int) -> None:
         """RLlib asks it for signs of life before each update and takes it back."""
         self._manager.set_actor_state(runner, healthy=False)
+
+
+def _likeliest(waiting: deque[Task], runner: int, num_runners: int) -> Task:
+    """The first task of the streams that this runner usually has: one that goes on stands ready there, elsewhere its
+    episode is played again first."""
+    return next((task for task in waiting if task[0] % num_runners == (runner - 1) % num_runners), waiting[0])

@@ -14,8 +14,17 @@ from robustray.tasks.lab.jobs import fix_kernels, numerics
 from robustray.tasks.policy_gradients import files
 from robustray.tasks.policy_gradients.agent import Agent
 from robustray.tasks.policy_gradients.environments import Environment, EnvironmentFailed, open_environment
+from robustray.tasks.policy_gradients.episodes import OpenEpisode
 from robustray.tasks.policy_gradients.filters import Snapshot
 from robustray.tasks.policy_gradients.rollout import HELD_OUT, TRAINING, Rollout, rollout
+from robustray.tasks.policy_gradients.state import AgentState
+
+Sent = tuple[Any, Snapshot, tuple[OpenEpisode | None, ...]]
+"""Weights, filters and open episodes of an agent: what the rollouts of an update are made from."""
+
+
+def sent_of(state: AgentState) -> Sent:
+    return state.policy, state.filters, state.open_episodes
 
 
 class StreamEnvRunner(EnvRunner, Checkpointable):
@@ -33,11 +42,11 @@ class StreamEnvRunner(EnvRunner, Checkpointable):
             self.make_env()
 
     @ray.method
-    def collect(self, stream: int, update: int, sent: tuple[Any, Snapshot], held_out: bool) -> Rollout | str:
+    def collect(self, stream: int, update: int, sent: Sent, held_out: bool) -> Rollout | str:
         """One stream. An error of the environment comes back as a text: raised, RLlib would restart the runner and try
         the same again."""
         assert self.environment is not None, "the local runner of an algorithm with remote ones has no environment"
-        policy, filters = sent
+        policy, filters, episodes = sent
         try:
             with numerics(1):
                 return rollout(
@@ -49,6 +58,7 @@ class StreamEnvRunner(EnvRunner, Checkpointable):
                     stream=stream,
                     purpose=HELD_OUT if held_out else TRAINING,
                     learn=not held_out,
+                    episode=episodes[stream] if episodes and not held_out else None,
                 )
         except EnvironmentFailed as error:
             return str(error)

@@ -81,14 +81,21 @@ class Environment:
         self.name = name
         self.shape = shape_of(name, env.observation_space, env.action_space)
         self.spaces = (env.observation_space, env.action_space)
+        self.left_at: Any = None
+        """Where a rollout left it, if nothing has reset it since: an `OpenEpisode`."""
+        self.steps = 0
+        """Since the last reset with a seed."""
         self._env = env
-        self._seed = self._steps = 0
+        self._seed = 0
+        self._clip_actions = clip_actions
+        self._of_streams: dict[int, Environment] = {}
         self._to_action = self.shape.action_rule(clip=clip_actions)
 
     def reset(self, seed: int | None = None) -> NDArray[np.float64]:
         """The first observation (num_inputs,). With a seed, all that follows depends on it and on the actions."""
+        self.left_at = None
         if seed is not None:
-            self._seed, self._steps = seed, 0
+            self._seed, self.steps = seed, 0
         try:
             observation, _ = self._env.reset(seed=seed)
         except Exception as error:
@@ -97,7 +104,7 @@ class Environment:
 
     def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float64], float, bool, bool]:
         """(observation (num_inputs,), raw reward, terminated, truncated)"""
-        self._steps += 1
+        self.steps += 1
         try:
             observation, reward, terminated, truncated, _ = self._env.step(self._to_action(action))
         except Exception as error:
@@ -107,7 +114,18 @@ class Environment:
             raise EnvironmentFailed(f"{self._where()}: the reward is {reward}")
         return self._checked(observation, "the observation"), reward, bool(terminated), bool(truncated)
 
+    def of_stream(self, stream: int) -> Environment:
+        """One more of the same name, which this stream has for itself. Made when first asked for, closed with this one.
+
+        Raises: InputError.
+        """
+        if stream not in self._of_streams:
+            self._of_streams[stream] = open_environment(self.name, clip_actions=self._clip_actions)
+        return self._of_streams[stream]
+
     def close(self) -> None:
+        for each in self._of_streams.values():
+            each.close()
         self._env.close()
 
     def _checked(self, observation: Any, what: str) -> NDArray[np.float64]:
@@ -122,7 +140,7 @@ class Environment:
         return flat
 
     def _where(self) -> str:
-        return f"environment {self.name}, step {self._steps} after the reset with seed {self._seed}"
+        return f"environment {self.name}, step {self.steps} after the reset with seed {self._seed}"
 
 
 def open_environment(name: str, *, clip_actions: bool) -> Environment:

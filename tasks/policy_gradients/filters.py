@@ -94,10 +94,14 @@ class ObservationFilter:
         self._scale = 1 / (moments.std + TINY)
 
     def __call__(self, observation: Floats) -> NDArray[np.float32]:
+        if self.on and not self.frozen:
+            self._push(observation)
+        return self.look(observation)
+
+    def look(self, observation: Floats) -> NDArray[np.float32]:
+        """The same, and nothing is learned."""
         if not self.on:
             return observation.astype(np.float32)
-        if not self.frozen:
-            self._push(observation)
         filtered = (observation - self._mean) * self._scale
         if self.clip is not None:
             np.maximum(filtered, -self.clip, out=filtered)

@@ -318,5 +318,10 @@ def plan_learning(lab: BlockLab, specs: Sequence[AgentSpec], *, interval: Interv
 
 
 def _check(job: Any) -> None:
-    settings = job.spec.settings
-    open_environment(job.spec.environment, clip_actions=settings.clip_actions).close()
+    spec = job.spec
+    open_environment(spec.environment, clip_actions=spec.settings.clip_actions).close()
+    if spec.settings.continue_streams and not is_repeatable(spec.environment):
+        raise InputError(
+            f"environment {spec.environment}: it gives other numbers for the same seed, so no episode can be taken up "
+            "again; continue_streams=False"
+        )

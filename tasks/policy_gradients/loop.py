@@ -71,7 +71,7 @@ class Collector(Protocol):
 
 
 class LocalCollector:
-    """One environment in this process; streams one after the other."""
+    """One environment in this process (one more for each stream that goes on); streams one after the other."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -93,6 +93,7 @@ def collect(environment: Environment, state: AgentState, stream: int, *, held_ou
         stream=stream,
         purpose=HELD_OUT if held_out else TRAINING,
         learn=not held_out,
+        episode=None if held_out else state.open_episode(stream),
     )
 
 

@@ -1,4 +1,5 @@
-"""One stream of steps: a pure function of weights, filter snapshot and (seed, purpose, update, stream).
+"""One stream of steps: a pure function of weights, filter snapshot and (seed, purpose, update, stream); and of the
+episode that it goes on with, where streams do.
 
 One environment and one row of inference per stream. A batch of rows would differ from single rows in the last bits, and
 numbers would depend on how streams are spread over processes.
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from robustray.tasks.lab import seeds
 from robustray.tasks.policy_gradients.environments import Environment
+from robustray.tasks.policy_gradients.episodes import OpenEpisode, refuse_endless, take_up
 from robustray.tasks.policy_gradients.filters import Moments, ObservationFilter, RewardFilter, Snapshot
 from robustray.tasks.policy_gradients.mlp import forward_one
 from robustray.tasks.policy_gradients.settings import AgentSpec
@@ -55,6 +57,8 @@ class Rollout:
     episode_lengths: NDArray[np.int64]
     episode_returns: NDArray[np.float64]
     """Undiscounted, of raw rewards."""
+    open_episode: OpenEpisode | None = None
+    """What the next update goes on with, where streams go on."""
 
 
 def rollout(
@@ -68,11 +72,14 @@ def rollout(
     purpose: str = TRAINING,
     learn: bool = True,
     num_steps: int | None = None,
+    episode: OpenEpisode | None = None,
 ) -> Rollout:
     """Reset, then `num_steps` steps (None: as many as the settings say); at the end of an episode reset and go on.
 
     purpose: names the seeds; give every use of rollouts a word of its own. learn: off, the snapshot is frozen and no
     moments return; where nothing is known yet (before the first update) the private copy learns all the same.
+    episode: with `settings.continue_streams`, what a stream that learns goes on with instead of the first reset; every
+    reset then has a seed of its own, and the stream an environment of its own.
 
     Raises: EnvironmentFailed.
     """
@@ -89,7 +96,9 @@ def rollout(
     )
     raw = _Gathered(environment.shape.num_inputs)
     noise = head.noise(seeds.stream(spec.seed, f"{purpose} noise", update, stream), num_steps)
-    env_seed = int(seeds.stream(spec.seed, f"{purpose} resets", update, stream).integers(2**31 - 1))
+    resets = seeds.stream(spec.seed, f"{purpose} resets", update, stream)
+    reset_seed: int | None = int(resets.integers(2**31 - 1))
+    goes_on = learn and settings.continue_streams
 
     observations = np.empty((num_steps, environment.shape.num_inputs), dtype=np.float32)
     actions = np.empty((num_steps, *head.action_shape), dtype=head.action_dtype)
@@ -99,10 +108,17 @@ def rollout(
     ends, lengths, returns = [], [], []
     length, total = 0, 0.0
 
-    seen = environment.reset(seed=env_seed)
-    raw.add(seen)
-    scale.reset()
-    observation = observe(seen)
+    if goes_on:
+        environment = environment.of_stream(stream)
+    if goes_on and episode is not None:
+        take_up(environment, episode)
+        seen, length, total = episode.observation, len(episode.actions), episode.episode_return
+        observation = observe.look(seen)  # the moments have it from the last update
+    else:
+        seen = environment.reset(seed=reset_seed)
+        raw.add(seen)
+        scale.reset()
+        observation = observe(seen)
     for t in range(num_steps):
         observations[t] = observation
         action = head.act(forward_one(layers, observation, relu=relu), free, noise[t])
@@ -122,10 +138,22 @@ def rollout(
             returns.append(total)
             length, total = 0, 0.0
             if t < num_steps - 1:
-                seen = environment.reset()
+                reset_seed = int(resets.integers(2**31 - 1)) if goes_on else None
+                seen = environment.reset(seed=reset_seed)
                 raw.add(seen)
                 scale.reset()
                 observation = observe(seen)
+    open_episode = None
+    if goes_on and length:
+        if ends or episode is None:
+            first = ends[-1] + 1 if ends else 0
+            open_episode = OpenEpisode(
+                seed=reset_seed or 0, actions=actions[first:].copy(), observation=seen, episode_return=total
+            )
+        else:
+            open_episode = episode.then(actions, seen, total)
+        refuse_endless(environment, open_episode)
+        environment.left_at = open_episode
     none = Moments.none(environment.shape.num_inputs)
     return Rollout(
         stream=stream,
@@ -144,6 +172,7 @@ def rollout(
         episode_ends=np.asarray(ends, dtype=np.int64),
         episode_lengths=np.asarray(lengths, dtype=np.int64),
         episode_returns=np.asarray(returns, dtype=np.float64),
+        open_episode=open_episode,
     )
 
 

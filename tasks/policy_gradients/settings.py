@@ -98,7 +98,10 @@ class PolicyGradient:
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers, of both networks; they share no weights."""
     steps_per_stream: int = 2048
-    """Environment steps of one stream per update. Every stream begins with a reset."""
+    """Environment steps of one stream per update."""
+    continue_streams: bool = False
+    """Off, every rollout begins with a reset, as in the paper's code. On, a stream goes on where the last update left
+    it, as in stable-baselines3 and CleanRL; wants an environment that repeats itself and whose episodes end."""
     num_streams: int = 1
     """Rollouts per update, each in an environment of its own: more data is more streams, wherever they run."""
     num_minibatches: int = 32

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from robustray.tasks.lab import seeds
 from robustray.tasks.policy_gradients.adam import Adam
 from robustray.tasks.policy_gradients.environments import EnvironmentShape
+from robustray.tasks.policy_gradients.episodes import OpenEpisode
 from robustray.tasks.policy_gradients.filters import Moments, Snapshot
 from robustray.tasks.policy_gradients.mlp import Layout, initial_weights
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
@@ -47,6 +48,8 @@ class AgentState:
     """Unused by TRPO."""
     value_adam: Adam
     filters: Snapshot
+    open_episodes: tuple[OpenEpisode | None, ...] = ()
+    """Per stream what it goes on with; empty before the first update, and where streams begin with a reset."""
     updates_done: int = 0
     env_steps: int = 0
     """Environment steps that updates learned from."""
@@ -79,6 +82,10 @@ class AgentState:
         """Position, for checkpoints."""
         return self.updates_done
 
+    def open_episode(self, stream: int) -> OpenEpisode | None:
+        """What a stream goes on with; None: it begins with a reset."""
+        return self.open_episodes[stream] if self.open_episodes else None
+
     def refuse_non_finite(self) -> None:
         """Raises: AgentDiverged."""
         if not (np.isfinite(self.policy).all() and np.isfinite(self.value).all()):
@@ -102,11 +109,15 @@ class AgentState:
         for name, moments in (("observations", self.filters.observations), ("rewards", self.filters.rewards)):
             found |= {f"{name}/mean": moments.mean, f"{name}/squares": moments.squares}
         found["rewards/discounted"] = self.filters.discounted
+        for stream, episode in enumerate(self.open_episodes):
+            if episode is not None:
+                found[f"episode-{stream}/actions"] = episode.actions
+                found[f"episode-{stream}/observation"] = episode.observation
         return {name: np.ascontiguousarray(array) for name, array in found.items()}
 
     def record(self) -> dict[str, Any]:
         """Everything else, as JSON values."""
-        return {
+        about: dict[str, Any] = {
             "updates_done": self.updates_done,
             "env_steps": self.env_steps,
             "repeatable": self.repeatable,
@@ -116,6 +127,12 @@ class AgentState:
                 "rewards": self.filters.rewards.count,
             },
         }
+        if self.spec.settings.continue_streams:
+            about["open_episodes"] = [
+                None if episode is None else {"seed": episode.seed, "episode_return": episode.episode_return}
+                for episode in self.open_episodes
+            ]
+        return about
 
     def load(self, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
         """Become what was written down by `arrays` and `record` of a state of the same spec."""
@@ -137,6 +154,16 @@ class AgentState:
             for name in ("observations", "rewards")
         }
         self.filters = Snapshot(**moments, discounted=np.array(arrays["rewards/discounted"]))
+        if self.spec.settings.continue_streams:
+            self.open_episodes = tuple(
+                about
+                and OpenEpisode(
+                    actions=np.array(arrays[f"episode-{stream}/actions"]),
+                    observation=np.array(arrays[f"episode-{stream}/observation"]),
+                    **about,
+                )
+                for stream, about in enumerate(record["open_episodes"])
+            )
         self.updates_done, self.env_steps = record["updates_done"], record["env_steps"]
         self.repeatable = record["repeatable"]
 

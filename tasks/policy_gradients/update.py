@@ -41,6 +41,8 @@ def update(state: AgentState, rollouts: Sequence[Rollout], held_out: Sequence[Ro
     row |= _fit_values(state, batch)
     row |= _policy_step(state, batch)
     state.filters = merged(state.filters, rollouts)
+    if settings.continue_streams:
+        state.open_episodes = tuple(each.open_episode for each in rollouts)
     state.updates_done += 1
     state.env_steps += len(batch.advantages)
     row["env_steps"] = state.env_steps

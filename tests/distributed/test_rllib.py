@@ -72,8 +72,9 @@ def build(eight_cpus: Path) -> Iterator[Any]:
         assert not Path(algorithm.logdir).exists(), "it leaves nothing behind"
 
 
-def spec_of(step: Any, num_streams: int, **changed: Any) -> AgentSpec:
+def spec_of(step: Any, num_streams: int, goes_on: bool = False, **changed: Any) -> AgentSpec:
     more: dict[str, Any] = {"kl_schedule": "linear", "max_kl_final": 0.1} if step == "trpo" else {}
+    more |= {"continue_streams": True, "bootstrap": "correct"} if goes_on else {}
     settings = PolicyGradient(step=step, num_streams=num_streams, **SMALL, **more)
     fields: dict[str, Any] = {"environment": f"{HERE}:Target", "iterations": 4, "heldout_every": 2, "seed": 3}
     return AgentSpec(settings=settings, **{**fields, **changed})
@@ -88,10 +89,11 @@ def same(algorithm: Any, plain: Training) -> bool:
     )
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("step", ["ppo", "trpo"])
 @pytest.mark.parametrize("num_streams", [1, 5])
-def test_one_process_makes_the_plain_loops_agent(build: Any, step: str, num_streams: int) -> None:
-    spec = spec_of(step, num_streams)
+def test_one_process_makes_the_plain_loops_agent(build: Any, step: str, num_streams: int, goes_on: bool) -> None:
+    spec = spec_of(step, num_streams, goes_on)
     algorithm = build(config_of(spec))
     result = [algorithm.train() for _ in range(4)][-1]
     assert same(algorithm, train_agent(spec))
@@ -113,9 +115,10 @@ def test_several_updates_in_one_iteration_repeat_no_noise(build: Any) -> None:
 
 
 @pytest.mark.acceptance
-def test_two_runners_of_which_one_dies_make_the_plain_loops_agent(build: Any) -> None:
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_two_runners_of_which_one_dies_make_the_plain_loops_agent(build: Any, goes_on: bool) -> None:
     """And the evaluation that they play is the one process's."""
-    spec = spec_of("ppo", 5, environment=f"{HERE}:Slow", iterations=3)
+    spec = spec_of("ppo", 5, goes_on, environment=f"{HERE}:Slow", iterations=3)
     config = config_of(spec, runners=2).evaluation(evaluation_duration=7, evaluation_interval=10)
     algorithm = build(config)
     algorithm.train()
@@ -141,12 +144,12 @@ def test_two_runners_of_which_one_dies_make_the_plain_loops_agent(build: Any) ->
     assert alone.evaluated == algorithm.evaluated
 
 
-@pytest.mark.parametrize("step", ["ppo", "trpo"])
-def test_a_restored_algorithm_goes_on_to_the_bit(build: Any, tmp_path: Path, step: str) -> None:
+@pytest.mark.parametrize(("step", "goes_on"), [("ppo", False), ("trpo", False), ("ppo", True)])
+def test_a_restored_algorithm_goes_on_to_the_bit(build: Any, tmp_path: Path, step: str, goes_on: bool) -> None:
     """Also an older state into an algorithm that is further."""
     from ray.rllib.algorithms.algorithm import Algorithm
 
-    spec = spec_of(step, 2)
+    spec = spec_of(step, 2, goes_on)
     algorithm = build(config_of(spec))
     for _ in range(2):
         algorithm.train()
@@ -231,11 +234,15 @@ def test_more_than_the_cluster_has_is_refused(build: Any) -> None:
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize(("step", "num_streams", "runners"), [("trpo", 1, 1), ("trpo", 5, 2), ("ppo", 5, 3)])
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize(
+    ("step", "num_streams", "runners"),
+    [("trpo", 1, 1), ("ppo", 1, 2), ("ppo", 1, 3), ("ppo", 5, 1), ("trpo", 5, 2), ("ppo", 5, 3)],
+)
 def test_any_number_of_runners_makes_the_plain_loops_agent(
-    build: Any, step: str, num_streams: int, runners: int
+    build: Any, step: str, num_streams: int, runners: int, goes_on: bool
 ) -> None:
-    spec = spec_of(step, num_streams)
+    spec = spec_of(step, num_streams, goes_on)
     algorithm = build(config_of(spec, runners=runners))
     for _ in range(4):
         algorithm.train()
@@ -270,7 +277,7 @@ def test_an_error_in_a_remote_runner_arrives_at_once(build: Any, environment: st
 def test_a_restored_algorithm_with_runners_goes_on_to_the_bit(build: Any, tmp_path: Path) -> None:
     from ray.rllib.algorithms.algorithm import Algorithm
 
-    spec = spec_of("trpo", 5)
+    spec = spec_of("trpo", 5, goes_on=True)
     algorithm = build(config_of(spec, runners=2))
     algorithm.train()
     path = algorithm.save_to_path(str(tmp_path / "one"))

@@ -32,6 +32,9 @@ class Simulated:
 
     # --- the group and its manager ------------------------------------------------------------------------------------
 
+    def num_remote_env_runners(self) -> int:
+        return len(self.healthy)
+
     def healthy_env_runner_ids(self) -> list[int]:
         return [runner for runner, healthy in self.healthy.items() if healthy]
 
@@ -94,7 +97,7 @@ class Answer:
 
 
 class State:
-    updates_done, policy, filters = 3, None, None
+    updates_done, policy, filters, open_episodes = 3, None, None, ()
     spec = AgentSpec(environment="x", settings=PolicyGradient(num_streams=5))
 
 
