@@ -48,8 +48,8 @@ def steps(folder: Path) -> Mapping[str, Opened]:
     from robustray.tasks.attacks.blocks import attack_block, predict_block
     from robustray.tasks.attacks.family import ApgdCE, Square
     from robustray.tasks.attacks.settings import PGD
+    from robustray.tasks.attacks.traces import trace_block
     from robustray.tasks.data.views import resize, subset
-    from robustray.tasks.studies.robust_training.blocks import trace_block
     from robustray.tasks.training.settings import TrainSpec
 
     def asked(

@@ -7,7 +7,7 @@ from robustray.tasks.figures.bars import Bar, Pair, bars, paired_dots
 from robustray.tasks.figures.curves import Level, Series, curve, eps_ticks
 from robustray.tasks.figures.forms import Row, dot_rows, heat_map
 from robustray.tasks.figures.many import Group, Sample, cloud, histogram
-from robustray.tasks.figures.pictures import image_grid, magnified, one_image
+from robustray.tasks.figures.pictures import image_grid, image_rows, magnified, one_image, signed
 from robustray.tasks.figures.scatter import Point, scatter
 from robustray.tasks.figures.style import Palette
 
@@ -29,8 +29,10 @@ __all__ = [
     "heat_map",
     "histogram",
     "image_grid",
+    "image_rows",
     "magnified",
     "one_image",
     "paired_dots",
     "scatter",
+    "signed",
 ]

@@ -78,7 +78,7 @@ def curve(
     name: str,
     title: str,
     caption: str,
-    alt: str,
+    alt: str = "",
     series: Sequence[Series],
     x_label: str,
     y_label: str,
@@ -91,11 +91,12 @@ def curve(
 ) -> Figure:
     """Lines with bands. Labels stand at the line ends where there is room, else in a legend below.
 
-    `percent`: values are shares in [0, 1], shown as 0 % to 100 %. `x_log`: logarithmic from the smallest positive x on,
-    linear below it, so that 0 has its place. `step`: every value holds from its x to the next one (shares that survive,
-    cumulative distributions).
+    `alt`: by default, where every line starts and ends. `percent`: values are shares in [0, 1], shown as 0 % to 100 %.
+    `x_log`: logarithmic from the smallest positive x on, linear below it, so that 0 has its place. `step`: every value
+    holds from its x to the next one (shares that survive, cumulative distributions).
     """
     assert series, "a curve needs at least one series"
+    alt = alt or _ends(series, percent)
     for line in series:
         lengths = {len(column) for column in (line.x, line.y, line.lo, line.hi, *line.runs) if column is not None}
         assert len(lengths) == 1 and len(line.x) > 0, f"columns of {line.label!r} differ in length or are empty"
@@ -136,6 +137,12 @@ def curve(
         else:
             legend_below(axes, legend_columns)
         return finish(canvas, name=name, title=title, caption=caption, alt=alt)
+
+
+def _ends(series: Sequence[Series], percent: bool) -> str:
+    """`"digits:cnn: from 98 % to 0 %"` for every line."""
+    fmt = ".0%" if percent else ".3g"
+    return "; ".join(f"{line.label}: from {line.y[0]:{fmt}} to {line.y[-1]:{fmt}}" for line in series)
 
 
 def _set_y(axes: Axes, series: Sequence[Series], levels: Sequence[Level], percent: bool) -> float | None:

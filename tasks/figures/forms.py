@@ -52,15 +52,19 @@ def dot_rows(
     name: str,
     title: str,
     caption: str,
-    alt: str,
+    alt: str = "",
     rows: Sequence[Row],
     x_label: str,
     palette: Palette | None = None,
     percent: bool = False,
     levels: Sequence[Level] = (),
 ) -> Figure:
-    """One row per estimate, from top to bottom: label, interval as a bar, estimate as a dot, and both in figures."""
+    """One row per estimate, from top to bottom: label, interval as a bar, estimate as a dot, and both in figures.
+
+    alt: by default, every row's estimate.
+    """
     assert rows, "dot_rows needs at least one row"
+    alt = alt or "; ".join(f"{row.label}: {row.value:{'.1%' if percent else '.3g'}}" for row in rows)
     palette = palette or Palette(row.color_by or "" for row in rows)
     fmt = "percent" if percent else ""
     values = [

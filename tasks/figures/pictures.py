@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,33 @@ def image_grid(
     )
 
 
+def image_rows(
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    alt: str,
+    rows: Mapping[str, npt.ArrayLike],
+    columns: Sequence[str],
+    side: int = 96,
+) -> Picture:
+    """An `image_grid` row by row, enlarged to about `side` CSS pixels: what was done to the same few images.
+
+    rows: label -> (len(columns), channels, height, width), uint8 or float in [0, 1].
+    """
+    parts = [as_uint8(part) for part in rows.values()]
+    return image_grid(
+        name=name,
+        title=title,
+        caption=caption,
+        alt=alt,
+        images=np.concatenate(parts),
+        rows=list(rows),
+        columns=columns,
+        scale=max(1, side // max(parts[0].shape[2:])),
+    )
+
+
 def one_image(*, name: str, title: str, caption: str, alt: str, image: npt.ArrayLike) -> Picture:
     """One image as it is, pixel for pixel and without a ground: a file to go on with.
 
@@ -108,6 +135,16 @@ def magnified(delta: npt.ArrayLike, factor: float) -> npt.NDArray[np.float64]:
     The factor belongs into the label of the row or column that shows it.
     """
     return np.clip(0.5 + factor * np.asarray(delta, dtype=np.float64), 0.0, 1.0)
+
+
+def signed(values: npt.ArrayLike, *, share: float = 0.99) -> npt.NDArray[np.float64]:
+    """Images of signed numbers (images, channels, height, width), gradients for example, around mid-grey.
+
+    Each is scaled by itself, so that `share` of its entries lie within black and white: sizes do not compare.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    size = np.quantile(np.abs(array).reshape(len(array), -1), share, axis=1)
+    return magnified(array / np.where(size > 0, size, 1.0)[:, None, None, None], 0.5)
 
 
 def as_uint8(images: npt.ArrayLike) -> npt.NDArray[np.uint8]:

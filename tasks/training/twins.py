@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
+from robustray.tasks.training.how import HowTrained
 from robustray.tasks.training.reference import twin_of
-from robustray.tasks.training.schedules import Schedule
-from robustray.tasks.training.settings import Augmentation, TrainSpec
+from robustray.tasks.training.settings import TrainSpec
 
 Kind = Literal["standard", "robust"]
 KINDS: tuple[Kind, ...] = ("standard", "robust")
@@ -24,7 +23,7 @@ JUDGE_SEED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwinSettings:
+class TwinSettings(HowTrained):
     """Which networks a study compares and who judges them."""
 
     standard: tuple[str, ...] = ()
@@ -50,24 +49,8 @@ class TwinSettings:
     seed: int = 0
     """First seed of the trainings; also that of all draws."""
 
-    epochs: int
-    """Of a training."""
-    batch_size: int
-    lr: float
-    """Peak learning rate."""
-    schedule: Schedule = "triangular"
-    """Of the learning rate."""
-    weight_decay: float = 5e-4
-    augmentation: Augmentation = "none"
-    """crop-flip: a random crop of the padded image, mirrored in half of the cases."""
     train_steps: int
     """Gradient steps of the attack that robust twins are trained on."""
-    step_share: float = 0.5
-    """Length of such a step, as a share of eps."""
-    validation: float = 0.0
-    """Training images held out for the learning curves: a number, or a share below 1."""
-    attack_precision: Precision = "auto"
-    """Arithmetic of the training attack's gradients."""
 
     def __post_init__(self) -> None:
         checks.sizes(eps=self.eps, step_share=self.step_share)
@@ -91,20 +74,7 @@ class TwinSettings:
 
     def spec(self, kind: Kind, seed: int, *, architecture: str = "") -> TrainSpec:
         """How a twin is trained: all alike but for the threat and the seed. With `architecture`, a judge."""
-        whole = self.validation >= 1 and self.validation == int(self.validation)
-        standard = TrainSpec(
-            model=architecture or self.architecture,
-            data=self.train_data,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            schedule=self.schedule,
-            weight_decay=self.weight_decay,
-            augmentation=self.augmentation,
-            validation=int(self.validation) if whole else self.validation,  # 1000 and 1000.0 have different keys
-            attack_precision=self.attack_precision,
-            seed=seed,
-        )
+        standard = TrainSpec(model=architecture or self.architecture, data=self.train_data, seed=seed, **self.how())
         if kind == "standard":
             return standard
         return replace(

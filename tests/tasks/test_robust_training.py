@@ -14,13 +14,13 @@ import torch
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
+from robustray.tasks.figures import signed
 from robustray.tasks.lab.keys import digest
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.published import engstrom
 from robustray.tasks.statistics.intervals import wilson
 from robustray.tasks.studies.robust_training.claims import claims
-from robustray.tasks.studies.robust_training.drawings import grey
 from robustray.tasks.studies.robust_training.findings import answer, warnings
 from robustray.tasks.studies.robust_training.results import Results, label
 from robustray.tasks.studies.robust_training.settings import SIZES, Network, Settings
@@ -317,7 +317,7 @@ def test_learning_curves_that_go_wrong_are_told() -> None:
 
 def test_gradients_are_scaled_each_by_itself() -> None:
     gradients = np.random.default_rng(0).standard_normal((3, 1, 8, 8)) * np.array([1, 1e-6, 0])[:, None, None, None]
-    shown = grey(gradients)
+    shown = signed(gradients)
     assert shown.min() >= 0 and shown.max() <= 1 and (shown[2] == 0.5).all()
     inside = (shown[:2] > 0) & (shown[:2] < 1)
     assert inside.mean() > 0.95 and shown[1].std() == pytest.approx(shown[0].std(), rel=0.5)

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from robustray.tasks.attacks.settings import PGD
+from robustray.tasks.attacks.traces import UNBROKEN, gradient_block, trace_block
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.lab.protocol import Context
-from robustray.tasks.studies.robust_training.blocks import UNBROKEN, gradient_block, trace_block
 
 NUM = 20
 

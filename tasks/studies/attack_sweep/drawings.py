@@ -10,9 +10,10 @@ from robustray.tasks import figures
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.kit.frames import at
 from robustray.tasks.kit.words import listed, plural, slug
-from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS, size_words
+from robustray.tasks.report.numbers import NORM_WORDS, size_words
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.study import Figure, Picture
+from robustray.tasks.sweeps.drawn import accuracy_by_size
 
 MAGNIFY = 10
 
@@ -31,26 +32,17 @@ def drawn(results: Results) -> list[Figure]:
 
 def _curve(results: Results, data: str, norm: Norm, palette: figures.Palette) -> Figure:
     settings = results.settings
-    lines = {model: at(results.accuracy, data=data, model=model, norm=norm) for model in settings.models}
-    series = [
-        figures.Series(label=model, x=line.eps.tolist(), y=line.robust_accuracy.tolist(), lo=line.lo, hi=line.hi)
-        for model, line in lines.items()
-    ]
-    return figures.curve(
+    return accuracy_by_size(
         name=slug("accuracy", norm, data),
         title=f"Accuracy against the size of the perturbation ({NORM_WORDS[norm]}, {data})",
         caption=f"Accuracy falls as the {NORM_WORDS[norm]} ball grows. Worst case over "
         f"{listed(settings.attacks)}, {plural(settings.num_seeds, 'seed')}, n = {results.num_images(data):,} images; "
         "bands are 95 % Wilson intervals.",
-        alt="; ".join(f"{s.label} falls from {s.y[0]:.0%} to {s.y[-1]:.0%}" for s in series),
-        series=series,
-        x_label=f"{NORM_WORDS[norm]} ε ({NORM_UNITS[norm]}, pixels in [0, 1])",
-        y_label="accuracy",
+        lines={model: at(results.accuracy, data=data, model=model, norm=norm) for model in settings.models},
+        y="robust_accuracy",
+        norm=norm,
+        num_classes=results.images[data].num_classes,
         palette=palette,
-        levels=[figures.Level(value=1 / results.images[data].num_classes, words="chance")],
-        percent=True,
-        x_ticks=figures.eps_ticks([0.0, *settings.eps(norm)]),
-        x_log=True,
     )
 
 
@@ -79,7 +71,6 @@ def _attack_rows(results: Results, data: str, norm: Norm, palette: figures.Palet
         f"n = {n:,} images, seed {settings.seed}"
         + (" (other seeds as faint dots)" if settings.num_seeds > 1 else "")
         + "; bars are 95 % Wilson intervals.",
-        alt="; ".join(f"{row.label}: {row.value:.0%}" for row in rows),
         rows=rows,
         x_label="accuracy",
         palette=palette,
@@ -123,21 +114,18 @@ def pictures(results: Results) -> list[Picture]:
         adversarial = np.stack(list(rows.adversarial_image)).astype(np.float64)
         delta = figures.magnified(adversarial - clean, MAGNIFY)
         size = size_words(norm, results.reference[norm])
-        scale = max(1, 96 // loaded.shape[1])
         found.append(
-            figures.image_grid(
+            figures.image_rows(
                 name=slug("examples", data, model, norm),
                 title=f"{model} at {size}",
                 caption=f"Images, perturbations magnified {MAGNIFY} times around grey, and their sum with the model's "
                 f"prediction. {len(rows)} images drawn at random from those classified correctly, not chosen.",
                 alt=f"{len(rows)} images of {data}, each with its perturbation and the adversarial image for {model}",
-                images=np.concatenate([clean, delta, adversarial]),
-                rows=["image", f"perturbation × {MAGNIFY}", "adversarial"],
+                rows={"image": clean, f"perturbation × {MAGNIFY}": delta, "adversarial": adversarial},
                 columns=[
                     f"{loaded.classes[label]}\n→ {loaded.classes[prediction]}"
                     for label, prediction in zip(rows.label, rows.prediction, strict=True)
                 ],
-                scale=scale,
             )
         )
     return found

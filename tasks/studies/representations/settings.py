@@ -10,6 +10,7 @@ from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.kit import checks
 from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.training.how import how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.twins import KINDS, TwinSettings
 
@@ -104,7 +105,6 @@ def small() -> Settings:
     """The reference twins on CIFAR-10 (l2 0.5), three seeds:
     robustray run representations --size small --data-root DIR      two CPU cores; hours where no twins are found."""
     twin = reference_specs(SEEDS[0])["l2_05"]
-    assert twin.step_size is not None
     return Settings(
         architecture=twin.model,
         judge_architecture="cifar:resnet18-w16",
@@ -114,16 +114,8 @@ def small() -> Settings:
         eps=twin.eps,
         num_seeds=len(SEEDS),
         seed=SEEDS[0],
-        epochs=twin.epochs,
-        batch_size=twin.batch_size,
-        lr=twin.lr,
-        schedule=twin.schedule,
-        weight_decay=twin.weight_decay,
-        augmentation=twin.augmentation,
         train_steps=twin.num_steps,
-        step_share=twin.step_size / twin.eps,
-        validation=twin.validation,
-        attack_precision=twin.attack_precision,
+        **how_of(twin),
         num_targets=500,
         inversion_steps=400,
         step_size=0.5,

@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.attacks.traces import UNBROKEN
 from robustray.tasks.kit.frames import columns
 from robustray.tasks.kit.outcomes import mean_difference, mean_share, shares
 from robustray.tasks.statistics import Estimate
-from robustray.tasks.studies.robust_training.blocks import UNBROKEN
 from robustray.tasks.studies.robust_training.results import Results, threat
 
 # --- Accuracy by size -------------------------------------------------------------------------------------------------

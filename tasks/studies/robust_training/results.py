@@ -52,6 +52,13 @@ class Results:
         kind = norm if eps_train else "none"
         return {n.seed: n for n in self.models if n.norm == kind and n.eps == eps_train}
 
+    def learnt(self, norm: Norm) -> dict[str, list[Curve]]:
+        """What networks were trained against -> learning curves, one per seed."""
+        return {
+            threat(norm, eps): [self.curves[network] for network in self.networks(norm, eps).values()]
+            for eps in self.eps_trained(norm)
+        }
+
     def standing(self, norm: Norm, eps_train: float, eps_test: float, *, attack: str = "pgd") -> Outcomes:
         """Which images stand at `eps_test` (0: without an attack)."""
         found = {}

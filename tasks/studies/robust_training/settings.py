@@ -13,18 +13,11 @@ from robustray.tasks.kit import checks
 from robustray.tasks.kit.sizes import reference_size
 from robustray.tasks.studies.robust_training.work import estimate
 from robustray.tasks.study import Outline, Size
+from robustray.tasks.training.how import HowTrained, how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
-from robustray.tasks.training.schedules import Schedule
-from robustray.tasks.training.settings import Augmentation, Select, TrainSpec
+from robustray.tasks.training.settings import Select, TrainSpec
 
 Threat = Norm | Literal["none"]
-
-
-SPEC = (
-    *("model", "epochs", "batch_size", "lr", "weight_decay", "schedule", "lr_drops", "augmentation"),
-    *("attack_precision", "select", "threads"),
-)
-"""Settings that are fields of every training, under the same name."""
 
 
 class Network(NamedTuple):
@@ -38,7 +31,7 @@ class Network(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(HowTrained):
     """What adversarial training costs and what it buys, by the size it trains at."""
 
     model: str
@@ -62,34 +55,14 @@ class Settings:
     seed: int = 0
     """First seed of the trainings; also that of all attacks and draws."""
 
-    epochs: int
-    """Passes over the training images."""
-    batch_size: int
-    """Images per step."""
-    lr: float
-    """Peak learning rate."""
-    schedule: Schedule
-    """Of the learning rate: triangular, steps (drops to a tenth at lr_drops), cosine, constant."""
-    lr_drops: tuple[float, ...] = ()
-    """Epochs after which the learning rate drops, for steps."""
-    weight_decay: float = 5e-4
-    """On all parameters."""
-    augmentation: Augmentation = "none"
-    """crop-flip: a random crop of the padded image, mirrored in half of the cases."""
     num_steps: int = 7
     """Gradient steps of the attack that networks are trained on."""
-    step_share: float
-    """Length of such a step, as a share of eps."""
     random_start: bool = False
     """Start that attack at a random point."""
     use_best: bool = False
     """Train on its iterate of highest loss; else on the last one."""
-    validation: float
-    """Training images held out for the learning curves: a number, or a share below 1."""
     select: Select = "last"
     """Which weights are tested: those of the last epoch, or the best ones on held-out images under attack."""
-    attack_precision: Precision = "auto"
-    """Arithmetic of that attack's gradients; weights are always updated in fp32."""
     threads: int = 1
     """CPU threads of one training."""
 
@@ -173,12 +146,13 @@ class Settings:
 
     def spec(self, network: Network) -> TrainSpec:
         """How a network is trained: all alike but for the threat and the seed."""
-        whole = self.validation >= 1 and self.validation == int(self.validation)
         standard = TrainSpec(
+            model=self.model,
             data=self.train_data,
-            validation=int(self.validation) if whole else self.validation,  # 1000 and 1000.0 have different keys
+            select=self.select,
+            threads=self.threads,
             seed=network.seed,
-            **{name: getattr(self, name) for name in SPEC},
+            **self.how(),
         )
         if network.norm == "none":
             return standard
@@ -224,7 +198,7 @@ def small() -> Settings:
     """The reference twins: robustray run robust-training --size small --data-root DIR      two CPU cores, hours."""
     twins = reference_specs(SEEDS[0])
     linf, l2 = twins["linf8"], twins["l2_05"]
-    assert linf.step_size is not None and linf.step_size / linf.eps == (l2.step_size or 0) / l2.eps
+    assert how_of(linf) == how_of(l2)
     return Settings(
         model=linf.model,
         train_data=linf.data_name,
@@ -235,19 +209,11 @@ def small() -> Settings:
         eps_test_l2=(0.1, 0.25, 0.5, 1.0, 2.0),
         num_seeds=len(SEEDS),
         seed=SEEDS[0],
-        epochs=linf.epochs,
-        batch_size=linf.batch_size,
-        lr=linf.lr,
-        schedule=linf.schedule,
-        weight_decay=linf.weight_decay,
-        augmentation=linf.augmentation,
         num_steps=linf.num_steps,
-        step_share=linf.step_size / linf.eps,
         random_start=linf.random_start,
         use_best=linf.use_best,
-        validation=linf.validation,
         select=linf.select,
-        attack_precision=linf.attack_precision,
+        **how_of(linf),
         num_autoattack=500,
         num_traced=2_000,
     )

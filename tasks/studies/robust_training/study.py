@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from robustray.tasks.attacks.autoattack import AutoAttack
 from robustray.tasks.attacks.blocks import attack_block, predict_block
 from robustray.tasks.attacks.settings import PGD, Norm
+from robustray.tasks.attacks.traces import gradient_block, trace_block
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
@@ -28,7 +29,6 @@ from robustray.tasks.kit.images import (
     try_attacks,
 )
 from robustray.tasks.studies.robust_training import findings
-from robustray.tasks.studies.robust_training.blocks import gradient_block, trace_block
 from robustray.tasks.studies.robust_training.evaluation import attack_networks
 from robustray.tasks.studies.robust_training.results import Results, tested_in
 from robustray.tasks.studies.robust_training.settings import OUTLINE, Network, Settings

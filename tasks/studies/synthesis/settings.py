@@ -11,6 +11,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.kit import checks
 from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.training.how import how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.twins import KINDS, Kind, TwinSettings
 
@@ -170,7 +171,6 @@ def small() -> Settings:
     Sizes of balls: the paper's at 224 x 224 have the same mean change of a pixel here when they are divided by 7.
     """
     twin = reference_specs(SEEDS[0])["l2_05"]
-    assert twin.step_size is not None
     return Settings(
         architecture=twin.model,
         judge_architecture="cifar:resnet18-w16",
@@ -180,16 +180,8 @@ def small() -> Settings:
         eps=twin.eps,
         num_seeds=len(SEEDS),
         seed=SEEDS[0],
-        epochs=twin.epochs,
-        batch_size=twin.batch_size,
-        lr=twin.lr,
-        schedule=twin.schedule,
-        weight_decay=twin.weight_decay,
-        augmentation=twin.augmentation,
         train_steps=twin.num_steps,
-        step_share=twin.step_size / twin.eps,
-        validation=twin.validation,
-        attack_precision=twin.attack_precision,
+        **how_of(twin),
         per_class=200,
         seed_factor=2,
         generate_eps=6.0,

@@ -1,4 +1,4 @@
-"""What the study maps over test images besides predictions and attacks: how the loss grows, and where it points."""
+"""What a lab maps over images to look into attacks: how the loss grows step by step, and where it points."""
 
 from __future__ import annotations
 

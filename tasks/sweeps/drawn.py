@@ -1,0 +1,63 @@
+"""The figure that every study with attacks of growing sizes draws: accuracy against the size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from robustray.tasks import figures
+from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robustray.tasks.attacks.settings import Norm
+    from robustray.tasks.study import Figure
+
+
+def size_label(norm: Norm, *, what: str = "") -> str:
+    """Words of an axis with sizes of perturbations, with what they measure: `"ℓ∞ ε of the test (...)"`."""
+    return f"{NORM_WORDS[norm]} ε{what and f' {what}'} ({NORM_UNITS[norm]}, pixels in [0, 1])"
+
+
+def accuracy_by_size(
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    lines: Mapping[str, pd.DataFrame],
+    norm: Norm,
+    num_classes: int,
+    x: str = "eps",
+    y: str = "accuracy",
+    what: str = "",
+    palette: figures.Palette | None = None,
+) -> Figure:
+    """Accuracy with its interval against the size of the attack, 0 for none, and where chance is.
+
+    lines: label -> rows in ascending order of `x`, with `y`, `lo`, `hi` and, if single seeds are to be drawn, `runs`,
+    the values of all seeds. what: of what the sizes are, on the axis ("of the test").
+    """
+    first: Sequence[float] = next(iter(lines.values()))[x].tolist()
+    return figures.curve(
+        name=name,
+        title=title,
+        caption=caption,
+        series=[_line(label, rows, x, y) for label, rows in lines.items()],
+        x_label=size_label(norm, what=what),
+        y_label="accuracy",
+        palette=palette,
+        levels=[figures.Level(value=1 / num_classes, words="chance")],
+        percent=True,
+        x_ticks=figures.eps_ticks([0.0, *first]),
+        x_log=True,
+    )
+
+
+def _line(label: str, rows: pd.DataFrame, x: str, y: str) -> figures.Series:
+    runs = np.array(rows.runs.tolist()).T.tolist() if "runs" in rows else ()
+    return figures.Series(
+        label=label, x=rows[x].tolist(), y=rows[y].tolist(), lo=rows.lo.tolist(), hi=rows.hi.tolist(), runs=runs
+    )
