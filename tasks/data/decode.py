@@ -39,7 +39,7 @@ def decode_images(encoded: Iterable[tuple[str, bytes]], count: int) -> NDArray[n
         if pixels.shape[:2] != out.shape[2:]:
             raise InputError(
                 f"{where} is {pixels.shape[1]}x{pixels.shape[0]} pixels, {first} is {out.shape[3]}x{out.shape[2]}: "
-                "images of one set must be of one size, resize them beforehand"
+                "images of one set must be of one size; FOLDER,size=224 brings pictures in class folders to one"
             )
         if pixels.ndim == 3:
             all_grey = False

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from robustray.tasks.data.decode import decode_images
 from robustray.tasks.data.files import file_sha256, read_file
 from robustray.tasks.data.images import ImageData, checked
+from robustray.tasks.data.photographs import decode_fitted
 from robustray.tasks.errors import InputError
 
 BOXES = "boxes.csv"
@@ -30,6 +31,8 @@ class FolderSource:
     """
 
     root: str
+    side: int = 0
+    """Pixels of a side that every picture is brought to (see `photographs`); 0: all have one size and keep it."""
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -38,7 +41,8 @@ class FolderSource:
     def fingerprint(self) -> tuple[object, ...]:
         boxes = Path(self.root) / BOXES
         files = tuple((name, *map(file_sha256, files)) for name, files in self.listing().items())
-        return (*files, file_sha256(boxes)) if boxes.is_file() else files
+        found = (*files, file_sha256(boxes)) if boxes.is_file() else files
+        return ("side", self.side, *found) if self.side else found
 
     def listing(self) -> dict[str, list[Path]]:
         """Class name -> its files, both sorted as text.
@@ -74,8 +78,13 @@ class FolderSource:
         return listing
 
     def fetch(self, name: str) -> ImageData:
-        """Raises: InputError naming the first file that is no image or of another size (see `decode_images`)."""
+        """Raises: InputError naming the first file that is no image or of another size (see `decode_images`); with a
+        `side`, naming all that cannot be read, and for boxes, which belong to pixels as stored."""
         listing = self.listing()
+        if self.side and (Path(self.root) / BOXES).is_file():
+            raise InputError(
+                f"{self.root} has a {BOXES}, whose boxes are those of the pictures as stored: leave out size="
+            )
         counts = [len(files) for files in listing.values()]
 
         def encoded() -> Iterator[tuple[str, bytes]]:
@@ -83,10 +92,16 @@ class FolderSource:
                 for file in files:
                     yield str(file), read_file(file)
 
+        notes: tuple[str, ...] = ()
+        if self.side:
+            images, notes = decode_fitted(encoded(), sum(counts), self.side)
+        else:
+            images = decode_images(encoded(), sum(counts))
         return checked(
             ImageData(
                 name=name,
-                images=decode_images(encoded(), sum(counts)),
+                images=images,
+                notes=notes,
                 labels=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
                 classes=tuple(listing),
                 boxes=self._boxes(listing),

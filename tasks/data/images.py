@@ -36,6 +36,8 @@ class ImageData:
     """(n, height, width): the pixels of the object that the label names."""
     boxes: NDArray[np.int64] | None = None
     """(n, 4): its box as x0, y0, x1, y1 in pixels; it covers the columns x0 .. x1 - 1 and the rows y0 .. y1 - 1."""
+    notes: tuple[str, ...] = ()
+    """What was done to the pictures when they were read, in words for a report. Not part of the content."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.images.shape, self.images.dtype

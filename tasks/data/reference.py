@@ -21,6 +21,9 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab.code import code_hash
 from robustray.tasks.words import nearest
 
+LARGEST_SIDE = 4_096
+"""Pixels of a side that pictures are brought to."""
+
 
 class Source(Protocol):
     """Where the images of one split come from. Small and picklable."""
@@ -87,7 +90,7 @@ def open_data(text: str, *, data_root: str | None) -> DataRef:
 
     text: a name of `SOURCES` (`digits:test`, `scenes:train,rho=0.9`); a Parquet file; a folder of
     Parquet shards, with `:SPLIT` behind it if it holds several; a folder of class folders (also `folder:PATH`); one
-    picture, `photo.png`; one's own `my_pkg.my_mod:function`.
+    picture, `photo.png`; one's own `my_pkg.my_mod:function`. `FOLDER,size=224`: pictures of any sizes in class folders.
     data_root: the folder in which CIFAR is looked for (`--data-root`, ROBUSTRAY_DATA).
 
     Raises: InputError for an unknown name, or one whose files or function are not there.
@@ -100,6 +103,8 @@ def _open(text: str, data_root: str | None) -> Source:
     if head in SOURCES:
         opened: Source = importlib.import_module(SOURCES[head].module).open_source(head, rest, data_root)
         return opened
+    if (sized := _sized(text)) is not None:
+        return sized
     if head == "folder":
         return _open_folder(Path(rest).expanduser())
     path = Path(text).expanduser()
@@ -130,10 +135,31 @@ def _open(text: str, data_root: str | None) -> Source:
     raise InputError(f"there is no data set {text!r}{nearest(text, known())}")
 
 
-def _open_folder(path: Path) -> FolderSource:
+def _sized(text: str) -> FolderSource | None:
+    """`FOLDER,size=224`: a folder of pictures of any sizes; None where `text` has another form."""
+    folder, separator, size = text.rpartition(",size=")
+    if not separator or Path(text).expanduser().exists():
+        return None
+    if not size.isdecimal() or not 1 <= int(size) <= LARGEST_SIDE:
+        raise InputError(f"{text!r}: size is a whole number of pixels, 1 to {LARGEST_SIDE:,}")
+    path = Path(folder.removeprefix("folder:")).expanduser()
+    if path.is_dir() and any(path.glob("*.parquet")):
+        raise InputError(f"{text!r}: size= is for folders of pictures, {path} holds Parquet shards")
+    return _open_folder(path, int(size))
+
+
+def at_size(text: str, side: int) -> str:
+    """The name of the same pictures at `side` pixels, if `text` names a folder of class folders; else `text` itself."""
+    path = Path(text.removeprefix("folder:")).expanduser()
+    if ",size=" in text or not path.is_dir() or any(path.glob("*.parquet")):
+        return text
+    return f"{text},size={side}"
+
+
+def _open_folder(path: Path, side: int = 0) -> FolderSource:
     if not path.is_dir():
         raise InputError(f"{path} is {'no folder' if path.exists() else 'missing'}: expected a folder of class folders")
-    source = FolderSource(root=str(path.absolute()))
+    source = FolderSource(root=str(path.absolute()), side=side)
     source.listing()  # class names and order are checked before any work starts
     return source
 

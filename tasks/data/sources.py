@@ -56,6 +56,7 @@ SOURCES: Mapping[str, Named] = {
 
 FORMS: Mapping[str, str] = {
     "FOLDER": "a folder of class folders, or of Parquet shards with image and label columns",
+    "FOLDER,size=N": "class folders of pictures of any sizes: short side resized to N pixels, centre cut out",
     "FILE.parquet": "one Parquet shard",
     "FILE.png": "one picture",
 }

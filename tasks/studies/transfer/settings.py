@@ -42,8 +42,8 @@ class Settings:
     num_source_classes: int = 6
     """How many classes are the sources', from the first one on; 0: all of them, with --target."""
     target: str = ""
-    """Instead of the other classes: a folder of your own, images of one size in class folders (or any data by name). It
-    is resized to the sources' images: the short side first, then the centre is cut out."""
+    """Instead of the other classes: a folder of your own, photographs of any sizes in class folders (or any data by
+    name). They are resized to the sources' images: the short side first, then the centre is cut out."""
     target_test: str = ""
     """Test images of the target; none: a share of it is held out."""
     test_share: float = 0.3

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from robustray.tasks.data.reference import at_size
 from robustray.tasks.data.views import keep_classes, resize, subset, three_channels
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.images import check_alike, check_apart
@@ -59,7 +60,8 @@ def open_worlds(settings: Settings, lab: Lab) -> Worlds:
 def own_target(settings: Settings, lab: Lab, source: Reference, source_test: Reference) -> Worlds:
     """One's own images at the size of the sources' images. Raises: InputError."""
     shape = lab.load(source).shape
-    own = lab.data(settings.target)
+    square = shape[1] == shape[2]
+    own = lab.data(at_size(settings.target, shape[1]) if square else settings.target)
     images: ImageData = lab.load(own)
     if images.num_classes < 2:
         raise InputError(f"--target {settings.target} has one class only: there is nothing to tell apart")
@@ -68,7 +70,7 @@ def own_target(settings: Settings, lab: Lab, source: Reference, source_test: Ref
             f"--target {settings.target} has images of {images.shape[0]} channels, the sources' {settings.train_data} "
             f"of {shape[0]}: give --train-data, --test-data and --arch for images in colour"
         )
-    words = []
+    words = list(images.notes)
 
     def fitted(ref: Reference) -> Reference:
         if images.shape[0] < shape[0]:
@@ -85,7 +87,7 @@ def own_target(settings: Settings, lab: Lab, source: Reference, source_test: Ref
             f"images of {sizes[0]} pixels are resized to {sizes[1]} (bicubic, short side first, centre cut out)"
         )
     if settings.target_test:
-        test = lab.data(settings.target_test)
+        test = lab.data(at_size(settings.target_test, shape[1]) if square else settings.target_test)
         tested: ImageData = lab.load(test)
         if test.content_hash == own.content_hash:
             raise InputError(f"--target-test {settings.target_test} and --target {settings.target} are the same images")
