@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +78,9 @@ def fill(
     script = environment().get_template("script.html.j2").render().strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     present = (
+        ("main-figure", "Main figure", findings.figures),
         ("claims", "Claims", findings.claims),
-        ("figures", "Figures", findings.figures),
+        ("figures", "More figures", findings.figures[1:]),
         ("tables", "Tables", findings.tables),
         ("pictures", "Pictures", findings.pictures),
         ("evidence", "Evidence", True),
@@ -91,6 +93,7 @@ def fill(
             warnings=list(warnings),
             sections=[*first_sections, *((anchor, words) for anchor, words, things in present if things)],
             marks=MARKS,
+            rules=[(rule, list(claims)) for rule, claims in groupby(findings.claims, key=lambda claim: claim.test)],
             figures=[_figure(figure) for figure in findings.figures],
             tables=[page_table(table, tables.get(table.name)) for table in findings.tables],
             pictures=[_picture(picture) for picture in findings.pictures],

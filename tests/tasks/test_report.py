@@ -70,6 +70,7 @@ def test_everything_found_is_on_the_page(findings: Findings, facts: RunFacts) ->
 
 def test_parts_stand_in_the_agreed_order(findings: Findings, facts: RunFacts) -> None:
     assert Reader(render_page(findings, facts)).all("h2", "id") == [
+        "main-figure",
         "claims",
         "figures",
         "tables",
@@ -255,7 +256,15 @@ def test_a_comparison_shows_both_runs_and_what_differs(findings: Findings) -> No
     for words in ("run-A", "run-B", "answer A", "num_steps", "a warning of ours", "robustray run B", findings.answer):
         assert words in reader.text
     assert "Equal in both: code." in reader.text
-    assert reader.all("h2", "id") == ["differences", "claims", "figures", "tables", "pictures", "evidence"]
+    assert reader.all("h2", "id") == [
+        "differences",
+        "main-figure",
+        "claims",
+        "figures",
+        "tables",
+        "pictures",
+        "evidence",
+    ]
     assert reader.all("a", "href")[0] == "../../run-A/report.html"
     assert [tag for tag, _ in reader.tags].count("script") == 1 and HOSTILE in reader.text
     ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]

@@ -6,11 +6,16 @@ wanted width, looks into it, and writes what it saw into its own document, which
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -118,7 +123,7 @@ SIZES = """
 """
 
 
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("width", [390, 400, 1200])
 def test_every_drawing_has_a_size_and_nothing_overflows(browser: Browser, page: Path, width: int) -> None:
     seen = browser.observe(page, SIZES, width)
     assert seen["viewport"] == width
@@ -206,6 +211,78 @@ def test_the_browser_reads_the_downloads(browser: Browser, page: Path) -> None:
     )
     assert [name for name, _ in seen["csv"]] == ["robust-accuracy.csv", "per-class.csv", "cost.csv"]
     assert seen["csv"][2][1].startswith("attack,images,evaluations,seconds")
+
+
+def test_the_answer_and_the_main_figure_come_before_the_claims(browser: Browser, page: Path) -> None:
+    seen = browser.observe(
+        page,
+        """
+        seen.order = [...page.querySelectorAll("h2")].map(e => e.id);
+        seen.rules = [...page.querySelectorAll("table.claims tr.rule")].length;
+        seen.heads = [...page.querySelectorAll("table.claims thead th")].length;
+        """,
+    )
+    assert seen["order"] == ["main-figure", "claims", "figures", "tables", "pictures", "evidence"]
+    assert seen["heads"] == 4 and seen["rules"] == 0, "three rules that differ"
+
+
+def test_a_rule_of_several_claims_is_written_once_and_no_column_is_empty(browser: Browser, example: Any) -> None:
+    findings = example.example_findings()
+    alike = tuple(replace(claim, test="supported if above 0", paper=None) for claim in findings.claims)
+    path = browser.folder / "alike.html"
+    path.write_text(render_page(replace(findings, claims=alike), example.example_facts()), encoding="utf-8")
+    seen = browser.observe(
+        path,
+        """
+        const claims = page.querySelector("table.claims");
+        seen.times = claims.textContent.split("supported if above 0").length - 1;
+        seen.heads = [...claims.querySelectorAll("thead th")].map(e => e.textContent);
+        """,
+    )
+    assert seen == {"times": 1, "heads": ["Claim", "This run", "Verdict"]}
+
+
+def test_tables_are_copied_as_markdown_and_latex(browser: Browser, page: Path) -> None:
+    seen = browser.observe(
+        page,
+        """
+        const writeText = async text => { seen.copied.push(text); };
+        seen.copied = [];
+        Object.defineProperty(view.navigator, "clipboard", {value: {writeText}, configurable: true});
+        for (const button of page.querySelectorAll('[data-table="table-robust-accuracy"] button')) {
+          button.click(); await wait();
+        }
+        """,
+    )
+    markdown, latex = seen["copied"]
+    lines = markdown.splitlines()
+    assert lines[0].startswith("| model | norm | eps |") and set(lines[1]) <= set("|-: ") and len(lines) == 2 + 21
+    assert len({line.count("|") for line in lines}) == 1, "as many cells in every row"
+    assert latex.startswith("\\begin{tabular}{ll") and latex.endswith("\\end{tabular}\n")
+    assert "(\\%)" in latex and len({line.count("&") for line in latex.splitlines() if line.endswith("\\\\")}) == 1
+
+
+def test_figures_are_taken_as_svg_and_png(browser: Browser, page: Path) -> None:
+    seen = browser.observe(
+        page,
+        """
+        seen.files = [];
+        page.addEventListener("click", event => {
+          const {download, href} = event.target;
+          if (download) { event.preventDefault(); seen.files.push([download, href]); }
+        });
+        for (const button of page.querySelectorAll('[data-takes="accuracy-linf"] button')) {
+          button.click();
+          for (let i = 0; i < 20; i++) await wait();
+        }
+        """,
+    )
+    (svg, svg_address), (png, png_address) = seen["files"]
+    assert (svg, png) == ("accuracy-linf.svg", "accuracy-linf.png")
+    drawn = unquote(svg_address.partition(",")[2])
+    assert ElementTree.fromstring(drawn).tag.endswith("svg") and "var(" not in drawn
+    image = Image.open(io.BytesIO(base64.b64decode(png_address.partition(",")[2])))
+    assert image.width > 1000 and len(image.convert("L").getcolors() or ()) > 10
 
 
 def test_without_script_everything_is_there_and_nothing_pretends_to_work(browser: Browser, page: Path) -> None:
