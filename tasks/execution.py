@@ -16,6 +16,7 @@ from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab import keys, runs
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.code import code_hash, is_own, settings_roots
+from robustray.tasks.lab.driver import check_undriven, driving
 from robustray.tasks.lab.runs import Run, RunIdentity
 from robustray.tasks.lab.store import Store
 from robustray.tasks.outputs import document_of, facts_of, write_report, write_tables
@@ -75,6 +76,7 @@ def execute(
     retry_failed: bool = False,
     rewalk: bool = False,
     on_start: Callable[[Run, BlockLab], None] | None = None,
+    anyway: bool = False,
 ) -> Result:
     """Find the run that this request continues, or open one, and walk through the study.
 
@@ -82,10 +84,11 @@ def execute(
 
     A finished run of the same content and code is returned as it is, unless `rewalk`, or the door finds that something
     it wrote elsewhere is gone. `make_lab` gives a lab over the
-    store; it is closed here, whatever happens. `resume` names the run instead of looking for it.
+    store; it is closed here, whatever happens. `resume` names the run instead of looking for it. `anyway`: also where
+    another living process computes this run.
 
-    Raises: InputError before anything is written, or by the study, and WorkFailed, both after the run was marked as
-    failed; KeyboardInterrupt after it was marked as interrupted.
+    Raises: InputError before anything is written (also when another process computes this run), or by the study, and
+    WorkFailed, both after the run was marked as failed; KeyboardInterrupt after it was marked as interrupted.
     """
     lab = make_lab(store)
     try:
@@ -103,25 +106,42 @@ def execute(
         ):
             return Result(run=run, document=document_of(run), findings=None, facts=None, num_failed=len(run.failures))
         else:
+            if not anyway:
+                check_undriven(store, run.id, say=run.note)
             run.file.attempts += 1
             run.file.identity = identity
-        try:
-            if retry_failed:
-                run.forget_failures()
-            lab.journal = run
-            lab.fresh = frozenset(run.file.fresh)
-            lab.declared = request.study.declared
-            run.file.hashes = {what: ref.content_hash for what, ref in opened.refs.items()} | {"code": identity.code}
-            run.file.environment = {"versions": versions(), "hardware": {**hardware(lab.device), **opened.decided}}
-            run.save("running")
-            if on_start is not None:
-                on_start(run, lab)
-            return _walk(request, run, lab, opened)
-        except KeyboardInterrupt:
-            run.save("interrupted")
-            raise
+        with driving(store, run.id, since=runs.now()):
+            return _drive(request, run, lab, opened, identity, retry_failed=retry_failed, on_start=on_start)
     finally:
         lab.close()
+
+
+def _drive(
+    request: Request,
+    run: Run,
+    lab: BlockLab,
+    opened: Opened,
+    identity: RunIdentity,
+    *,
+    retry_failed: bool,
+    on_start: Callable[[Run, BlockLab], None] | None,
+) -> Result:
+    """Walk through the study as the one driver of `run`."""
+    try:
+        if retry_failed:
+            run.forget_failures()
+        lab.journal = run
+        lab.fresh = frozenset(run.file.fresh)
+        lab.declared = request.study.declared
+        run.file.hashes = {what: ref.content_hash for what, ref in opened.refs.items()} | {"code": identity.code}
+        run.file.environment = {"versions": versions(), "hardware": {**hardware(lab.device), **opened.decided}}
+        run.save("running")
+        if on_start is not None:
+            on_start(run, lab)
+        return _walk(request, run, lab, opened)
+    except KeyboardInterrupt:
+        run.save("interrupted")
+        raise
 
 
 def find_finished(request: Request, lab: BlockLab) -> tuple[RunIdentity, Result | None]:

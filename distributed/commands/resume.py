@@ -23,6 +23,8 @@ class ResumeFlags(Where):
 
     failed: Switch = False
     """Try again the items that were given up."""
+    anyway: Switch = False
+    """Go on although another process computes this run; without it that is an error that names the process."""
 
 
 def main(argv: list[str]) -> int:
@@ -43,7 +45,7 @@ def main(argv: list[str]) -> int:
         return 0
     if run.failures and not flags.failed:
         print(f"{len(run.failures)} items were given up and stay out; --failed tries them again", file=sys.stderr)
-    return carry_out(request_of(run), where, resume=run, retry_failed=flags.failed, rewalk=True)
+    return carry_out(request_of(run), where, resume=run, retry_failed=flags.failed, rewalk=True, anyway=flags.anyway)
 
 
 def split_names(argv: list[str], kind: type) -> tuple[list[str], list[str]]:

@@ -60,6 +60,8 @@ class RunFlags(Where):
     """quick: embedded data, two minutes; small: real data, two CPU cores; paper: the paper's protocol, for GPUs."""
     fresh: Annotated[tuple[str, ...], optional("STEP ...")] = ()
     """Steps to compute again, once, whatever is in the store."""
+    anyway: Switch = False
+    """Go on although another process computes the same run; without it that is an error that names the process."""
 
 
 def main(argv: list[str]) -> int:
@@ -82,7 +84,7 @@ def main(argv: list[str]) -> int:
         },
         fresh=flags.fresh,
     )
-    return carry_out(request, flags)
+    return carry_out(request, flags, anyway=flags.anyway)
 
 
 def check_flags(flags: RunFlags, study: str) -> None:
