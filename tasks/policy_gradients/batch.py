@@ -27,11 +27,11 @@ class Batch:
     """(N, num_outputs) of the policy."""
     log_probs: Array
     values: Array
-    """(N,) float32"""
+    """(N,) of the dtype of the parameters: float32 in a training"""
     advantages: Array
-    """(N,) float32, of GAE."""
+    """(N,), of GAE."""
     returns: Array
-    """(N,) float32, discounted, of filtered rewards."""
+    """(N,), discounted, of filtered rewards."""
     not_terminal: NDArray[np.bool_]
     """Steps that no end of an episode followed."""
     complete: NDArray[np.bool_]
@@ -92,8 +92,8 @@ def make_batch(state: AgentState, rollouts: Sequence[Rollout]) -> Batch:
         outputs=outputs,
         log_probs=state.shape.head.log_prob(outputs, free, actions),
         values=values,
-        advantages=np.concatenate(advantages).astype(np.float32),
-        returns=np.concatenate(returns).astype(np.float32),
+        advantages=np.concatenate(advantages).astype(values.dtype),
+        returns=np.concatenate(returns).astype(values.dtype),
         not_terminal=~done,
         complete=np.concatenate(complete),
     )

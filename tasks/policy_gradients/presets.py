@@ -90,6 +90,57 @@ _BY_ENVIRONMENT: Mapping[tuple[str, str], Mapping[str, Any]] = {
 }
 
 
+_LIKE_SB3: Mapping[str, Any] = {
+    "anneal_lr": False,
+    "bootstrap": "correct",
+    "value_on_terminals": True,
+    "clip_actions": True,
+}
+
+
+def like_sb3_ppo(**changed: Any) -> PolicyGradient:
+    """What stable-baselines3 2.9.2 does as `PPO("MlpPolicy", VecNormalize(...))` with its default arguments; an update
+    from the same steps gives the same parameters (tests/golden/make_sb3.py). What differs still: docs/peers.md.
+
+    Raises: InputError for a field that does not exist.
+    """
+    return _changed(
+        {
+            **_LIKE_SB3,
+            "step": "ppo",
+            "value_step": "joint",
+            "value_weight": 0.5,
+            "gradient_clip": 0.5,
+            "policy_lr": 3e-4,
+            "value_lr": 3e-4,
+        },
+        changed,
+    )
+
+
+def like_sb3_trpo(**changed: Any) -> PolicyGradient:
+    """The same for `TRPO` of sb3-contrib 2.9.2. Raises: InputError for a field that does not exist."""
+    return _changed(
+        {
+            **_LIKE_SB3,
+            "step": "trpo",
+            "max_kl": 0.01,
+            "value_lr": 1e-3,
+            "num_minibatches": 16,
+            "fisher_share": 1.0,
+            "cg_steps": 15,
+            "cg_start_noise": 1e-4,
+            "cg_tolerance": 1e-10,
+            "damping": 0.1,
+            "line_search_shrink": 0.8,
+            "line_search_share": 0.0,
+            "kl_direction": "new_old",
+            "kl_per_action": True,
+        },
+        changed,
+    )
+
+
 def preset(algorithm: str, environment: str, variant: Variant = "paper_code", **changed: Any) -> PolicyGradient:
     """The paper's settings for an algorithm ("ppo-m") on an environment ("Hopper-v5" or "Hopper"), with some fields
     changed: `preset("ppo", "Hopper", ratio_clip=None)` is PPO without its clipping and with nothing else changed.
@@ -107,6 +158,10 @@ def preset(algorithm: str, environment: str, variant: Variant = "paper_code", **
         if algorithm not in STRICT:
             raise InputError(f"variant='strict' is for {' and '.join(STRICT)}; {algorithm} is made of the switches")
         fields |= {"normalise_observations": False, "activation": "relu"}
+    return _changed(fields, changed)
+
+
+def _changed(fields: Mapping[str, Any], changed: Mapping[str, Any]) -> PolicyGradient:
     unknown = set(changed) - {each.name for each in dataclasses.fields(PolicyGradient)}
     if unknown:
         raise InputError(f"settings have no field {sorted(unknown)[0]!r}")

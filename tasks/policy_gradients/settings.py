@@ -21,6 +21,8 @@ Advantage = Literal["gae", "returns"]
 Bootstrap = Literal["reference", "correct"]
 Restart = Literal["every_reset", "never"]
 KLSchedule = Literal["constant", "linear"]
+KLDirection = Literal["old_new", "new_old"]
+ValueStep = Literal["before", "joint"]
 
 STEPS: tuple[Step, ...] = ("ppo", "trpo")
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -32,6 +34,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "bootstrap": ("reference", "correct"),
     "return_restarts": ("every_reset", "never"),
     "kl_schedule": ("constant", "linear"),
+    "kl_direction": ("old_new", "new_old"),
+    "value_step": ("before", "joint"),
 }
 
 
@@ -92,6 +96,11 @@ class PolicyGradient:
     """When the discounted sum behind "returns" restarts at 0: at every reset, or never (the paper's Algorithm 1)."""
     value_on_terminals: bool = False
     """Whether steps that end an episode count in the value loss; in the paper's code they do not."""
+    value_step: ValueStep = "before"
+    """"before": the value network is fitted by itself, then the policy takes its step. "joint", for PPO: both in one
+    pass over common minibatches, with `gradient_clip` on the norm of both gradients together (stable-baselines3)."""
+    value_weight: float = 0.5
+    """Of the value loss in a joint pass: it decides how much of the common norm is the value network's."""
     clip_actions: bool = True
     """Clip actions into their box before the environment sees them. The paper's presets send them as they are drawn."""
 
@@ -111,9 +120,22 @@ class PolicyGradient:
     fisher_share: float = 0.1
     """Share of the states on which TRPO's Fisher products are computed."""
     cg_steps: int = 10
+    cg_start_noise: float = 0.0
+    """Standard deviation of the point from which conjugate gradients start; 0: the origin."""
+    cg_tolerance: float = 0.0
+    """Squared norm of the residual at which conjugate gradients stop early."""
     damping: float = 0.1
     """Added to the Fisher matrix's diagonal."""
     line_search_tries: int = 10
+    line_search_shrink: float = 0.5
+    """A rejected step is tried again at this fraction of its size."""
+    line_search_share: float = 0.1
+    """The share of what the gradient promised that a step must improve by, to be accepted."""
+    kl_direction: KLDirection = "old_new"
+    """Which mean KL the line search holds to `max_kl`: KL(old || new), or KL(new || old)."""
+    kl_per_action: bool = False
+    """Divide a Gaussian's KL and its Fisher matrix by the number of action dimensions: stable-baselines3-contrib takes
+    the mean over them where the definition has the sum, so that its limit is as many times as wide."""
     ratio_bound: float = 0.2
     """What the curve's `ratio_outside` is measured against; it changes no weight."""
 
@@ -130,7 +152,18 @@ class PolicyGradient:
             "line_search_tries",
         ):
             check_count(name, getattr(self, name), at_least=1)
-        for name in ("policy_lr", "value_lr", "max_kl", "adam_eps", "damping", "ratio_bound"):
+        for name in (
+            "policy_lr",
+            "value_lr",
+            "max_kl",
+            "adam_eps",
+            "damping",
+            "ratio_bound",
+            "value_weight",
+            "cg_start_noise",
+            "cg_tolerance",
+            "line_search_share",
+        ):
             check_size(name, getattr(self, name))
         for name in ("value_clip", "reward_clip", "observation_clip", "gradient_clip", "ratio_clip", "max_kl_final"):
             value = getattr(self, name)
@@ -143,6 +176,15 @@ class PolicyGradient:
                 raise InputError(f"{name} must be in [0, 1], got {getattr(self, name)!r}")
         if not 0 < self.fisher_share <= 1:
             raise InputError(f"fisher_share must be in (0, 1], got {self.fisher_share!r}")
+        if not 0 < self.line_search_shrink < 1:
+            raise InputError(f"line_search_shrink must be in (0, 1), got {self.line_search_shrink!r}")
+        if self.value_step == "joint" and self.step != "ppo":
+            raise InputError("value_step='joint' needs step='ppo': TRPO's step has no minibatches to share")
+        if self.value_step == "joint" and self.value_epochs != self.policy_epochs:
+            raise InputError(
+                f"value_step='joint' needs as many value_epochs ({self.value_epochs}) as policy_epochs "
+                f"({self.policy_epochs}): it is one pass"
+            )
         if not math.isfinite(self.entropy_bonus):
             raise InputError(f"entropy_bonus must be a finite number, got {self.entropy_bonus!r}")
         object.__setattr__(self, "hidden", tuple(self.hidden))

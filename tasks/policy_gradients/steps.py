@@ -1,13 +1,13 @@
-"""The three optimisations of an update: the value fit, PPO's step and TRPO's step. Source: arXiv 2005.12729, section 2
-and its released code; TRPO: arXiv 1502.05477.
+"""The optimisations by Adam of an update: the value fit, PPO's step, and both in one pass. Source: arXiv 2005.12729,
+section 2 and its released code; the joint pass: stable-baselines3's PPO. TRPO's step: `trust_region.py`.
 
-All three work on flat parameters and arrays of one dtype, float32 or float64, and know nothing of agents.
+All work on flat parameters and arrays of one dtype, float32 or float64, and know nothing of agents.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from robustray.tasks.policy_gradients.adam import Adam
 from robustray.tasks.policy_gradients.advantages import standardised
 from robustray.tasks.policy_gradients.heads import Head
-from robustray.tasks.policy_gradients.mlp import Layout, backward, directional, forward
+from robustray.tasks.policy_gradients.mlp import Layout, backward, forward
 
 Array = NDArray[Any]
 
@@ -195,111 +195,97 @@ def ppo_step(
     )
 
 
-# --- TRPO ---------------------------------------------------------------------------------------------------------
-
-
-def fisher_product(
-    layout: Layout, head: Head, flat: Array, passed: list[Array], vector: Array, *, damping: float
-) -> Array:
-    """(F + damping) v, F the Hessian of mean KL(old || new) at the old parameters, over the states that `passed`
-    (from `forward`) holds. There it equals J^T M J, with J the outputs' Jacobian and M the head's Fisher matrix."""
-    layers, relu = layout.layers(flat), layout.activation == "relu"
-    moved = directional(layers, passed, layout.layers(vector), relu=relu)
-    d_outputs, d_free = head.fisher(passed[-1], layout.free(flat), moved, layout.free(vector))
-    product = np.empty_like(flat)
-    backward(layers, passed, d_outputs, layout.layers(product), relu=relu)
-    layout.free(product)[...] = d_free
-    product += damping * vector
-    return product
-
-
-def conjugate_gradient(product: Callable[[Array], Array], b: Array, num_steps: int) -> Array:
-    """An approximate solution of A x = b for a positive definite A, from 0, without a tolerance: exactly `num_steps`
-    unless the residual is 0 before."""
-    x = np.zeros_like(b)
-    residual, direction = b.copy(), b.copy()
-    square = float(residual @ residual)
-    for _ in range(num_steps):
-        if square == 0:
-            break
-        image = product(direction)
-        size = square / float(direction @ image)
-        x += size * direction
-        residual -= size * image
-        before, square = square, float(residual @ residual)
-        direction = residual + (square / before) * direction
-    return x
+# --- PPO and the value network in one pass ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class TRPOStep:
-    """What happened."""
+class JointStep(PPOStep):
+    """What happened. The norm is that of the policy's gradient and the weighted one of the values together."""
 
-    scale: float
-    """Of the full step that was taken: 1, 1/2, 1/4, ...; 0: none was accepted and nothing changed."""
-    kl: float
-    """Mean KL(old || new) over the batch, of what was taken."""
-    improvement: float
-    """Of the surrogate."""
-    gradient_norm: float
+    value_loss: float
+    """Mean over minibatches, not weighted."""
 
 
-def trpo_step(
-    layout: Layout,
+@dataclass(frozen=True, kw_only=True)
+class Trainee:
+    """A network that a joint pass changes."""
+
+    layout: Layout
+    flat: Array
+    adam: Adam
+    lr: float
+
+
+def joint_step(
+    policy: Trainee,
+    value: Trainee,
     head: Head,
-    flat: NDArray[Any],
     observations: Array,
     actions: Array,
+    old_log_probs: Array,
     advantages: Array,
+    targets: Array,
+    old_values: Array,
+    counts: NDArray[np.bool_],
     rng: np.random.Generator,
     *,
-    max_kl: float,
-    fisher_share: float,
-    damping: float,
-    cg_steps: int,
-    tries: int,
-) -> TRPOStep:
-    """One step in the trust region. Changes `flat` in place, or not at all.
-
-    Computed in float64 whatever the dtype of `flat`; every candidate is rounded to it before it is judged, so that the
-    KL that was accepted is that of the parameters that are kept. Accepted is the first scale with a better surrogate, a
-    mean KL of at most `max_kl` on the whole batch, and an improvement of more than a tenth of what the gradient
-    promised.
-    """
-    old = flat.astype(np.float64)
-    seen = observations.astype(np.float64)
-    wanted = standardised(advantages.astype(np.float64))
-    layers, relu, free = layout.layers(old), layout.activation == "relu", layout.free(old)
-    outputs = forward(layers, seen, relu=relu)[-1]
-    old_log_probs = head.log_prob(outputs, free, actions)
-    gradient = np.empty_like(old)
-    before = -surrogate_gradient(
-        layout, head, old, seen, actions, old_log_probs, wanted, clip=None, entropy_bonus=0.0, gradient=gradient
+    epochs: int,
+    num_minibatches: int,
+    ratio_clip: float | None,
+    value_clip: float | None,
+    value_weight: float,
+    entropy_bonus: float,
+    gradient_clip: float | None,
+    eps: float,
+) -> JointStep:
+    """PPO's loss plus `value_weight` times the value loss, minibatch by minibatch, the gradients of both networks
+    clipped by their common norm. The networks share no weights, so beside that norm and the minibatches nothing joins
+    them. Rows that don't count are left out of the value loss."""
+    d_policy, d_value = np.empty_like(policy.flat), np.empty_like(value.flat)
+    losses, value_losses, norms = [], [], []
+    everything = (observations, actions, old_log_probs, advantages, targets, old_values, counts)
+    for _ in range(epochs):
+        order, cuts = minibatches(rng, len(advantages), num_minibatches)
+        rows = [each[order] for each in everything]
+        for cut in cuts:
+            seen, done, before, gains, wanted, old, counted = (each[cut] for each in rows)
+            losses.append(
+                surrogate_gradient(
+                    policy.layout,
+                    head,
+                    policy.flat,
+                    seen,
+                    done,
+                    before,
+                    standardised(gains),
+                    clip=ratio_clip,
+                    entropy_bonus=entropy_bonus,
+                    gradient=d_policy,
+                )
+            )
+            if counted.any():
+                loss = value_gradient(
+                    value.layout,
+                    value.flat,
+                    seen[counted],
+                    wanted[counted],
+                    old[counted],
+                    clip=value_clip,
+                    gradient=d_value,
+                )
+                value_losses.append(loss)
+                d_value *= value_weight
+            else:
+                d_value[...] = 0
+            norm = math.sqrt(float(d_policy.dot(d_policy)) + float(d_value.dot(d_value)))
+            norms.append(norm)
+            for trainee, gradient in ((policy, d_policy), (value, d_value)):
+                if gradient_clip is not None and norm > gradient_clip:
+                    gradient *= gradient_clip / (norm + 1e-6)
+                trainee.adam.step(trainee.flat, gradient, lr=trainee.lr, eps=eps)
+    return JointStep(
+        loss=float(np.mean(losses)),
+        value_loss=float(np.mean(value_losses)) if value_losses else math.nan,
+        gradient_norm=float(np.mean(norms)),
+        share_clipped=float(np.mean(np.asarray(norms) > gradient_clip)) if gradient_clip is not None else 0.0,
     )
-    gradient *= -1  # of the surrogate, which is to grow
-    norm = math.sqrt(float(gradient @ gradient))
-
-    chosen = rng.choice(len(seen), size=max(1, int(fisher_share * len(seen))), replace=False)
-    passed = forward(layers, seen[chosen], relu=relu)
-
-    def product(vector: Array) -> Array:
-        return fisher_product(layout, head, old, passed, vector, damping=damping)
-
-    direction = conjugate_gradient(product, gradient, cg_steps)
-    curvature = float(direction @ product(direction))
-    if not curvature > 0:
-        return TRPOStep(scale=0.0, kl=0.0, improvement=0.0, gradient_norm=norm)
-    step = direction * math.sqrt(2 * max_kl / curvature)
-    promised = float(gradient @ step)
-    for i in range(tries):
-        scale = 0.5**i
-        candidate = (old + scale * step).astype(flat.dtype)
-        new = candidate.astype(np.float64)
-        new_outputs = forward(layout.layers(new), seen, relu=relu)[-1]
-        ratios = np.exp(head.log_prob(new_outputs, layout.free(new), actions) - old_log_probs)
-        improvement = float(np.mean(ratios * wanted)) - before
-        kl = float(np.mean(head.kl(outputs, free, new_outputs, layout.free(new))))
-        if improvement > 0 and kl <= max_kl and improvement > 0.1 * scale * promised:
-            flat[...] = candidate
-            return TRPOStep(scale=scale, kl=kl, improvement=improvement, gradient_norm=norm)
-    return TRPOStep(scale=0.0, kl=0.0, improvement=0.0, gradient_norm=norm)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustray.tasks.lab import seeds
 from robustray.tasks.policy_gradients import measures
@@ -18,7 +19,8 @@ from robustray.tasks.policy_gradients.batch import Batch, make_batch
 from robustray.tasks.policy_gradients.filters import Snapshot
 from robustray.tasks.policy_gradients.rollout import Rollout
 from robustray.tasks.policy_gradients.state import AgentState, policy_layout, value_layout
-from robustray.tasks.policy_gradients.steps import fit_values, ppo_step, trpo_step
+from robustray.tasks.policy_gradients.steps import PPOStep, Trainee, fit_values, joint_step, ppo_step
+from robustray.tasks.policy_gradients.trust_region import options_of, trpo_step
 
 Row = dict[str, Any]
 """One update of a learning curve; its columns: docs/design/policy-gradients.md."""
@@ -38,8 +40,11 @@ def update(state: AgentState, rollouts: Sequence[Rollout], held_out: Sequence[Ro
     old_free = policy_layout(settings, state.shape).free(state.policy).copy()
 
     row: Row = {"update": number, **measures.episodes(rollouts)}
-    row |= _fit_values(state, batch)
-    row |= _policy_step(state, batch)
+    if settings.value_step == "joint":
+        row |= _joint_step(state, batch)
+    else:
+        row |= _fit_values(state, batch)
+        row |= _policy_step(state, batch)
     state.filters = merged(state.filters, rollouts)
     if settings.continue_streams:
         state.open_episodes = tuple(each.open_episode for each in rollouts)
@@ -79,7 +84,6 @@ def _ordered(rollouts: Sequence[Rollout], number: int, num_streams: int) -> list
 def _fit_values(state: AgentState, batch: Batch) -> Row:
     settings, number = state.spec.settings, state.updates_done
     lr = settings.learning_rate(settings.value_lr, number, state.spec.schedule_horizon)
-    counts = np.ones_like(batch.not_terminal) if settings.value_on_terminals else batch.not_terminal
     loss = fit_values(
         value_layout(settings, state.shape),
         state.value,
@@ -87,7 +91,7 @@ def _fit_values(state: AgentState, batch: Batch) -> Row:
         batch.observations,
         batch.value_targets,
         batch.values,
-        counts,
+        _counts(state, batch),
         seeds.stream(state.spec.seed, "value minibatches", number),
         epochs=settings.value_epochs,
         num_minibatches=settings.num_minibatches,
@@ -96,6 +100,55 @@ def _fit_values(state: AgentState, batch: Batch) -> Row:
         eps=settings.adam_eps,
     )
     return {"value_loss": loss, "value_lr": lr}
+
+
+def _counts(state: AgentState, batch: Batch) -> NDArray[np.bool_]:
+    """The steps that count in the value loss."""
+    return np.ones_like(batch.not_terminal) if state.spec.settings.value_on_terminals else batch.not_terminal
+
+
+def _joint_step(state: AgentState, batch: Batch) -> Row:
+    settings, number, horizon = state.spec.settings, state.updates_done, state.spec.schedule_horizon
+    policy_lr, value_lr = (
+        settings.learning_rate(peak, number, horizon) for peak in (settings.policy_lr, settings.value_lr)
+    )
+    did = joint_step(
+        Trainee(layout=policy_layout(settings, state.shape), flat=state.policy, adam=state.policy_adam, lr=policy_lr),
+        Trainee(layout=value_layout(settings, state.shape), flat=state.value, adam=state.value_adam, lr=value_lr),
+        state.shape.head,
+        batch.observations,
+        batch.actions,
+        batch.log_probs,
+        batch.advantages if settings.advantage == "gae" else batch.returns,
+        batch.value_targets,
+        batch.values,
+        _counts(state, batch),
+        seeds.stream(state.spec.seed, "policy minibatches", number),
+        epochs=settings.policy_epochs,
+        num_minibatches=settings.num_minibatches,
+        ratio_clip=settings.ratio_clip,
+        value_clip=settings.value_clip,
+        value_weight=settings.value_weight,
+        entropy_bonus=settings.entropy_bonus,
+        gradient_clip=settings.gradient_clip,
+        eps=settings.adam_eps,
+    )
+    return {
+        "value_loss": did.value_loss,
+        "value_lr": value_lr,
+        **_ppo_row(policy_lr, did),
+    }
+
+
+def _ppo_row(lr: float, did: PPOStep) -> Row:
+    return {
+        "policy_lr": lr,
+        "kl_limit": math.nan,
+        "step_scale": math.nan,
+        "policy_loss": did.loss,
+        "gradient_norm": did.gradient_norm,
+        "gradient_clipped": did.share_clipped,
+    }
 
 
 def _policy_step(state: AgentState, batch: Batch) -> Row:
@@ -113,10 +166,7 @@ def _policy_step(state: AgentState, batch: Batch) -> Row:
             wanted,
             seeds.stream(state.spec.seed, "Fisher states", number),
             max_kl=limit,
-            fisher_share=settings.fisher_share,
-            damping=settings.damping,
-            cg_steps=settings.cg_steps,
-            tries=settings.line_search_tries,
+            **options_of(settings),
         )
         return {
             "policy_lr": math.nan,
@@ -145,11 +195,4 @@ def _policy_step(state: AgentState, batch: Batch) -> Row:
         lr=lr,
         eps=settings.adam_eps,
     )
-    return {
-        "policy_lr": lr,
-        "kl_limit": math.nan,
-        "step_scale": math.nan,
-        "policy_loss": did.loss,
-        "gradient_norm": did.gradient_norm,
-        "gradient_clipped": did.share_clipped,
-    }
+    return _ppo_row(lr, did)

@@ -13,7 +13,8 @@ from robustray.tasks.policy_gradients.advantages import advantages_and_returns
 from robustray.tasks.policy_gradients.filters import Moments, ObservationFilter, RewardFilter
 from robustray.tasks.policy_gradients.heads import Gaussian
 from robustray.tasks.policy_gradients.settings import PolicyGradient
-from robustray.tasks.policy_gradients.steps import fit_values, ppo_step, trpo_step
+from robustray.tasks.policy_gradients.steps import fit_values, ppo_step
+from robustray.tasks.policy_gradients.trust_region import trpo_step
 from tests.golden import cases
 
 HEAD = Gaussian(cases.NUM_ACTIONS)

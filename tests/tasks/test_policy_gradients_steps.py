@@ -12,16 +12,14 @@ from robustray.tasks.policy_gradients.adam import Adam
 from robustray.tasks.policy_gradients.heads import Categorical, Gaussian, Head
 from robustray.tasks.policy_gradients.mlp import Layout, forward, forward_one, initial_weights
 from robustray.tasks.policy_gradients.steps import (
-    conjugate_gradient,
-    fisher_product,
     fit_values,
     minibatches,
     ppo_step,
     surrogate_gradient,
-    trpo_step,
     value_gradient,
 )
 from robustray.tasks.policy_gradients.torch_nets import Network, distribution, mean_kl, surrogate_loss, value_loss
+from robustray.tasks.policy_gradients.trust_region import conjugate_gradient, fisher_product, trpo_step
 
 HEADS = [Gaussian(3), Categorical(4)]
 NUM_ROWS = 40

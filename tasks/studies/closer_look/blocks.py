@@ -25,7 +25,8 @@ from robustray.tasks.policy_gradients.environments import open_environment
 from robustray.tasks.policy_gradients.mlp import forward
 from robustray.tasks.policy_gradients.rollout import Rollout, rollout
 from robustray.tasks.policy_gradients.state import AgentState, policy_layout, value_layout
-from robustray.tasks.policy_gradients.steps import fit_values, ppo_step, surrogate_gradient, trpo_step
+from robustray.tasks.policy_gradients.steps import fit_values, ppo_step, surrogate_gradient
+from robustray.tasks.policy_gradients.trust_region import options_of, trpo_step
 
 Array = NDArray[Any]
 Pool = Mapping[str, Array]
@@ -262,10 +263,7 @@ def step_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
             rows["advantages"],
             rng,
             max_kl=settings.kl_limit(number, horizon),
-            fisher_share=settings.fisher_share,
-            damping=settings.damping,
-            cg_steps=settings.cg_steps,
-            tries=settings.line_search_tries,
+            **options_of(settings),
         )
     else:
         ppo_step(
