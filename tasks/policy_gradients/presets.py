@@ -91,6 +91,7 @@ _BY_ENVIRONMENT: Mapping[tuple[str, str], Mapping[str, Any]] = {
 
 
 _LIKE_SB3: Mapping[str, Any] = {
+    "continue_streams": True,
     "anneal_lr": False,
     "bootstrap": "correct",
     "value_on_terminals": True,

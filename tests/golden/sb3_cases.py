@@ -14,7 +14,9 @@ SMALL: dict[str, Any] = {
     "steps_per_stream": NUM_STEPS,
     "policy_epochs": EPOCHS,
     "value_epochs": EPOCHS,
+    "continue_streams": False,
 }
+"""What an update is given is the buffer, so where streams begin does not matter."""
 CASES: dict[str, PolicyGradient] = {
     "ppo": like_sb3_ppo(**SMALL, num_minibatches=8),
     "trpo": like_sb3_trpo(**SMALL, num_minibatches=4),
