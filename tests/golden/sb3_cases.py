@@ -1,4 +1,4 @@
-"""What the arrays of tests/golden/make_sb3.py belong to: sizes, and settings that differ from the presets'."""
+"""What the arrays of benchmarks/parity/golden.py belong to: sizes, and settings that differ from the presets'."""
 
 from __future__ import annotations
 
@@ -27,4 +27,4 @@ SHAPE = EnvironmentShape(num_inputs=NUM_INPUTS, num_actions=NUM_ACTIONS, discret
 
 
 def spec(name: str) -> AgentSpec:
-    return AgentSpec(environment="of make_sb3.py", settings=CASES[name], seed=SEED)
+    return AgentSpec(environment="of benchmarks/parity/golden.py", settings=CASES[name], seed=SEED)

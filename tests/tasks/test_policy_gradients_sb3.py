@@ -1,4 +1,4 @@
-"""One update of `like_sb3_*` against stable-baselines3's own parameters (tests/golden/make_sb3.py): from its rollout
+"""One update of `like_sb3_*` against stable-baselines3's own parameters (benchmarks/parity/golden.py): from its rollout
 buffer, its initial weights and the same permutations. Float64."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make the golden arrays of stable-baselines3: `python tests/golden/make_sb3.py`, where 2.9.2 of it and of sb3-contrib
+"""Make the golden arrays of stable-baselines3: `PYTHONPATH=. python benchmarks/parity/golden.py`, where 2.9.2 of it and of sb3-contrib
 are installed beside robustray's own dependencies.
 
 Its rollout buffer after `collect_rollouts`, and its parameters before and after one `train()`. Patched at run time are
@@ -26,7 +26,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from robustray.tasks.lab import seeds
 from tests.golden import sb3_cases as cases
 
-HERE = Path(__file__).resolve().parent
+GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden"
 LIMIT = 40
 
 
@@ -158,6 +158,6 @@ if __name__ == "__main__":
     arrays: dict[str, Any] = {}
     for each in cases.CASES:
         arrays |= make(each)
-    np.savez_compressed(HERE / "sb3.npz", **arrays)
+    np.savez_compressed(GOLDEN / "sb3.npz", **arrays)
     versions = {"stable-baselines3": stable_baselines3.__version__, "sb3-contrib": sb3_contrib.__version__}
-    (HERE / "sb3.json").write_text(json.dumps(versions | {"torch": torch.__version__}, indent=1) + "\n")
+    (GOLDEN / "sb3.json").write_text(json.dumps(versions | {"torch": torch.__version__}, indent=1) + "\n")
