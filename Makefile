@@ -1,7 +1,8 @@
 # make demo         install into .venv and run the main experiment at its quick size
 # make test         install, lint, type-check and test
 # make acceptance   the slow tests: every study's full quick size, side by side; then faults, one after the other
-# make results      the long runs behind docs/results, one after the other, at low priority; resumes (hours)
+# make results      the long runs behind docs/results, one after the other, at low priority; resumes (hours);
+#                   ONLY=replication takes those of one study, ONLY=labels-small one run
 # make lint         ruff, mypy and pyright alone
 #
 # VENV=/path        another place for the environment
@@ -34,7 +35,7 @@ acceptance: dev-environment
 	    --ignore tests/acceptance/test_quick.py
 
 results: environment
-	"$(RUN)" scripts/results.py $(NAMES)
+	"$(RUN)" scripts/results.py $(ONLY)
 
 lint: dev-environment
 	"$(RUN)" -m ruff check .

@@ -36,12 +36,18 @@ RUNS: Mapping[str, str] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which, in this order; all: {', '.join(RUNS)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"runs, or studies for all of theirs, in this order; all: {', '.join(RUNS)}",
+    )
     parser.add_argument("--data", type=Path, help="folder of real data sets (ROBUSTRAY_DATA if not given)")
     arguments = parser.parse_args(argv)
-    unknown = [name for name in arguments.names if name not in RUNS]
-    if unknown:
-        parser.error(f"there is no run {unknown[0]!r}; there are {', '.join(RUNS)}")
+    try:
+        names = chosen(arguments.names)
+    except ValueError as error:
+        parser.error(str(error))
     FOLDER.mkdir(exist_ok=True)
     with open(FOLDER / "lock", "w") as lock:
         try:
@@ -50,11 +56,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("another `make results` is at work in this checkout: let it end, or stop it", file=sys.stderr)
             return 2
         link_data(FOLDER / "data", arguments.data or os.environ.get("ROBUSTRAY_DATA"))
-        ended = {name: one(name, RUNS[name]) for name in arguments.names or RUNS}
+        ended = {name: one(name, RUNS[name]) for name in names}
     failed = [name for name, code in ended.items() if code]
     if failed:
         print(f"not finished: {', '.join(failed)}; the same command goes on with them", file=sys.stderr)
     return 1 if failed else 0
+
+
+def chosen(words: Sequence[str]) -> list[str]:
+    """Names of runs: a word is one, or a study, which stands for all of its runs; no words: all.
+
+    Raises: ValueError for a word that is neither.
+    """
+    found: list[str] = []
+    for word in words or RUNS:
+        names = [word] if word in RUNS else [name for name, command in RUNS.items() if command.split()[0] == word]
+        if not names:
+            raise ValueError(f"there is no run or study {word!r}; there are {', '.join(RUNS)}")
+        found += names
+    return list(dict.fromkeys(found))
 
 
 def link_data(link: Path, data: str | Path | None) -> None:

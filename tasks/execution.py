@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A run, wanted."""
+    """What a command asks for: a study with its settings, and how it was typed."""
 
     study: Study
     settings: Any

@@ -51,3 +51,11 @@ def test_a_benchmark_is_seen(results: ModuleType) -> None:
         seen = list(results.benchmarks())
         other.communicate("")
     assert "benchmarks/attacks.py" not in seen, "a word of another program is no benchmark"
+
+
+def test_results_are_chosen_by_run_or_by_study(results: ModuleType) -> None:
+    assert results.chosen(["tiny"]) == ["tiny"]
+    assert results.chosen(["broken", "attack-sweep"]) == ["broken", "tiny"], "a study stands for all of its runs"
+    assert results.chosen([]) == ["tiny", "broken"]
+    with pytest.raises(ValueError, match="there is no run or study 'attack-sweeps'; there are tiny, broken"):
+        results.chosen(["attack-sweeps"])

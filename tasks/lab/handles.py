@@ -87,7 +87,7 @@ class Pending:
 
 @dataclass(kw_only=True)
 class MapHandle(Pending):
-    """The rows of one `lab.map`, wanted."""
+    """The rows of one submitted `lab.map`; `result` waits for them."""
 
     function: BlockFunction
     blocks: list[BlockJob]

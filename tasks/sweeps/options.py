@@ -14,19 +14,19 @@ class Options:
     """What named attacks take from a study's settings; everything else about them is in their name."""
 
     num_steps: int = 20
-    """Of PGD, each of size 2.5 eps / num_steps."""
+    """Gradient steps of PGD, each of size 2.5 eps / num_steps."""
     num_restarts: int = 1
-    """Of PGD."""
+    """How often PGD starts on an image that has not fallen yet."""
     random_start: bool = True
-    """Of PGD."""
+    """Whether PGD starts at a random point within eps, and not at the image itself."""
     exit_rule: ExitRule = "first_success"
-    """Of PGD."""
+    """When PGD stops on an image."""
     num_draws: int = 1
-    """Of noise."""
+    """Random perturbations per image of the attack noise."""
     sources: tuple[str, ...] = ()
     """Models that the attack transfer crafts on."""
     precision: Precision = "auto"
-    """Of the search."""
+    """Arithmetic of the search for adversarial images; every success is confirmed in fp32."""
     block: int = 512
     """Images per block of work for PGD with 20 steps."""
 

@@ -191,7 +191,7 @@ def code_now(lab: BlockLab, about: Mapping[str, Any]) -> str:
 
 
 class TrainHandle(LongHandle):
-    """Trained models, wanted."""
+    """The models of trainings that were submitted; `result` waits for them."""
 
     def result(self) -> list[Reference]:
         """One reference per spec. Raises: WorkFailed."""

@@ -56,15 +56,15 @@ class Settings:
     train_steps: int = 3
     """Gradient steps of the attack that they are trained on."""
     epochs: int = 10
-    """Of the sources."""
+    """Epochs of the sources' training."""
     batch_size: int = 64
     """Images per step of the sources."""
     lr: float = 0.2
     """Peak learning rate of the sources."""
     schedule: Schedule = "triangular"
-    """Of the learning rate, in all trainings."""
+    """Schedule of the learning rate, in all trainings."""
     augmentation: Augmentation = "none"
-    """Of all training images."""
+    """Augmentation of all training images."""
     weight_decay: float = 5e-4
     """On all parameters."""
     probe_eps: float = 0.1
@@ -79,7 +79,7 @@ class Settings:
     held_out: float = 0.3
     """Share of them on which C, the learning rate and the size of robust training are chosen."""
     tune_epochs: int = 20
-    """Of fine-tuning."""
+    """Epochs of fine-tuning."""
     tune_batch: int = 28
     """Images per step of fine-tuning."""
     tune_lrs: tuple[float, ...] = (0.02, 0.1)
