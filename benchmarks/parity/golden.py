@@ -1,9 +1,9 @@
-"""Make the golden arrays of stable-baselines3: `PYTHONPATH=. python benchmarks/parity/golden.py`, where 2.9.2 of it and of sb3-contrib
-are installed beside robustray's own dependencies.
+"""Make the golden arrays of stable-baselines3: `PYTHONPATH=. python benchmarks/parity/golden.py`.
 
-Its rollout buffer after `collect_rollouts`, and its parameters before and after one `train()`. Patched at run time are
-the precision (float64 where it stores or casts to float32; actions alone stay float32) and the random numbers of the
-update (those that `update` of ours draws). Nothing of it is copied: what is written are float64 arrays.
+Its environment is that of benchmarks/parity/peers.txt. Written are its rollout buffer after `collect_rollouts`, and its
+parameters before and after one `train()`. Patched at run time are the precision (float64 where it stores or casts to
+float32; actions alone stay float32) and the random numbers of the update (those that `update` of ours draws). Nothing of
+it is copied: what is written are float64 arrays.
 """
 
 from __future__ import annotations
