@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
@@ -158,6 +159,22 @@ def test_a_folder_is_resized_and_split_and_the_page_says_so(tmp_path: Path, monk
     assert not any(image.tobytes() in seen for image in tested.images)
     (warning,) = STUDY.door(settings, lab).warnings
     assert "12 x 12 pixels are resized to 8 x 8" in warning
+
+
+def test_photographs_of_mixed_sizes_are_a_target_and_an_unreadable_one_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos("cat", "dog", count=10)(tmp_path)
+    file = next((tmp_path / "photos" / "cat").iterdir())
+    Image.new("L", (31, 17), 90).save(file)
+    lab = SerialLab(store=Store(str(tmp_path / "store")))
+    settings = replace(DIGITS, target="photos", num_source_classes=0, per_class=4)
+    (warning,) = [words for words in STUDY.door(settings, lab).warnings if "resized" in words]
+    assert "12 x 12 to 31 x 17 pixels are resized to 8 x 8" in warning
+    file.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=rf"1 of 20 pictures cannot be used: .*{file.name}"):
+        STUDY.door(settings, SerialLab(store=Store(str(tmp_path / "store"))))
 
 
 # -- heads and sources -------------------------------------------------------------------------------------------------

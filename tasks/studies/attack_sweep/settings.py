@@ -57,7 +57,7 @@ class Settings:
     num_seeds: int = 1
     """Every attack is repeated with the seeds seed, seed + 1, ...: this many."""
     seed: int = 0
-    """Of all randomness."""
+    """Seed of all random draws."""
     num_examples: int = 6
     """Images shown with their perturbation, drawn at random."""
     block: int = 512

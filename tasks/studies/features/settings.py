@@ -33,18 +33,18 @@ class Settings:
     num_chains: int
     """Repetitions of the whole chain (sources, sets, students), with seeds from `seed` up; claims need at least 2."""
     seed: int = 0
-    """Of the first chain."""
+    """Seed of the first chain; the next ones have seed + 1, seed + 2, ..."""
     held_out: float = 0.2
     """Share of the training images that no set is made from: students' settings are chosen on them."""
 
     epochs: int
-    """Of the sources."""
+    """Epochs of the sources' training."""
     batch_size: int
     """Images per training step."""
     lr: float
     """Peak learning rate of the sources."""
     augmentation: Augmentation = "none"
-    """Of the sources' images."""
+    """Augmentation of the images that sources are trained on."""
     eps_robust: float
     """l2 size at which the robust source is trained."""
     robust_steps: int = 5
@@ -66,7 +66,7 @@ class Settings:
     """A folder: write the sets there, in the layout that --data reads, and train no students."""
 
     student_epochs: int
-    """Of each student."""
+    """Epochs of each student's training."""
     student_lrs: tuple[float, ...]
     """Peak learning rates to choose from, on held-out images."""
     student_augmentations: tuple[Augmentation, ...]

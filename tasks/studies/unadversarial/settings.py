@@ -29,16 +29,16 @@ class Settings:
     num_chains: int
     """Classifiers, each with its own designs, with seeds from `seed` up; claims need at least 2."""
     seed: int = 0
-    """Of the first chain."""
+    """Seed of the first chain; the next ones have seed + 1, seed + 2, ..."""
 
     epochs: int
-    """Of each classifier."""
+    """Epochs of each classifier's training."""
     batch_size: int
     """Images per training step."""
     lr: float
     """Peak learning rate."""
     augmentation: Augmentation = "none"
-    """Of the classifiers' training images."""
+    """Augmentation of the classifiers' training images."""
 
     side: int
     """Pixels of a side of the square patch."""
@@ -64,7 +64,7 @@ class Settings:
     corruptions: tuple[str, ...] = CORRUPTIONS
     """Common corruptions of the patched image, never seen in design."""
     severities: tuple[int, ...]
-    """Of each corruption, 1 to 5."""
+    """Severities of each corruption, 1 to 5."""
     table: Table
     """Whose parameters: cifar10-c for images of about 32 pixels, imagenet-c for about 224."""
 
