@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -169,6 +169,18 @@ class Outline:
     names: Mapping[str, Literal["data", "model"]] = field(default_factory=dict)
     """Settings that name data or models (architectures too), empty where none is named: `show`, which opens neither,
     looks whether the name can be one."""
+
+    def __post_init__(self) -> None:
+        for field_of in fields(self.settings) if is_dataclass(self.settings) else ():
+            if field_of.name in RESERVED:
+                raise InputError(
+                    f"study {self.name}: a setting can't be named {field_of.name!r}: --size chooses between the sizes "
+                    "of a study; say of what it is the size (side, eps, num_images)"
+                )
+
+
+RESERVED = ("size", "sizes")
+"""Names that settings can't have: `robustray run STUDY --size` has its own meaning."""
 
 
 @dataclass(frozen=True, kw_only=True)

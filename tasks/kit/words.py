@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 
 def listed(parts: Iterable[str]) -> str:
@@ -26,3 +26,16 @@ def over_words(num_seeds: int, *, units: str = "images") -> str:
     if num_seeds == 1:
         return f"95 % intervals are over {units} only (one seed: nothing is known of other trainings)"
     return f"95 % intervals are over seeds (Student's t) and {units} (Wilson) together"
+
+
+def at_chance(accuracies: Mapping[str, tuple[float, float]], num_classes: int, on: str) -> Iterator[str]:
+    """A warning for every model that is not shown to be better than guessing: attacks have nothing to take from it.
+
+    accuracies: model -> clean accuracy and the lower end of its interval, shares. on: `"images of digits:test"`.
+    """
+    for model, (accuracy, lo) in accuracies.items():
+        if lo <= 1 / num_classes:
+            yield (
+                f"{model} classifies {100 * accuracy:.1f} % of the clean {on} correctly, not shown to be better than "
+                f"chance ({100 / num_classes:.1f} %): what is said of it under attack means nothing"
+            )

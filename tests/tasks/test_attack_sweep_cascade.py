@@ -258,13 +258,13 @@ def test_answer_and_claims_take_autoattacks_number(lab: SerialLab) -> None:
     chosen = settings(attacks=("autoattack", "fgsm"), num_images=10, eps_linf=(0.03,))
     found = STUDY.run(chosen, lab)
     accuracy = table(found, "by-attack").query("attack == 'autoattack'").robust_accuracy.iloc[0]
-    assert "remain correct under AutoAttack (n = 10" in found.answer
+    assert found.answer.startswith("Under AutoAttack at") and "(n = 10" in found.answer
     assert f"{100 * accuracy:.1f} %" in found.answer
     rows = table(found, "images").query("attack == 'autoattack' and clean_prediction == label")
     assert found.claims[0].estimate == rows.success.mean()
     assert "AutoAttack" in found.claims[0].test
     fast = STUDY.run(replace(chosen, attacks=("fast-cascade",)), lab)
-    assert "under fast-cascade" in fast.answer and "AutoAttack" not in fast.answer
+    assert "Under fast-cascade" in fast.answer and "AutoAttack" not in fast.answer
 
 
 @pytest.mark.parametrize(("attacks", "n"), [(("sweep_cascades:standard",), 48), (("apgd-ce", "square"), 12)])

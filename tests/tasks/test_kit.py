@@ -19,7 +19,7 @@ from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
 from robustray.tasks.kit.outcomes import mean_difference, mean_share, shares
 from robustray.tasks.kit.rules import Rule, above, amount, below, equivalent, within
 from robustray.tasks.kit.sizes import reference_size
-from robustray.tasks.kit.words import listed, over_words, plural, slug
+from robustray.tasks.kit.words import at_chance, listed, over_words, plural, slug
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.study import Figure, PaperFigure, Table
 
@@ -229,3 +229,10 @@ def test_what_fits_passes() -> None:
     checks.shares(ends="()", middle=0.5)
     checks.several(models=("a", "b"))
     checks.radii(eps_linf=(1 / 255, 1.0), eps_l2=(0.5, 3.0))
+
+
+def test_a_model_at_chance_is_named() -> None:
+    accuracies = {"guesses": (0.12, 0.09), "learnt": (0.2, 0.11), "at the edge": (0.15, 0.1)}
+    found = list(at_chance(accuracies, 10, "images of digits:test"))
+    assert [line.split(" classifies ")[0] for line in found] == ["guesses", "at the edge"]
+    assert "12.0 % of the clean images of digits:test" in found[0] and "chance (10.0 %)" in found[0]

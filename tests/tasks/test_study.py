@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ def study(**steps: Any) -> Study:
     return Study(
         outline=outline, door=lambda s, lab: Opened(refs={}), run=lambda s, lab: Findings(answer=""), steps=steps
     )
+
+
+@pytest.mark.parametrize("name", ["size", "sizes"])
+def test_a_setting_can_not_be_named_like_the_flag_of_a_run(name: str) -> None:
+    settings = make_dataclass("Settings", [(name, int)])
+    with pytest.raises(InputError, match=f"'{name}': --size chooses"):
+        replace(study().outline, settings=settings)
 
 
 def test_functions_follow_from_steps_each_once() -> None:
