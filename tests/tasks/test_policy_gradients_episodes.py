@@ -100,8 +100,7 @@ def test_it_is_kept_with_its_milestones_and_resumed_to_the_bit(tmp_path: Path) -
     for name, asked in (("at once", [spec]), ("one by one", [dataclasses.replace(spec, milestones=(2,)), spec])):
         store = Store(str(tmp_path / name))
         store.create()
-        for each in asked:
-            (found,) = SerialLab(store=store).learn([each]).result()
+        found = [SerialLab(store=store).learn([each]).result()[0] for each in asked][-1]
         kept.append({f.name: store.read(f.name) for f in files.list_files(store, found.key) if f.kind != "clock"})
     assert kept[0] == kept[1] and len(kept[0]) == 3 + 2
     plain = train_agent(dataclasses.replace(spec, heldout_every=None))
