@@ -96,12 +96,14 @@ def test_the_first_update_is_that_of_streams_with_resets() -> None:
 
 def test_it_is_kept_with_its_milestones_and_resumed_to_the_bit(tmp_path: Path) -> None:
     spec = dataclasses.replace(SPEC, milestones=(0, 2), heldout_every=2)
-    kept = []
+    kept: list[dict[str, bytes]] = []
+    found = None
     for name, asked in (("at once", [spec]), ("one by one", [dataclasses.replace(spec, milestones=(2,)), spec])):
         store = Store(str(tmp_path / name))
         store.create()
         found = [SerialLab(store=store).learn([each]).result()[0] for each in asked][-1]
         kept.append({f.name: store.read(f.name) for f in files.list_files(store, found.key) if f.kind != "clock"})
+    assert found is not None
     assert kept[0] == kept[1] and len(kept[0]) == 3 + 2
     plain = train_agent(dataclasses.replace(spec, heldout_every=None))
     assert found.final.fetch() == files.state_bytes(plain.state), "held-out steps leave the streams where they are"
