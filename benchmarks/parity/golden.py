@@ -2,8 +2,8 @@
 
 Its environment is that of benchmarks/parity/peers.txt. Written are its rollout buffer after `collect_rollouts`, and its
 parameters before and after one `train()`. Patched at run time are the precision (float64 where it stores or casts to
-float32; actions alone stay float32) and the random numbers of the update (those that `update` of ours draws). Nothing of
-it is copied: what is written are float64 arrays.
+float32; actions alone stay float32) and the random numbers of the update (those that `update` of ours draws). Nothing
+of it is copied: what is written are float64 arrays.
 """
 
 from __future__ import annotations

@@ -118,8 +118,8 @@ def render(trainings: Sequence[Training]) -> str:
     environments = ", ".join(sorted({each.environment for each in trainings}))
     lines.append(
         f"\n{environments}, {STEPS:,} steps; the outcome of a seed is the mean raw return of the episodes that end in "
-        f"steps {FROM:,} to {TO:,}. Means over seeds with 95 % intervals (Student's t). The rule, fixed before the runs, "
-        f"at {SEEDS} seeds: no worse if the one-sided 95 % limit of the difference (Welch) lies above -{MARGIN:.0%} of "
-        f"the peer's mean. {versions}."
+        f"steps {FROM:,} to {TO:,}. Means over seeds with 95 % intervals (Student's t). The rule, fixed before the "
+        f"runs, at {SEEDS} seeds: no worse if the one-sided 95 % limit of the difference (Welch) lies above "
+        f"-{MARGIN:.0%} of the peer's mean. {versions}."
     )
     return "\n".join(lines) + "\n"
