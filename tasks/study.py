@@ -66,6 +66,8 @@ class Table:
     {"robust_accuracy": "percent", "interval:robust_accuracy": "lo,hi"}."""
     on_page: bool = True
     """False for long tables of records: saved as Parquet only, linked from the page."""
+    lead: bool = False
+    """Stands behind the main figure, before the claims: the small table that a reader looks for first."""
 
 
 @dataclass(frozen=True, kw_only=True)

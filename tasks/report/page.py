@@ -79,9 +79,10 @@ def fill(
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     present = (
         ("main-figure", "Main figure", findings.figures),
+        ("in-short", "In short", [table for table in findings.tables if table.lead]),
         ("claims", "Claims", findings.claims),
         ("figures", "More figures", findings.figures[1:]),
-        ("tables", "Tables", findings.tables),
+        ("tables", "Tables", [table for table in findings.tables if not table.lead]),
         ("pictures", "Pictures", findings.pictures),
         ("evidence", "Evidence", True),
     )

@@ -71,6 +71,7 @@ def page_table(table: Table, path: str | None) -> dict[str, Any]:
         "title": table.title,
         "caption": table.caption,
         "on_page": table.on_page,
+        "lead": table.lead,
         "path": path,
         "num_rows": len(table.frame),
         "csv": None,

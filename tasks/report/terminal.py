@@ -103,9 +103,8 @@ def _print_rest(
         console.print()
         console.print(Text(table.title, style="bold"))
         console.print(rows)
-        hidden = len(table.frame) - MAX_ROWS
-        if hidden > 0:
-            console.print(Text(f"… and {hidden:,} more rows on the page", style="dim"))
+        if len(table.frame) > MAX_ROWS:
+            console.print(Text(f"{MAX_ROWS} of {len(table.frame):,} rows; all are on the page", style="dim"))
     console.print()
     for warning in warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))

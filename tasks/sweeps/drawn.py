@@ -1,4 +1,4 @@
-"""The figure that every study with attacks of growing sizes draws: accuracy against the size."""
+"""What every study with attacks of growing sizes shows: accuracy against the size, drawn and as a small table."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from robustray.tasks import figures
-from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS
+from robustray.tasks.kit.frames import shown
+from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS, size_words
+from robustray.tasks.study import Figure, Table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from robustray.tasks.attacks.settings import Norm
-    from robustray.tasks.study import Figure
 
 
 def size_label(norm: Norm, *, what: str = "") -> str:
@@ -53,6 +53,30 @@ def accuracy_by_size(
         percent=True,
         x_ticks=figures.eps_ticks([0.0, *first]),
         x_log=True,
+    )
+
+
+def overview(accuracy: pd.DataFrame, norm: Norm) -> Table:
+    """Models x sizes of one norm, for a reader who looks for one number.
+
+    accuracy: of that norm and one data set: `model`, `eps` (0: clean), `robust_accuracy`, `lo`, `hi`, `n`.
+    """
+    rows: list[dict[str, object]] = []
+    formats: dict[str, str] = {}
+    for model, line in accuracy.groupby("model", sort=False, observed=True):
+        row: dict[str, object] = {"model": str(model)}
+        for each in line.sort_values("eps").itertuples():
+            name = size_words(norm, each.eps) if each.eps else "clean"
+            row |= {name: each.robust_accuracy, f"{name} lo": each.lo, f"{name} hi": each.hi}
+            formats |= shown(name, "percent", f"{name} lo", f"{name} hi")
+        rows.append(row | {"n": int(line.n.min())})
+    return Table(
+        name="overview",
+        title=f"Accuracy by model and size ({NORM_WORDS[norm]})",
+        caption="What the worst of all attacks leaves of each model; 95 % Wilson intervals over images.",
+        frame=pd.DataFrame(rows),
+        formats=formats,
+        lead=True,
     )
 
 

@@ -226,6 +226,16 @@ def test_the_answer_and_the_main_figure_come_before_the_claims(browser: Browser,
     assert seen["heads"] == 4 and seen["rules"] == 0, "three rules that differ"
 
 
+def test_the_small_table_stands_before_the_claims(browser: Browser, example: Any) -> None:
+    findings = example.example_findings()
+    first, *others = findings.tables
+    path = browser.folder / "short.html"
+    short = replace(findings, tables=(*others, replace(first, lead=True)))
+    path.write_text(render_page(short, example.example_facts()), encoding="utf-8")
+    seen = browser.observe(path, SIZES + "seen.order = [...page.querySelectorAll('h2')].map(e => e.id);", 400)
+    assert seen["order"][:3] == ["main-figure", "in-short", "claims"] and seen["width"] <= 400
+
+
 def test_a_rule_of_several_claims_is_written_once_and_no_column_is_empty(browser: Browser, example: Any) -> None:
     findings = example.example_findings()
     alike = tuple(replace(claim, test="supported if above 0", paper=None) for claim in findings.claims)

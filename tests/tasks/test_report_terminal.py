@@ -77,7 +77,7 @@ def test_end_says_answer_claims_table_paths_and_next_command(findings: Findings,
     assert findings.answer in text
     assert "0.0 % [0.0, 0.04]" in text and "✗ contradicted" in text and "53.49 %" in text
     assert "0.5/255" in text and "61.2 [60.2, 62.2]" in text
-    assert f"and {len(findings.tables[0].frame) - MAX_ROWS} more rows" in text
+    assert f"{MAX_ROWS} of {len(findings.tables[0].frame)} rows" in text
     assert any(line.endswith(page) for line in text.splitlines()), "a path is never broken"
     assert text.rstrip().endswith("robustray report X")
 
@@ -148,7 +148,7 @@ def test_a_comparison_keeps_what_matters_at_any_width(width: int) -> None:
         assert words in text, words
     rows = [line for line in text.splitlines() if "some:network" in line]
     assert len(rows) == MAX_ROWS and all("−3.1 [−5.2, −1.2]" in row and len(row) <= width for row in rows)
-    assert "… and 8 more rows" in text and ("further7" in text) == (width == 200)
+    assert f"{MAX_ROWS} of {MAX_ROWS + 8} rows" in text and ("further7" in text) == (width == 200)
 
 
 # Progress

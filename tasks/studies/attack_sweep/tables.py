@@ -13,6 +13,7 @@ from robustray.tasks.studies.attack_sweep import reduce
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.study import Table
 from robustray.tasks.sweeps import records as sweeps
+from robustray.tasks.sweeps.drawn import overview
 
 INTERVAL = "intervals are 95 % Wilson intervals over images"
 ACCURACY = {"eps": "eps", **shown("robust_accuracy", "percent")}
@@ -21,8 +22,15 @@ ACCURACY = {"eps": "eps", **shown("robust_accuracy", "percent")}
 def tables(results: Results) -> Iterator[Table | None]:
     """In the order of the page. The stage table stands where a cascade ran, the transfer table where models were
     compared."""
-    for part in (_worst_case, _by_attack, _stages, _transfer, _by_class, _cost, _images):
+    for part in (_worst_case, _by_attack, _stages, _transfer, _by_class, _cost, _overview, _images):
         yield part(results)
+
+
+def _overview(results: Results) -> Table | None:
+    settings = results.settings
+    if len(settings.models) < 2:
+        return None
+    return overview(at(results.accuracy, data=settings.data[0], norm=settings.norms[0]), settings.norms[0])
 
 
 def _worst_case(results: Results) -> Table:
