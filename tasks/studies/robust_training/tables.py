@@ -58,6 +58,7 @@ def _grid(results: Results, norm: Norm) -> Table:
         f"{over_words(settings.num_seeds)}.{beside}",
         frame=pd.DataFrame(frame),
         formats=formats,
+        lead=True,
     )
 
 
