@@ -38,7 +38,7 @@ def main() -> None:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ[name] = "1"
         run(arguments)
-    print(table_of_names())
+    print(mapping.render())
     print(records.render(records.load(arguments.output)))
 
 
@@ -53,14 +53,6 @@ def run(arguments: argparse.Namespace) -> None:
         done = train(arm, seed, arguments.environment)
         records.append(arguments.output, done)
         print(f"{arm}, seed {seed}: {done.outcome:.0f} ({done.episodes} episodes, {done.cpu:.0f} s)", file=sys.stderr)
-
-
-def table_of_names() -> str:
-    """Which field is which argument, then what differs still, as Markdown."""
-    lines = ["| `like_sb3_*` | preset | value | there |", "|---|---|---|---|"]
-    for name, rows in (("both", mapping.BOTH), ("ppo", mapping.PPO), ("trpo", mapping.TRPO)):
-        lines += [f"| `{field}` | {name} | {value} | {there} |" for field, value, there in rows]
-    return "\n".join([*lines, "", "What differs still:", "", *(f"- {text}" for text in mapping.DIFFERENCES)]) + "\n"
 
 
 if __name__ == "__main__":

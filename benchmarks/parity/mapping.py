@@ -63,3 +63,11 @@ DIFFERENCES = (
     "TRPO's step is computed in float32 there, in float64 here.",
     "Random numbers: there one global generator; here a function of (seed, purpose, update, stream).",
 )
+
+
+def render() -> str:
+    """Which field is which argument, then what differs still, as Markdown."""
+    lines = ["| `like_sb3_*` | preset | value | there |", "|---|---|---|---|"]
+    for name, rows in (("both", BOTH), ("ppo", PPO), ("trpo", TRPO)):
+        lines += [f"| `{field}` | {name} | {value} | {there} |" for field, value, there in rows]
+    return "\n".join([*lines, "", "What differs still:", "", *(f"- {text}" for text in DIFFERENCES)]) + "\n"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import statistics
 
+from benchmarks.parity import mapping
+from benchmarks.parity import records as parity_records
+from benchmarks.rllib_speed import records as speed_records
 from benchmarks.trainings import records as training_records
 from benchmarks.trainings import tables as training_tables
 from benchmarks.versus import records as attack_records
@@ -78,4 +81,29 @@ def stale(path: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"engine": engine, "stale": stale, "training": training, "attacks": attacks}
+def trainspeed(path: str) -> str:
+    """Steps per second of policy-gradient trainings, one table per environment."""
+    return speed_records.render(*speed_records.load(ROOT / path))
+
+
+def parity(path: str) -> str:
+    """Learning curves' late returns against those of stable-baselines3."""
+    return parity_records.render(parity_records.load(ROOT / path))
+
+
+def peernames(path: str) -> str:
+    """Which of our fields is which argument there, from the module at `path`."""
+    if path != "benchmarks/parity/mapping.py":
+        raise ValueError(f"{path} holds no table of names")
+    return mapping.render()
+
+
+TABLES = {
+    "engine": engine,
+    "stale": stale,
+    "training": training,
+    "attacks": attacks,
+    "trainspeed": trainspeed,
+    "parity": parity,
+    "peernames": peernames,
+}

@@ -101,7 +101,8 @@ _LIKE_SB3: Mapping[str, Any] = {
 
 def like_sb3_ppo(**changed: Any) -> PolicyGradient:
     """What stable-baselines3 2.9.2 does as `PPO("MlpPolicy", VecNormalize(...))` with its default arguments; an update
-    from the same steps gives the same parameters (benchmarks/parity/golden.py). What differs still: docs/peers.md.
+    from the same steps gives the same parameters (benchmarks/parity/golden.py). What
+    differs still: docs/design/policy-gradient-peers.md.
 
     Raises: InputError for a field that does not exist.
     """

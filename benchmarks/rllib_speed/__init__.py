@@ -1,0 +1,1 @@
+"""Environment steps per second of policy-gradient trainings, learning included."""
