@@ -1,6 +1,6 @@
 """Is an old number ever served as a current one, and how many are called old that are not?
 
-    python benchmarks/stale_code.py [--edits 300] [--seed 0]
+    python benchmarks/stale_code.py [--edits 300] [--seed 0] [--lanes 2]
 
 Each edit changes one statement of a copy of the tree, drawn among all of them. A process of its own then asks the lab
 what it says of the pieces that were made before the edit (current, old, or none of its key), computes the same ten
@@ -8,13 +8,18 @@ steps anew, and the rows are compared: *stale* is a piece that is served as curr
 rows; *needlessly old* one that is not served as current while it gives the same.
 
 What can't matter isn't tried: where no line of the statement runs, the rows are those of before, and where its file is
-not even read, so is what the lab says. Every tenth such edit is tried all the same, and must agree. The record goes to
-benchmarks/records/stale-code.json. No timing is measured; other work may run beside it.
+not even read, so is what the lab says. Every tenth edit is tried all the same, and must agree. No timing is measured;
+other work may run beside it.
+
+The record goes to benchmarks/records/stale-code.json. While the campaign runs, each result is a line of
+stale-code.jsonl beside it; one that was stopped goes on from there when it is started again on the same tree.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -23,8 +28,10 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,22 +62,81 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=600, help="stop after so long, whatever --edits says")
+    parser.add_argument("--lanes", type=int, default=1, help="edits that are tried at once")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "records" / "stale-code.json")
     arguments = parser.parse_args()
     assert "robustray" not in sys.modules
     torch.set_num_threads(1)
+    edits = list(draw_edits(ROOT, arguments.edits, arguments.seed))
+    results = Results(arguments.output.with_suffix(".jsonl"), of=[edits_hash(edits), arguments.seed])
+    until = time.monotonic() + 60 * arguments.minutes
+    lanes = [fork(partial(walk, edits, results, until, lane, arguments.lanes)) for lane in range(arguments.lanes)]
+    failed = [lane for lane in lanes if os.waitpid(lane, 0)[1]]
+    assert not failed, f"{len(failed)} of {len(lanes)} lanes failed; what they found is in {results.file}"
+    found = results.read()
+    record = summary([found[number] for number in sorted(found)], seed=arguments.seed)
+    arguments.output.write_text(json.dumps(record, indent=1) + "\n")
+    if len(found) == len(edits):
+        results.file.unlink()
+    print(json.dumps({name: value for name, value in record.items() if not isinstance(value, list)}, indent=1))
+
+
+def walk(edits: list[Edit], results: Results, until: float, lane: int, num_lanes: int) -> None:
+    """Try every edit of a lane that has no result yet, until the clock stops it."""
     with tempfile.TemporaryDirectory() as scratch:
         campaign = Campaign(Path(scratch))
-        began = time.monotonic()
-        results: list[dict[str, Any]] = []
-        for edit in draw_edits(ROOT, arguments.edits, arguments.seed):
-            if time.monotonic() - began > 60 * arguments.minutes:
+        known = results.read()
+        for number in range(lane, len(edits), num_lanes):
+            if number in known:
+                continue
+            if time.monotonic() > until:
                 break
-            results.append(campaign.try_out(edit, check=len(results) % 10 == 0))
-            print(len(results), tell(results[-1]), flush=True)
-    record = summary(results, seed=arguments.seed)
-    arguments.output.write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps({name: value for name, value in record.items() if not isinstance(value, list)}, indent=1))
+            result = campaign.try_out(edits[number], check=number % 10 == 0)
+            results.add(number, result)
+            print(number, tell(result), flush=True)
+
+
+def fork(do: Callable[[], None]) -> int:
+    """Runs in a process of its own, which ends with 1 if it fails. Returns its id."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            do()
+            status = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    return child
+
+
+def edits_hash(edits: list[Edit]) -> str:
+    """Of all edited files: edits of another tree are others."""
+    return hashlib.sha256("\0".join(edit.source for edit in edits).encode()).hexdigest()
+
+
+class Results:
+    """What was found so far, by the number of the edit: lines of a file that all lanes add to."""
+
+    def __init__(self, file: Path, *, of: list[Any]) -> None:
+        self.file = file
+        first = file.read_text().split("\n", 1)[0] if file.exists() else ""
+        if first != json.dumps(of):  # of another tree or seed
+            file.write_text(json.dumps(of) + "\n")
+
+    def read(self) -> dict[int, dict[str, Any]]:
+        found = {}
+        for line in self.file.read_text().splitlines()[1:]:
+            with contextlib.suppress(json.JSONDecodeError):  # torn: stopped while it was written
+                number, result = json.loads(line)
+                found[number] = result
+        return found
+
+    def add(self, number: int, result: dict[str, Any]) -> None:
+        with self.file.open("a") as file:
+            file.write(json.dumps([number, result]) + "\n")
 
 
 class Campaign:
