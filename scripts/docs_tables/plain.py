@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from robustray.tasks.report.numbers import format_estimate, format_value
@@ -25,6 +27,8 @@ def _cell(row: dict[str, object], name: str, fmt: str = "", ends: str = "") -> s
     if not ends:
         return format_value(row[name], fmt).replace(" %", "")
     lo, hi = (float(str(row[end])) for end in ends.split(","))
+    if math.isnan(lo) and math.isnan(hi):
+        return format_value(row[name], fmt)
     return format_estimate(row[name], (lo, hi), fmt).replace(" %", "")
 
 
