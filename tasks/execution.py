@@ -21,6 +21,7 @@ from robustray.tasks.lab.runs import Run, RunIdentity
 from robustray.tasks.lab.store import Store
 from robustray.tasks.outputs import document_of, facts_of, write_report, write_tables
 from robustray.tasks.study import Findings, Opened, Study
+from robustray.tasks.training.by_name import trains_itself
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
@@ -183,9 +184,14 @@ def _walk(request: Request, run: Run, lab: BlockLab, opened: Opened) -> Result:
 
 
 def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
-    """What makes this request the same run as another one: content only, no place and no number of workers."""
+    """What makes this request the same run as another one: content only, no place and no number of workers.
+
+    A model that trains itself is in the settings by its name. Its weights are no part of this: where they are not there
+    yet, the run makes them, and stays the same run when it goes on with them.
+    """
     functions = request.study.functions
-    named = {*opened.modules, *(root for ref in opened.refs.values() for root in ref.modules)}
+    refs = {what: ref for what, ref in opened.refs.items() if not trains_itself(ref.name)}
+    named = {*opened.modules, *(root for ref in refs.values() for root in ref.modules)}
     own = sorted(filter(is_own, named))
     settings = keys.plain(request.settings)
     content = {
@@ -194,11 +200,12 @@ def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
         "device": lab.device,
         "decided": opened.decided,
         "versions": {function.qualified_name: function.version for function in functions},
-        "content": {what: ref.content_hash for what, ref in opened.refs.items()},
+        "content": {what: ref.content_hash for what, ref in refs.items()},
         "own modules": code_hash(own) if own else "",
     }
     run = request.study.run
     roots = {f"{run.__module__}:{run.__qualname__}", *(function.qualified_name for function in functions), *named}
+    roots |= {verb.root for verb in request.study.verbs}
     return RunIdentity(
         study=request.study.outline.name,
         size=request.size,

@@ -205,6 +205,14 @@ class Verb(Enum):
     TRAIN = "lab.train"
     LEARN = "lab.learn"
 
+    @property
+    def root(self) -> str:
+        """Where the code of its jobs begins: a root of CODE."""
+        return {
+            Verb.TRAIN: "robustray.tasks.training.handle:TrainJob",
+            Verb.LEARN: "robustray.tasks.policy_gradients.jobs:LearnJob",
+        }[self]
+
 
 TRAIN, LEARN = Verb
 
@@ -230,6 +238,11 @@ class Study:
     def declared(self) -> Mapping[str, tuple[BlockFunction, ...]]:
         """Step name -> the functions that it maps; none for a verb of its own."""
         return {name: _functions(step) for name, step in self.steps.items()}
+
+    @property
+    def verbs(self) -> frozenset[Verb]:
+        """The verbs of the lab that do some of its steps."""
+        return frozenset(step for step in self.steps.values() if isinstance(step, Verb))
 
     @property
     def functions(self) -> tuple[BlockFunction, ...]:

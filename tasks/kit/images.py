@@ -13,6 +13,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Needs
 from robustray.tasks.models.doors import check_model
 from robustray.tasks.models.registry import build_model, code_root
+from robustray.tasks.training.reference_twins import training_by_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,6 +152,12 @@ def own_modules(*models: str) -> tuple[str, ...]:
     Raises: InputError for a name that is neither.
     """
     return tuple(dict.fromkeys(map(code_root, models)))
+
+
+def trained_modules(names: Iterable[str]) -> tuple[str, ...]:
+    """Where the code of those models begins that train themselves, for `Opened.modules`: the same whether a model is
+    there already or not. Raises: InputError for a twin that does not exist."""
+    return own_modules(*(spec.model for name in names if (spec := training_by_name(name)) is not None))
 
 
 # --- In the run -------------------------------------------------------------------------------------------------------

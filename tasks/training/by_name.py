@@ -11,13 +11,25 @@ from robustray.tasks.lab.handles import Pending
 from robustray.tasks.models import reference as models
 from robustray.tasks.training.handle import code_now
 from robustray.tasks.training.recipes import RECIPES
-from robustray.tasks.training.reference_twins import find_twin, is_twin, say_training, twin_training
+from robustray.tasks.training.reference_twins import (
+    find_twin,
+    is_twin,
+    say_training,
+    training_by_name,
+    twin_training,
+)
 from robustray.tasks.training.weights import find_weights
 
 if TYPE_CHECKING:
     from robustray.tasks.lab.base import BlockLab
     from robustray.tasks.lab.protocol import Reference
     from robustray.tasks.training.settings import TrainSpec
+
+
+def trains_itself(name: str) -> bool:
+    """Whether a run trains the model of this name where it is not there: its name says all that its weights depend on
+    besides the code."""
+    return is_twin(name) or name in RECIPES
 
 
 def training_of(lab: BlockLab, name: str) -> TrainSpec | None:
@@ -27,7 +39,7 @@ def training_of(lab: BlockLab, name: str) -> TrainSpec | None:
     """
     if is_twin(name):
         return twin_training(lab, name)
-    return RECIPES.get(name)
+    return training_by_name(name)
 
 
 def open_models(lab: BlockLab, names: Iterable[str]) -> dict[str, Reference]:

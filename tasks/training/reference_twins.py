@@ -46,12 +46,24 @@ def find_twin(lab: BlockLab, name: str) -> Reference | None:
     from robustray.tasks.models.reference import open_stored
     from robustray.tasks.training.weights import find_weights, list_weights, read_weights
 
-    if name not in TWINS:
-        raise InputError(f"there is no twin {name!r}{nearest(name, TWINS)}")
+    _check_known(name)
     for store in (lab.store, Store(str(PUBLISHED))):
         if any(read_weights(store, file) is not None for file in list_weights(store, TWINS[name])):
             return open_stored(name, TWINS[name], partial(find_weights, store))
     return None
+
+
+def training_by_name(name: str) -> TrainSpec | None:
+    """How a twin or a recipe is trained, there or not; None for the name of any other model. Raises: InputError for an
+    unknown twin."""
+    from robustray.tasks.training.recipes import RECIPES
+    from robustray.tasks.training.reference import reference_specs
+
+    if not is_twin(name):
+        return RECIPES.get(name)
+    _check_known(name)
+    _, kind, seed = name.split(":")
+    return reference_specs(int(seed))[kind]
 
 
 def twin_training(lab: BlockLab, name: str) -> TrainSpec | None:
@@ -60,12 +72,10 @@ def twin_training(lab: BlockLab, name: str) -> TrainSpec | None:
     What the training gives on another kind of device has another key than the published weights. Raises: InputError for
     an unknown name, and where CIFAR-10 is not at hand.
     """
-    from robustray.tasks.training.reference import reference_specs
-
     if find_twin(lab, name) is not None:
         return None
-    _, kind, seed = name.split(":")
-    spec = reference_specs(int(seed))[kind]
+    spec = training_by_name(name)
+    assert spec is not None, name
     try:
         lab.data(spec.data_name)
     except InputError as error:
@@ -78,6 +88,11 @@ def say_training(lab: BlockLab, names: Iterable[str]) -> None:
     for name in filter(is_twin, names):
         minutes = MINUTES[name.split(":")[1]]
         lab.say_once(f"{_missing(lab, name)}: it is trained now, {minutes} minutes on one CPU core")
+
+
+def _check_known(name: str) -> None:
+    if name not in TWINS:
+        raise InputError(f"there is no twin {name!r}{nearest(name, TWINS)}")
 
 
 def _missing(lab: BlockLab, name: str) -> str:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.kit.images import check_alike, check_apart, model_to_try, opened_now, try_attacks
+from robustray.tasks.kit.images import (
+    check_alike,
+    check_apart,
+    model_to_try,
+    opened_now,
+    own_modules,
+    trained_modules,
+    try_attacks,
+)
 from robustray.tasks.latents.cache import look
 from robustray.tasks.latents.judges import check_judge
 from robustray.tasks.models.doors import check_model
@@ -57,6 +65,12 @@ def check_twins(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("
             check_training(settings.judge_spec(kind), train)
     data = {f"data {ref.name}": ref for ref in refs.values()}
     return data | {f"model {name}": ref for name, ref in opened.items()}
+
+
+def twin_modules(settings: TwinSettings) -> tuple[str, ...]:
+    """Where the code of all networks begins that a run may have to train, for `Opened.modules`."""
+    names = (*settings.named().values(), *settings.named_judges().values())
+    return (*own_modules(settings.architecture, settings.judge_architecture), *trained_modules(names))
 
 
 def follow_twins(settings: TwinSettings, lab: Lab, ascents: Iterable[StepRule]) -> tuple[str, ...]:

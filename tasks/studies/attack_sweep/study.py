@@ -17,7 +17,15 @@ from robustray.tasks.attacks.blocks import attack_block, example_block, predict_
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.attacks.transfer import crafting, transfer_block, transferred_block
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import check_classes, load_all, predict, settled, try_attacks, try_models
+from robustray.tasks.kit.images import (
+    check_classes,
+    load_all,
+    predict,
+    settled,
+    trained_modules,
+    try_attacks,
+    try_models,
+)
 from robustray.tasks.kit.sizes import reference_size
 from robustray.tasks.lab.code import settings_roots
 from robustray.tasks.studies.attack_sweep import findings, matrix
@@ -62,7 +70,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
             **{f"model {name}": ref for name, ref in models.items()},
         },
         decided={"precision": settled(settings, lab, "precision").precision},
-        modules=tuple(sorted(settings_roots(attacks))),
+        modules=(*sorted(settings_roots(attacks)), *trained_modules((*settings.models, *settings.sources))),
         warnings=try_attacks(lab, meets, loaded, models),
     )
 

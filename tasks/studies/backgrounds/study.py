@@ -23,7 +23,7 @@ from robustray.tasks.data.views import subset
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import own_modules, predict, try_models
+from robustray.tasks.kit.images import own_modules, predict, trained_modules, try_models
 from robustray.tasks.studies.backgrounds.blocks import NO_OTHER, cuttable, partners, version_block
 from robustray.tasks.studies.backgrounds.findings import findings
 from robustray.tasks.studies.backgrounds.results import Results, images_words, network_words
@@ -92,6 +92,7 @@ def own_door(settings: Settings, lab: Lab) -> Opened:
     opened = try_models(lab, settings.models, [images], flag="--models")
     return Opened(
         refs={f"data {ref.name}": ref, **{f"model {name}": model for name, model in opened.items()}},
+        modules=trained_modules(settings.models),
         warnings=() if images.masks is not None else (BOXES_ONLY,),
         incomplete=not_built(settings),
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import NEEDS, own_modules, settled
+from robustray.tasks.kit.images import NEEDS, settled
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.latents.cache import STEP, latent_block, latents, look, matrix
 from robustray.tasks.studies.representations.blocks import class_block, invert_block, unit_block
@@ -23,7 +23,7 @@ from robustray.tasks.studies.representations.findings import findings
 from robustray.tasks.studies.representations.results import Baselines, Results, Units
 from robustray.tasks.studies.representations.settings import OUTLINE, Settings, Start
 from robustray.tasks.study import TRAIN, Opened, Study
-from robustray.tasks.training.twin_networks import check_twins, follow_twins, gather
+from robustray.tasks.training.twin_networks import check_twins, follow_twins, gather, twin_modules
 from robustray.tasks.training.twins import Kind
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
     decided = settled(settings, lab, "precision", "attack_precision")
     return Opened(
         refs=refs,
-        modules=own_modules(settings.architecture, settings.judge_architecture),
+        modules=twin_modules(settings),
         decided={"precision": decided.precision, "attack precision in training": decided.attack_precision},
         warnings=follow_twins(settings, lab, [settings.inversion(), settings.visualisation()]),
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import NEEDS, own_modules, settled
+from robustray.tasks.kit.images import NEEDS, settled, trained_modules
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.latents.cache import STEP, latent_block, latents, look
 from robustray.tasks.studies.synthesis import picture
@@ -26,7 +26,7 @@ from robustray.tasks.studies.synthesis.reduce import BASELINES
 from robustray.tasks.studies.synthesis.results import Baseline, Edits, Generations, Results
 from robustray.tasks.studies.synthesis.settings import EDITS, LABELS, OUTLINE, Edit, Labels, Law, Settings
 from robustray.tasks.study import TRAIN, Opened, Study
-from robustray.tasks.training.twin_networks import check_twins, follow_twins, gather
+from robustray.tasks.training.twin_networks import check_twins, follow_twins, gather, twin_modules
 from robustray.tasks.training.twins import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
     decided = settled(settings, lab, "precision", "attack_precision")
     return Opened(
         refs=refs,
-        modules=own_modules(settings.architecture, settings.judge_architecture),
+        modules=(*twin_modules(settings), *trained_modules([settings.model])),
         decided={"precision": decided.precision, "attack precision in training": decided.attack_precision},
         warnings=warnings,
     )
