@@ -40,6 +40,21 @@ def max_k_cut(weights: NDArray[np.int64], num_groups: int) -> tuple[NDArray[np.i
 
     Raises: InputError for more than 10 labels, or fewer labels than groups.
     """
+    possible, best = _best(weights, num_groups)
+    return possible[best.argmax(axis=1)], best.sum(axis=1)
+
+
+def optimal_divisions(weights: NDArray[np.int64], num_groups: int) -> NDArray[np.int64]:
+    """(optima, labels) every division of one image's labels that attains the maximum. weights: (labels, labels).
+
+    Raises: InputError as `max_k_cut`.
+    """
+    possible, best = _best(weights[None], num_groups)
+    return possible[best[0]]
+
+
+def _best(weights: NDArray[np.int64], num_groups: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(divisions, labels) all that are possible, and (images, divisions) which of them attain the maximum."""
     num_labels = weights.shape[1]
     if num_labels > MOST_LABELS:
         raise InputError(f"an image has {num_labels} labels that were selected together; at most {MOST_LABELS} are cut")
@@ -49,5 +64,4 @@ def max_k_cut(weights: NDArray[np.int64], num_groups: int) -> tuple[NDArray[np.i
     one, other = np.triu_indices(num_labels, 1)
     apart = (possible[:, one] != possible[:, other]).astype(np.float64)
     between = weights[:, one, other].astype(np.float64) @ apart.T  # whole numbers, exact
-    best = between.max(axis=1, keepdims=True)
-    return possible[between.argmax(axis=1)], (between == best).sum(axis=1)
+    return possible, between == between.max(axis=1, keepdims=True)

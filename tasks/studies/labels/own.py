@@ -97,6 +97,7 @@ def tables(results: Results) -> Iterator[Table]:
         frame=pd.DataFrame(parts.share_rows(reduce.shares(votes, found), precision=float("nan"))),
         formats=shown("value", "percent"),
     )
+    yield parts.tie_table(votes, found)
     if results.accuracy is not None:
         yield parts.accuracy_table(results.accuracy)
         rows = [

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from robustray.tasks import figures
 from robustray.tasks.crowds.classify import Aggregate, Votes
+from robustray.tasks.crowds.optima import ranges
 from robustray.tasks.kit.frames import at, columns, shown
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.labels.evaluation import MEASURES, MULTI
@@ -94,6 +95,22 @@ def suspects(votes: Votes, found: Aggregate, names: NDArray[np.str_]) -> Table:
             }
         ),
         on_page=False,
+    )
+
+
+def tie_table(votes: Votes, found: Aggregate) -> Table:
+    """Each headline with its range over every choice of what is tied."""
+    rows = [
+        {"share": name, "lowest": each.lowest, "highest": each.highest, "fewest": each.fewest, "most": each.most}
+        for name, each in ranges(votes, found).items()
+    ]
+    return Table(
+        name="ties",
+        title="How far ties move what people say",
+        caption="Lowest and highest share, fewest and most images, over every choice of tied main labels, numbers of "
+        "objects and divisions into objects: not an interval, but what a rule for ties decides.",
+        frame=pd.DataFrame(rows),
+        formats={"lowest": "percent", "highest": "percent"},
     )
 
 
