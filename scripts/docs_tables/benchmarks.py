@@ -58,6 +58,24 @@ def attacks(path: str, what: str) -> str:
     )
 
 
+def memory(path: str) -> str:
+    """Peaks of each run, and of the last one against the first."""
+    document = json.loads((ROOT / path).read_text())
+    runs = [{"sets": run["sets"], "driver": run["driver"], "actor": max(run["actors"])} for run in document["runs"]]
+    lines = ["| peak of memory of its own (USS), MiB | the driver | the largest actor |", "|---|---|---|"]
+    lines += [f"| {run['sets']} data sets | {run['driver']:.0f} | {run['actor']:.0f} |" for run in runs]
+    first, last = runs[0], runs[-1]
+    ratios = [f"{last[who] / first[who]:.2f}" for who in ("driver", "actor")]
+    lines.append(f"| **{last['sets']} against {first['sets']}** | {' | '.join(ratios)} |")
+    machine = document["machine"]
+    actors = len(document["runs"][0]["actors"])
+    lines += [
+        "",
+        f"One run each; {document['megabytes']:g} MB a data set, {actors} actors, Python {machine['python']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def stale(path: str) -> str:
     """Pairs of an edit and a step by what the lab said and what was true."""
     record = json.loads((ROOT / path).read_text())
@@ -100,6 +118,7 @@ def peernames(path: str) -> str:
 
 TABLES = {
     "engine": engine,
+    "memory": memory,
     "stale": stale,
     "training": training,
     "attacks": attacks,
