@@ -29,6 +29,8 @@ RUNS: Mapping[str, str] = {
     "attack-sweep-small": "attack-sweep --size small --data-root data",
     "robust-training-small": "robust-training --size small --data-root data",
     "replication-small": "replication --size small",
+    "replication-people": "replication --counts data/annotations/cifar10h_counts.parquet "
+    "--predictions data/annotations/cifar101_pred_original.parquet",
     "labels-small": "labels --size small",
 }
 """Folder under docs/results -> words behind `robustray run`. Paths are relative: they are printed on the page."""

@@ -23,6 +23,13 @@ class Settings:
     or candidate), phase (selection or remeasure), in_replica, n_shown, n_selected, and optionally worker, hit."""
     correctness: str = ""
     """Beside --data: a Parquet file with the column image and one true-or-false column per model (is it right?)."""
+    counts: str = ""
+    """People's answers with a known truth instead of simulated ones: CIFAR-10H as a Parquet file with the columns
+    index, label, count_airplane ... count_truck."""
+    predictions: str = ""
+    """Beside --counts: a Parquet file with the column index and one column of predicted classes per model."""
+    num_splits: int = 200
+    """With --counts: random divisions of images and answers that are averaged."""
     margin: float = 0.01
     """With --data: a bias from the choice smaller than this is as good as none (in accuracy: 0.01 is one point)."""
     scenarios: tuple[str, ...] = ("reference", "residual")
@@ -59,6 +66,7 @@ class Settings:
             num_candidates=self.num_candidates,
             num_classes=self.num_classes,
             block=self.block,
+            num_splits=self.num_splits,
         )
         checks.counts(at_least=2, num_matching=self.num_matching)
         checks.counts(at_least=200, num_resamples=self.num_resamples)
@@ -82,6 +90,11 @@ class Settings:
             raise InputError(
                 f"num_candidates {self.num_candidates}: a replica of {self.num_images} images needs as many"
             )
+        if bool(self.counts) != bool(self.predictions):
+            given, lacking = ("counts", "predictions") if self.counts else ("predictions", "counts")
+            raise InputError(f"--{given} needs --{lacking}: a gap needs both the answers and the models' predictions")
+        if self.counts and self.data:
+            raise InputError("--counts and --data are two different analyses: give one of them")
         if bool(self.data) != bool(self.correctness):
             given, lacking = ("data", "correctness") if self.data else ("correctness", "data")
             raise InputError(f"--{given} needs --{lacking}: a gap needs both the answers and the models' verdicts")
@@ -115,6 +128,9 @@ def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
     if settings.data:
         return Work(counts={"resamples": settings.num_resamples}, note="Seconds for 20,000 images and 10 models.")
+    if settings.counts:
+        splits = settings.num_splits
+        return Work(counts={"splits": splits}, note=f"About {format_seconds(0.8 * splits)} of one core.")
     studies = settings.num_studies * len(settings.scenarios)
     images = settings.num_images * 2 + settings.num_candidates
     seconds = studies * (0.03 * len(settings.num_answers) * settings.num_resamples / 1_000 + 0.6e-6 * images)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from robustray.tasks.crowds.answers import ANSWERS, CORRECTNESS, own_study
 from robustray.tasks.crowds.tables import open_table
+from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
-from robustray.tasks.studies.replication import findings, own, reduce
+from robustray.tasks.studies.replication import findings, own, real, real_findings, reduce
 from robustray.tasks.studies.replication.blocks import MEAN, OwnProtocol, own_block, simulated_block
 from robustray.tasks.studies.replication.estimators import estimators_for
 from robustray.tasks.studies.replication.scenarios import SCENARIOS
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 def door(settings: Settings, lab: Lab) -> Opened:
     """Read and join one's own tables. Raises: InputError naming table, column and row."""
+    if settings.counts:
+        refs = _real_tables(settings)
+        _real_people(settings, lab, refs)
+        return Opened(refs={f"table {ref.name}": ref for ref in refs.values()})
     refs = _own_tables(settings)
     if refs:
         own_study(lab.load(refs["answers"]), lab.load(refs["correctness"]))
@@ -36,6 +41,8 @@ def door(settings: Settings, lab: Lab) -> Opened:
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
+    if settings.counts:
+        return _real(settings, lab)
     return _own(settings, lab) if settings.data else _simulated(settings, lab)
 
 
@@ -89,6 +96,53 @@ def _own(settings: Settings, lab: Lab) -> Findings:
     return own.findings(own.Results(settings=settings, study=study, frame=own.gap_frame(rows, study)))
 
 
+def _real(settings: Settings, lab: Lab) -> Findings:
+    refs = _real_tables(settings)
+    people = _real_people(settings, lab, refs)
+    most = real.most_answers(people)
+    num_answers = (*(n for n in settings.num_answers if n < most), most)
+    rows = lab.map(
+        "splits",
+        real.real_block,
+        range(settings.num_splits),
+        block=settings.block,
+        seed=settings.seed,
+        settings=real.RealProtocol(
+            num_answers=num_answers,
+            claimed_answers=settings.claimed_answers,
+            num_resamples=settings.num_resamples,
+        ),
+        refs=refs,
+    ).result()
+    return real_findings.findings(
+        real_findings.Results(
+            settings=settings,
+            rows=rows,
+            num_answers=num_answers,
+            models=people.models,
+            num_images=len(people.n_shown),
+        )
+    )
+
+
+def _real_people(settings: Settings, lab: Lab, refs: dict[str, Reference]) -> real.People:
+    """Raises: InputError where an image has too few answers to choose, to match and to estimate with."""
+    people = real.people(lab.load(refs["counts"]), lab.load(refs["predicted"]))
+    if real.most_answers(people) <= settings.claimed_answers:
+        raise InputError(
+            f"{settings.counts}: an image has {people.n_shown.min()} answers; ten choose, ten match, and more than "
+            f"{settings.claimed_answers} (--claimed-answers) have to be left"
+        )
+    return people
+
+
+def _real_tables(settings: Settings) -> dict[str, Reference]:
+    return {
+        "counts": open_table(settings.counts, real.COUNTS),
+        "predicted": open_table(settings.predictions, real.PREDICTED),
+    }
+
+
 def _own_tables(settings: Settings) -> dict[str, Reference]:
     if not settings.data:
         return {}
@@ -102,7 +156,7 @@ STUDY = Study(
     outline=OUTLINE,
     door=door,
     run=run,
-    steps={"studies": simulated_block, "own": own_block},
+    steps={"studies": simulated_block, "own": own_block, "splits": real.real_block},
     compare=comparison(
         Compared(
             table="by-answers",

@@ -135,6 +135,12 @@ CROWDS = [
         typed="run replication --num-answers 5 --claimed-answers 5",
         says=("claimed_answers", "at least 9"),
     ),
+    Case(name="people without models", typed="run replication --counts c.parquet", says=("--predictions",)),
+    Case(
+        name="no such people",
+        typed="run replication --counts c.parquet --predictions p.parquet",
+        says=("no file c.parquet", "CIFAR-10H"),
+    ),
     Case(name="no such scenario", typed="run replication --scenario pilled", says=("did you mean 'piled'",)),
     Case(name="no such votes", typed=LABELS, says=("no file votes.parquet", "what is in an image")),
     Case(name="votes of nobody", typed=LABELS, prepare=votes({"main": None}), says=("no column 'main'",)),
