@@ -130,14 +130,20 @@ def attended(process: subprocess.Popen[str]) -> str:
         raise
 
 
+UNTIMED = ("coverage.py", "learning_parity.py", "stale_code.py")
+"""Files of benchmarks/ that measure something other than time: nothing need stop for them."""
+
+
 def benchmarks() -> Iterator[str]:
-    """Benchmarks that run on this machine."""
+    """Benchmarks of speed that run on this machine; one that is stopped itself is none, or both would wait."""
     import psutil
 
-    for running in psutil.process_iter(["cmdline"]):
+    for running in psutil.process_iter(["cmdline", "status"]):
         words = running.info["cmdline"] or []
-        if "python" in (words[0] if words else ""):
-            yield from (word for word in words[1:3] if word.startswith("benchmarks") or "/benchmarks/" in word)
+        if "python" in (words[0] if words else "") and running.info["status"] != psutil.STATUS_STOPPED:
+            for word in words[1:3]:
+                if (word.startswith("benchmarks") or "/benchmarks/" in word) and not word.endswith(UNTIMED):
+                    yield word
 
 
 if __name__ == "__main__":

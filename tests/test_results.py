@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,7 +44,29 @@ def test_an_unknown_name_is_refused(results: ModuleType, capsys: pytest.CaptureF
     assert "there are tiny, broken" in capsys.readouterr().err
 
 
-def test_a_benchmark_is_seen(results: ModuleType) -> None:
+@pytest.mark.parametrize(
+    ("name", "stopped", "is_seen"),
+    [("speed.py", False, True), ("speed.py", True, False), ("learning_parity.py", False, False)],
+    ids=["one of speed", "one that is stopped: both would wait", "one that times nothing"],
+)
+def test_a_benchmark_of_speed_is_seen(
+    results: ModuleType, tmp_path: Path, name: str, stopped: bool, is_seen: bool
+) -> None:
+    script = tmp_path / "benchmarks" / name
+    script.parent.mkdir()
+    script.write_text("import sys; print('up', flush=True); sys.stdin.read()")
+    with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "up\n"
+        if stopped:
+            other.send_signal(signal.SIGSTOP)
+            os.waitpid(other.pid, os.WUNTRACED)
+        seen = list(results.benchmarks())
+        other.send_signal(signal.SIGCONT)
+        other.communicate("")
+    assert (str(script) in seen) == is_seen
+
+
+def test_a_word_of_another_program_is_no_benchmark(results: ModuleType) -> None:
     waits = "import sys; print('up', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", waits, "benchmarks/attacks.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -50,7 +74,7 @@ def test_a_benchmark_is_seen(results: ModuleType) -> None:
         assert other.stdout is not None and other.stdout.readline() == "up\n"
         seen = list(results.benchmarks())
         other.communicate("")
-    assert "benchmarks/attacks.py" not in seen, "a word of another program is no benchmark"
+    assert "benchmarks/attacks.py" not in seen
 
 
 def test_results_are_chosen_by_run_or_by_study(results: ModuleType) -> None:

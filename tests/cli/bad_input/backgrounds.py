@@ -56,7 +56,7 @@ BACKGROUNDS = [
     Case(
         name="backgrounds: a batch of more than there is",
         typed=RUN + "--batch-size 4000",
-        says=("batch_size 4000", "2700 training images"),
+        says=("batch_size 4000", "2250 training images"),
     ),
     Case(name="backgrounds: models without data", typed=RUN + "--models scenes:cnn", says=("give --data",)),
     Case(
