@@ -240,6 +240,8 @@ def test_answers_of_ones_own(tmp_path: Path) -> None:
     assert "33.3 %" in found.answer and "100.0 %" in found.answer
     follow = next(table.frame for table in found.tables if table.name == "main-minus-given").set_index("model")
     assert follow.difference.to_dict() == {"follows": -1.0, "sees": 1.0}
+    fewer = next(table.frame for table in found.tables if table.name == "annotators")
+    assert sorted(set(fewer.workers)) == [1, 3, 5] and (fewer.change == 0).all(), "all workers agree here"
     ties = next(table.frame for table in found.tables if table.name == "ties")
     assert (ties.lowest == ties.highest).all(), "nothing is tied here"
     suspects = next(table.frame for table in found.tables if table.name == "suspect-labels")

@@ -98,6 +98,8 @@ def tables(results: Results) -> Iterator[Table]:
         formats=shown("value", "percent"),
     )
     yield parts.tie_table(votes, found)
+    if np.bincount(votes.num_workers).argmax() > 1:
+        yield parts.annotators_table(votes, num_resamples=results.settings.num_resamples)
     if results.accuracy is not None:
         yield parts.accuracy_table(results.accuracy)
         rows = [

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from robustray.tasks import figures
 from robustray.tasks.crowds.classify import Aggregate, Votes
+from robustray.tasks.crowds.fewer import HEADLINES, thin
 from robustray.tasks.crowds.optima import ranges
 from robustray.tasks.kit.frames import at, columns, shown
 from robustray.tasks.statistics import Estimate
@@ -111,6 +112,34 @@ def tie_table(votes: Votes, found: Aggregate) -> Table:
         "objects and divisions into objects: not an interval, but what a rule for ties decides.",
         frame=pd.DataFrame(rows),
         formats={"lowest": "percent", "highest": "percent"},
+    )
+
+
+def annotators_table(votes: Votes, *, num_resamples: int) -> Table:
+    """Each headline had fewer workers answered, and its paired change from all of them."""
+    workers = votes.num_workers
+    all_answers = int(np.bincount(workers).argmax())
+    found = thin(votes, range(1, all_answers, 2))
+    values, changes = found.changes(num_resamples=num_resamples)
+    places = [(size, name) for size in found.sizes for name in HEADLINES]
+    rows = [
+        {
+            "workers": size,
+            "share": name,
+            **columns("value", value),
+            **columns("change", change, "change_lo", "change_hi"),
+        }
+        for (size, name), value, change in zip(places, values, changes, strict=True)
+    ]
+    left_out = int((workers != all_answers).sum())
+    return Table(
+        name="annotators",
+        title="What fewer workers would have said",
+        caption=f"The {len(found.n):,} images with {all_answers} answers ({left_out:,} with other numbers are left "
+        "out): the mean over all subsets of an image's answers, none drawn at random. Change: from all answers, paired "
+        "by image. 95 % bootstrap intervals (basic) over images.",
+        frame=pd.DataFrame(rows),
+        formats=shown("value", "percent") | shown("change", "points", "change_lo", "change_hi"),
     )
 
 
