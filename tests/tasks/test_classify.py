@@ -259,6 +259,29 @@ def test_published_models_against_people(
     assert (different["given label"], different["main label"]) == pytest.approx((0.446, 0.255), abs=5e-4)
 
 
+def test_all_published_models_follow_the_given_label(
+    published: tuple[Votes, pd.DataFrame, pd.DataFrame], shared_data: Path
+) -> None:
+    """Means over the published predictions: 64 convolutional networks on images with several objects; all 67 where
+    people call another object main than the given label."""
+    answers, images, _ = published
+    top = pd.read_parquet(shared_data / "annotations/pred_top1_imagenet_val.parquet").set_index("image_id")
+    models = [name for name in top.columns if name not in ("class_id", "in_annotated20k")]
+    assert len(models) == 67
+    top = top.loc[images.image_id]
+    frame = accuracies(
+        answers, aggregate(answers, ties="order"), {name: top[name].to_numpy(np.int64) for name in models}
+    )
+    nets = frame[~frame.model.str.startswith("fv_")]
+    assert nets.model.nunique() == 64
+    mean = nets[nets.slice == MULTI].groupby("measure").accuracy.mean()
+    assert (mean["given label"], mean["main label"]) == pytest.approx((0.649, 0.579), abs=6e-4)
+    names = ["any label", "strong label", "representative label"]
+    assert mean[names].tolist() == pytest.approx([0.841, 0.777, 0.776], abs=3e-3)
+    different = frame[frame.slice == "several objects, given is not main"].groupby("measure").accuracy.mean()
+    assert (different["given label"], different["main label"]) == pytest.approx((0.435, 0.238), abs=6e-4)
+
+
 def test_difference_between_several_objects_and_one(published: tuple[Votes, pd.DataFrame, pd.DataFrame]) -> None:
     answers, *_ = published
     found = multi_minus_single(answers, aggregate(answers, ties="order"))

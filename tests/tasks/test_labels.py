@@ -244,6 +244,11 @@ def test_answers_of_ones_own(tmp_path: Path) -> None:
     assert sorted(set(fewer.workers)) == [1, 3, 5] and (fewer.change == 0).all(), "all workers agree here"
     ties = next(table.frame for table in found.tables if table.name == "ties")
     assert (ties.lowest == ties.highest).all(), "nothing is tied here"
+    compared = next(table.frame for table in found.tables if table.name == "comparisons").set_index("measure")
+    assert compared.loc["main label", ["first", "second"]].tolist() == ["follows", "sees"]
+    assert (compared.difference["main label"], compared.n["main label"]) == (-1.0, 10)
+    assert compared.p["main label"] == pytest.approx(2 / 2**10), "all ten discordant pairs on one side"
+    assert compared.p["any label"] == 1, "no discordant pair"
     suspects = next(table.frame for table in found.tables if table.name == "suspect-labels")
     assert len(suspects) == 10 and (suspects.given_votes == 5).all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustray.tasks.crowds.classify import Aggregate, Votes
 from robustray.tasks.kit.frames import columns
-from robustray.tasks.statistics import Estimate, paired_difference, proportion
+from robustray.tasks.statistics import Estimate, holm, mcnemar_exact, paired_difference, proportion
 
 MEASURES: Mapping[str, str] = {
     "given label": "the label of the data set",
@@ -73,3 +74,33 @@ def main_minus_given(
     for model, predicted in predictions.items():
         hits = right(votes, found, predicted)
         yield model, paired_difference(hits["main label"][inside], hits["given label"][inside])
+
+
+COMPARED = 6
+"""Models of which every two are compared: 15 pairs. More pairs would cost each of them power by Holm's correction."""
+
+
+def comparisons(votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]]) -> pd.DataFrame:
+    """Every two of the most accurate models (by the given label, on all images), on images with several objects.
+
+    One row per measure and pair: difference of accuracies, first minus second, paired by image (Tango's interval), the
+    exact McNemar p-value, and Holm's correction over the pairs of one measure, which are those shown. No rows with a
+    single model, or without images of several objects.
+    """
+    given = {model: float((predicted == votes.given).mean()) for model, predicted in predictions.items()}
+    best = sorted(given, key=lambda model: (-given[model], model))[:COMPARED]
+    inside = slices(votes, found)[MULTI]
+    hits = {model: right(votes, found, predictions[model]) for model in best}
+    pairs = list(itertools.combinations(best, 2)) if inside.any() else []
+    rows = []
+    for measure in MEASURES if pairs else ():
+        p_values, own = [], []
+        for first, second in pairs:
+            a, b = hits[first][measure][inside], hits[second][measure][inside]
+            p_values.append(mcnemar_exact(int((a & ~b).sum()), int((b & ~a).sum())))
+            estimate = paired_difference(a, b)
+            row = {"measure": measure, "first": first, "second": second}
+            own.append(row | columns("difference", estimate) | {"n": estimate.n})
+        corrected = holm(p_values)
+        rows += [row | {"p": p, "p_holm": float(q)} for row, p, q in zip(own, p_values, corrected, strict=True)]
+    return pd.DataFrame(rows)

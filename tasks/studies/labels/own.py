@@ -19,7 +19,7 @@ from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.rules import above
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.studies.labels import parts, reduce
-from robustray.tasks.studies.labels.evaluation import main_minus_given
+from robustray.tasks.studies.labels.evaluation import COMPARED, comparisons, main_minus_given
 from robustray.tasks.studies.labels.findings import NOT_MAIN
 from robustray.tasks.studies.labels.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, Table
@@ -114,6 +114,17 @@ def tables(results: Results) -> Iterator[Table]:
             frame=pd.DataFrame(rows),
             formats=shown("difference", "points"),
         )
+        compared = comparisons(votes, found, results.predictions)
+        if len(compared):
+            yield Table(
+                name="comparisons",
+                title="Which of two models is better depends on what counts as right",
+                caption=f"Every two of the {COMPARED} most accurate models (by the given label) on images in which "
+                "people see several objects: difference, first minus second, paired by image (Tango's 95 % interval); "
+                "p: exact McNemar test; p_holm: corrected over the pairs of one measure.",
+                frame=compared,
+                formats=shown("difference", "points"),
+            )
     yield parts.suspects(votes, found, results.names)
 
 
