@@ -120,7 +120,7 @@ def image_weights(num_images: int, num_resamples: int, seed: int) -> NDArray[np.
     drawn = np.random.default_rng(seed).integers(0, num_images, (num_resamples, num_images))
     flat = (drawn + num_images * np.arange(num_resamples)[:, None]).ravel()
     counts = np.bincount(flat, minlength=num_resamples * num_images).reshape(num_resamples, num_images)
-    return np.concatenate([np.ones((1, num_images)), counts])
+    return np.concatenate([np.ones((1, num_images)), counts.astype(np.float64)])
 
 
 def one_split(
