@@ -84,7 +84,7 @@ class Bench:
     def order(self, **orders: Any) -> None:
         (self.folder / "orders.json").write_text(json.dumps(orders))
 
-    def start(self, *words: str, workers: int = 2) -> subprocess.Popen[str]:
+    def start(self, *words: str, workers: int = 2, anyway: bool = False) -> subprocess.Popen[str]:
         """Type a command, by default the sweep of these tests."""
         sweep = [
             "run",
@@ -97,7 +97,7 @@ class Bench:
             "--norms",
             "linf",
         ]
-        typed = list(words) or [*sweep, *self.flags]
+        typed = [*(words or [*sweep, *self.flags]), *(["--anyway"] if anyway else [])]
         return subprocess.Popen(
             [sys.executable, "-m", "robustray", *typed, "--workers", str(workers), "--json"],
             cwd=self.folder,
@@ -392,7 +392,7 @@ def test_two_drivers_at_once(calm: Bench, tmp_path: Path) -> None:
     """On a store that neither finds: both make it, both train, both attack."""
     bench = Bench(tmp_path / "bench")
     bench.order(seconds=0.05)
-    drivers = [bench.start(workers=1), bench.start(workers=1)]
+    drivers = [bench.start(workers=1, anyway=True), bench.start(workers=1, anyway=True)]
     documents = [bench.finish(driver) for driver in drivers]
     for document in documents:
         tables = {f"{name}.parquet": Path(path).read_bytes() for name, path in document["tables"].items()}
@@ -404,7 +404,7 @@ def test_two_drivers_at_once(calm: Bench, tmp_path: Path) -> None:
 @pytest.mark.acceptance
 def test_one_of_two_drivers_is_killed(bench: Bench, calm: Bench) -> None:
     bench.order(seconds=0.1)
-    first, second = bench.start(workers=1), bench.start(workers=0)
+    first, second = bench.start(workers=1), bench.start(workers=0, anyway=True)
     bench.wait_for_pieces(10, first)
     first.kill()
     first.communicate()
