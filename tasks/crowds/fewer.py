@@ -6,6 +6,7 @@ No subset is drawn at random: a value is the mean over all of them, and its only
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,8 @@ from robustray.tasks.statistics import Estimate, by_unit, resample
 
 BLOCK_ANSWERS = 2_000_000
 """Answers of all subsets that are aggregated at once: about 0.5 GB."""
+MOST_ANSWERS = 50_000_000
+"""Answers of all subsets of one size that are worth aggregating: half a minute. The number of subsets explodes."""
 HEADLINES = (SEVERAL, NOT_MAIN, NOT_MAIN_OBJECT, NOT_MAIN_SINGLE)
 
 
@@ -56,6 +59,17 @@ class Thinned:
         return found[: n.shape[1]], found[n.shape[1] :]
 
 
+def most_frequent(votes: Votes) -> int:
+    """How many answers most images have."""
+    return int(np.bincount(votes.num_workers).argmax())
+
+
+def affordable(num_images: int, num_answers: int) -> list[int]:
+    """Odd sizes below `num_answers` of which all subsets can be aggregated in reasonable time (see `MOST_ANSWERS`)."""
+    sizes = range(1, num_answers, 2)
+    return [size for size in sizes if num_images * math.comb(num_answers, size) * size <= MOST_ANSWERS]
+
+
 def thin(votes: Votes, sizes: Sequence[int], *, num_answers: int | None = None, ties: Ties = "rule") -> Thinned:
     """Headlines at fewer answers; of images with exactly `num_answers` of them (None: the most frequent number).
 
@@ -66,7 +80,7 @@ def thin(votes: Votes, sizes: Sequence[int], *, num_answers: int | None = None, 
     Raises: InputError for sizes that do not ascend, or beyond the answers; or where no image has that many.
     """
     workers = votes.num_workers
-    all_answers = int(np.bincount(workers).argmax()) if num_answers is None else num_answers
+    all_answers = most_frequent(votes) if num_answers is None else num_answers
     asked = tuple(sizes) if sizes and sizes[-1] == all_answers else (*sizes, all_answers)
     if any(b <= a for a, b in itertools.pairwise((0, *asked))):
         raise InputError(f"sizes must ascend from 1 on and end below {all_answers}, the answers of an image: {sizes}")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from robustray.tasks.crowds.classify import Votes, aggregate
-from robustray.tasks.crowds.fewer import HEADLINES, thin
+from robustray.tasks.crowds.fewer import HEADLINES, affordable, thin
 from robustray.tasks.crowds.optima import NOT_MAIN
 from robustray.tasks.crowds.tables import Labels
 from robustray.tasks.errors import InputError
@@ -81,6 +81,20 @@ def test_sizes_that_do_not_fit(sizes: list[int]) -> None:
         thin(drawn(), sizes)
     with pytest.raises(InputError, match="no image has 7"):
         thin(drawn(), [1], num_answers=7)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "num_answers", "sizes"),
+    [
+        (5_598, 9, [1, 3, 5, 7]),
+        (5_000, 15, [1, 3, 13]),
+        (10_000, 51, [1]),
+        (10**6, 51, []),
+        (10, 1, []),
+    ],
+)
+def test_only_sizes_with_a_bearable_number_of_subsets(num_images: int, num_answers: int, sizes: list[int]) -> None:
+    assert affordable(num_images, num_answers) == sizes
 
 
 def test_the_published_answers_with_fewer_workers(shared_data: Path) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from robustray.tasks import figures
 from robustray.tasks.crowds.classify import Aggregate, Votes
-from robustray.tasks.crowds.fewer import HEADLINES, thin
+from robustray.tasks.crowds.fewer import HEADLINES, affordable, most_frequent, thin
 from robustray.tasks.crowds.optima import ranges
 from robustray.tasks.kit.frames import at, columns, shown
 from robustray.tasks.statistics import Estimate
@@ -117,9 +117,11 @@ def tie_table(votes: Votes, found: Aggregate) -> Table:
 
 def annotators_table(votes: Votes, *, num_resamples: int) -> Table:
     """Each headline had fewer workers answered, and its paired change from all of them."""
-    workers = votes.num_workers
-    all_answers = int(np.bincount(workers).argmax())
-    found = thin(votes, range(1, all_answers, 2))
+    all_answers = most_frequent(votes)
+    left_out = int((votes.num_workers != all_answers).sum())
+    sizes = affordable(len(votes.num_workers) - left_out, all_answers)
+    skipped = sorted({*range(1, all_answers, 2)} - {*sizes})
+    found = thin(votes, sizes)
     values, changes = found.changes(num_resamples=num_resamples)
     places = [(size, name) for size in found.sizes for name in HEADLINES]
     rows = [
@@ -131,13 +133,13 @@ def annotators_table(votes: Votes, *, num_resamples: int) -> Table:
         }
         for (size, name), value, change in zip(places, values, changes, strict=True)
     ]
-    left_out = int((workers != all_answers).sum())
+    too_many = f" Too many subsets for {', '.join(map(str, skipped))} workers: not shown." if skipped else ""
     return Table(
         name="annotators",
         title="What fewer workers would have said",
         caption=f"The {len(found.n):,} images with {all_answers} answers ({left_out:,} with other numbers are left "
         "out): the mean over all subsets of an image's answers, none drawn at random. Change: from all answers, paired "
-        "by image. 95 % bootstrap intervals (basic) over images.",
+        f"by image. 95 % bootstrap intervals (basic) over images.{too_many}",
         frame=pd.DataFrame(rows),
         formats=shown("value", "percent") | shown("change", "points", "change_lo", "change_hi"),
     )
