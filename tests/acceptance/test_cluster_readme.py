@@ -104,10 +104,13 @@ def submitted(machines: Machines, lines: str, repository: Path) -> str:
 
 def test_the_lines_of_the_readme_start_a_cluster_and_run_a_study_on_it(machines: Machines, repository: Path) -> None:
     head, node, submit = readme_blocks(repository)
-    # All that differs: where the head is, ports that are free, one CPU a node, a small run, a store that is there.
+    # All that differs: where the head is, ports that are free, one CPU a node, a small run, a store that is there. And
+    # like two machines the nodes have folders of their own: in a shared one the second node unpacks the job's code anew,
+    # over the head's, while the job imports it (Ray 2.60).
     assert head.count("ray start --head --port 6379\n") == 1 and node.count("ray start --address HEAD:6379\n") == 1
     assert submit.count(LARGE) == 1 and submit.count("http://127.0.0.1:8265") == 1
     agents = ["--num-cpus 1 --dashboard-agent-listen-port " + str(machines.ports["6379"] + i) for i in (1, 2)]
+    agents[1] += f" --temp-dir {machines.folder / 'n'}"
     head = head.replace("--port 6379", f"--port 6379 --dashboard-port {machines.ports['8265']} {agents[0]}")
     node = node.replace("HEAD:6379", f"127.0.0.1:6379 {agents[1]}")
     submit = submit.replace(LARGE, SMALL.format(store=machines.folder / "runs"))
