@@ -105,7 +105,7 @@ def submitted(machines: Machines, lines: str, repository: Path) -> str:
 def test_the_lines_of_the_readme_start_a_cluster_and_run_a_study_on_it(machines: Machines, repository: Path) -> None:
     head, node, submit = readme_blocks(repository)
     # All that differs: where the head is, ports that are free, one CPU a node, a small run, a store that is there. And
-    # like two machines the nodes have folders of their own: in a shared one the second node unpacks the job's code anew,
+    # the nodes have folders of their own: in a shared one the second node unpacks the job's code anew,
     # over the head's, while the job imports it (Ray 2.60).
     assert head.count("ray start --head --port 6379\n") == 1 and node.count("ray start --address HEAD:6379\n") == 1
     assert submit.count(LARGE) == 1 and submit.count("http://127.0.0.1:8265") == 1
