@@ -13,13 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from robustray.tasks.errors import InputError
-from robustray.tasks.lab.protocol import Context
-from robustray.tasks.lab.serial import SerialLab
-from robustray.tasks.lab.store import Store
-from robustray.tasks.statistics import wilson
-from robustray.tasks.studies.replication.blocks import simulated_block
-from robustray.tasks.studies.replication.estimators import (
+from robustray.tasks.crowds.replicas.estimators import (
     HELD_OUT,
     JACKKNIFE,
     MOMENTS,
@@ -34,12 +28,18 @@ from robustray.tasks.studies.replication.estimators import (
     gaps,
     missing_mass,
 )
-from robustray.tasks.studies.replication.exact import Expectations
-from robustray.tasks.studies.replication.matching import frequency_bin, largest_remainder, match, upward
+from robustray.tasks.crowds.replicas.exact import Expectations
+from robustray.tasks.crowds.replicas.matching import frequency_bin, largest_remainder, match, upward
+from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
+from robustray.tasks.crowds.replicas.simulate import Protocol, simulate
+from robustray.tasks.errors import InputError
+from robustray.tasks.lab.protocol import Context
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
+from robustray.tasks.statistics import wilson
+from robustray.tasks.studies.replication.blocks import simulated_block
 from robustray.tasks.studies.replication.reduce import expected_gap, performance, study_frame
-from robustray.tasks.studies.replication.scenarios import SCENARIOS
 from robustray.tasks.studies.replication.settings import SCENARIO_NAMES, Settings
-from robustray.tasks.studies.replication.simulate import Protocol, simulate
 from robustray.tasks.studies.replication.study import STUDY
 from robustray.tasks.study import Findings
 

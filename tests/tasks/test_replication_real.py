@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from robustray.tasks.crowds.replicas.estimators import MOMENTS, RAW
 from robustray.tasks.crowds.tables import read_table
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.studies.replication.estimators import MOMENTS, RAW
 from robustray.tasks.studies.replication.real import CLASSES, COUNTS, PREDICTED, image_weights, most_answers, people
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.studies.replication.study import STUDY

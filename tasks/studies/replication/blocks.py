@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from robustray.tasks.crowds.answers import OwnStudy, Side, own_study
+from robustray.tasks.crowds.replicas.estimators import Estimator, Remeasured, estimators_for, gaps
+from robustray.tasks.crowds.replicas.simulate import FACTS, Protocol, simulate
 from robustray.tasks.crowds.tables import CrowdTable
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
 from robustray.tasks.lab.seeds import integer
 from robustray.tasks.statistics import Estimate, by_cluster, by_unit, resample
-from robustray.tasks.studies.replication.estimators import Estimator, Remeasured, estimators_for, gaps
-from robustray.tasks.studies.replication.simulate import FACTS, Protocol, simulate
 
 ENDS = ("value", "lo", "hi")
 

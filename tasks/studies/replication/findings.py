@@ -8,6 +8,15 @@ from dataclasses import dataclass
 import pandas as pd
 
 from robustray.tasks import figures
+from robustray.tasks.crowds.replicas.estimators import (
+    HELD_OUT,
+    JACKKNIFE,
+    JACKKNIFE_HALF,
+    MOMENTS,
+    NAIVE,
+    RAW,
+)
+from robustray.tasks.crowds.replicas.scenarios import NUM_MODELS, SCENARIOS
 from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, estimate_of, one, shown
@@ -16,15 +25,6 @@ from robustray.tasks.kit.words import slug
 from robustray.tasks.report.numbers import format_estimate, format_interval, format_value
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.replication import reduce
-from robustray.tasks.studies.replication.estimators import (
-    HELD_OUT,
-    JACKKNIFE,
-    JACKKNIFE_HALF,
-    MOMENTS,
-    NAIVE,
-    RAW,
-)
-from robustray.tasks.studies.replication.scenarios import NUM_MODELS, SCENARIOS
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Table
 

@@ -10,6 +10,14 @@ import pandas as pd
 
 from robustray.tasks import figures
 from robustray.tasks.crowds.answers import OwnStudy
+from robustray.tasks.crowds.replicas.estimators import (
+    MOMENTS,
+    NAIVE,
+    RAW,
+    FactorialMoments,
+    estimators_for,
+    missing_mass,
+)
 from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
@@ -18,14 +26,6 @@ from robustray.tasks.kit.words import plural
 from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.statistics import Estimate, within_margin
 from robustray.tasks.studies.replication.blocks import MEAN, fewest_answers, rows_of
-from robustray.tasks.studies.replication.estimators import (
-    MOMENTS,
-    NAIVE,
-    RAW,
-    FactorialMoments,
-    estimators_for,
-    missing_mass,
-)
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, Table
 

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from robustray.tasks.crowds.replicas.estimators import Remeasured, estimators_for, gaps
+from robustray.tasks.crowds.replicas.matching import NUM_BINS, frequency_bin, match
 from robustray.tasks.crowds.tables import Column, CrowdTable, Schema
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
 from robustray.tasks.lab.seeds import integer, stream
-from robustray.tasks.studies.replication.estimators import Remeasured, estimators_for, gaps
-from robustray.tasks.studies.replication.matching import NUM_BINS, frequency_bin, match
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 COUNTS = Schema(

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks import figures
+from robustray.tasks.crowds.replicas.estimators import JACKKNIFE, MOMENTS, NAIVE, RAW, estimators_for
 from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, equivalent
 from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.statistics import Estimate, Resamples, mean_interval
-from robustray.tasks.studies.replication.estimators import JACKKNIFE, MOMENTS, NAIVE, RAW, estimators_for
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, Table
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from robustray.tasks.crowds.replicas.estimators import HELD_OUT, JACKKNIFE, JACKKNIFE_HALF, NAIVE, RAW
+from robustray.tasks.crowds.replicas.exact import Expectations
+from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
+from robustray.tasks.crowds.replicas.simulate import FACTS
 from robustray.tasks.kit.frames import columns
 from robustray.tasks.statistics import Estimate, mean_interval, wilson
-from robustray.tasks.studies.replication.estimators import HELD_OUT, JACKKNIFE, JACKKNIFE_HALF, NAIVE, RAW
-from robustray.tasks.studies.replication.exact import Expectations
-from robustray.tasks.studies.replication.scenarios import SCENARIOS
-from robustray.tasks.studies.replication.simulate import FACTS
 
 ESTIMATE = ["value", "lo", "hi"]
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from robustray.tasks.crowds.answers import ANSWERS, CORRECTNESS, own_study
+from robustray.tasks.crowds.replicas.estimators import estimators_for
+from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
+from robustray.tasks.crowds.replicas.simulate import Protocol
 from robustray.tasks.crowds.tables import open_table
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.studies.replication import findings, own, real, real_findings, reduce
 from robustray.tasks.studies.replication.blocks import MEAN, OwnProtocol, own_block, simulated_block
-from robustray.tasks.studies.replication.estimators import estimators_for
-from robustray.tasks.studies.replication.scenarios import SCENARIOS
 from robustray.tasks.studies.replication.settings import OUTLINE, Settings
-from robustray.tasks.studies.replication.simulate import Protocol
 from robustray.tasks.study import Opened, Study
 
 if TYPE_CHECKING:

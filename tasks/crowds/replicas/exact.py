@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from robustray.tasks.studies.replication.matching import NUM_BINS, frequency_bin
-from robustray.tasks.studies.replication.scenarios import Scenario
+from robustray.tasks.crowds.replicas.matching import NUM_BINS, frequency_bin
+from robustray.tasks.crowds.replicas.scenarios import Scenario
 
 Array = NDArray[np.float64]
 

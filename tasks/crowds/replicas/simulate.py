@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robustray.tasks.lab.seeds import integer, stream
-from robustray.tasks.statistics import Design, Estimate, by_cell, resample
-from robustray.tasks.studies.replication.estimators import (
+from robustray.tasks.crowds.replicas.estimators import (
     Estimator,
     Naive,
     Remeasured,
@@ -18,8 +16,10 @@ from robustray.tasks.studies.replication.estimators import (
     gaps,
     missing_mass,
 )
-from robustray.tasks.studies.replication.matching import frequency_bin, match
-from robustray.tasks.studies.replication.scenarios import NUM_MODELS, Scenario
+from robustray.tasks.crowds.replicas.matching import frequency_bin, match
+from robustray.tasks.crowds.replicas.scenarios import NUM_MODELS, Scenario
+from robustray.tasks.lab.seeds import integer, stream
+from robustray.tasks.statistics import Design, Estimate, by_cell, resample
 
 Counts = NDArray[np.int64]
 
