@@ -27,6 +27,9 @@ def test_the_plain_table_formats_estimates_with_their_intervals(
         "| a | 25.0 [20.0, 30.0] | 10 |",
         "| b | 50.0 [40.0, 60.0] | 1,200 |",
     ]
+    assert plain.table("errors.csv", "kind=b", "kind", "n").splitlines()[2:] == ["| b | 1,200 |"]
+    with pytest.raises(ValueError, match="no row with kind=c"):
+        plain.table("errors.csv", "kind=c", "n")
 
 
 def test_every_kind_is_found_and_two_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

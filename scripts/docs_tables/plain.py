@@ -12,10 +12,15 @@ from scripts.docs_tables import ROOT
 
 def table(path: str, *columns: str) -> str:
     """Columns of a CSV in the order named: `name`, `name:FORMAT` (of `format_value`), `name:FORMAT:lo,hi` with an
-    interval. `_` in a head is shown as a space; "percent" stands there instead of in the cells.
+    interval; `name=VALUE` keeps only the rows with that value. `_` in a head is shown as a space; "percent" stands
+    there instead of in the cells.
     """
     frame = pd.read_csv(ROOT / path)
-    asked = [column.split(":") for column in columns]
+    for name, value in (column.split("=", 1) for column in columns if "=" in column):
+        frame = frame[frame[name].astype(str) == value]
+    if not len(frame):
+        raise ValueError(f"{path}: no row with {', '.join(column for column in columns if '=' in column)}")
+    asked = [column.split(":") for column in columns if "=" not in column]
     heads = [name.replace("_", " ") + (", %" if rest[:1] == ["percent"] else "") for name, *rest in asked]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in frame.to_dict("records"):

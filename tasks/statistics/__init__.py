@@ -11,6 +11,7 @@ from robustray.tasks.statistics.equivalence import within_margin
 from robustray.tasks.statistics.intervals import (
     Estimate,
     mean_interval,
+    median_interval,
     newcombe_difference,
     paired_difference,
     proportion,
@@ -35,6 +36,7 @@ __all__ = [
     "mcnemar_exact",
     "mean_interval",
     "mean_over_seeds",
+    "median_interval",
     "newcombe_difference",
     "paired_difference",
     "permutation_difference",

@@ -119,6 +119,20 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     return Estimate(value=mean, lo=mean - half, hi=mean + half, n=n)
 
 
+def median_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
+    """Median of independent numbers, with the interval between two order statistics that holds it at least this often.
+
+    Distribution-free: the number of values below the median is Binomial(n, 1/2). Too few values for it (under 6 at
+    95 %) have the interval -inf to inf.
+    """
+    x = np.sort(np.asarray(values, dtype=np.float64))
+    n = len(x)
+    below = int(stats.binom.ppf((1 - checked_level(level)) / 2, n, 0.5)) if n else 0
+    if not below:
+        return Estimate(value=float(np.median(x)) if n else float("nan"), lo=-np.inf, hi=np.inf, n=n)
+    return Estimate(value=float(np.median(x)), lo=float(x[below - 1]), hi=float(x[n - below]), n=n)
+
+
 def _upper_limit(only_a: int, only_b: int, n: int, z: float) -> float:
     """The d > (only_a - only_b) / n at which Tango's statistic falls to -z; 1 if it never does. By bisection."""
     lo, hi = (only_a - only_b) / n, 1.0

@@ -37,6 +37,7 @@ from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.statistics import wilson
+from robustray.tasks.studies.replication import findings
 from robustray.tasks.studies.replication.blocks import simulated_block
 from robustray.tasks.studies.replication.reduce import expected_gap, performance, study_frame
 from robustray.tasks.studies.replication.settings import SCENARIO_NAMES, Settings
@@ -345,7 +346,56 @@ def test_performance_counts_hits_and_errors() -> None:
     row = performance(frame, 10).set_index("estimator").loc[RAW]
     assert row.gap == pytest.approx(0.04) and row.rmse == pytest.approx(np.sqrt((0.0004 + 0.0036) / 2))
     assert row.coverage == 0.5 and row.coverage_lo == pytest.approx(float(wilson(1, 2)[0]))
-    assert row.width == pytest.approx(0.07)
+    assert row.width == pytest.approx(0.07) and np.isinf(row.width_hi), "two studies do not bound a median"
+    assert row.bias == pytest.approx(0.04) and row.bias_hi - row.bias == pytest.approx(row.gap_hi - row.gap)
+    squares = np.array([0.0004, 0.0036])
+    assert row.rmse_se == pytest.approx(squares.std(ddof=1) / 2**0.5 / (2 * row.rmse))
+
+
+def test_standard_errors_of_spread_are_those_of_repetitions() -> None:
+    """sd and rmse of 400 normal errors, over and over: their own standard errors say how much they vary."""
+    rng = np.random.default_rng(1)
+    found = []
+    for error in rng.normal(0.01, 0.02, (60, 400)):
+        found.append(performance(studies_of(error), 10).iloc[0])
+    for name in ("sd", "rmse"):
+        values, errors = ([row[column] for row in found] for column in (name, f"{name}_se"))
+        assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.25)
+
+
+def studies_of(error: np.ndarray, half_width: float = 0.03, **changes: object) -> pd.DataFrame:
+    """A frame of studies with true gap 0 and these estimates."""
+    columns = {"scenario": "reference", "study": np.arange(len(error)), "n": 10, "estimator": MOMENTS, "value": error}
+    return pd.DataFrame(
+        columns | {"lo": error - half_width, "hi": error + half_width, "true_gap": 0.0} | changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "half_width", "verdicts"),
+    [
+        (950, 0.015, ["supported", "supported"]),
+        (925, 0.015, ["undecided", "supported"]),
+        (880, 0.02, ["contradicted", "contradicted"]),
+    ],
+)
+def test_single_scenarios_are_judged_by_1000_studies(held: int, half_width: float, verdicts: list[str]) -> None:
+    error = np.where(np.arange(1_000) < held, 0.0, 1.0)
+    studies = pd.concat(
+        [studies_of(error, half_width, estimator=name) for name in (MOMENTS, RAW, NAIVE, JACKKNIFE)], ignore_index=True
+    )
+    results = findings.Results(
+        settings=Settings(scenarios=("reference",), num_studies=1_000),
+        rows={},
+        studies=studies,
+        performance=performance(studies, 10),
+        readings=pd.DataFrame(),
+    )
+    found = {claim.words: claim for claim in findings._claims_of_scenarios(results)}
+    assert [claim.verdict for words, claim in found.items() if "oments" in words] == verdicts
+    assert all(claim.verdict == "contradicted" for words, claim in found.items() if "confidently" in words)
+    fewer = dataclasses.replace(results, settings=Settings(scenarios=("reference",), num_studies=999))
+    assert not list(findings._claims_of_scenarios(fewer))
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------

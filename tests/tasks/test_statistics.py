@@ -12,6 +12,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.statistics import (
     Estimate,
     mean_interval,
+    median_interval,
     newcombe_difference,
     paired_difference,
     proportion,
@@ -156,3 +157,15 @@ def test_mean_interval_is_students() -> None:
     for bad in ([], [1.0, float("nan")], [[1.0]]):
         with pytest.raises(InputError, match="finite"):
             mean_interval(bad)
+
+
+def test_median_interval_is_between_order_statistics() -> None:
+    """n = 10: P(2 <= Binomial(10, 1/2) <= 8) = .979; the next narrower interval has .891."""
+    found = median_interval(np.arange(1.0, 11.0)[::-1])
+    assert (found.value, found.interval, found.n) == (5.5, (2.0, 9.0), 10)
+    assert median_interval([3.0, 1.0, 2.0, 5.0, 4.0]).interval == (-math.inf, math.inf), "five are too few"
+    assert median_interval(range(6)).interval == (0.0, 5.0)
+    assert math.isnan(median_interval([]).value)
+    rng = np.random.default_rng(0)
+    held = [e.lo <= np.log(2) <= e.hi for e in map(median_interval, rng.exponential(size=(2_000, 25)))]
+    assert 0.945 < np.mean(held) < 0.975  # exactly .957

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robustray.tasks.crowds.replicas.estimators import HELD_OUT, JACKKNIFE, JACKKNIFE_HALF, NAIVE, RAW
 from robustray.tasks.crowds.replicas.exact import Expectations
 from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
 from robustray.tasks.crowds.replicas.simulate import FACTS
 from robustray.tasks.kit.frames import columns
-from robustray.tasks.statistics import Estimate, mean_interval, wilson
+from robustray.tasks.statistics import Estimate, mean_interval, median_interval, proportion
 
 ESTIMATE = ["value", "lo", "hi"]
 
@@ -41,20 +42,30 @@ def study_frame(
 def performance(studies: pd.DataFrame, num_matching: int) -> pd.DataFrame:
     """One row per scenario, number of answers and estimator: mean gap, error, spread, coverage, width.
 
-    `expected`: the mean gap of infinitely many images, by integration, where there is a closed form.
+    `expected`: the mean gap of infinitely many images, by integration, where there is a closed form. What a finite
+    number of studies leaves open: intervals of gap, bias, coverage and width, standard errors of sd and rmse (`_se`).
     """
     found = []
     for (scenario, n, estimator), rows in studies.groupby(["scenario", "n", "estimator"], sort=False):
-        error = rows.value - rows.true_gap
-        hits = int(((rows.lo <= rows.true_gap) & (rows.true_gap <= rows.hi)).sum())
-        lo, hi = wilson(hits, len(rows))
-        row = {"scenario": scenario, "n_answers": n, "estimator": estimator, "true_gap": rows.true_gap.iloc[0]}
+        truth = rows.true_gap.iloc[0]
+        error = (rows.value - truth).to_numpy()
+        bias, width = mean_interval(error), median_interval(rows.hi - rows.lo)
+        row = {"scenario": scenario, "n_answers": n, "estimator": estimator, "true_gap": truth}
         row |= columns("gap", mean_interval(rows.value), "gap_lo", "gap_hi")
-        row |= {"expected": expected_gap(scenario, estimator, int(n), num_matching), "sd": rows.value.std(ddof=1)}
-        row |= {"rmse": float(np.sqrt(np.mean(error**2)))}
-        row |= {"coverage": hits / len(rows), "coverage_lo": float(lo), "coverage_hi": float(hi)}
-        found.append(row | {"width": float((rows.hi - rows.lo).median()), "n": len(rows)})
+        row |= {"expected": expected_gap(scenario, estimator, int(n), num_matching)}
+        row |= columns("bias", bias, "bias_lo", "bias_hi")
+        row |= columns("coverage", _holds(rows), "coverage_lo", "coverage_hi")
+        row |= columns("width", width, "width_lo", "width_hi")
+        row |= {"sd": error.std(ddof=1), "sd_se": _root_se((error - bias.value) ** 2)}
+        row |= {"rmse": float(np.sqrt(np.mean(error**2))), "rmse_se": _root_se(error**2)}
+        found.append(row | {"n": len(rows)})
     return pd.DataFrame(found)
+
+
+def _root_se(squares: NDArray[np.float64]) -> float:
+    """Standard error of the root of a mean of independent squares (delta method)."""
+    mean = float(squares.mean())
+    return float(squares.std(ddof=1) / np.sqrt(len(squares)) / (2 * np.sqrt(mean))) if mean > 0 else 0.0
 
 
 def expected_gap(scenario: str, estimator: str, n: int, num_matching: int) -> float:
@@ -96,9 +107,11 @@ def errors(studies: pd.DataFrame, estimator: str, n: int) -> Estimate:
     return mean_interval((rows.value - rows.true_gap).to_numpy())
 
 
-def coverage(studies: pd.DataFrame, estimator: str, n: int) -> Estimate:
-    """Share of studies, of all scenarios, whose interval holds the true gap; Wilson's interval."""
+def coverage(studies: pd.DataFrame, estimator: str, n: int, scenario: str | None = None) -> Estimate:
+    """Share of studies whose interval holds the true gap, of all scenarios or of one; Wilson's interval."""
     rows = studies[(studies.estimator == estimator) & (studies.n == n)]
-    hits = int(((rows.lo <= rows.true_gap) & (rows.true_gap <= rows.hi)).sum())
-    lo, hi = wilson(hits, len(rows))
-    return Estimate(value=hits / len(rows), lo=float(lo), hi=float(hi), n=len(rows))
+    return _holds(rows if scenario is None else rows[rows.scenario == scenario])
+
+
+def _holds(rows: pd.DataFrame) -> Estimate:
+    return proportion(((rows.lo <= rows.true_gap) & (rows.true_gap <= rows.hi)).to_numpy())
