@@ -13,17 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
+from robustray.tasks.crowds.replicas.cells import Cells, Remeasured
 from robustray.tasks.crowds.replicas.estimators import (
     HELD_OUT,
     JACKKNIFE,
     MOMENTS,
     NAIVE,
     RAW,
+    Estimator,
     FactorialMoments,
     Jackknife,
     Naive,
     Raw,
-    Remeasured,
     estimators_for,
     gaps,
     missing_mass,
@@ -141,9 +142,16 @@ def rows(selected: list[int], correct: list[float], n: int) -> Remeasured:
     )
 
 
-def value(estimator: object, original: Remeasured, replica: Remeasured) -> float:
+def value(estimator: Estimator, original: Remeasured, replica: Remeasured) -> float:
     ones = [np.ones((1, len(each.n_shown))) for each in (original, replica)]
-    return float(estimator.prepare(original, replica)(*ones)[0, 0])  # type: ignore[attr-defined]
+    return float(accuracy(estimator, original, replica, *ones)[0, 0])
+
+
+def accuracy(
+    estimator: Estimator, original: Remeasured, replica: Remeasured, w1: np.ndarray, w2: np.ndarray
+) -> np.ndarray:
+    one, two = Cells(original), Cells(replica)
+    return estimator.prepare(one, two)(one.sums(w1), two.sums(w2))
 
 
 def test_naive_by_hand() -> None:
@@ -156,7 +164,7 @@ def test_naive_by_hand() -> None:
 def test_cells_that_the_replica_lacks_are_left_out_and_told() -> None:
     original, replica = rows([0, 1, 2, 2], [0, 0, 0, 0], 2), rows([1, 2], [0, 1], 2)
     assert value(Naive(2), original, replica) == pytest.approx((0.25 * 0 + 0.5 * 1) / 0.75)
-    assert missing_mass(original, replica, 2, np.ones((1, 4)), np.ones((1, 2))) == pytest.approx([0.25])
+    assert missing_mass(original, replica, 2) == pytest.approx(0.25)
     assert np.isnan(value(Naive(2), rows([0], [0], 2), rows([2], [1], 2)))
 
 
@@ -190,9 +198,9 @@ def test_factorial_moments_are_exact_for_polynomials() -> None:
     w2 = joint.mean(axis=0)
     chance = (joint * g(s2)[:, None]).mean(axis=0) / w2
     original, replica = rows(counts.tolist(), [0.0] * (n + 1), n), rows(counts.tolist(), chance.tolist(), n)
-    found = FactorialMoments(3).prepare(original, replica)(w1[None, :], w2[None, :])
+    found = accuracy(FactorialMoments(3), original, replica, w1[None, :], w2[None, :])
     assert found[0, 0] == pytest.approx(g(s1).mean(), abs=1e-9)
-    naive = Naive(n).prepare(original, replica)(w1[None, :], w2[None, :])
+    naive = accuracy(Naive(n), original, replica, w1[None, :], w2[None, :])
     assert abs(naive[0, 0] - g(s1).mean()) > 0.01
 
 
@@ -210,7 +218,7 @@ def test_unequal_numbers_of_answers_need_no_thinning() -> None:
         w2 += joint.mean(axis=0).tolist()
         right += ((joint * g(s2)[:, None]).mean(axis=0) / joint.mean(axis=0)).tolist()
     both = Remeasured(n_shown=np.array(shown), n_selected=np.array(selected), correct=np.array(right)[:, None])
-    found = FactorialMoments(3).prepare(both, both)(np.array([w1]), np.array([w2]))
+    found = accuracy(FactorialMoments(3), both, both, np.array([w1]), np.array([w2]))
     assert found[0, 0] == pytest.approx(g(s1).mean(), abs=1e-9)
 
 
@@ -259,6 +267,28 @@ def test_all_estimators_and_models_share_their_resamples() -> None:
         [FactorialMoments(3)],
     )(weights)
     assert both[:, 3] == pytest.approx(alone[:, 0])
+
+
+def test_a_weight_is_as_many_images() -> None:
+    """An image of weight 3 counts as three equal ones, in every estimator and in the raw gap."""
+    rng = np.random.default_rng(3)
+    k1, k2, times = rng.binomial(10, 0.8, 80), rng.binomial(10, 0.6, 80), rng.integers(1, 4, 80)
+    correct = (rng.random((80, 2)) < k2[:, None] / 10).astype(float)
+    original = Remeasured(n_shown=np.full(80, 10), n_selected=k1, correct=correct)
+    replica = dataclasses.replace(original, n_selected=k2)
+    weighted = [dataclasses.replace(each, weight=times.astype(float)) for each in (original, replica)]
+    repeated = [
+        Remeasured(
+            n_shown=np.repeat(each.n_shown, times),
+            n_selected=np.repeat(each.n_selected, times),
+            correct=np.repeat(correct, times, axis=0),
+        )
+        for each in (original, replica)
+    ]
+    every = list(estimators_for(10).values())
+    found = gaps(weighted[0], weighted[1], every)(np.ones((1, 160)))
+    assert found == pytest.approx(gaps(repeated[0], repeated[1], every)(np.ones((1, 2 * times.sum()))))
+    assert missing_mass(weighted[0], weighted[1], 10) == pytest.approx(missing_mass(repeated[0], repeated[1], 10))
 
 
 # -- simulated studies -------------------------------------------------------------------------------------------------
@@ -321,7 +351,7 @@ def test_answers_that_chose_must_not_correct() -> None:
     s2 = pool[chosen]
     g1, g2 = (scenario.chance(s, candidate=False).mean(axis=-1) for s in (s1, s2))
 
-    def gap(estimator: object, one: np.ndarray, two: np.ndarray) -> float:
+    def gap(estimator: Estimator, one: np.ndarray, two: np.ndarray) -> float:
         sets = rows(one.tolist(), g1.tolist(), 10), rows(two.tolist(), g2.tolist(), 10)
         return float(g1.mean()) - value(estimator, *sets)
 

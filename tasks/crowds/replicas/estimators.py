@@ -1,12 +1,11 @@
 """What the replica's accuracy would be if its images had the original's TRUE selection frequencies.
 
-All estimators see answers that were given after the choice, as *rows*: an image, or a cell of images with equal
-answers. They are functions of weights (how often each row was drawn), so that a thousand resamples are matrix products:
+All estimators see answers that were given after the choice, as sums over cells of equal answers (`cells.Sums`):
 
-    estimator.prepare(original, replica)(w1, w2) -> accuracy (resamples, models)
+    estimator.prepare(original, replica)(sums of the original, of the replica) -> accuracy (resamples, models)
 
-The gap is the original's own accuracy minus that. Counts of different length need no random thinning: a row enters each
-cell with the chance that a random subset of its answers falls there (`crowds.thinning`).
+The gap is the original's own accuracy minus that. Counts of different length need no random thinning: a cell enters
+those of fewer answers with the chance that a random subset of its answers falls there (`crowds.thinning`).
 """
 
 from __future__ import annotations
@@ -16,26 +15,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from robustray.tasks.crowds.replicas.cells import Array, Cells, Remeasured, Sums
 from robustray.tasks.crowds.thinning import moments, thinned
 
-Array = NDArray[np.float64]
-Accuracy = Callable[[Array, Array], Array]
-"""(resamples, rows of the original), (resamples, rows of the replica) -> (resamples, models)."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Remeasured:
-    """Answers given after the choice, and which models are right."""
-
-    n_shown: NDArray[np.int64]
-    """(rows,)"""
-    n_selected: NDArray[np.int64]
-    correct: Array
-    """(rows, models), in [0, 1]: of a cell the share of its images, of a mean over models that mean."""
-    chosen: NDArray[np.bool_] | None = None
-    """(rows,) which rows are the replica itself, where all candidates stand in for it; None: all of them."""
+Accuracy = Callable[[Sums, Sums], Array]
+"""Sums of the original, of the replica -> (resamples, models)."""
 
 
 class Estimator(Protocol):
@@ -44,7 +29,7 @@ class Estimator(Protocol):
         """Answers that every image must have."""
         ...
 
-    def prepare(self, original: Remeasured, replica: Remeasured) -> Accuracy: ...
+    def prepare(self, original: Cells, replica: Cells) -> Accuracy: ...
 
 
 @dataclass(frozen=True)
@@ -53,17 +38,15 @@ class Raw:
 
     least_answers: int = 0
 
-    def prepare(self, original: Remeasured, replica: Remeasured) -> Accuracy:
-        chosen = np.ones(len(replica.n_shown)) if replica.chosen is None else replica.chosen.astype(np.float64)
-        right = chosen[:, None] * replica.correct
-        return lambda _, w2: w2 @ right / (w2 @ chosen)[:, None]
+    def prepare(self, original: Cells, replica: Cells) -> Accuracy:
+        return lambda _, second: second.accuracy
 
 
 @dataclass(frozen=True)
 class Naive:
     """Re-weight by the measured count out of `n` answers: sum over k of P1(count = k) * accuracy of the replica at k.
 
-    Cells that only the original has say nothing of the replica: they are left out and the rest is scaled up, where the
+    Counts that only the original has say nothing of the replica: they are left out and the rest is scaled up, where the
     authors' code counts their accuracy as 0. `missing_mass` tells how much that is.
     """
 
@@ -73,27 +56,29 @@ class Naive:
     def least_answers(self) -> int:
         return self.n
 
-    def prepare(self, original: Remeasured, replica: Remeasured) -> Accuracy:
-        first = thinned(original.n_selected, original.n_shown, self.n)
-        second = thinned(replica.n_selected, replica.n_shown, self.n)
-        num_models = replica.correct.shape[1]
-        right = (second[:, :, None] * replica.correct[:, None, :]).reshape(len(second), -1)
+    def prepare(self, original: Cells, replica: Cells) -> Accuracy:
+        one, two = (thinned(cells.n_selected, cells.n_shown, self.n) for cells in (original, replica))
 
-        def accuracy(w1: Array, w2: Array) -> Array:
-            wanted, held = w1 @ first, w2 @ second
-            cell = (w2 @ right).reshape(len(w2), self.n + 1, num_models) / np.maximum(held, 1e-300)[..., None]
+        def accuracy(first: Sums, second: Sums) -> Array:
+            wanted, held = first.held @ one, second.held @ two
+            at_count = (two.T @ second.right) / np.maximum(held, 1e-300)[..., None]
             known = np.where(held > 0, wanted, 0.0)
-            with np.errstate(invalid="ignore"):  # 0 / 0 where the two sets share no cell
-                return (known[..., None] * cell).sum(axis=1) / known.sum(axis=1)[:, None]
+            with np.errstate(invalid="ignore"):  # 0 / 0 where the two sets share no count
+                return np.asarray((known[..., None] * at_count).sum(axis=1) / known.sum(axis=1)[:, None])
 
         return accuracy
 
 
-def missing_mass(original: Remeasured, replica: Remeasured, n: int, w1: Array, w2: Array) -> Array:
-    """(resamples,) share of the original in cells that the replica has not."""
-    wanted = w1 @ thinned(original.n_selected, original.n_shown, n)
-    held = w2 @ thinned(replica.n_selected, replica.n_shown, n)
-    return np.asarray((wanted * (held == 0)).sum(axis=1) / wanted.sum(axis=1))
+def missing_mass(original: Remeasured, replica: Remeasured, n: int) -> float:
+    """Share of the original at counts out of `n` answers that the replica has not."""
+    wanted, held = (_counts(rows, n) for rows in (original, replica))
+    return float((wanted * (held == 0)).sum() / wanted.sum())
+
+
+def _counts(rows: Remeasured, n: int) -> Array:
+    """(n + 1,) images of each count."""
+    weight = np.ones(len(rows.n_shown)) if rows.weight is None else rows.weight
+    return np.asarray(weight @ thinned(rows.n_selected, rows.n_shown, n))
 
 
 @dataclass(frozen=True)
@@ -112,10 +97,10 @@ class Jackknife:
     def least_answers(self) -> int:
         return self.n
 
-    def prepare(self, original: Remeasured, replica: Remeasured) -> Accuracy:
+    def prepare(self, original: Cells, replica: Cells) -> Accuracy:
         full, fewer = (Naive(n).prepare(original, replica) for n in (self.n, self.n - self.d))
         n, d = self.n, self.d
-        return lambda w1, w2: (n * full(w1, w2) - (n - d) * fewer(w1, w2)) / d
+        return lambda first, second: (n * full(first, second) - (n - d) * fewer(first, second)) / d
 
 
 EQUATIONS = 7
@@ -138,13 +123,13 @@ class FactorialMoments:
     def least_answers(self) -> int:
         return self.degree + EQUATIONS - 1
 
-    def prepare(self, original: Remeasured, replica: Remeasured) -> Accuracy:
-        first = moments(original.n_selected, original.n_shown, self.degree)
+    def prepare(self, original: Cells, replica: Cells) -> Accuracy:
+        first_moments = moments(original.n_selected, original.n_shown, self.degree)
         coefficients = self._fit(replica)
 
-        def accuracy(w1: Array, w2: Array) -> Array:
-            mean1 = w1 @ first / w1.sum(axis=1, keepdims=True)
-            return np.asarray((mean1[:, None, :] @ coefficients(w2))[:, 0, :])
+        def accuracy(first: Sums, second: Sums) -> Array:
+            mean = first.shares @ first_moments
+            return np.asarray((mean[:, None, :] @ coefficients(second))[:, 0, :])
 
         return accuracy
 
@@ -153,23 +138,21 @@ class FactorialMoments:
 
         logit s + b instead of logit s changes E[s^i] by b * i * (E[s^i] - E[s^(i+1)]) to first order.
         """
-        ones = [np.ones((1, len(rows.n_shown))) for rows in (original, replica)]
-        mean = moments(original.n_selected, original.n_shown, self.degree + 1).mean(axis=0)
+        first, second = Cells(original), Cells(replica)
+        of_cells = moments(first.n_selected, first.n_shown, self.degree + 1)
+        mean = (first.whole().shares @ of_cells)[0]
         power = np.arange(self.degree + 1)
-        return np.asarray((power * (mean[:-1] - mean[1:])) @ self._fit(replica)(ones[1])[0])
+        return np.asarray((power * (mean[:-1] - mean[1:])) @ self._fit(second)(second.whole())[0])
 
-    def _fit(self, replica: Remeasured) -> Callable[[Array], Array]:
-        """Weights of the replica's rows (resamples, rows) -> coefficients (resamples, degree + 1, models)."""
-        num_models, degree = replica.correct.shape[1], self.degree
-        second = moments(replica.n_selected, replica.n_shown, self.least_answers)
-        right = (second[:, :EQUATIONS, None] * replica.correct[:, None, :]).reshape(len(second), -1)
-        place = np.arange(EQUATIONS)[:, None] + np.arange(degree + 1)
+    def _fit(self, replica: Cells) -> Callable[[Sums], Array]:
+        """The replica's sums -> coefficients (resamples, degree + 1, models)."""
+        of_cells = moments(replica.n_selected, replica.n_shown, self.least_answers)
+        place = np.arange(EQUATIONS)[:, None] + np.arange(self.degree + 1)
 
-        def coefficients(w2: Array) -> Array:
-            orthogonal, upper = np.linalg.qr((w2 @ second)[:, place])
-            wanted = (w2 @ right).reshape(len(w2), EQUATIONS, num_models)
-            solved = np.linalg.solve(upper, np.swapaxes(orthogonal, 1, 2) @ wanted)
-            return np.asarray(solved, dtype=np.float64)
+        def coefficients(second: Sums) -> Array:
+            orthogonal, upper = np.linalg.qr((second.held @ of_cells)[:, place])
+            wanted = of_cells[:, :EQUATIONS].T @ second.right
+            return np.asarray(np.linalg.solve(upper, np.swapaxes(orthogonal, 1, 2) @ wanted), dtype=np.float64)
 
         return coefficients
 
@@ -179,13 +162,13 @@ def gaps(original: Remeasured, replica: Remeasured, estimators: Sequence[Estimat
 
     Returns: a function (resamples, rows) -> (resamples, len(estimators) * models).
     """
-    prepared = [estimator.prepare(original, replica) for estimator in estimators]
+    one, two = Cells(original), Cells(replica)
+    prepared = [estimator.prepare(one, two) for estimator in estimators]
     num_first = len(original.n_shown)
 
     def statistic(weights: Array) -> Array:
-        w1, w2 = weights[:, :num_first], weights[:, num_first:]
-        accuracy = w1 @ original.correct / w1.sum(axis=1, keepdims=True)
-        return np.concatenate([accuracy - accuracy_at(w1, w2) for accuracy_at in prepared], axis=1)
+        first, second = one.sums(weights[:, :num_first]), two.sums(weights[:, num_first:])
+        return np.concatenate([first.accuracy - accuracy(first, second) for accuracy in prepared], axis=1)
 
     return statistic
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustray.tasks.crowds.replicas.cells import Remeasured
 from robustray.tasks.crowds.replicas.estimators import (
     Estimator,
     Naive,
-    Remeasured,
     estimators_for,
     gaps,
     missing_mass,
@@ -124,7 +124,7 @@ def simulate(protocol: Protocol, seed: int, index: int) -> Simulated:
         readings[1][-1].mean() / most,
         original.selected[:, 1].mean() / rest,
         halved.selected[:, 1].mean() / rest,
-        missing_mass(one, two, fewest, w1[None, :], w2[None, :])[0],
+        missing_mass(replace(one, weight=w1), replace(two, weight=w2), fewest),
     )
     return Simulated(gaps=found, held_out=held_out, facts=dict(zip(FACTS, map(float, facts), strict=True)))
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from robustray.tasks.crowds.answers import OwnStudy, Side, own_study
-from robustray.tasks.crowds.replicas.estimators import Estimator, Remeasured, estimators_for, gaps
+from robustray.tasks.crowds.replicas.cells import Remeasured
+from robustray.tasks.crowds.replicas.estimators import Estimator, estimators_for, gaps
 from robustray.tasks.crowds.replicas.simulate import FACTS, Protocol, simulate
 from robustray.tasks.crowds.tables import CrowdTable
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
@@ -121,7 +122,8 @@ def fewest_answers(study: OwnStudy) -> int:
 
 def rows_of(side: Side) -> Remeasured:
     """A set's images as rows for the estimators."""
-    return Remeasured(n_shown=side.n_shown, n_selected=side.n_selected, correct=side.correct, chosen=side.in_replica)
+    chosen = side.in_replica if side.in_replica.any() else None
+    return Remeasured(n_shown=side.n_shown, n_selected=side.n_selected, correct=side.correct, chosen=chosen)
 
 
 def _rows(side: Side, models: Sequence[int]) -> Remeasured:

@@ -212,8 +212,7 @@ def warnings(results: Results) -> Iterator[str]:
             f"an image has only {n} answers: factorial moments need 9 of every image, and the other estimators are "
             "biased at so few; no verdict is given"
         )
-    rows = [np.ones((1, len(side))) for side in (study.original, study.replica)]
-    missing = float(missing_mass(rows_of(study.original), rows_of(study.replica), n, *rows)[0])
+    missing = missing_mass(rows_of(study.original), rows_of(study.replica), n)
     if missing > 0.001:
         yield (
             f"{100 * missing:.1f} % of the original's images have counts of answers that no image of the replica has: "

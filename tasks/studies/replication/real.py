@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from robustray.tasks.crowds.replicas.estimators import Remeasured, estimators_for, gaps
+from robustray.tasks.crowds.replicas.cells import Remeasured
+from robustray.tasks.crowds.replicas.estimators import estimators_for, gaps
 from robustray.tasks.crowds.replicas.matching import NUM_BINS, frequency_bin, match
 from robustray.tasks.crowds.tables import Column, CrowdTable, Schema
 from robustray.tasks.errors import InputError
