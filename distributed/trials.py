@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 import sys
@@ -18,7 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robustray.distributed.start import ray_is_up, search_path, start_ray
 from robustray.distributed.tuning import load_grid
@@ -33,6 +34,10 @@ from robustray.tasks.lab.long_jobs import WATCHED
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.study import Size
+
+if TYPE_CHECKING:
+    from robustray.tasks.lab.jobs import Job
+    from robustray.tasks.lab.long_jobs import LongJob
 
 EVERY_S = 1.0
 """Between two reports of a trial: each waits for the driver."""
@@ -51,6 +56,8 @@ class Plan:
     data_root: str | None
     command: str
     checkpoint_every: Interval | None
+    runners: int = 0
+    """Env runners beside each trial, which collect the streams of its agent."""
     path: str = ""
     """PYTHONPATH of the driver, for modules of one's own."""
     cwd: str = ""
@@ -63,13 +70,32 @@ class Plan:
 
     def lab(self, store: Store, progress: ProgressLike | None = None) -> BlockLab:
         """A lab of this process."""
-        return SerialLab(
+        return TrialLab(
+            runners=self.runners,
             store=store,
             progress=progress,
             device=self.device,
             data_root=self.data_root,
             checkpoint_every=self.checkpoint_every,
         )
+
+
+class TrialLab(SerialLab):
+    """A lab of one process, whose agents may have env runners in others. Raises: see `SerialLab`."""
+
+    def __init__(self, *, runners: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._runners = runners
+
+    def place(self, job: LongJob) -> Job:
+        """See `BlockLab.place`: an agent of several streams by RLlib, where there are runners."""
+        from robustray.tasks.policy_gradients.jobs import LearnJob
+
+        if not isinstance(job, LearnJob) or (runners := min(self._runners, job.spec.settings.num_streams)) < 2:
+            return super().place(job)
+        from robustray.distributed.rllib.job import in_rllib
+
+        return in_rllib(job, runners=runners)
 
 
 def look(plan: Plan, grid: Grid, progress: ProgressLike) -> list[cells.Looked]:
@@ -110,8 +136,16 @@ class Share:
     cpus: float
     gpus: float
     at_once: int | None
+    runners: int = 0
+    """Env runners beside it, with a CPU each."""
     address: str | None
     dashboard: bool
+
+    @property
+    def room(self) -> int:
+        """CPUs for all trials at once, or for one where no number is given. They are Ray's, and may be more than the
+        machine's: runners of environments that wait need no core each."""
+        return max(1, math.ceil((self.at_once or 1) * (self.cpus + self.runners)))
 
 
 @contextlib.contextmanager
@@ -122,12 +156,12 @@ def a_ray(share: Share, say: Callable[[str], None]) -> Iterator[None]:
     """
     ours = not ray_is_up()
     if ours and share.address is None:
-        check_room(share, [{"CPU": float(os.cpu_count() or 1), "GPU": float(_gpus_here() if share.gpus else 0)}])
+        here = {"CPU": float(os.cpu_count() or 1), "GPU": float(_gpus_here() if share.gpus else 0)}
+        check_room(replace(share, runners=0), [here])  # our own Ray gets as many CPUs as the runners want
     import ray
 
     if ours:
-        room = max(1, round((share.at_once or 1) * share.cpus))
-        url = start_ray(address=share.address, workers=room, dashboard=share.dashboard)
+        url = start_ray(address=share.address, workers=share.room, dashboard=share.dashboard)
         if share.dashboard:
             say(f"Ray's dashboard: http://{url}" if url else "Ray's dashboard did not start; the trials do without")
     try:
@@ -150,7 +184,13 @@ def check_room(share: Share, nodes: Sequence[Mapping[str, float]]) -> None:
     Raises: InputError naming the flag that mends it.
     """
     if any(node.get("CPU", 0) >= share.cpus and node.get("GPU", 0) >= share.gpus for node in nodes):
-        return
+        cpus = sum(node.get("CPU", 0) for node in nodes)
+        if cpus >= share.cpus + share.runners:
+            return
+        raise InputError(
+            f"a trial wants {share.cpus:g} CPUs and one for each of {share.runners} env runners, there are {cpus:g} in "
+            "all: it would wait for ever; give a smaller --runners-per-trial"
+        )
     most_cpus, most_gpus = (max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU"))
     flag = "--cpus-per-trial" if most_cpus < share.cpus else "--gpus-per-trial"
     raise InputError(
@@ -171,7 +211,8 @@ def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *,
 
     shutil.rmtree(folder, ignore_errors=True)
     told = replace(plan, path=search_path(), cwd=os.getcwd())
-    trainable = tune.with_resources(tune.with_parameters(_trial, plan=told), {"cpu": share.cpus, "gpu": share.gpus})
+    bundles = [{"CPU": share.cpus, "GPU": share.gpus}, *[{"CPU": 1.0}] * share.runners]
+    trainable = tune.with_resources(tune.with_parameters(_trial, plan=told), tune.PlacementGroupFactory(bundles))
     tune.Tuner(
         trainable,
         param_space={"cell": tune.grid_search([f"{place}-{key}" for key, place in left.items()])},

@@ -17,6 +17,8 @@ from robustray.distributed.commands.run import Where, checkpoint_interval, data_
 from robustray.distributed.start import check_ray_folder, check_workers, ray_is_up, start_ray
 from robustray.distributed.tuning import grid_function, grid_names, load_grid
 from robustray.tasks.errors import InputError
+from robustray.tasks.grids.settings import Grid
+from robustray.tasks.kit.words import plural
 from robustray.tasks.study import Size
 
 HELP = """usage: robustray tune GRID [flags]      (tune GRID --help lists the flags, and says what to expect)
@@ -47,6 +49,9 @@ class Flags(Where):
     """CPUs that a trial reserves."""
     gpus_per_trial: Annotated[float | None, optional("NUMBER")] = None
     """GPUs that a trial reserves, 0.5 for two on one; 1 on the device cuda, else 0."""
+    runners_per_trial: int = 0
+    """Env runners beside each trial, with a CPU each: they collect an agent's streams at once. For slow environments;
+    the numbers are the same with any number of them."""
     dashboard: Switch = False
     """Start Ray's dashboard, on this machine only."""
 
@@ -59,6 +64,7 @@ def main(argv: list[str]) -> int:
     from robustray.distributed.trials import Plan
 
     grid = load_grid(name, flags.size)
+    check_runners(flags.runners_per_trial, grid)
     store = open_store(flags.store, address)
     if address:
         start_ray(address=address, workers=flags.workers)
@@ -75,6 +81,7 @@ def main(argv: list[str]) -> int:
         data_root=data_root(flags),
         command=f"{typed_as()} tune {shlex.join(argv)}",
         checkpoint_every=checkpoint_interval(flags.checkpoint_every),
+        runners=flags.runners_per_trial,
     )
     with contextlib.redirect_stdout(sys.stderr) if flags.json else contextlib.nullcontext():
         return_code, document = carry_out(plan, grid, flags, address)
@@ -121,6 +128,21 @@ def check_flags(flags: Flags, address: str | None) -> None:
         raise InputError(f"--dashboard: the cluster {address} has its own; leave one of both out")
 
 
+def check_runners(runners: int, grid: Grid) -> None:
+    """Raises: InputError for a number of env runners that makes nothing faster."""
+    given = f"--runners-per-trial {runners}"
+    if runners < 0 or runners == 1:
+        raise InputError(f"{given}: give 0, or 2 and more; a single one is no faster than its trial")
+    if runners and grid.study is not None:
+        raise InputError(f"{given}: env runners are for grids of agents; the cells here are runs of {grid.study}")
+    streams = max((cell.settings.settings.num_streams for cell in grid.cells if grid.study is None), default=0)
+    if runners > streams:
+        raise InputError(
+            f"{given}: the agents of this grid have at most {plural(streams, 'stream')}, and a runner collects one at "
+            "a time; give no more than that, or set num_streams in the cells"
+        )
+
+
 def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[int, dict[str, Any]]:
     """Run what is left of a grid, show it; the exit code and the document."""
     from rich.console import Console
@@ -154,6 +176,7 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
             cpus=flags.cpus_per_trial,
             gpus=(1.0 if plan.device == "cuda" else 0.0) if flags.gpus_per_trial is None else flags.gpus_per_trial,
             at_once=flags.workers,
+            runners=flags.runners_per_trial,
             address=address,
             dashboard=flags.dashboard,
         )

@@ -117,10 +117,10 @@ class Desk:
         """Write, or edit, the grid: two seeds in each of these environments."""
         (self.folder / "my_grids.py").write_text(f"{GRID}NAMES = {names!r}\n")
 
-    def tune(self, flags: str = "") -> tuple[int, dict[str, Any], str]:
+    def tune(self, flags: str = "", store: Path | None = None) -> tuple[int, dict[str, Any], str]:
         self.forget()
         self.capfd.readouterr()
-        ended = main(["tune", "my_grids:grid", "--store", str(self.store), "--json", *shlex.split(flags)])
+        ended = main(["tune", "my_grids:grid", "--store", str(store or self.store), "--json", *shlex.split(flags)])
         said = self.capfd.readouterr()
         return ended, json.loads(said.out) if said.out else {}, said.err
 
@@ -139,7 +139,7 @@ class Desk:
 
     def agents(self) -> dict[str, int]:
         """Finished files of agents -> when they were written."""
-        return {str(path): path.stat().st_mtime_ns for path in self.store.rglob("*.safetensors")}
+        return {str(path): path.stat().st_mtime_ns for path in self.store.glob("agents/*/*.safetensors")}
 
 
 @pytest.fixture
@@ -222,63 +222,141 @@ def test_a_cell_that_fails_waits_for_failed(two_cpus: None, desk: Desk) -> None:
 
 
 def test_a_request_that_no_node_can_meet_is_refused() -> None:
-    def ask(cpus: float, gpus: float) -> None:
-        share = trials.Share(cpus=cpus, gpus=gpus, at_once=None, address=None, dashboard=False)
+    def ask(cpus: float, gpus: float, runners: int = 0) -> None:
+        share = trials.Share(cpus=cpus, gpus=gpus, at_once=None, address=None, dashboard=False, runners=runners)
         trials.check_room(share, [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}])
 
     ask(4, 0)
     ask(2, 1)
+    ask(4, 0, runners=2)
+    with pytest.raises(InputError, match=r"3 env runners, there are 6 in all.*--runners-per-trial"):
+        ask(4, 0, runners=3)
     for cpus, gpus, flag in ((5, 0, "--cpus-per-trial"), (1, 2, "--gpus-per-trial"), (4, 1, "--gpus-per-trial")):
         with pytest.raises(InputError, match=f"wait for ever; give a smaller {flag}"):
             ask(cpus, gpus)
 
 
+# --- A killed driver ----------------------------------------------------------------------------------------------
+
+UPDATES, STEPS, INTERVAL = 8, 32, 2
+LOOKED = 2 * 50
+"""Steps of the two rollouts that are compared whenever a training starts."""
+COUNTED = """\
+import time
+from pathlib import Path
+
+from robustray.tasks.grids.settings import Cell, Grid, Outcome
+from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
+from tests.tasks.rl_environments import Target
+
+HERE = Path(__file__).parent
+
+
+class Counted(Target):
+    def step(self, action):
+        with open(HERE / "steps" / type(self).__name__, "ab", buffering=0) as file:
+            file.write(b".")
+        return super().step(action)
+
+
+class First(Counted):
+    pass
+
+
+class Second(Counted):
+    def step(self, action):
+        if (HERE / "slow").exists():
+            time.sleep(0.01)
+        return super().step(action)
+
+
+class Third(Counted):
+    pass
+
+
+def cell(environment, step, seed, num_streams=1):
+    schedule = {"kl_schedule": "linear", "max_kl_final": 0.2} if step == "trpo" else {}
+    settings = PolicyGradient(
+        step=step, num_streams=num_streams, steps_per_stream=STEPS, num_minibatches=2, hidden=(4,), **schedule
+    )
+    spec = AgentSpec(environment=f"my_grids:{environment}", settings=settings, iterations=UPDATES, seed=seed)
+    return Cell(levels={"step": step, "seed": seed}, settings=spec)
+
+
+def grid(size):
+    return Grid(
+        question="Which step pays more?",
+        paper="a test",
+        outcomes=[Outcome(name="late_return", words="late return")],
+        cells=[cell("First", "ppo", 0), cell("Second", "trpo", 0, STREAMS), cell("Third", "trpo", 1)],
+    )
+
+
+"""
+
+
 @pytest.mark.acceptance
-def test_after_a_killed_driver_no_finished_cell_is_stepped_again(desk: Desk) -> None:
-    """At least one cell finished, one running, one pending; then the undisturbed grid's bytes."""
-    names = ("Near", "Far", "Counted")
-    desk.names(*names)
-    slow = ENVIRONMENT.replace("PAUSE = 0.0", "PAUSE = 0.003").replace("STEPS = 4", "STEPS = 12")
-    (desk.folder / "my_environment.py").write_text(slow)
-    command = [sys.executable, "-m", "robustray", "tune", "my_grids:grid", "--store", str(desk.store), "--workers", "1"]
-    path = os.pathsep.join([str(desk.folder), str(ROOT)])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+@pytest.mark.parametrize(("streams", "runners"), [(1, 0), (5, 2)])
+def test_after_a_killed_driver_the_grid_is_the_undisturbed_one(
+    two_cpus: None, desk: Desk, streams: int, runners: int
+) -> None:
+    """One cell finished, one in the middle of TRPO's schedule, one pending. Nothing finished is stepped again, at most
+    one interval is repeated, and weights and tables have the bytes of a grid that nobody disturbed, without runners."""
+    folder, counts = desk.folder, desk.folder / "steps"
+    counts.mkdir()
+    (folder / "my_grids.py").write_text(f"{COUNTED}STREAMS, UPDATES, STEPS = {streams}, {UPDATES}, {STEPS}\n")
+    flags = f"--workers 1 --checkpoint-every {INTERVAL}"
+    command = [sys.executable, "-m", "robustray", "tune", "my_grids:grid", *flags.split(), "--json"]
+    command += ["--store", str(desk.store), "--runners-per-trial", str(runners)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+
+    def counted() -> dict[str, int]:
+        return {path.name: path.stat().st_size for path in counts.iterdir()}
+
+    def checkpoint() -> int:
+        """Updates before the newest one, of the one cell that runs."""
+        return max((int(path.name[:9]) for path in desk.store.glob("checkpoints/*/*.safetensors")), default=0)
+
+    (folder / "slow").touch()
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as driver:
-        deadline = time.monotonic() + 120
-        while not (finished := desk.agents()) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline and driver.poll() is None:
+            if desk.agents() and checkpoint() >= INTERVAL and "Second" in counted():
+                break
+            time.sleep(0.02)
         driver.kill()
-    assert finished and driver.returncode == -signal.SIGKILL
-    still = -1
-    while still != desk.steps:  # Ray's processes end with their driver
-        still = desk.steps
+    assert driver.returncode == -signal.SIGKILL
+    before: dict[str, int] = {}
+    while before != (before := counted()):  # Ray's processes end with their driver
         time.sleep(2)
-    finished = desk.agents()
-    assert 1 <= len(finished) < 5, "something is left to do"
+    finished, kept = desk.agents(), checkpoint()
+    assert len(finished) == 1 and INTERVAL <= kept < UPDATES and before.keys() == {"First", "Second"}
 
-    again = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, timeout=200)
+    (folder / "slow").unlink()
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert again.returncode == 0, again.stderr
-    document = json.loads(again.stdout)
-    assert document["counts"] == {"cells": 6, "computed": 6 - len(finished), "failed": 0}
+    assert json.loads(again.stdout)["counts"] == {"cells": 3, "computed": 2, "failed": 0}
+    after, per_update = counted(), STEPS * streams
+    whole = {name: LOOKED + UPDATES * (per_update if name == "Second" else STEPS) for name in after}
+    assert (after["First"], after["Third"]) == (before["First"], whole["Third"]) and before["First"] == whole["First"]
+    assert after["Second"] - before["Second"] == LOOKED + (UPDATES - kept) * per_update
+    assert after["Second"] <= whole["Second"] + LOOKED + INTERVAL * per_update
     assert {file: at for file, at in desk.agents().items() if file in finished} == finished
-    per_cell = 12 * 32 + 2 * 50  # updates, and the two rollouts that are compared at the start
-    assert desk.steps - still <= (6 - len(finished)) * per_cell
 
-    (desk.folder / "my_environment.py").write_text(slow.replace("PAUSE = 0.003", "PAUSE = 0.0"))
-    desk.forget()
-    alone = Store(str(desk.folder / "alone"))
-    alone.create()
-    frame = pd.read_parquet(document["tables"]["cells"])
-    grid = tuning.load_grid("my_grids:grid", "quick")
-    for each in SerialLab(store=alone).learn([c.settings for c in grid.cells]).result():
-        assert each.key in set(frame.found_in)
-        mine, theirs = (
-            {f.update: s.read(f.name) for f in files.list_files(s, each.key) if f.kind == "state"}
-            for s in (alone, Store(str(desk.store)))
-        )
-        assert mine == theirs
+    ended, document, said = desk.tune(flags, folder / "undisturbed")
+    assert ended == 0 and document["counts"] == {"cells": 3, "computed": 3, "failed": 0}, said
+    assert {name: count - after[name] for name, count in counted().items()} == whole
+    mine, theirs = (published(store) for store in (desk.store, folder / "undisturbed"))
+    assert mine == theirs and len(mine) > 3 * 3
+    assert not [*folder.glob("*/checkpoints/*/*.safetensors")]
+
+
+def published(store: Path) -> dict[str, bytes]:
+    """Agents, tables and figures; but for clock columns, which have a table of their own."""
+    files = [*store.glob("agents/*/*"), *store.glob("grids/*/tables/*"), *store.glob("grids/*/figures/*")]
+    return {str(f.relative_to(store)): f.read_bytes() for f in files if not f.name.startswith("clock-")}
 
 
 @pytest.mark.acceptance

@@ -40,6 +40,21 @@ GRIDS = [
         says=("100000 CPUs", "wait for ever", "--cpus-per-trial"),
     ),
     Case(
+        name="tune with one runner",
+        typed="tune five-algorithms --runners-per-trial 1",
+        says=("--runners-per-trial 1", "2 and more"),
+    ),
+    Case(
+        name="tune with runners for a study",
+        typed="tune attack-eps --runners-per-trial 2",
+        says=("--runners-per-trial 2", "attack-sweep"),
+    ),
+    Case(
+        name="tune with more runners than streams",
+        typed="tune five-algorithms --runners-per-trial 2",
+        says=("--runners-per-trial 2", "at most 1 stream", "num_streams"),
+    ),
+    Case(
         name="tune with the dashboard of a cluster",
         typed="tune attack-eps --dashboard --address 127.0.0.1:1 --store {folder}/store",
         says=("--dashboard", "127.0.0.1:1"),
