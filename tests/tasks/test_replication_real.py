@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -42,7 +43,8 @@ def write(folder: Path, **changed: np.ndarray) -> tuple[Path, Path]:
 def test_a_known_truth_is_found_again(tmp_path: Path) -> None:
     """Matching costs accuracy, factorial moments give it back; the same table for other blocks."""
     counts, predicted = write(tmp_path)
-    frames = []
+    frames: list[pd.DataFrame] = []
+    tipping = pd.Series(dtype=float)
     for block in (2, 3):
         settings = Settings(
             counts=str(counts), predictions=str(predicted), num_splits=6, num_resamples=200, block=block
@@ -51,13 +53,17 @@ def test_a_known_truth_is_found_again(tmp_path: Path) -> None:
         store.create()
         lab = SerialLab(store=store)
         assert len(STUDY.door(settings, lab).refs) == 2
-        frames.append(STUDY.run(settings, lab).tables[0].frame)
+        tables = STUDY.run(settings, lab).tables
+        frames.append(tables[0].frame)
+        tipping = next(table.frame for table in tables if table.name == "tipping-points").iloc[0]
     assert frames[0].equals(frames[1])
     assert frames[0].n_answers.unique().tolist() == [5, 10, 20]
     at_ten = frames[0][frames[0].n_answers == 10].set_index("estimator")
     assert at_ten.gap[RAW] > 0.02 and at_ten.gap_lo[RAW] > 0
     assert at_ten.gap_lo[MOMENTS] < 0 < at_ten.gap_hi[MOMENTS]
     assert MOMENTS not in set(frames[0][frames[0].n_answers == 5].estimator), "five answers are too few"
+    assert tipping.points_per_logit > 0.02 and tipping.logits * tipping.points_per_logit == pytest.approx(tipping.gap)
+    assert tipping.logits_lo < 0 < tipping.logits_hi, "nothing is left to explain"
     assert at_ten.to_most[RAW] == pytest.approx(0, abs=1e-12), "the raw gap needs no answers"
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, special, stats
 
 from robustray.tasks.crowds.replicas.matching import NUM_BINS, frequency_bin
 from robustray.tasks.crowds.replicas.scenarios import Scenario
 
 Array = NDArray[np.float64]
+MOST_LENIENT = 10.0
+"""Logits: from a frequency of .5 to one of .99995."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +49,21 @@ class Expectations:
 
     def jackknife_gap(self, n: int, d: int) -> float:
         return (n * self.naive_gap(n) - (n - d) * self.naive_gap(n - d)) / d
+
+    def false_gap(self, leniency: float) -> float:
+        """The gap at equal *readings* of infinitely many answers if models lose nothing at equal frequency, and the
+        replica is read this many logits more leniently than the original."""
+        s, w = self.original()
+        rightful = self.scenario.chance(special.expit(special.logit(s) - leniency), candidate=False)
+        return float(self._accuracy_original().mean() - (w @ rightful).mean())
+
+    def tipping_point(self, gap: float) -> float:
+        """The leniency whose false gap is `gap`. -inf or inf where none is so large."""
+        reached = self.false_gap(-MOST_LENIENT), self.false_gap(MOST_LENIENT)
+        if not reached[0] < gap < reached[1]:
+            return float(np.copysign(np.inf, gap))
+        found = optimize.brentq(lambda leniency: self.false_gap(leniency) - gap, -MOST_LENIENT, MOST_LENIENT)
+        return float(found)
 
     def _accuracy_original(self) -> Array:
         s, w = self.original()

@@ -93,12 +93,12 @@ original's share of images in cells that the replica has not, at the fewest new 
 def simulate(protocol: Protocol, seed: int, index: int) -> Simulated:
     """The study number `index`: it depends on (seed, index) and the protocol alone."""
     rng = stream(seed, f"replication {protocol.name}", index)
-    original = _images(protocol, protocol.num_images, rng, candidate=False)
-    pool = _images(protocol, protocol.num_candidates, rng, candidate=True)
+    original = draw_images(protocol, protocol.num_images, rng, candidate=False)
+    pool = draw_images(protocol, protocol.num_candidates, rng, candidate=True)
     answers = protocol.num_matching
     first_half = answers // 2
 
-    replica = pool.take(_match(protocol, original, pool, slice(None), answers, rng))
+    replica = pool.take(choose(protocol, original, pool, slice(None), answers, rng))
     found: dict[tuple[int, str], Estimate] = {}
     readings = _new_answers(protocol, original, rng), _new_answers(protocol, replica, rng)
     for n, first, second in zip(protocol.num_answers, *readings, strict=True):
@@ -106,7 +106,7 @@ def simulate(protocol: Protocol, seed: int, index: int) -> Simulated:
         estimates = _estimates(cells, estimators_for(n), n, protocol, integer(seed, "bootstrap", index, n))
         found |= {(n, name): estimate for name, estimate in estimates.items()}
 
-    halved = pool.take(_match(protocol, original, pool, slice(0, 1), first_half, rng))
+    halved = pool.take(choose(protocol, original, pool, slice(0, 1), first_half, rng))
     rest = answers - first_half
     cells = _cells(original.selected[:, 1], rest, original), _cells(halved.selected[:, 1], rest, halved)
     held_out = _estimates(cells, {"naive": Naive(rest)}, rest, protocol, integer(seed, "held out", index))["naive"]
@@ -132,7 +132,8 @@ def simulate(protocol: Protocol, seed: int, index: int) -> Simulated:
 # -- drawing -----------------------------------------------------------------------------------------------------------
 
 
-def _images(protocol: Protocol, num: int, rng: np.random.Generator, *, candidate: bool) -> Images:
+def draw_images(protocol: Protocol, num: int, rng: np.random.Generator, *, candidate: bool) -> Images:
+    """Images of the original, or candidates, with the answers that choose."""
     scenario = protocol.scenario
     s = (scenario.candidates if candidate else scenario.original).draw(rng, num)
     half = protocol.num_matching // 2
@@ -143,7 +144,7 @@ def _images(protocol: Protocol, num: int, rng: np.random.Generator, *, candidate
     )
 
 
-def _match(
+def choose(
     protocol: Protocol, original: Images, pool: Images, halves: slice, answers: int, rng: np.random.Generator
 ) -> NDArray[np.intp]:
     """Candidates matched by these halves of the choosing answers, `answers` together."""

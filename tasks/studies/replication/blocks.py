@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from robustray.tasks.crowds.answers import OwnStudy, Side, own_study
 from robustray.tasks.crowds.replicas.cells import Remeasured
+from robustray.tasks.crowds.replicas.departures import DEPARTURES, DESIGNS, ESTIMATORS, departed
 from robustray.tasks.crowds.replicas.estimators import Estimator, estimators_for, gaps
 from robustray.tasks.crowds.replicas.simulate import FACTS, Protocol, simulate
 from robustray.tasks.crowds.tables import CrowdTable
@@ -46,6 +47,30 @@ def simulated_block(items: Sequence[int], context: Context) -> Mapping[str, Any]
         ),
         "held_out": np.array([_ends(found.held_out) for found in studies]),
         "facts": np.array([[found.facts[name] for name in FACTS] for found in studies]),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepartureProtocol:
+    """Which simulated studies, and how many new answers per image they are corrected with."""
+
+    study: Protocol
+    num_answers: int
+
+
+@block_function(version=1, columns={"study": pa.int64(), "gaps": Tensor("float64")})
+def departure_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Simulated studies by number, each under all departures. context.settings: a `DepartureProtocol`.
+
+    gaps: (departures, estimators, designs, 3) value and interval, in the order of `DEPARTURES`, `ESTIMATORS` and
+    `DESIGNS`.
+    """
+    protocol = cast(DepartureProtocol, context.settings)
+    found = [departed(protocol.study, DEPARTURES, protocol.num_answers, context.seed, item) for item in items]
+    cells = [[[(name, each, by) for by in DESIGNS] for each in ESTIMATORS] for name in DEPARTURES]
+    return {
+        "study": np.asarray(items),
+        "gaps": np.array([[[[_ends(study[key]) for key in row] for row in part] for part in cells] for study in found]),
     }
 
 

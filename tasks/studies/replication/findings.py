@@ -25,6 +25,7 @@ from robustray.tasks.kit.words import slug
 from robustray.tasks.report.numbers import format_estimate, format_interval, format_value
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.replication import reduce
+from robustray.tasks.studies.replication.departing import Departed, departed_parts, tipping_table
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Table
 
@@ -56,6 +57,7 @@ class Results:
     """Of `reduce.performance`."""
     readings: pd.DataFrame
     """Of `reduce.readings`."""
+    departed: Departed | None = None
 
     @property
     def shown_scenario(self) -> str:
@@ -75,7 +77,15 @@ ERRORS = ("bias", "bias_lo", "bias_hi", "sd", "sd_se", "rmse", "rmse_se")
 
 
 def findings(results: Results) -> Findings:
-    return compose(answer(results), claims(results), tables(results), drawings(results), warnings(results))
+    return compose(
+        answer(results),
+        claims(results),
+        tables(results),
+        tipping_table(results.settings, results.performance),
+        drawings(results),
+        None if results.departed is None else departed_parts(results.departed),
+        warnings(results),
+    )
 
 
 def answer(results: Results) -> str:

@@ -77,8 +77,15 @@ def answer(results: Results) -> str:
     verdict = VERDICTS[within_margin(bias, margin)]
     return (
         f"{start}, of which {_points(bias)} are the choice of its images by noisy readings ({verdict}, margin "
-        f"{100 * margin:g} points); {_points(gap)} are left ({images})."
+        f"{100 * margin:g} points); {_points(gap)} are left, as much as a leniency of {_tipping(results)} logit "
+        f"towards the replica would make ({images})."
     )
+
+
+def _tipping(results: Results) -> str:
+    found = tipping_points(results)
+    assert found is not None, "asked for only where factorial moments run"
+    return format_value(found.set_index("model").logits[ALL], ".2f")
 
 
 def claims(results: Results) -> Iterator[Claim]:
@@ -149,9 +156,9 @@ def tables(results: Results) -> Iterator[Table]:
             caption="No estimator sees workers who were more lenient with one set than with the other. If the replica "
             "had been read this much more leniently than the original (difference in logits of the selection "
             "frequency), the whole gap left by factorial moments would be explained; below 0: more strictly. To first "
-            "order.",
+            "order; the interval is that of the gap.",
             frame=tipping,
-            formats={"gap": "points", "logits": ".2f"},
+            formats=shown("gap", "points", "gap_lo", "gap_hi") | shown("logits", ".2f", "logits_lo", "logits_hi"),
         )
 
 
@@ -161,10 +168,10 @@ def tipping_points(results: Results) -> pd.DataFrame | None:
     if fewest_answers(study) < FactorialMoments().least_answers:
         return None
     slopes = FactorialMoments().slope(rows_of(study.original), rows_of(study.replica))
-    found = at(results.frame, estimator=MOMENTS).set_index("model").gap
     per_logit = pd.Series([slopes.mean(), *slopes], index=[ALL, *study.models])
-    gaps = found[per_logit.index]
-    return pd.DataFrame({"model": gaps.index, "gap": gaps.to_numpy(), "logits": (gaps / per_logit).to_numpy()})
+    found = at(results.frame, estimator=MOMENTS).set_index("model").loc[per_logit.index, ["gap", "gap_lo", "gap_hi"]]
+    logits = found.div(per_logit, axis=0).rename(columns=lambda name: name.replace("gap", "logits"))
+    return pd.concat([found, logits], axis=1).rename_axis("model").reset_index()
 
 
 def drawings(results: Results) -> Iterator[Figure]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robustray.tasks.crowds.replicas.cells import Remeasured
-from robustray.tasks.crowds.replicas.estimators import estimators_for, gaps
+from robustray.tasks.crowds.replicas.estimators import FactorialMoments, estimators_for, gaps
 from robustray.tasks.crowds.replicas.matching import NUM_BINS, frequency_bin, match
 from robustray.tasks.crowds.tables import Column, CrowdTable, Schema
 from robustray.tasks.errors import InputError
@@ -89,13 +89,14 @@ def most_answers(found: People) -> int:
 
 
 @block_function(
-    version=1,
+    version=2,
     columns={
         "split": pa.int64(),
         "size": pa.int64(),
         "gaps": Tensor("float64"),
         "draws": Tensor("float32"),
         "models": Tensor("float64"),
+        "slope": pa.float64(),
     },
 )
 def real_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
@@ -104,13 +105,13 @@ def real_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
     size: images of the replica. gaps: (numbers of answers, estimators) for the mean over models, NaN where an estimator
     needs more answers; draws: (resamples, numbers of answers * estimators), the same on resamples of all images that
     every split shares, so that their mean over splits is a resample of the mean over splits. models: (models,
-    estimators) at the claimed number of answers.
+    estimators) at the claimed number of answers; slope: of `FactorialMoments.slope` there, for the mean over models.
     """
     protocol = cast(RealProtocol, context.settings)
     found = people(cast(CrowdTable, context.load("counts")), cast(CrowdTable, context.load("predicted")))
     weights = image_weights(len(found.n_shown), protocol.num_resamples, integer(context.seed, "images of CIFAR-10H"))
     done = [one_split(found, protocol, stream(context.seed, "split", item), weights) for item in items]
-    names = ("size", "gaps", "draws", "models")
+    names = ("size", "gaps", "draws", "models", "slope")
     return {"split": np.asarray(items)} | {
         name: np.stack([part[place] for part in done]) for place, name in enumerate(names)
     }
@@ -126,8 +127,8 @@ def image_weights(num_images: int, num_resamples: int, seed: int) -> NDArray[np.
 
 def one_split(
     found: People, protocol: RealProtocol, rng: np.random.Generator, weights: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
-    """Size of the replica, gaps, their resamples, and gaps of every model; see `real_block`."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """Size of the replica, gaps, their resamples, gaps of every model, and the slope; see `real_block`."""
     shown, selected = found.n_shown, found.n_selected
     choosing = rng.hypergeometric(selected, shown - selected, NUM_CHOOSING)
     shown, selected = shown - NUM_CHOOSING, selected - choosing
@@ -142,7 +143,7 @@ def one_split(
 
     rows = np.concatenate([original, replica])
     values, draws = [], []
-    of_models = np.empty((len(found.models), 0))
+    of_models, slope = np.empty((len(found.models), 0)), np.nan
     taken, before = np.zeros(len(shown), dtype=np.int64), 0
     for n in protocol.num_answers:
         rest = selected - taken
@@ -171,7 +172,9 @@ def one_split(
             of_models = np.full((len(found.models), len(every)), np.nan)
             flat = gaps(single[0], single[1], list(usable.values()))(weights[:1, rows])
             of_models[:, columns] = flat.reshape(len(usable), -1).T
-    return np.asarray(len(replica)), np.array(values), np.concatenate(draws, axis=1).astype(np.float32), of_models
+            slope = float(FactorialMoments().slope(*sides)[0])
+    resampled = np.concatenate(draws, axis=1).astype(np.float32)
+    return np.asarray(len(replica)), np.array(values), resampled, of_models, np.asarray(slope)
 
 
 def _matched(original: NDArray[np.int64], pool: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.intp]:

@@ -135,6 +135,24 @@ def _tables(results: Results, frame: pd.DataFrame) -> Iterator[Table]:
         frame=results.model_frame(),
         formats=dict.fromkeys(SHOWN, "points"),
     )
+    gap, slope = _gap(results, frame, MOMENTS), float(results.rows.slope.mean())
+    yield Table(
+        name="tipping-points",
+        title="What would explain the rest",
+        caption="No estimator sees people who were more lenient with one set. If the replica had been read this many "
+        "logits more leniently than the original, the whole gap left by factorial moments would be explained; below 0: "
+        "more strictly. To first order; the interval is that of the gap.",
+        frame=pd.DataFrame(
+            [
+                columns("gap", gap, "gap_lo", "gap_hi")
+                | {"logits": gap.value / slope, "logits_lo": gap.lo / slope, "logits_hi": gap.hi / slope}
+                | {"points_per_logit": slope, "n": results.num_images}
+            ]
+        ),
+        formats=shown("gap", "points", "gap_lo", "gap_hi")
+        | shown("logits", ".3f", "logits_lo", "logits_hi")
+        | {"points_per_logit": "points"},
+    )
 
 
 def _figure(results: Results, frame: pd.DataFrame) -> Figure:

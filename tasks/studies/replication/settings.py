@@ -49,6 +49,9 @@ class Settings:
     """Answers per image that are given anew, to correct the gap with."""
     claimed_answers: int = 10
     """The one of them that claims are about. Factorial moments need at least 9."""
+    num_departed: int = 20
+    """Simulated studies of the first scenario with workers other than estimators assume: more lenient with one set, one
+    for all images of a task, one who answers twice. 0: none."""
     num_resamples: int = 1_000
     """Resamples of images behind each interval."""
     seed: int = 0
@@ -70,7 +73,7 @@ class Settings:
         )
         checks.counts(at_least=2, num_matching=self.num_matching)
         checks.counts(at_least=200, num_resamples=self.num_resamples)
-        checks.counts(seed=self.seed)
+        checks.counts(seed=self.seed, num_departed=self.num_departed)
         checks.positive(margin=self.margin)
         checks.ascending(num_answers=self.num_answers)
         if self.num_answers[0] < 2:
@@ -106,8 +109,8 @@ def quick() -> Settings:
 
 
 def small() -> Settings:
-    """robustray run replication --size small      two CPU cores, a quarter of an hour: six scenarios of 1,000."""
-    return Settings(scenarios=SCENARIO_NAMES, num_studies=1_000, block=25)
+    """robustray run replication --size small      two CPU cores, half an hour: six scenarios of 1,000."""
+    return Settings(scenarios=SCENARIO_NAMES, num_studies=1_000, num_departed=500, block=25)
 
 
 def paper() -> Settings:
@@ -115,6 +118,7 @@ def paper() -> Settings:
     return Settings(
         scenarios=SCENARIO_NAMES,
         num_studies=1_000,
+        num_departed=1_000,
         num_candidates=195_000,
         num_classes=1_000,
         block=10,
@@ -134,6 +138,7 @@ def estimate(settings: Settings) -> Work:
     studies = settings.num_studies * len(settings.scenarios)
     images = settings.num_images * 2 + settings.num_candidates
     seconds = studies * (0.03 * len(settings.num_answers) * settings.num_resamples / 1_000 + 0.6e-6 * images)
+    seconds += settings.num_departed * (0.5 * settings.num_resamples / 1_000 + 1.5e-6 * images)
     return Work(
         counts={"simulated studies": studies, "simulated images": studies * images},
         note=f"Intervals by bootstrap dominate: about {format_seconds(seconds)} of one core.",

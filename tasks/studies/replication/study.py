@@ -18,13 +18,23 @@ from robustray.tasks.crowds.tables import open_table
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.studies.replication import findings, own, real, real_findings, reduce
-from robustray.tasks.studies.replication.blocks import MEAN, OwnProtocol, own_block, simulated_block
+from robustray.tasks.studies.replication.blocks import (
+    MEAN,
+    DepartureProtocol,
+    OwnProtocol,
+    departure_block,
+    own_block,
+    simulated_block,
+)
+from robustray.tasks.studies.replication.departing import Departed
 from robustray.tasks.studies.replication.settings import OUTLINE, Settings
 from robustray.tasks.study import Opened, Study
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from robustray.tasks.lab import Lab
-    from robustray.tasks.lab.protocol import Reference
+    from robustray.tasks.lab.protocol import Handle, Reference
     from robustray.tasks.study import Findings
 
 
@@ -54,22 +64,15 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
             range(settings.num_studies),
             block=settings.block,
             seed=settings.seed,
-            settings=Protocol(
-                name=scenario,
-                scenario=SCENARIOS[scenario],
-                num_images=settings.num_images,
-                num_candidates=settings.num_candidates,
-                num_classes=settings.num_classes,
-                num_matching=settings.num_matching,
-                num_answers=settings.num_answers,
-                num_resamples=settings.num_resamples,
-            ),
+            settings=_protocol(settings, scenario),
         )
         for scenario in settings.scenarios
     }
+    departing = _departing(settings, lab) if settings.num_departed else None
     rows = {scenario: handle.result() for scenario, handle in handles.items()}
     names = list(estimators_for(settings.claimed_answers))
     studies = reduce.study_frame(rows, settings.num_answers, names, settings.num_matching)
+    departed = Departed(settings=settings, rows=departing.result()) if departing else None
     return findings.findings(
         findings.Results(
             settings=settings,
@@ -77,7 +80,34 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
             studies=studies,
             performance=reduce.performance(studies, settings.num_matching),
             readings=reduce.readings(rows),
+            departed=departed,
         )
+    )
+
+
+def _departing(settings: Settings, lab: Lab) -> Handle[pd.DataFrame]:
+    return lab.map(
+        "departures",
+        departure_block,
+        range(settings.num_departed),
+        block=min(settings.block, 10),
+        seed=settings.seed,
+        settings=DepartureProtocol(
+            study=_protocol(settings, settings.scenarios[0]), num_answers=settings.claimed_answers
+        ),
+    )
+
+
+def _protocol(settings: Settings, scenario: str) -> Protocol:
+    return Protocol(
+        name=scenario,
+        scenario=SCENARIOS[scenario],
+        num_images=settings.num_images,
+        num_candidates=settings.num_candidates,
+        num_classes=settings.num_classes,
+        num_matching=settings.num_matching,
+        num_answers=settings.num_answers,
+        num_resamples=settings.num_resamples,
     )
 
 
@@ -156,7 +186,7 @@ STUDY = Study(
     outline=OUTLINE,
     door=door,
     run=run,
-    steps={"studies": simulated_block, "own": own_block, "splits": real.real_block},
+    steps={"studies": simulated_block, "departures": departure_block, "own": own_block, "splits": real.real_block},
     compare=comparison(
         Compared(
             table="by-answers",
