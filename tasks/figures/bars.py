@@ -18,6 +18,7 @@ from robustray.tasks.figures.style import (
     Margins,
     Palette,
     drawing,
+    each_value,
     finish,
     legend_below,
     legend_shape,
@@ -55,7 +56,7 @@ def bars(
     name: str,
     title: str,
     caption: str,
-    alt: str,
+    alt: str = "",
     bars: Sequence[Bar],
     y_label: str,
     x_label: str = "",
@@ -63,8 +64,13 @@ def bars(
     percent: bool = False,
     levels: Sequence[Level] = (),
 ) -> Figure:
-    """Groups from left to right, in each the same labels in the same order; every bar starts at 0."""
+    """Groups from left to right, in each the same labels in the same order; every bar starts at 0.
+
+    alt: by default, every bar's value.
+    """
     assert bars, "bars needs at least one bar"
+    names = [f"{bar.label}, {bar.group}" for bar in bars]
+    alt = alt or each_value(names, [bar.value for bar in bars], percent=percent)
     groups, labels = (list(dict.fromkeys(getattr(bar, what) for bar in bars)) for what in ("group", "label"))
     assert len({(bar.group, bar.label) for bar in bars}) == len(bars), "two bars have the same group and label"
     palette = palette or Palette(labels)
@@ -131,7 +137,7 @@ def paired_dots(
     name: str,
     title: str,
     caption: str,
-    alt: str,
+    alt: str = "",
     pairs: Sequence[Pair],
     ends: tuple[str, str],
     x_label: str,
@@ -140,12 +146,14 @@ def paired_dots(
 ) -> Figure:
     """One row per pair: two dots with a line between them, and both values in figures.
 
-    ends: what the first and the second dot are ("before", "after"); they are the names of their colours.
+    ends: what the first and the second dot are ("before", "after"); they are the names of their colours. alt: by
+    default, both values of every pair.
     """
     assert pairs, "paired_dots needs at least one pair"
     palette = palette or Palette(ends)
     fmt = "percent" if percent else ""
     words = [f"{format_value(pair.first, fmt)} → {format_value(pair.second, fmt)}" for pair in pairs]
+    alt = alt or "; ".join(f"{pair.label}: {both}" for pair, both in zip(pairs, words, strict=True))
     columns, rows = legend_shape(ends, WIDTH)
     margins = Margins(
         left=max(text_width(pair.label) for pair in pairs) + 30,

@@ -24,6 +24,7 @@ from robustray.tasks.figures.style import (
     new_axes,
     percent_ticks,
     quiet_grid,
+    said,
     text_width,
     y_words,
 )
@@ -96,7 +97,8 @@ def curve(
     holds from its x to the next one (shares that survive, cumulative distributions).
     """
     assert series, "a curve needs at least one series"
-    alt = alt or _ends(series, percent)
+    ends = [(line.label, *(said(value, percent) for value in np.asarray(line.y)[[0, -1]])) for line in series]
+    alt = alt or "; ".join(f"{label}: from {first} to {last}" for label, first, last in ends)
     for line in series:
         lengths = {len(column) for column in (line.x, line.y, line.lo, line.hi, *line.runs) if column is not None}
         assert len(lengths) == 1 and len(line.x) > 0, f"columns of {line.label!r} differ in length or are empty"
@@ -137,12 +139,6 @@ def curve(
         else:
             legend_below(axes, legend_columns)
         return finish(canvas, name=name, title=title, caption=caption, alt=alt)
-
-
-def _ends(series: Sequence[Series], percent: bool) -> str:
-    """`"digits:cnn: from 98 % to 0 %"` for every line."""
-    fmt = ".0%" if percent else ".3g"
-    return "; ".join(f"{line.label}: from {line.y[0]:{fmt}} to {line.y[-1]:{fmt}}" for line in series)
 
 
 def _set_y(axes: Axes, series: Sequence[Series], levels: Sequence[Level], percent: bool) -> float | None:

@@ -20,6 +20,7 @@ from robustray.tasks.figures.style import (
     Margins,
     Palette,
     drawing,
+    each_value,
     finish,
     new_axes,
     percent_ticks,
@@ -64,7 +65,7 @@ def dot_rows(
     alt: by default, every row's estimate.
     """
     assert rows, "dot_rows needs at least one row"
-    alt = alt or "; ".join(f"{row.label}: {row.value:{'.1%' if percent else '.3g'}}" for row in rows)
+    alt = alt or each_value([row.label for row in rows], [row.value for row in rows], percent=percent)
     palette = palette or Palette(row.color_by or "" for row in rows)
     fmt = "percent" if percent else ""
     values = [
@@ -131,7 +132,7 @@ def heat_map(
     name: str,
     title: str,
     caption: str,
-    alt: str,
+    alt: str = "",
     values: npt.ArrayLike,
     rows: Sequence[str],
     columns: Sequence[str],
@@ -145,12 +146,14 @@ def heat_map(
 
     `fmt` as for `format_value`. `limits` are the values of the lightest and the strongest cell; by default 0 (or the
     smallest, if negative) and the largest value. `signed`: 0 is the lightest, negative values have a hue of their own.
-    The opacity of the hue ends at 60 %, so that the page's ink reads on each cell in light and dark.
+    The opacity of the hue ends at 60 %, so that the page's ink reads on each cell in light and dark. alt: by default,
+    the smallest and the largest value, and where they are.
     """
     cells = np.asarray(values, dtype=float)
     assert cells.shape == (len(rows), len(columns)), (
         f"{cells.shape} values for {len(rows)} rows, {len(columns)} columns"
     )
+    alt = alt or _extremes(cells, rows, columns, fmt)
     finite = cells[np.isfinite(cells)]
     low, high = limits or ((min(0.0, finite.min()), finite.max()) if finite.size else (0.0, 1.0))
     if signed:
@@ -192,6 +195,17 @@ def heat_map(
             spine.set_visible(False)
         axes.annotate(corner, (8, canvas.bbox.height - 16), xycoords="figure pixels", fontsize=SMALL, alpha=0.85)
         return finish(canvas, name=name, title=title, caption=caption, alt=alt)
+
+
+def _extremes(cells: npt.NDArray[np.float64], rows: Sequence[str], columns: Sequence[str], fmt: str) -> str:
+    """`"from 0.0 % (a, seen by b) to ..."`: what a matrix says to somebody who can't see it."""
+    if not np.isfinite(cells).any():
+        return "no values"
+    ends = []
+    for place in (np.nanargmin(cells), np.nanargmax(cells)):
+        i, j = divmod(int(place), len(columns))
+        ends.append(f"{format_value(float(cells[i, j]), fmt)} (row {rows[i]}, column {columns[j]})")
+    return f"values from {ends[0]} to {ends[1]}"
 
 
 def _cell(value: float, fmt: str) -> str:

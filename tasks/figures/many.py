@@ -19,6 +19,7 @@ from robustray.tasks.figures.style import (
     Margins,
     Palette,
     drawing,
+    each_value,
     finish,
     legend_below,
     legend_shape,
@@ -49,7 +50,7 @@ def cloud(
     name: str,
     title: str,
     caption: str,
-    alt: str,
+    alt: str = "",
     groups: Sequence[Group],
     x_label: str,
     y_label: str,
@@ -62,13 +63,16 @@ def cloud(
 
     fits: fitted lines, with `lo` and `hi` as a band; a line whose `color_by` names a group has its colour, any other
     is ink. What was fitted, and how, belongs into its label. `identity`: the dashed line y = x. `percent`: both axes
-    show shares in [0, 1]. More than 4,000 points are too much for a page: draw a random part, and say so.
+    show shares in [0, 1]. More than 4,000 points are too much for a page: draw a random part, and say so. alt: by
+    default, how many points each group has, and which lines go through them.
     """
     assert groups, "a cloud needs at least one group"
     points = [np.column_stack([np.asarray(g.x, dtype=float), np.asarray(g.y, dtype=float)]) for g in groups]
     finite = [each[np.isfinite(each).all(axis=1)] for each in points]
     total = sum(map(len, finite))
     assert total <= MOST_POINTS, f"{total} points in one cloud: draw a random part of them"
+    counts = [f"{group.label}: {len(each):,} points" for group, each in zip(groups, finite, strict=True)]
+    alt = alt or "; ".join([*counts, *(fit.label for fit in fits)])
     palette = palette or Palette(group.label for group in groups)
     labels = [group.label for group in groups] + [fit.label for fit in fits] + ["equal"] * identity
     columns, rows = legend_shape(labels, WIDTH) if len(labels) > 1 else (0, 0)
@@ -119,7 +123,7 @@ def histogram(
     name: str,
     title: str,
     caption: str,
-    alt: str,
+    alt: str = "",
     samples: Sequence[Sample],
     x_label: str,
     bins: int | Sequence[float] = 30,
@@ -130,7 +134,8 @@ def histogram(
     """The share of each sample in bins that all share, as outlines that may overlap.
 
     bins: their number over the range of all values, or their edges; values outside given edges count in the first or
-    the last bin. levels: values of x to mark. `percent`: values are shares in [0, 1].
+    the last bin. levels: values of x to mark. `percent`: values are shares in [0, 1]. alt: by default, the
+    median of every sample.
     """
     assert samples, "a histogram needs at least one sample"
     palette = palette or Palette(sample.label for sample in samples)
@@ -145,6 +150,8 @@ def histogram(
         f"{sample.label} (n = {len(kept):,}{f', {len(array) - len(kept):,} not finite' * (len(array) > len(kept))})"
         for sample, array, kept in zip(samples, arrays, finite, strict=True)
     ]
+    medians = [float(np.median(kept)) if len(kept) else math.nan for kept in finite]
+    alt = alt or f"medians of {x_label}: {each_value([sample.label for sample in samples], medians, percent=percent)}"
     columns, rows = legend_shape(labels, WIDTH)
     margins = Margins(left=64, right=28, top=58 if levels else 42, bottom=60 + LEGEND_ROW * rows)
     with drawing(name):

@@ -28,7 +28,7 @@ def image_grid(
     name: str,
     title: str,
     caption: str,
-    alt: str,
+    alt: str = "",
     images: npt.ArrayLike,
     rows: Sequence[str],
     columns: Sequence[str],
@@ -40,6 +40,7 @@ def image_grid(
         images: `(len(rows) * len(columns), channels, height, width)`, uint8 or float in [0, 1]; 1 or 3 channels.
         rows, columns: labels; "\\n" breaks a line.
         scale: CSS pixels per image pixel, a whole number.
+        alt: by default, how many images there are, and the labels of rows and columns.
     """
     from PIL import Image, ImageDraw
 
@@ -80,7 +81,7 @@ def image_grid(
         name=name,
         title=title,
         caption=caption,
-        alt=alt,
+        alt=alt or _labels(rows, columns),
         png=stream.getvalue(),
         width=size[0] // DENSITY,
         height=size[1] // DENSITY,
@@ -92,14 +93,14 @@ def image_rows(
     name: str,
     title: str,
     caption: str,
-    alt: str,
+    alt: str = "",
     rows: Mapping[str, npt.ArrayLike],
     columns: Sequence[str],
     side: int = 96,
 ) -> Picture:
     """An `image_grid` row by row, enlarged to about `side` CSS pixels: what was done to the same few images.
 
-    rows: label -> (len(columns), channels, height, width), uint8 or float in [0, 1].
+    rows: label -> (len(columns), channels, height, width), uint8 or float in [0, 1]; all of one shape.
     """
     parts = [as_uint8(part) for part in rows.values()]
     return image_grid(
@@ -114,10 +115,10 @@ def image_rows(
     )
 
 
-def one_image(*, name: str, title: str, caption: str, alt: str, image: npt.ArrayLike) -> Picture:
+def one_image(*, name: str, title: str, caption: str, alt: str = "", image: npt.ArrayLike) -> Picture:
     """One image as it is, pixel for pixel and without a ground: a file to go on with.
 
-    image: `(channels, height, width)`, uint8 or float in [0, 1]; 1 or 3 channels.
+    image: `(channels, height, width)`, uint8 or float in [0, 1]; 1 or 3 channels. alt: by default, the title.
     """
     from PIL import Image
 
@@ -126,7 +127,8 @@ def one_image(*, name: str, title: str, caption: str, alt: str, image: npt.Array
     assert channels in (1, 3), f"{channels} channels; a picture has 1 or 3"
     stream = io.BytesIO()
     Image.fromarray(pixels[0] if channels == 1 else np.moveaxis(pixels, 0, 2)).save(stream, format="PNG")
-    return Picture(name=name, title=title, caption=caption, alt=alt, png=stream.getvalue(), width=width, height=height)
+    png = stream.getvalue()
+    return Picture(name=name, title=title, caption=caption, alt=alt or title, png=png, width=width, height=height)
 
 
 def magnified(delta: npt.ArrayLike, factor: float) -> npt.NDArray[np.float64]:
@@ -156,6 +158,15 @@ def as_uint8(images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
     assert np.issubdtype(array.dtype, np.floating), f"images are uint8 or float, got {array.dtype}"
     assert array.size == 0 or (array.min() >= 0 and array.max() <= 1), "float images lie in [0, 1]"
     return np.rint(array.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _labels(rows: Sequence[str], columns: Sequence[str]) -> str:
+    """What a grid says to somebody who can't see it: `"2 images a row; rows: image, noise; columns: cat, dog"`."""
+    parts = [f"{len(columns)} {'image' if len(columns) == 1 else 'images'} a row"]
+    for side, labels in (("rows", rows), ("columns", columns)):
+        named = [" ".join(label.split()) for label in labels if label.strip()]
+        parts += [f"{side}: {', '.join(named)}"] if named else []
+    return "; ".join(parts)
 
 
 def _font() -> FreeTypeFont:

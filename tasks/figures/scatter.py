@@ -18,6 +18,7 @@ from robustray.tasks.figures.style import (
     padded,
     percent_ticks,
     quiet_grid,
+    said,
     text_width,
     y_words,
 )
@@ -48,7 +49,7 @@ def scatter(
     name: str,
     title: str,
     caption: str,
-    alt: str,
+    alt: str = "",
     points: Sequence[Point],
     x_label: str,
     y_label: str,
@@ -58,8 +59,12 @@ def scatter(
     """Points in their order along a faint line, labelled in the right margin at their own height.
 
     `percent`: values are shares in [0, 1], shown as 0 % to 100 %. Axes start where the points need it.
+    alt: by default, where every point is.
     """
     assert points, "a scatter needs at least one point"
+    alt = alt or "; ".join(
+        f"{point.label}: {x_label} {said(point.x, percent)}, {y_label} {said(point.y, percent)}" for point in points
+    )
     palette = palette or Palette(point.color_by or point.label for point in points)
     margins = Margins(left=64, right=max(text_width(point.label) for point in points) + LEADER + 20, top=42, bottom=60)
     with drawing(name):

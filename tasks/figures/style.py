@@ -163,6 +163,18 @@ def padded(numbers: Sequence[float], *, percent: bool = False) -> tuple[float, f
     return (max(0.0, low - room), min(1.0, high + room)) if percent else (low - room, high + room)
 
 
+def each_value(labels: Iterable[str], values: Iterable[float], *, percent: bool = False) -> str:
+    """What a figure says to somebody who can't see it, where nothing better is given: `"mlp: 37.5 %; cnn: 1.2 %"`."""
+    return "; ".join(f"{label}: {said(value, percent)}" for label, value in zip(labels, values, strict=True))
+
+
+def said(value: float, percent: bool = False) -> str:
+    """A number in such words: `"37.5 %"`, `"0.0123"`; a dash where it is not finite."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.1f} %" if percent else f"{value:.3g}"
+
+
 def finish(canvas: Canvas, *, name: str, title: str, caption: str, alt: str) -> Figure:
     """Write the canvas as an SVG that can stand alone or inside a page."""
     stream = io.StringIO()

@@ -134,7 +134,6 @@ def _figure(grid: Grid, outcome: Outcome, effects: pd.DataFrame) -> Figure | Non
         title=f"Main effects: {outcome.words}",
         caption="Each row averages over the other factors. "
         + (f"95 % intervals over {plural(seeds, 'seed')}." if seeds > 1 else "One seed: no intervals."),
-        alt=f"{outcome.words} by level of {', '.join(dict.fromkeys(effects.factor))}, {plural(len(rows), 'row')}",
         rows=rows,
         x_label=outcome.words,
         percent=outcome.unit == "percent",

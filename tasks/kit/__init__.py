@@ -5,7 +5,7 @@
 | `checks` | `counts`, `shares`, `sizes`, `choices`, ... | settings |
 | `images` | `Opened` models and data, tried on each other; `settled` | the door, the run |
 | `draws` | `chosen` | the run |
-| `rules`, `claims` | `above`, `below`, `within`, `equivalent`; `claim` | claims |
+| `rules`, `claims` | `above`, `below`, `within`, `equivalent`; `claim`, `Repeats` for claims over seeds | claims |
 | `frames` | `at`, `columns`, `shown` | tables |
 | `words` | `listed`, `plural`, `slug` | captions, names |
 | `compose` | `compose` | what the study returns |

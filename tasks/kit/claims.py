@@ -1,10 +1,13 @@
-"""A claim from an estimate and a rule."""
+"""A claim from an estimate and a rule, and claims that rest on repetitions: other seeds, other chains, other agents."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from robustray.tasks.kit.rules import Rule
+from robustray.tasks.kit.words import plural
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.study import Claim, PaperFigure, Unit
 
@@ -40,3 +43,66 @@ def claim(
         unit=unit,
         paper=paper,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """The repetitions (trainings with other seeds, whole chains, agents) that claims of a study rest on.
+
+        repeats = Repeats(count=settings.num_seeds)
+        repeats.claim("Longer training helps.", gain, above(0), measured="difference of accuracies, paired by seed")
+
+    With fewer than `least` of them such claims are undecided, whatever the interval says: one training tells nothing of
+    others.
+    """
+
+    count: int
+    """How many there are of each kind."""
+    least: int = 2
+    """How many it takes to decide anything."""
+    units: str = "seeds"
+    """What is counted, in the plural, as the rule says it."""
+    over: str = "seeds and images"
+    """What the intervals cover."""
+    unit: Unit = "points"
+    """Of the claims' estimates; most are differences between two kinds of training."""
+
+    @property
+    def too_few(self) -> bool:
+        """Whether every claim of these repetitions is undecided."""
+        return self.count < self.least
+
+    def claim(
+        self,
+        words: str,
+        estimate: Estimate,
+        rule: Rule,
+        *,
+        measured: str,
+        over: str = "",
+        unit: Unit | None = None,
+        paper: PaperFigure | None = None,
+    ) -> Claim:
+        """As the function `claim`. over, unit: where they are not those of the other claims."""
+        return claim(
+            words,
+            estimate,
+            rule.given(self.least, self.units),
+            measured=measured,
+            over=over or self.over,
+            unit=unit or self.unit,
+            count=self.count,
+            paper=paper,
+        )
+
+    def warnings(self, one: str, *, within: str = "images") -> Iterator[str]:
+        """Says that claims are undecided for want of repetitions; nothing where there are enough of them.
+
+        one: a single repetition (`"seed"`). within: what the intervals of one repetition are over.
+        """
+        if self.too_few:
+            count = f"one {one}" if self.count == 1 else plural(self.count, one)
+            yield (
+                f"{count}: intervals cover other {within} but not other trainings, and claims about training stay "
+                "undecided"
+            )

@@ -135,7 +135,6 @@ def _figure(frame: pd.DataFrame, what: Compared) -> Figure | None:
         name="differences",
         title=f"Differences in {_words(what)}",
         caption=f"An interval without 0 is a difference. B minus A, {plural(len(rows), 'row')}, 95 % intervals.",
-        alt="; ".join(f"{row.label}: {row.value:.3g}" for row in rows),
         rows=rows,
         x_label=f"{_words(what)}, B minus A",
         percent=what.unit != "number",

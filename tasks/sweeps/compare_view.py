@@ -130,7 +130,6 @@ def _curves(rows: pd.DataFrame, data: str, norm: str, attacks: Mapping[str, str]
         caption=f"Where the lines of one model part, the runs disagree. Worst case over {attacks['A']} (A) and "
         f"{attacks['B']} (B), n = {int(rows.n.max()):,} images of both; bands are 95 % Wilson intervals of each run "
         "alone: overlapping bands do not say that there is no paired difference.",
-        alt="; ".join(f"{s.label} falls from {s.y[0]:.0%} to {s.y[-1]:.0%}" for s in series),
         series=series,
         x_label=f"{NORM_WORDS[norm]} ε (pixels in [0, 1])",
         y_label="accuracy",

@@ -438,3 +438,32 @@ def test_one_image_is_its_pixels(channels: int) -> None:
     read = np.asarray(Image.open(io.BytesIO(found.png)))
     assert np.array_equal(read, pixels[0] if channels == 1 else np.moveaxis(pixels, 0, 2))
     assert (found.width, found.height) == (5, 4)
+
+
+# --- For somebody who can't see it ------------------------------------------------------------------------------------
+
+SAID: dict[str, str] = {
+    "curve": "model: from 90.0 % to 0.0 %; other: from 70.0 % to 0.0 %",
+    "rows": "row: 37.5 %; zero: 0.0 %",
+    "heat": "values from 0.0 % (row b, column c) to 100.0 % (row b, column d)",
+    "bars": "a, none: 20.0 %; b, none: –; a, blur: 40.0 %; b, blur: 50.0 %",
+    "pairs": "cat: 20.0 % → 40.0 %; dog: 0.0 % → 100.0 %",
+    "cloud": "A: 2 points; B: 0 points; least squares; all",
+    "histogram": "medians of margin: clean: 0.1; B: 0.5",
+}
+
+
+@pytest.mark.parametrize("form", SAID)
+def test_a_figure_says_its_values_where_nothing_better_is_given(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert FORMS[form]().alt == WORDS["alt"]
+    monkeypatch.delitem(WORDS, "alt")
+    assert FORMS[form]().alt == SAID[form]
+
+
+def test_a_grid_says_its_labels_and_an_image_its_title() -> None:
+    images = np.zeros((2, 1, 4, 4))
+    words: dict[str, Any] = {"name": "n", "title": "Two digits", "caption": ""}
+    found = figures.image_rows(**words, rows={"image": images, "noise\n× 10": images}, columns=["cat", ""])
+    assert found.alt == "2 images a row; rows: image, noise × 10; columns: cat"
+    assert figures.image_rows(**words, rows={"": images}, columns=["", ""]).alt == "2 images a row"
+    assert figures.one_image(**words, image=images[0]).alt == "Two digits"

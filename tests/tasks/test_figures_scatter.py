@@ -30,6 +30,12 @@ def test_every_point_is_labelled_in_the_order_given() -> None:
     assert drawn().svg == drawn().svg, "the same data give the same bytes"
 
 
+def test_it_says_where_every_point_is() -> None:
+    point = Point(label="standard", x=0.95, y=0.005)
+    found = scatter(name="n", title="", caption="", points=[point], x_label="clean", y_label="robust", percent=True)
+    assert found.alt == "standard: clean 95.0 %, robust 0.5 %"
+
+
 def test_labels_of_equal_points_do_not_touch() -> None:
     svg = drawn().svg
     heights = [

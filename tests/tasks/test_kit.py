@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import Repeats, claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
@@ -117,6 +118,29 @@ def test_a_claim_is_an_estimate_under_a_rule() -> None:
     )
     empty = claim("Most break.", Estimate(value=math.nan, lo=0, hi=1, n=0), above(0.5), measured="share broken")
     assert (empty.estimate, empty.interval, empty.n, empty.verdict) == (None, None, 0, "undecided")
+
+
+def test_claims_of_too_few_repetitions_are_undecided_whatever_the_interval_says() -> None:
+    chains = Repeats(count=2, units="chains", over="chains and images")
+    made = chains.claim("It rises.", interval(0.1, 0.2), above(0), measured="difference")
+    assert (
+        (made.verdict, made.unit) == ("supported", "points")
+        and not chains.too_few
+        and not list(chains.warnings("chain"))
+    )
+    assert made.test == (
+        "difference: supported if its 95 % interval over chains and images is above 0, contradicted if below; "
+        "undecided with fewer than 2 chains"
+    )
+    alone = replace(chains, count=1)
+    assert alone.claim("It rises.", interval(0.1, 0.2), above(0), measured="difference").verdict == "undecided"
+    assert list(alone.warnings("chain", within="targets")) == [
+        "one chain: intervals cover other targets but not other trainings, and claims about training stay undecided"
+    ]
+    agents = Repeats(count=3, least=4, units="agents", over="agents", unit="number")
+    other = agents.claim("It rises.", interval(0.1, 0.2), above(0), measured="x", unit="percent", over="episodes")
+    assert (other.verdict, other.unit) == ("undecided", "percent") and "over episodes is above" in other.test
+    assert next(agents.warnings("agent")).startswith("3 agents: ")
 
 
 # --- What a study returns ---------------------------------------------------------------------------------------------

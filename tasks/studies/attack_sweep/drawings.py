@@ -120,7 +120,6 @@ def pictures(results: Results) -> list[Picture]:
                 title=f"{model} at {size}",
                 caption=f"Images, perturbations magnified {MAGNIFY} times around grey, and their sum with the model's "
                 f"prediction. {len(rows)} images drawn at random from those classified correctly, not chosen.",
-                alt=f"{len(rows)} images of {data}, each with its perturbation and the adversarial image for {model}",
                 rows={"image": clean, f"perturbation × {MAGNIFY}": delta, "adversarial": adversarial},
                 columns=[
                     f"{loaded.classes[label]}\n→ {loaded.classes[prediction]}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustray.tasks import figures
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import Repeats, claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, one, shown
 from robustray.tasks.kit.rules import above, equivalent
@@ -89,49 +89,38 @@ def claims(results: Results) -> Iterator[Claim]:
             )
         return
 
-    over, count = "seeds and images", settings.num_seeds
-    none = equivalent(settings.margin).given(2, "seeds")
+    repeats, none = Repeats(count=settings.num_seeds), equivalent(settings.margin)
     if top > 0:
-        yield claim(
+        yield repeats.claim(
             f"At correlation {top:g} networks answer by the background: one of a random class costs accuracy.",
             results.gap_at(top),
-            above(0).given(2, "seeds"),
+            above(0),
             measured=f"BG-gap ({GAP})",
-            over=over,
-            unit="points",
-            count=count,
             paper=PaperFigure(figure="14.3 points", scale=SCALE, source=TABLE_2),
         )
     if 0.0 in settings.rhos:
-        yield claim(
+        yield repeats.claim(
             "Without correlation there is no gap: what is cut and pasted does not make one.",
             results.gap_at(0.0),
             none,
             measured=f"BG-gap ({GAP})",
-            over=over,
-            unit="points",
-            count=count,
         )
     if "mixed_rand" in settings.also_train_on and top > 0:
-        yield claim(
+        yield repeats.claim(
             f"Training on Mixed-Rand removes the gap at correlation {top:g}.",
             results.gap_at(top, "mixed_rand"),
             none,
             measured=f"BG-gap ({GAP})",
-            over=over,
-            unit="points",
-            count=count,
             paper=PaperFigure(figure="−0.2 points", scale=SCALE, source=f"{TABLE_5} (71.33 % and 71.53 %)"),
         )
     if top > 0:
         chance = math.ceil(1000 / len(results.classes)) / 1000  # rounded up: the rule is as strict as it reads
-        yield claim(
+        yield repeats.claim(
             f"At correlation {top:g} the background alone suffices for more than chance.",
             results.accuracy_at(top, "only_bg_t"),
-            above(chance).given(2, "seeds"),
+            above(chance),
             measured="accuracy on Only-BG-T, where the object is tiled over with its own background",
-            over=over,
-            count=count,
+            unit="percent",
             paper=PaperFigure(figure="40.5 %", scale=SCALE, source=f"{TABLE_5}, chance 11.1 %"),
         )
 
@@ -275,7 +264,6 @@ def versions_figure(results: Results, palette: figures.Palette) -> Figure:
         "title": f"Accuracy by version ({where})",
         "caption": "Compare Mixed-Same with Mixed-Rand: only the class of the background differs. "
         f"n = {results.num_kept:,} foregrounds; 95 % intervals are in the table.",
-        "alt": "; ".join(f"{cell.network}, {WORDS[cell.version]}: {100 * cell.accuracy:.0f} %" for cell in cells),
     }
     if len(networks) > MOST_BARS:
         return figures.heat_map(
@@ -309,7 +297,6 @@ def version_grid(results: Results) -> Picture | None:
         name="examples",
         title="The versions",
         caption=f"Each row is one image in all its versions ({where}); drawn at random.",
-        alt=f"{len(rows)} images, each in the versions {', '.join(heads)}",
         images=images,
         rows=rows,
         columns=heads,
@@ -320,11 +307,10 @@ def version_grid(results: Results) -> Picture | None:
 # --- Warnings ---------------------------------------------------------------------------------------------------------
 
 
-def warnings(results: Results) -> Iterator[str | None]:
+def warnings(results: Results) -> Iterator[str]:
     settings = results.settings
-    if not settings.data and settings.num_seeds == 1:
-        yield "one seed: intervals cover other images but not other trainings, and claims stay undecided"
     if not settings.data:
+        yield from Repeats(count=settings.num_seeds).warnings("seed")
         weak = [
             f"{row.network} at {row.images}"
             for row in at(results.accuracy, version=ORIGINAL).itertuples()

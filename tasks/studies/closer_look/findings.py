@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks import figures
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import Repeats, claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, estimate_of, one, shown
 from robustray.tasks.kit.rules import above
@@ -75,7 +75,7 @@ def answer(results: Results) -> str:
 
 def warnings(results: Results) -> Iterator[str]:
     settings = results.settings
-    if settings.num_agents < LEAST_AGENTS:
+    if _repeats(settings).too_few:
         yield (
             f"{plural(settings.num_agents, 'agent')} of each algorithm: what holds within an agent may not hold for "
             f"others, and claims about trainings need {LEAST_AGENTS}"
@@ -100,7 +100,7 @@ def claims(results: Results) -> Iterator[Claim]:
     settings = results.settings
     several = settings.num_agents > 1
     sizes, first, last = settings.sample_sizes, settings.updates[0], settings.updates[-1]
-    enough = above(0).given(LEAST_AGENTS, "agents of the algorithm")
+    repeats = _repeats(settings)
     for algorithm in settings.algorithms:
         name = NAMES[algorithm]
         agents = range(settings.num_agents)
@@ -115,34 +115,32 @@ def claims(results: Results) -> Iterator[Claim]:
                 unit="number",
             )
         if last > first:
-            yield claim(
+            yield repeats.claim(
                 f"{name}: late in a training an estimate takes more steps than early.",
                 over_agents([_growth(results, algorithm, agent) for agent in agents]),
-                enough,
+                above(0),
                 measured=f"log2 of N½ before update {last + 1} over N½ before update {first + 1}, by agent",
-                over="agents",
-                unit="number",
-                count=settings.num_agents,
             )
         late = at(results.values, algorithm=algorithm, update=last)
-        yield claim(
+        yield repeats.claim(
             f"{name}: the value function fits its own targets better than the returns that they stand for.",
             over_agents((late.returns_mre_median - late.gae_mre_median).tolist()),
-            enough,
+            above(0),
             measured="on held-out steps, median relative error to returns minus that to V_old + A, by agent",
-            over="agents",
-            unit="number",
-            count=settings.num_agents,
         )
-        yield claim(
+        yield repeats.claim(
             f"{name}: the step that is taken raises the true reward.",
             _gain(results, algorithm),
-            enough,
+            above(0),
             measured="mean return after the step minus that before it" + ("" if several else " (Welch)"),
             over="agents" if several else "episodes, within one agent",
-            unit="number",
-            count=settings.num_agents,
         )
+
+
+def _repeats(settings: Settings) -> Repeats:
+    return Repeats(
+        count=settings.num_agents, least=LEAST_AGENTS, units="agents of the algorithm", over="agents", unit="number"
+    )
 
 
 def _growth(results: Results, algorithm: str, agent: int) -> float:
@@ -280,7 +278,6 @@ def _concentration(results: Results, update: int, column: str, words: str, palet
         title=f"How estimates of the gradient agree {what}, before update {update + 1}",
         caption=f"More steps, more agreement; 1 is the same direction. Bands: 95 % intervals over n = "
         f"{settings.num_repeats} estimates within an agent.",
-        alt="; ".join(f"{line.label} goes from {line.y[0]:.2f} to {line.y[-1]:.2f}" for line in series),
         series=series,
         x_label="steps behind an estimate",
         y_label=words,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks import figures
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import Repeats
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.draws import chosen
@@ -22,7 +22,6 @@ from robustray.tasks.studies.features import reduce
 from robustray.tasks.studies.features.reduce import CONTROLS, SETS, WORDS, Results
 from robustray.tasks.study import Claim, Figure, Findings, Picture, Table
 
-LEAST_CHAINS = 2
 LONGEST_GAP = 0.3
 """Relative distance of latents above which a matched set keeps too little of what it is to keep."""
 COMPARE = comparison(Compared(table="accuracy", keys=("set", "labels", "eps"), value="accuracy"))
@@ -90,46 +89,42 @@ def answer(results: Results, accuracy: pd.DataFrame) -> str:
 
 def claims(results: Results) -> Iterator[Claim]:
     """Each needs at least two chains."""
-    eps, count = results.settings.eps_reference, len(results.chains)
-    over = "chains and images"
-    yield claim(
+    eps, repeats = results.settings.eps_reference, _repeats(results)
+    yield repeats.claim(
         "Perturbations alone carry features that generalise: students of D_det are right on original test images more "
         "often than those of its controls.",
         results.above_control(),
-        above(0).given(LEAST_CHAINS, "chains"),
+        above(0),
         measured="accuracy of D_det's students minus that of the better control's (unperturbed images, or random "
         "perturbations of the same length, both labelled y+1; the better one on held-out images), paired by chain "
         "and image",
-        over=over,
-        unit="points",
-        count=count,
         paper=PUBLISHED.figure({"D_det": ("D_det", 0.0)}),
     )
-    yield claim(
+    yield repeats.claim(
         "Vulnerability is a property of the data: standard training on D_R gives more robust students than on D_NR.",
         results.more_robust("D_R", "D_NR", eps),
-        above(0).given(LEAST_CHAINS, "chains"),
+        above(0),
         measured=f"accuracy under PGD-{results.settings.test_steps} at ℓ2 {eps:g}, D_R minus D_NR, paired by chain and "
         "image",
-        over=over,
-        unit="points",
-        count=count,
         paper=PUBLISHED.figure({"D_R": ("D_R", eps), "D_NR": ("D_NR", eps)}),
     )
-    yield claim(
+    yield repeats.claim(
         "Non-robust features suffice for good accuracy: students of D_NR are right on most original test images.",
         results.accuracy("D_NR"),
-        above(0.5).given(LEAST_CHAINS, "chains"),
+        above(0.5),
         measured="accuracy on original test images",
-        over=over,
-        count=count,
+        unit="percent",
         paper=PUBLISHED.figure({"D_NR": ("D_NR", 0.0)}),
     )
 
 
+def _repeats(results: Results) -> Repeats:
+    return Repeats(count=len(results.chains), units="chains", over="chains and images")
+
+
 def _warnings(results: Results, making: pd.DataFrame) -> Iterator[str]:
     settings = results.settings
-    if len(results.chains) < LEAST_CHAINS:
+    if _repeats(results).too_few:
         yield "one chain: nothing is known of other sources and students, and the claims stay undecided"
     weak = at(making, used=True)
     weak = weak[weak.set.isin(["D_rand", "D_det"])]
@@ -231,7 +226,6 @@ def _students(results: Results, accuracy: pd.DataFrame) -> Figure:
         title="Accuracy on original test images, by the set that students were trained on",
         caption="Perturbations towards wrong labels teach the right ones: D_det against its controls. "
         f"{over_words(len(results.chains))}; faint dots: chains.",
-        alt="; ".join(f"{row.label}: {row.value:.1%}" for row in rows),
         rows=rows,
         x_label="accuracy by true labels",
         percent=True,
@@ -250,7 +244,6 @@ def _robust(results: Results, accuracy: pd.DataFrame) -> Figure:
         title="Students of D, D_R and D_NR under attack",
         caption="How robust a set makes networks that are trained on it without any attack; D_R against D_NR "
         f"is a claim. {over_words(len(results.chains))}.",
-        alt="; ".join(f"{line.label} falls from {line.y[0]:.1%} to {line.y[-1]:.1%}" for line in series),
         series=series,
         x_label="ℓ2 size of the attack",
         y_label="accuracy",
@@ -265,37 +258,25 @@ def pictures(results: Results) -> Iterator[Picture]:
     if not picked:
         return
     d, names = chain.d, chain.d.classes
-    scale = max(1, 96 // d.shape[2])
     robust, standard = (chain.sets[name].set_index("index").loc[picked] for name in ("D_R", "D_NR"))
-    rows = [
-        d.images[picked],
-        d.images[robust.start.to_numpy()],
-        np.stack(list(robust.image)),
-        np.stack(list(standard.image)),
-    ]
-    yield figures.image_grid(
+    yield figures.image_rows(
         name="matched",
         title="D_R and D_NR",
         caption="Each column: an image, the unrelated image that both start from, and what they become when their "
         "latents are those of the first image. The label is the first image's. Random images.",
-        alt=f"{len(picked)} images with their start, D_R and D_NR",
-        images=np.concatenate([_levels(part) for part in rows]),
-        rows=["label from", "start", "D_R", "D_NR"],
+        rows={
+            "label from": d.images[picked],
+            "start": d.images[robust.start.to_numpy()],
+            "D_R": np.stack(list(robust.image)),
+            "D_NR": np.stack(list(standard.image)),
+        },
         columns=[names[label] for label in d.labels[picked]],
-        scale=scale,
     )
     det = chain.sets["D_det"].set_index("index").loc[picked]
-    yield figures.image_grid(
+    yield figures.image_rows(
         name="perturbed",
         title="D_det",
         caption=f"Above: images; below: perturbed within ℓ2 {results.eps:g} and labelled as written. The same images.",
-        alt=f"{len(picked)} images and their perturbed forms",
-        images=np.concatenate([_levels(d.images[picked]), np.stack(list(det.image))]),
-        rows=["image", "D_det"],
+        rows={"image": d.images[picked], "D_det": np.stack(list(det.image))},
         columns=[f"{names[a]} → {names[b]}" for a, b in zip(det.original, det.label, strict=True)],
-        scale=scale,
     )
-
-
-def _levels(images: np.ndarray) -> np.ndarray:
-    return images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)

@@ -9,7 +9,7 @@ from functools import cached_property
 import pandas as pd
 
 from robustray.tasks import figures
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import Repeats
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, estimate_of, one, shown
 from robustray.tasks.kit.rules import Rule, above
@@ -107,9 +107,10 @@ class Results:
     def contrast(self, environment: str, name: str) -> Estimate:
         return estimate_of(one(self.contrasts, environment=environment, contrast=name), "difference")
 
-    def decisive(self, num_agents: int, iterations: int) -> int:
-        """Agents per cell that the rules may count: none where they learned from too few steps."""
-        return num_agents if iterations * self.settings.steps >= LEAST_STEPS else 0
+    def repeats(self, num_agents: int, iterations: int) -> Repeats:
+        """What claims rest on: so many agents per cell, none of which counts where they learned from too few steps."""
+        count = num_agents if iterations * self.settings.steps >= LEAST_STEPS else 0
+        return Repeats(count=count, least=LEAST_AGENTS, units=UNITS, over="agents", unit="number")
 
 
 def findings(results: Results) -> Findings:
@@ -131,9 +132,9 @@ def answer(results: Results) -> str:
 
 def warnings(results: Results) -> Iterator[str]:
     settings = results.settings
-    counts = [results.decisive(settings.num_seeds, settings.iterations)]
-    counts += [results.decisive(settings.num_ablation_seeds, settings.ablation_iterations)] * settings.ablation
-    if min(counts) < LEAST_AGENTS:
+    parts = [results.repeats(settings.num_seeds, settings.iterations)]
+    parts += [results.repeats(settings.num_ablation_seeds, settings.ablation_iterations)] * settings.ablation
+    if any(part.too_few for part in parts):
         yield (
             f"too few or too short trainings for a verdict ({LEAST_AGENTS} {UNITS} are needed): this run shows that "
             "everything works, not who wins"
@@ -148,21 +149,19 @@ def warnings(results: Results) -> Iterator[str]:
 
 def claims(results: Results) -> Iterator[Claim]:
     settings = results.settings
-    rule = above(0).given(LEAST_AGENTS, UNITS)
-    count = results.decisive(settings.num_seeds, settings.iterations)
+    repeats = results.repeats(settings.num_seeds, settings.iterations)
     for place in settings.environments:
         name = place.partition("-v")[0]
         where = f" ({place})" if len(settings.environments) > 1 else ""
 
-        def told(words: str, estimate: Estimate, measured: str, paper: dict[str, object], rule: Rule = rule) -> Claim:
-            return claim(
+        def told(
+            words: str, estimate: Estimate, measured: str, paper: dict[str, object], rule: Rule = above(0)
+        ) -> Claim:
+            return repeats.claim(
                 words + where,  # noqa: B023 - called before the next round
                 estimate,
                 rule,
                 measured=measured,
-                over="agents",
-                unit="number",
-                count=count,
                 paper=PUBLISHED.figure({word: (name, key) for word, key in paper.items()}),  # noqa: B023
             )
 
@@ -194,7 +193,7 @@ def claims(results: Results) -> Iterator[Claim]:
             "on held-out steps, an agent's largest ratio over all updates, as a mean over agents of PPO, PPO-M and "
             "TRPO, the smallest of the three",
             {},
-            above(1.2).given(LEAST_AGENTS, UNITS),
+            above(1.2),
         )
     if results.effects is not None:
         yield from _effect_claims(results, results.effects)
@@ -213,16 +212,14 @@ def _least_ratio(results: Results, place: str) -> Estimate:
 
 def _effect_claims(results: Results, effects: pd.DataFrame) -> Iterator[Claim]:
     settings = results.settings
+    repeats = results.repeats(settings.num_ablation_seeds, settings.ablation_iterations)
     for place in settings.environments:
         for effect, words in CLAIMED.items():
-            yield claim(
+            yield repeats.claim(
                 words + (f" ({place})" if len(settings.environments) > 1 else ""),
                 estimate_of(one(effects, environment=place, effect=effect), "difference"),
-                above(0).given(LEAST_AGENTS, UNITS),
+                above(0),
                 measured="main effect in the 16 cells, each at its chosen learning rate: on minus off (Welch)",
-                over="agents",
-                unit="number",
-                count=results.decisive(settings.num_ablation_seeds, settings.ablation_iterations),
             )
 
 
@@ -379,7 +376,6 @@ def _returns(results: Results, place: str, tail: str) -> Figure:
         title=f"Final returns on {place}",
         caption="With and without code-level optimisations, with clipped and trust-region step. "
         f"Means with 95 % intervals over n = {results.settings.num_seeds} agents each; faint dots: agents.",
-        alt="; ".join(f"{row.label}: {row.value:.3g}" for row in rows),
         rows=rows,
         x_label=f"episode return over the last {reduce.LAST} updates",
     )
@@ -409,7 +405,6 @@ def _trust(
         title=f"What an update does to the policy on {place}: {words.partition(',')[0]}",
         caption="Measured on held-out steps of the policy before the update, which the update has not seen. Means over "
         f"n = {results.settings.num_seeds} agents.",
-        alt="; ".join(f"{line.label} goes from {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in series),
         series=series,
         x_label="update",
         y_label=words,
@@ -437,7 +432,6 @@ def _effects(results: Results, effects: pd.DataFrame, place: str, tail: str) -> 
         title=f"Effects of four optimisations on {place}",
         caption="Main effects, then interactions of two. 95 % intervals over "
         f"n = {int(mine.n.iloc[0])} agents in 16 cells, each at its chosen learning rate.",
-        alt="; ".join(f"{row.label}: {row.value:.3g}" for row in rows),
         rows=rows,
         x_label="difference in final return",
         levels=(figures.Level(value=0.0, words="no effect"),),

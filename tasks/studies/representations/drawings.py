@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from robustray.tasks import figures
 from robustray.tasks.kit.frames import at
@@ -18,7 +17,7 @@ from robustray.tasks.studies.representations.results import Results
 from robustray.tasks.study import Figure, Picture
 from robustray.tasks.training.twins import KINDS, Kind
 
-SIZE = 80
+SIDE = 80
 """CSS pixels of an image in a picture, about."""
 TITLES = {
     "pixels": "Is the target found among its own class? By pixels",
@@ -66,7 +65,6 @@ def _ranks(
         caption="Left is better: few images of the class are more alike than the target itself. Share of the other "
         f"candidates, n = {len(results.targets):,} targets, {plural(settings.num_seeds, 'seed')} (faint dots); 95 % "
         "intervals over seeds and targets.",
-        alt="; ".join(f"{row.label}: {row.value:.1%}" for row in rows),
         rows=rows,
         x_label="images of the class that are more alike than the target",
         palette=palette,
@@ -98,7 +96,6 @@ def _distances(results: Results, palette: figures.Palette) -> Figure:
         caption="Both kinds of network are inverted about as well, so distance alone tells them not apart. Relative to "
         f"the latent's length, mean over n = {len(results.targets):,} targets, {plural(settings.num_seeds, 'seed')} "
         "(thin lines).",
-        alt="; ".join(f"{line.label} ends at {line.y[-1]:.3f}" for line in series),
         series=series,
         x_label="gradient step",
         y_label="relative distance of latents",
@@ -112,21 +109,18 @@ def _inversions(results: Results, start: str) -> Picture:
     by_kind = {kind: results.inversions[kind, settings.seed, start][0] for kind in KINDS}  # type: ignore[index]
     rows = by_kind["standard"].iloc[: settings.num_examples]
     targets = results.images.batch(rows["index"].to_numpy())[0].numpy()
-    shown = [targets, matrix(rows, "start")]
-    shown += [matrix(by_kind[kind].iloc[: len(rows)], "image") for kind in reversed(KINDS)]
-    shown.append(results.baselines.means[rows.label.to_numpy()])
-    heads = ["target", f"start:\n{start}", "robust\ninversion", "standard\ninversion", "class mean"]
-    return _grid(
-        results,
+    shown = {"target": targets, f"start:\n{start}": matrix(rows, "start")}
+    shown |= {f"{kind}\ninversion": matrix(by_kind[kind].iloc[: len(rows)], "image") for kind in reversed(KINDS)}
+    shown["class mean"] = results.baselines.means[rows.label.to_numpy()]
+    return figures.image_rows(
         name=f"inversions-{start}",
         title=f"Images with the latent of a target, from {start}",
         caption="Where the start is still seen and the target is not, the network calls different images the same. "
         f"The first {len(rows)} of {len(results.targets):,} random targets, networks of the first seed; "
         f"{settings.inversion_steps:,} steps.",
-        alt=f"{len(rows)} targets; below each its start, its robust and standard inversions and its class's mean image",
-        shown=shown,
-        heads=heads,
+        rows=shown,
         columns=[results.images.classes[label] for label in rows.label],
+        side=SIDE,
     )
 
 
@@ -136,41 +130,19 @@ def _units(results: Results, kind: Kind) -> Picture:
     few = list(units.chosen)[: settings.num_examples]
     made = matrix(units.rows, "image").reshape(len(units.chosen), settings.unit_starts, *results.images.shape)
     top = np.stack([reduce.top_images(units, unit, 2) for unit in few])
-    natural = [results.images.batch(top[:, place])[0].numpy() for place in range(top.shape[1])]
-    shown = [*natural, *(made[: len(few), number] for number in range(2))]
-    heads = ["excites\nit most", "second", "from noise", "from an\nimage"]
-    return _grid(
-        results,
+    first, second = (results.images.batch(top[:, place])[0].numpy() for place in range(2))
+    return figures.image_rows(
         name=f"units-{kind}",
         title=f"What excites a unit of the {kind} network",
         caption="Above, the test images that excite a unit most; below, images made to excite it. "
         f"The first {len(few)} units of those drawn at random, network of the first seed; {settings.unit_steps:,} "
         f"steps of {settings.unit_step_size:g}.",
-        alt=f"{len(few)} units of the {kind} network: two natural images each, one made from noise, one from an image",
-        shown=shown,
-        heads=heads,
+        rows={
+            "excites\nit most": first,
+            "second": second,
+            "from noise": made[: len(few), 0],
+            "from an\nimage": made[: len(few), 1],
+        },
         columns=[f"unit {unit}" for unit in few],
-    )
-
-
-def _grid(
-    results: Results,
-    *,
-    name: str,
-    title: str,
-    caption: str,
-    alt: str,
-    shown: list[NDArray[np.float64]],
-    heads: list[str],
-    columns: list[str],
-) -> Picture:
-    return figures.image_grid(
-        name=name,
-        title=title,
-        caption=caption,
-        alt=alt,
-        images=np.concatenate(shown),
-        rows=heads,
-        columns=columns,
-        scale=max(1, SIZE // results.images.shape[1]),
+        side=SIDE,
     )

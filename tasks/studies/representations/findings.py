@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import Repeats
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import estimate_of, one, shown
 from robustray.tasks.kit.rules import above, below
@@ -15,7 +15,6 @@ from robustray.tasks.studies.representations.drawings import drawings
 from robustray.tasks.studies.representations.results import Results
 from robustray.tasks.study import Claim, Findings, Table
 
-LEAST_SEEDS = 2
 BY = {"pixels": "by the correlation of pixels", "judge": "by the judge's latents"}
 
 
@@ -53,37 +52,32 @@ def answer(results: Results, ranks: pd.DataFrame) -> str:
 
 def claims(results: Results, images: pd.DataFrame, units: pd.DataFrame) -> list[Claim]:
     """Two by pixels, two by the judge, one about units."""
-    settings = results.settings
-    found = []
+    settings, found = results.settings, []
+    repeats = Repeats(count=settings.num_seeds, over="seeds and targets")
     for measure, by in BY.items():
         for other, words in (
             ("standard", "those of the standard network"),
             (reduce.CLASS_MEAN, "the mean image of the target's class"),
         ):
             found.append(
-                claim(
+                repeats.claim(
                     f"Inversions of a robust network are closer to their target, among images of its class, than "
                     f"{words} ({by}).",
                     reduce.closer_difference(images, measure, other),
-                    below(0).given(LEAST_SEEDS, "seeds"),
+                    below(0),
                     measured="share of the class's other images that are more alike than the target, minus that for "
                     f"{words}; paired by seed and target, mean over starts",
-                    over="seeds and targets",
-                    unit="points",
-                    count=settings.num_seeds,
                 )
             )
     found.append(
-        claim(
+        repeats.claim(
             "What excites a unit of a robust network looks more like the natural images that excite it than a standard "
             "network's does.",
             reduce.unit_difference(units, "natural", settings.seeds()),
-            above(0).given(LEAST_SEEDS, "seeds"),
+            above(0),
             measured="how often the judge finds a visualisation more like its own unit's top images than like another "
             "unit's, robust minus standard network",
             over="seeds and units",
-            unit="points",
-            count=settings.num_seeds,
         )
     )
     return found
@@ -160,11 +154,8 @@ def tables(results: Results, images: pd.DataFrame, ranks: pd.DataFrame, units: p
 
 def warnings(results: Results) -> list[str]:
     """Networks of which little can be learnt."""
-    settings, found = results.settings, []
-    if settings.num_seeds < LEAST_SEEDS:
-        found.append(
-            "one seed: intervals cover other targets but not other trainings, and claims about training stay undecided"
-        )
+    settings = results.settings
+    found = list(Repeats(count=settings.num_seeds).warnings("seed", within="targets"))
     chance = 1 / results.images.num_classes
     for (kind, seed), accuracy in results.accuracies.items():
         if accuracy < 2 * chance:

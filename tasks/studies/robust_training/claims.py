@@ -19,9 +19,6 @@ NOTHING_LEFT = 0.01
 """Accuracy below which "everything" is lost."""
 AGREEMENT = 0.006
 """Within which 20 and 100 steps agree: what the published table shows for robust networks."""
-TWO = (2, "seeds")
-"""A claim about trainings needs two of a kind; one about an attack on given networks does not."""
-OVER = "seeds and images"
 
 
 def claims(results: Results) -> Iterator[Claim]:
@@ -39,14 +36,11 @@ def _price(results: Results, norm: Norm) -> Claim:
     size = size_words(norm, largest)
     clean = {eps: results.standing(norm, eps, 0.0) for eps in (0.0, largest)}
     cells = {"standard": (0.0, 0.0), f"at {size}": (largest, 0.0)}
-    return claim(
+    return results.repeats.claim(
         f"Accuracy on clean images falls when a network is trained at {size}.",
         mean_difference(clean[largest], clean[0.0]),
-        below(0).given(*TWO),
+        below(0),
         measured="clean accuracy minus that of the standard network, paired by seed and image",
-        over=OVER,
-        unit="points",
-        count=results.settings.num_seeds,
         paper=engstrom.figure(results.settings.test_data, norm, cells),
     )
 
@@ -54,15 +48,12 @@ def _price(results: Results, norm: Norm) -> Claim:
 def _gain(results: Results, norm: Norm, eps: float) -> Claim:
     size = size_words(norm, eps)
     cells = {"standard": (0.0, eps), f"at {size}": (eps, eps)}
-    found = claim(
+    found = results.repeats.claim(
         f"Accuracy under PGD at {size} rises when a network is trained at that size.",
         mean_difference(results.standing(norm, eps, eps), results.standing(norm, 0.0, eps)),
-        above(0).given(*TWO),
+        above(0),
         measured=f"accuracy under PGD-{results.settings.test_steps} minus that of the standard network, paired by seed "
         "and image",
-        over=OVER,
-        unit="points",
-        count=results.settings.num_seeds,
         paper=engstrom.figure(results.settings.test_data, norm, cells),
     )
     return withheld(found, "supported", doubtful=nothing_to_follow(results.pgd, norm=norm))
@@ -70,13 +61,12 @@ def _gain(results: Results, norm: Norm, eps: float) -> Claim:
 
 def _nothing_left(results: Results, norm: Norm) -> Claim:
     eps = results.settings.reference_eps(norm)
-    return claim(
+    return results.repeats.claim(
         f"The standard network loses everything at {size_words(norm, eps)}.",
         results.accuracy(norm, 0.0, eps),
-        below(NOTHING_LEFT).given(*TWO),
+        below(NOTHING_LEFT),
         measured=f"accuracy under PGD-{results.settings.test_steps}",
-        over=OVER,
-        count=results.settings.num_seeds,
+        unit="percent",
         paper=engstrom.figure(results.settings.test_data, norm, {"standard": (0.0, eps)}),
     )
 
@@ -84,14 +74,14 @@ def _nothing_left(results: Results, norm: Norm) -> Claim:
 def _converged(results: Results, norm: Norm, eps: float) -> Claim:
     settings, size = results.settings, size_words(norm, eps)
     few, many = settings.test_steps, settings.trace_steps
-    return claim(
+    return claim(  # about an attack on given networks: one of a kind is enough
         f"On networks trained at {size}, PGD with {few} and with {many} steps leave the same accuracy to "
         f"{100 * AGREEMENT:g} points at that size.",
         steps_difference(results, norm, eps),
         within(AGREEMENT),
         measured=f"accuracy after {few} minus accuracy after {many} steps of 2.5 ε / steps from the image itself, any "
         "iterate counts, paired by seed and image",
-        over=OVER,
+        over=results.repeats.over,
         unit="points",
         paper=engstrom.figure(settings.test_data, norm, {f"at {size}": (eps, eps)}),
     )

@@ -81,7 +81,6 @@ def _trade_off(results: Results, norm: Norm, palette: figures.Palette) -> Figure
         caption=f"What robustness at {size} costs: up is more robust, right is more accurate. One point per size "
         f"trained at, in their order along the line; PGD-{settings.test_steps}, n = {results.num_images:,} images, "
         f"{plural(settings.num_seeds, 'seed')} (faint dots); {over_words(settings.num_seeds)}.",
-        alt="; ".join(f"{p.label}: {p.x:.0%} clean, {p.y:.0%} under attack" for p in points),
         points=points,
         x_label="accuracy on clean images",
         y_label=f"accuracy under PGD at {size}",
@@ -160,7 +159,6 @@ def pictures(results: Results) -> Iterator[Picture]:
         caption="The gradient of the cross-entropy on the image itself, one row per kind of network (first seed). "
         f"Grey is 0; each gradient is scaled by itself, so that {SHARE:.0%} of its entries lie within black and "
         f"white: sizes do not compare. {len(rows)} test images drawn at random, not chosen.",
-        alt=f"{len(rows)} images, and below each its input gradient for the networks {', '.join(names)}",
         rows={"image": np.stack(list(rows.image))}
         | {
             f"{name}\ngradient,\nown scale": figures.signed(np.stack(list(each.gradient)), share=SHARE)

@@ -57,7 +57,4 @@ def warnings(results: Results) -> Iterator[str]:
     if results.autoattack is not None:
         yield from masking_warnings(results.autoattack, stages())
         yield from lost_gradient_warnings(results.autoattack)
-    if results.settings.num_seeds == 1:
-        yield (
-            "one seed: intervals cover other images but not other trainings, and claims about training stay undecided"
-        )
+    yield from results.repeats.warnings("seed")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.kit.claims import Repeats
 from robustray.tasks.kit.outcomes import Outcomes, mean_share
 from robustray.tasks.report.numbers import size_words
 from robustray.tasks.statistics import Estimate
@@ -42,6 +43,11 @@ class Results:
     """Network, norm, number of steps -> rows of `trace_block`."""
     gradients: Mapping[Network, pd.DataFrame]
     """Networks of the first seed -> rows of `gradient_block`."""
+
+    @property
+    def repeats(self) -> Repeats:
+        """What claims about training rest on."""
+        return Repeats(count=self.settings.num_seeds)
 
     def eps_trained(self, norm: Norm) -> tuple[float, ...]:
         """Columns of the table: 0 (standard), then the sizes trained at."""

@@ -16,10 +16,9 @@ from robustray.tasks.studies.synthesis.settings import Edit, Law
 from robustray.tasks.study import Figure, Picture
 from robustray.tasks.training.twins import KINDS
 
-SIZE = 80
+SIDE = 80
 """CSS pixels of an image in a picture, about."""
 COLORS = (*reversed(KINDS), reduce.SEEDS, reduce.REAL, "damaged", "bicubic", "original")
-LOST = {"inpaint": "a square lost", "super-resolution": "averaged over squares, and enlarged again"}
 
 
 def drawings(
@@ -56,7 +55,6 @@ def _recognised(results: Results, generations: pd.DataFrame, palette: figures.Pa
         caption="Right is better: the judge sees the class that was asked for. Below each pair of networks the seeds "
         f"they started from; last, real images. n = {int(generations.n.min()):,} images a row, "
         f"{plural(settings.num_seeds, 'pair')} of twins; 95 % intervals over twins and images.",
-        alt="; ".join(f"{row.label}: {row.value:.1%}" for row in rows),
         rows=rows,
         x_label="recognised by the standard judge",
         palette=palette,
@@ -84,7 +82,6 @@ def _seen(results: Results, task: Edit, table: pd.DataFrame, palette: figures.Pa
         caption="Only the first two rows are evidence of mending: below, the network was told the class, or asked "
         f"for a wrong one. Share of pictures in which the judge sees the true class, n = {int(table.n.min()):,}, "
         f"{plural(results.settings.num_seeds, 'pair')} of twins; 95 % intervals over twins and pictures.",
-        alt="; ".join(f"{row.label}: {row.value:.1%}" for row in rows),
         rows=rows,
         x_label="true class seen by the standard judge",
         palette=palette,
@@ -98,66 +95,35 @@ def _generations(results: Results, law: Law) -> Picture:
     by_kind = {kind: results.generations[law, kind, settings.seed].rows for kind in KINDS}
     places = np.flatnonzero(by_kind["robust"].number == 0)[: max(settings.num_examples, 1)]
     rows = by_kind["robust"].iloc[places]
-    shown = [matrix(rows, "start"), *(matrix(by_kind[kind].iloc[places], "image") for kind in reversed(KINDS))]
-    return _grid(
-        results,
+    shown = {"seed": matrix(rows, "start")}
+    shown |= {kind: matrix(by_kind[kind].iloc[places], "image") for kind in reversed(KINDS)}
+    return figures.image_rows(
         name=f"generations-{law}",
         title={"class": "Images made from seeds of the class", "noise": "Images made from grey noise"}[law],
         caption=f"The first seed of {len(rows)} classes, not chosen; networks of the first seed, "
         f"{settings.generate_steps} steps of {settings.generate_step:g} within l2 {settings.generate_eps:g}.",
-        alt=f"{len(rows)} seeds; below each the images that a robust and a standard network make of it",
-        shown=shown,
-        heads=["seed", "robust", "standard"],
+        rows=shown,
         columns=[results.images.classes[label] for label in rows.label],
+        side=SIDE,
     )
 
 
 def _edits(results: Results, task: Edit) -> Picture:
     """The first pictures that were drawn, with the networks of the first seed."""
     settings, count = results.settings, results.settings.num_examples
-    shown = [results.baselines[task, what].images[:count] for what in reduce.BASELINES[task]]
-    heads = {"original": "original", "damaged": "damaged", "bicubic": "bicubic"}
-    names = [heads[what] for what in reduce.BASELINES[task]]
-    for labels, words in (("predicted", ""), ("wrong", "wrong\nclass")):
-        for kind in reversed(KINDS) if labels == "predicted" else ("robust",):
-            rows = results.edits[task, kind, settings.seed, labels].rows  # type: ignore[index]
-            shown.append(matrix(rows.iloc[:count], "mended"))
-            names.append(f"{kind}{f',{chr(10)}{words}' if words else ''}")
-    rows = results.edits[task, "robust", settings.seed, "predicted"].rows.iloc[:count]
-    wrong = results.edits[task, "robust", settings.seed, "wrong"].rows.iloc[:count]
+    shown = {str(what): results.baselines[task, what].images[:count] for what in reduce.BASELINES[task]}
+    mended = {kind: results.edits[task, kind, settings.seed, "predicted"].rows.iloc[:count] for kind in reversed(KINDS)}
+    shown |= {kind: matrix(rows, "mended") for kind, rows in mended.items()}
+    rows, wrong = mended["robust"], results.edits[task, "robust", settings.seed, "wrong"].rows.iloc[:count]
+    shown["robust,\nwrong\nclass"] = matrix(wrong, "mended")
     classes = results.images.classes
-    return _grid(
-        results,
+    return figures.image_rows(
         name=task,
         title={"inpaint": "Pictures with a square lost", "super-resolution": "Pictures enlarged"}[task],
         caption="Asked for what the network itself sees in the damaged picture; last row: for a wrong class (its name "
         f"behind the true one). The first {len(rows)} of {settings.num_images:,} random test images, networks of the "
         "first seed" + ("; known pixels put back." if task == "inpaint" else "."),
-        alt=f"{len(rows)} pictures, {LOST[task]}, and what the networks make of them",
-        shown=shown,
-        heads=names,
+        rows=shown,
         columns=[f"{classes[true]} / {classes[asked]}" for true, asked in zip(rows.label, wrong.wanted, strict=True)],
-    )
-
-
-def _grid(
-    results: Results,
-    *,
-    name: str,
-    title: str,
-    caption: str,
-    alt: str,
-    shown: list[np.ndarray],
-    heads: list[str],
-    columns: list[str],
-) -> Picture:
-    return figures.image_grid(
-        name=name,
-        title=title,
-        caption=caption,
-        alt=alt,
-        images=np.concatenate(shown),
-        rows=heads,
-        columns=columns,
-        scale=max(1, SIZE // results.images.shape[1]),
+        side=SIDE,
     )

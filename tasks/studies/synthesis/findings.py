@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import Repeats
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import one, shown
 from robustray.tasks.kit.rules import above
@@ -18,7 +18,6 @@ from robustray.tasks.studies.synthesis.results import Results
 from robustray.tasks.studies.synthesis.settings import EDITS, Edit, Law
 from robustray.tasks.study import Claim, Findings, Table
 
-LEAST_SEEDS = 2
 FROM = {"class": "seeds of the class", "noise": "grey noise"}
 TITLES = {"inpaint": "Inpainting", "super-resolution": "Super-resolution"}
 
@@ -87,31 +86,28 @@ def _recognised(generations: pd.DataFrame, what: str, law: str) -> str:
 def claims(results: Results, edited: pd.DataFrame) -> list[Claim]:
     """One for each law of seeds, and one or two for each edit."""
     settings, found = results.settings, []
-    how = {"over": "twins and images", "unit": "points", "count": settings.num_seeds}
-    rule = above(0).given(LEAST_SEEDS, "pairs of twins")
+    repeats = _repeats(results)
     if "generate" in settings.tasks:
         found += [_generation_claim(results, law) for law in settings.laws]
     if "inpaint" in settings.tasks:
         for other, words in (("standard", "those mended by a standard network"), ("damaged", "the damaged pictures")):
             found.append(
-                claim(
+                repeats.claim(
                     f"Pictures mended by a robust network are recognised more often than {words}.",
                     reduce.edit_difference(edited, "inpaint", other, settings.seeds()),
-                    rule,
+                    above(0),
                     measured="share in which the judge sees the true class, which nobody told the network, minus that "
                     f"of {words}; known pixels put back; paired by picture",
-                    **how,  # type: ignore[arg-type]
                 )
             )
     if "super-resolution" in settings.tasks:
         found.append(
-            claim(
+            repeats.claim(
                 "Pictures enlarged by a robust network are recognised more often than by bicubic interpolation.",
                 reduce.edit_difference(edited, "super-resolution", "bicubic", settings.seeds()),
-                rule,
+                above(0),
                 measured="share in which the judge sees the true class, which nobody told the network, minus that of "
                 "bicubic interpolation; paired by picture",
-                **how,  # type: ignore[arg-type]
             )
         )
     return found
@@ -119,25 +115,22 @@ def claims(results: Results, edited: pd.DataFrame) -> list[Claim]:
 
 def _generation_claim(results: Results, law: Law) -> Claim:
     """By the standard judge; not decided where the robust one disagrees about the sign."""
-    settings = results.settings
     primary, second = (reduce.generation_difference(results, law, judge) for judge in ("standard", "robust"))
-    rule = replace(
-        above(0).given(LEAST_SEEDS, "pairs of twins"),
-        note="undecided too if the robust judge does not find a difference of that sign",
-    )
-    found = claim(
+    rule = replace(above(0), note="undecided too if the robust judge does not find a difference of that sign")
+    found = _repeats(results).claim(
         f"From {FROM[law]}, a robust network's generations are recognised by an independent judge more often than a "
         "standard network's.",
         primary,
         rule,
         measured="share of images in which the standard judge sees the class asked for, robust minus standard, "
         "paired by twins and seed image",
-        over="twins and images",
-        unit="points",
-        count=settings.num_seeds,
     )
     agrees = primary.value * second.value > 0
     return found if agrees else replace(found, verdict="undecided")
+
+
+def _repeats(results: Results) -> Repeats:
+    return Repeats(count=results.settings.num_seeds, units="pairs of twins", over="twins and images")
 
 
 def tables(
@@ -213,11 +206,7 @@ def tables(
 
 def warnings(results: Results) -> list[str]:
     """Networks and judges of which little can be learnt."""
-    found = []
-    if results.settings.num_seeds < LEAST_SEEDS:
-        found.append(
-            "one pair of twins: intervals cover other images but not other trainings, and claims stay undecided"
-        )
+    found = list(_repeats(results).warnings("pair of twins"))
     chance = 1 / results.images.num_classes
     for (role, kind, seed), accuracy in results.accuracies.items():
         if accuracy < 2 * chance:

@@ -130,7 +130,6 @@ def _findings(settings: Settings, known: ImageData, name: str, row: Any) -> Find
             title="Result",
             caption="Left, the damaged picture; right, the result"
             + (" with its known pixels put back." if task == "inpaint" else "."),
-            alt="the damaged picture and the result",
             images=np.stack([row.damaged, row.image]),
             rows=[""],
             columns=["damaged", "result"],
@@ -141,7 +140,6 @@ def _findings(settings: Settings, known: ImageData, name: str, row: Any) -> Find
             title="How it came about",
             caption=f"Iterates of {settings.ascent(task).num_steps} steps of {settings.ascent(task).step_size:g}; the "
             "result is the one of highest objective.",
-            alt=f"{len(steps)} iterates and the result",
             images=frames,
             rows=[""],
             columns=[*(f"step {step}" for step in steps), "result"],
@@ -151,7 +149,6 @@ def _findings(settings: Settings, known: ImageData, name: str, row: Any) -> Find
             name="picture",
             title="The picture alone",
             caption="At the network's own size, one pixel for each pixel.",
-            alt="the result",
             image=row.image,
         ),
         Table(

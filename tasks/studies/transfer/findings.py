@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from robustray.tasks import figures
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import Repeats
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, one, shown
 from robustray.tasks.kit.rules import above, equivalent
@@ -18,7 +16,6 @@ from robustray.tasks.studies.transfer.results import NULL, Results
 from robustray.tasks.studies.transfer.settings import FIXED, FULL, MODES, RANDOM, STANDARD
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table
 
-LEAST_SEEDS = 2
 SCALE = "four ResNets trained on ImageNet, 12 targets, ten sizes; the size is chosen on the test images"
 SOURCE = "result table released with the paper"
 PAPER = {
@@ -36,7 +33,7 @@ def findings(results: Results) -> Findings:
 def answer(results: Results) -> str:
     settings = results.settings
     n = f"n = {results.num_test:,} test images of {results.test_name}, {plural(settings.num_seeds, 'chain')}"
-    if settings.num_seeds < LEAST_SEEDS:
+    if _repeats(results).too_few:
         standard = results.accuracy_of(FIXED, STANDARD)
         right = format_estimate(standard.value, standard.interval, "percent")
         return (
@@ -56,39 +53,34 @@ def answer(results: Results) -> str:
 
 def claims(results: Results) -> Iterator[Claim]:
     settings = results.settings
-    over, count = "chains and images", settings.num_seeds
+    repeats = _repeats(results)
     for mode, words in ((FIXED, "as fixed features"), (FULL, "when they are fine-tuned")):
-        yield claim(
+        yield repeats.claim(
             f"Robust sources transfer better than standard ones {words}.",
             results.chosen_gain(mode),
-            above(0).given(LEAST_SEEDS, "chains"),
+            above(0),
             measured=f"accuracy on the target, robust source ({CHOSEN}) minus standard one, paired by chain and image",
-            over=over,
-            unit="points",
-            count=count,
             paper=PAPER[mode],
         )
     for mode, words in ((FIXED, "as fixed features"), (FULL, "in fine-tuning")):
-        yield claim(
+        yield repeats.claim(
             f"Choosing among several sources makes no gain by itself {words}: other seeds of the standard one.",
             results.chosen_gain(mode, NULL),
-            equivalent(settings.margin).given(LEAST_SEEDS, "chains"),
+            equivalent(settings.margin),
             measured=f"accuracy on the target, one of {plural(len(settings.null), 'further standard source')} "
             f"({CHOSEN}) minus the first standard source, paired by chain and image",
-            over=over,
-            unit="points",
-            count=count,
         )
-    yield claim(
+    yield repeats.claim(
         "There is something to transfer: features learnt on the source serve the target better than random weights.",
         reduce.fixed_gain(results.transfers, FIXED, STANDARD, than=RANDOM),
-        above(0).given(LEAST_SEEDS, "chains"),
+        above(0),
         measured="accuracy on the target with fixed features, standard source minus the same network untrained, paired "
         "by chain and image",
-        over=over,
-        unit="points",
-        count=count,
     )
+
+
+def _repeats(results: Results) -> Repeats:
+    return Repeats(count=results.settings.num_seeds, units="chains", over="chains and images")
 
 
 # --- Tables -----------------------------------------------------------------------------------------------------------
@@ -164,7 +156,6 @@ def gains(results: Results) -> Figure:
         caption="What differs between standard sources by their seed alone is the scale on which robust ones are read. "
         f"n = {results.num_test:,} test images, {plural(results.settings.num_seeds, 'chain')} (faint dots), 95 % "
         "intervals, each for its row alone.",
-        alt="; ".join(f"{row.mode}, {row.source}: {100 * row.gain:+.1f} points" for row in rows),
         rows=[
             figures.Row(
                 label=f"{row.source}, {row.mode}",
@@ -208,9 +199,6 @@ def by_size(results: Results) -> Figure:
         title="Accuracy on the target against the size of robust training",
         caption=f"0 is standard training. n = {results.num_test:,} test images, "
         f"{plural(settings.num_seeds, 'chain')} (thin lines), 95 % bands.",
-        alt="; ".join(
-            f"{line.label}: {100 * line.y[0]:.1f} % at 0, {100 * line.y[-1]:.1f} % at the end" for line in lines
-        ),
         series=lines,
         x_label="ℓ2 size at which the source is trained",
         y_label="accuracy on the target",
@@ -223,17 +211,14 @@ def pictures(results: Results) -> Picture | None:
     """The target's images as the networks see them."""
     if not results.examples:
         return None
-    images = np.concatenate(list(results.examples))
-    names = [str(name) for name in results.target.classes][: len(results.examples)]
-    return figures.image_grid(
+    names = map(str, results.target.classes)
+    return figures.image_rows(
         name="target",
         title="The target",
         caption=f"Training images of {results.target_name} as the networks see them, a row for each class; at random.",
-        alt=f"{len(images)} images of {listed(names)}",
-        images=images,
-        rows=names,
+        rows=dict(zip(names, results.examples, strict=False)),
         columns=[""] * results.settings.num_examples,
-        scale=max(1, 64 // int(np.max(images.shape[2:]))),
+        side=64,
     )
 
 
@@ -242,7 +227,7 @@ def pictures(results: Results) -> Picture | None:
 
 def warnings(results: Results) -> Iterator[str]:
     settings = results.settings
-    if settings.num_seeds < LEAST_SEEDS:
+    if _repeats(results).too_few:
         yield "one chain: no other chain can choose a source for it, and claims stay undecided"
     standard = one(results.sources, source=STANDARD)
     for source in settings.robust:
