@@ -14,7 +14,7 @@ TINY: Mapping[str, str] = {
     "features": "--num-chains 1 --epochs 4 --eps-construct 1.5 --perturb-steps 6 --match-steps 8 --student-epochs 3 "
     "--eps-test 0.4 --test-steps 3 --num-examples 2",
     "replication": "--num-studies 4 --num-images 200 --num-candidates 1200 --num-answers 5 10 --num-resamples 200 "
-    "--block 2 --num-departed 2",
+    "--block 2 --num-departed 2 --num-compared 2 --num-chosen 100",
     "backgrounds": "--rhos 0 0.9 --side 16 --num-train 180 --num-test 90 --epochs 2 --num-seeds 1 --block 40 "
     "--num-examples 2",
     "synthesis": "--architecture digits:mlp --num-seeds 1 --epochs 2 --per-class 2 --generate-steps 3 --num-images 8 "

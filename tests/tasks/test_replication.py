@@ -30,7 +30,7 @@ from robustray.tasks.crowds.replicas.estimators import (
     missing_mass,
 )
 from robustray.tasks.crowds.replicas.exact import Expectations
-from robustray.tasks.crowds.replicas.matching import frequency_bin, largest_remainder, match, upward
+from robustray.tasks.crowds.replicas.samplers import frequency_bin, largest_remainder, match, upward
 from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
 from robustray.tasks.crowds.replicas.simulate import Protocol, simulate
 from robustray.tasks.errors import InputError

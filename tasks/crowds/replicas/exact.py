@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from robustray.tasks.crowds.replicas.matching import NUM_BINS, frequency_bin
+from robustray.tasks.crowds.replicas.samplers import NUM_BINS, frequency_bin
 from robustray.tasks.crowds.replicas.scenarios import Scenario
 
 Array = NDArray[np.float64]

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from robustray.tasks.crowds.betas import Betas
+
 Form = Literal["quadratic", "logistic", "root"]
 
 LOWEST = np.array([0.02, 0.05, 0.08, 0.10, 0.12, 0.15])
@@ -28,28 +30,6 @@ FORMS: Mapping[Form, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "root": np.sqrt,
 }
 """How a model's chance rises from its lowest to its highest value."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Betas:
-    """A mixture of Beta(a, b) distributions on [0, 1]."""
-
-    weight: tuple[float, ...]
-    a: tuple[float, ...]
-    b: tuple[float, ...]
-
-    def draw(self, rng: np.random.Generator, num: int) -> NDArray[np.float64]:
-        part = rng.choice(len(self.weight), size=num, p=self.weight)
-        return rng.beta(np.array(self.a)[part], np.array(self.b)[part])
-
-    def nodes(self, num: int = 120) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Points and weights with which sums are integrals over this distribution (Gauss-Jacobi, by component)."""
-        points, weights = [], []
-        for share, a, b in zip(self.weight, self.a, self.b, strict=True):
-            x, w = special.roots_jacobi(num, b - 1, a - 1)
-            points.append((x + 1) / 2)
-            weights.append(share * w / w.sum())
-        return np.concatenate(points), np.concatenate(weights)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from robustray.tasks.crowds.replicas.estimators import (
     gaps,
     missing_mass,
 )
-from robustray.tasks.crowds.replicas.matching import frequency_bin, match
+from robustray.tasks.crowds.replicas.samplers import frequency_bin, match
 from robustray.tasks.crowds.replicas.scenarios import NUM_MODELS, Scenario
 from robustray.tasks.lab.seeds import integer, stream
 from robustray.tasks.statistics import Design, Estimate, by_cell, resample
@@ -102,17 +102,17 @@ def simulate(protocol: Protocol, seed: int, index: int) -> Simulated:
     found: dict[tuple[int, str], Estimate] = {}
     readings = _new_answers(protocol, original, rng), _new_answers(protocol, replica, rng)
     for n, first, second in zip(protocol.num_answers, *readings, strict=True):
-        cells = _cells(first, n, original), _cells(second, n, replica)
-        estimates = _estimates(cells, estimators_for(n), n, protocol, integer(seed, "bootstrap", index, n))
+        cells = cells_of(first, n, original), cells_of(second, n, replica)
+        estimates = estimates_of(cells, estimators_for(n), n, protocol, integer(seed, "bootstrap", index, n))
         found |= {(n, name): estimate for name, estimate in estimates.items()}
 
     halved = pool.take(choose(protocol, original, pool, slice(0, 1), first_half, rng))
     rest = answers - first_half
-    cells = _cells(original.selected[:, 1], rest, original), _cells(halved.selected[:, 1], rest, halved)
-    held_out = _estimates(cells, {"naive": Naive(rest)}, rest, protocol, integer(seed, "held out", index))["naive"]
+    cells = cells_of(original.selected[:, 1], rest, original), cells_of(halved.selected[:, 1], rest, halved)
+    held_out = estimates_of(cells, {"naive": Naive(rest)}, rest, protocol, integer(seed, "held out", index))["naive"]
 
     fewest = protocol.num_answers[0]
-    (one, w1), (two, w2) = _cells(readings[0][0], fewest, original), _cells(readings[1][0], fewest, replica)
+    (one, w1), (two, w2) = cells_of(readings[0][0], fewest, original), cells_of(readings[1][0], fewest, replica)
     most = protocol.num_answers[-1]
     facts = (
         original.num_right.mean() / NUM_MODELS,
@@ -166,7 +166,7 @@ def _new_answers(protocol: Protocol, images: Images, rng: np.random.Generator) -
 # -- estimating --------------------------------------------------------------------------------------------------------
 
 
-def _cells(ticks: Counts, n: int, images: Images) -> tuple[Remeasured, NDArray[np.float64]]:
+def cells_of(ticks: Counts, n: int, images: Images) -> tuple[Remeasured, NDArray[np.float64]]:
     """Images with equal ticks and equally many models right, as one row each; and how many they are.
 
     Exact for the mean over models, which sees no more than that.
@@ -182,7 +182,7 @@ def _cells(ticks: Counts, n: int, images: Images) -> tuple[Remeasured, NDArray[n
     return cells, counts[held].astype(np.float64)
 
 
-def _estimates(
+def estimates_of(
     cells: tuple[tuple[Remeasured, NDArray[np.float64]], tuple[Remeasured, NDArray[np.float64]]],
     estimators: Mapping[str, Estimator],
     n: int,

@@ -11,8 +11,10 @@ import pyarrow as pa
 
 from robustray.tasks.crowds.answers import OwnStudy, Side, own_study
 from robustray.tasks.crowds.replicas.cells import Remeasured
+from robustray.tasks.crowds.replicas.chosen import FACTS as PLAN_FACTS
+from robustray.tasks.crowds.replicas.chosen import SAMPLERS, choose_by_all
 from robustray.tasks.crowds.replicas.departures import DEPARTURES, DESIGNS, ESTIMATORS, departed
-from robustray.tasks.crowds.replicas.estimators import Estimator, estimators_for, gaps
+from robustray.tasks.crowds.replicas.estimators import MOMENTS, RAW, Estimator, estimators_for, gaps
 from robustray.tasks.crowds.replicas.simulate import FACTS, Protocol, simulate
 from robustray.tasks.crowds.tables import CrowdTable
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
@@ -71,6 +73,49 @@ def departure_block(items: Sequence[int], context: Context) -> Mapping[str, Any]
     return {
         "study": np.asarray(items),
         "gaps": np.array([[[[_ends(study[key]) for key in row] for row in part] for part in cells] for study in found]),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerProtocol:
+    """Which simulated studies, how many images every sampler chooses, and how many new answers each gets."""
+
+    study: Protocol
+    num_chosen: int
+    num_answers: int
+
+
+@block_function(
+    version=1,
+    columns={
+        "study": pa.int64(),
+        "gaps": Tensor("float64"),
+        "size": Tensor("int64"),
+        "frequency_gap": Tensor("float64"),
+        "facts": Tensor("float64"),
+    },
+)
+def sampler_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Simulated studies by number, a replica by each of `SAMPLERS`. context.settings: a `SamplerProtocol`.
+
+    gaps: (samplers, 2, 3) the raw gap and that corrected by factorial moments, value and interval; size: (samplers,)
+    images; frequency_gap: (samplers,) mean true frequency of the original minus the replica's; facts: in the order of
+    `chosen.FACTS`.
+    """
+    protocol = cast(SamplerProtocol, context.settings)
+    found = [
+        choose_by_all(protocol.study, protocol.num_chosen, protocol.num_answers, context.seed, item) for item in items
+    ]
+    return {
+        "study": np.asarray(items),
+        "gaps": np.array(
+            [[[_ends(each.gaps[name, kind]) for kind in (RAW, MOMENTS)] for name in SAMPLERS] for each in found]
+        ),
+        "size": np.array([[each.size[name] for name in SAMPLERS] for each in found]),
+        "frequency_gap": np.array(
+            [[each.original_frequency - each.frequency[name] for name in SAMPLERS] for each in found]
+        ),
+        "facts": np.array([[each.facts[name] for name in PLAN_FACTS] for each in found]),
     }
 
 

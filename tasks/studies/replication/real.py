@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from robustray.tasks.crowds.replicas.cells import Remeasured
 from robustray.tasks.crowds.replicas.estimators import FactorialMoments, estimators_for, gaps
-from robustray.tasks.crowds.replicas.matching import NUM_BINS, frequency_bin, match
+from robustray.tasks.crowds.replicas.samplers import NUM_BINS, frequency_bin, match
 from robustray.tasks.crowds.tables import Column, CrowdTable, Schema
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Context, Tensor, block_function

@@ -35,7 +35,7 @@ class Settings:
     scenarios: tuple[str, ...] = ("reference", "residual")
     """Simulated worlds: reference (true gap 0), residual (3.6 points), logistic, root, piled (frequencies near 1), same
     (candidates as good as the original)."""
-    num_studies: int = 120
+    num_studies: int = 100
     """Simulated studies of each scenario."""
     num_images: int = 10_000
     """Images of the original set, and of the replica."""
@@ -52,6 +52,10 @@ class Settings:
     num_departed: int = 20
     """Simulated studies of the first scenario with workers other than estimators assume: more lenient with one set, one
     for all images of a task, one who answers twice. 0: none."""
+    num_compared: int = 20
+    """Simulated studies of the first scenario in which several samplers choose from the same candidates. 0: none."""
+    num_chosen: int = 2_000
+    """Images that each of them chooses. Posterior matching needs about 27 candidates for each."""
     num_resamples: int = 1_000
     """Resamples of images behind each interval."""
     seed: int = 0
@@ -73,7 +77,7 @@ class Settings:
         )
         checks.counts(at_least=2, num_matching=self.num_matching)
         checks.counts(at_least=200, num_resamples=self.num_resamples)
-        checks.counts(seed=self.seed, num_departed=self.num_departed)
+        checks.counts(seed=self.seed, num_departed=self.num_departed, num_compared=self.num_compared)
         checks.positive(margin=self.margin)
         checks.ascending(num_answers=self.num_answers)
         if self.num_answers[0] < 2:
@@ -89,10 +93,13 @@ class Settings:
             raise InputError(
                 f"num_images {self.num_images}: must be a multiple of num_classes ({self.num_classes}), 10 each or more"
             )
-        if self.num_candidates < self.num_images:
+        if self.num_compared and (self.num_chosen < self.num_classes or self.num_chosen % self.num_classes):
             raise InputError(
-                f"num_candidates {self.num_candidates}: a replica of {self.num_images} images needs as many"
+                f"num_chosen {self.num_chosen}: must be a multiple of num_classes ({self.num_classes}), and not 0"
             )
+        largest = max(self.num_images, self.num_chosen if self.num_compared else 0)
+        if self.num_candidates < largest:
+            raise InputError(f"num_candidates {self.num_candidates}: a replica of {largest} images needs as many")
         if bool(self.counts) != bool(self.predictions):
             given, lacking = ("counts", "predictions") if self.counts else ("predictions", "counts")
             raise InputError(f"--{given} needs --{lacking}: a gap needs both the answers and the models' predictions")
@@ -104,13 +111,13 @@ class Settings:
 
 
 def quick() -> Settings:
-    """robustray run replication      two CPU cores, under a minute: two scenarios, 120 studies each."""
+    """robustray run replication      two CPU cores, a minute: two scenarios, 100 studies each."""
     return Settings()
 
 
 def small() -> Settings:
     """robustray run replication --size small      two CPU cores, half an hour: six scenarios of 1,000."""
-    return Settings(scenarios=SCENARIO_NAMES, num_studies=1_000, num_departed=500, block=25)
+    return Settings(scenarios=SCENARIO_NAMES, num_studies=1_000, num_departed=500, num_compared=200, block=25)
 
 
 def paper() -> Settings:
@@ -119,6 +126,8 @@ def paper() -> Settings:
         scenarios=SCENARIO_NAMES,
         num_studies=1_000,
         num_departed=1_000,
+        num_compared=1_000,
+        num_chosen=10_000,
         num_candidates=195_000,
         num_classes=1_000,
         block=10,
@@ -139,6 +148,7 @@ def estimate(settings: Settings) -> Work:
     images = settings.num_images * 2 + settings.num_candidates
     seconds = studies * (0.03 * len(settings.num_answers) * settings.num_resamples / 1_000 + 0.6e-6 * images)
     seconds += settings.num_departed * (0.5 * settings.num_resamples / 1_000 + 1.5e-6 * images)
+    seconds += settings.num_compared * (0.1 * settings.num_resamples / 1_000 + 2e-6 * images)
     return Work(
         counts={"simulated studies": studies, "simulated images": studies * images},
         note=f"Intervals by bootstrap dominate: about {format_seconds(seconds)} of one core.",

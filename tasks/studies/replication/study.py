@@ -22,11 +22,14 @@ from robustray.tasks.studies.replication.blocks import (
     MEAN,
     DepartureProtocol,
     OwnProtocol,
+    SamplerProtocol,
     departure_block,
     own_block,
+    sampler_block,
     simulated_block,
 )
 from robustray.tasks.studies.replication.departing import Departed
+from robustray.tasks.studies.replication.sampling import Sampled
 from robustray.tasks.studies.replication.settings import OUTLINE, Settings
 from robustray.tasks.study import Opened, Study
 
@@ -69,6 +72,7 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
         for scenario in settings.scenarios
     }
     departing = _departing(settings, lab) if settings.num_departed else None
+    sampling = _sampling(settings, lab) if settings.num_compared else None
     rows = {scenario: handle.result() for scenario, handle in handles.items()}
     names = list(estimators_for(settings.claimed_answers))
     studies = reduce.study_frame(rows, settings.num_answers, names, settings.num_matching)
@@ -81,6 +85,7 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
             performance=reduce.performance(studies, settings.num_matching),
             readings=reduce.readings(rows),
             departed=departed,
+            sampled=Sampled(settings=settings, rows=sampling.result()) if sampling else None,
         )
     )
 
@@ -94,6 +99,21 @@ def _departing(settings: Settings, lab: Lab) -> Handle[pd.DataFrame]:
         seed=settings.seed,
         settings=DepartureProtocol(
             study=_protocol(settings, settings.scenarios[0]), num_answers=settings.claimed_answers
+        ),
+    )
+
+
+def _sampling(settings: Settings, lab: Lab) -> Handle[pd.DataFrame]:
+    return lab.map(
+        "samplers",
+        sampler_block,
+        range(settings.num_compared),
+        block=min(settings.block, 10),
+        seed=settings.seed,
+        settings=SamplerProtocol(
+            study=_protocol(settings, settings.scenarios[0]),
+            num_chosen=settings.num_chosen,
+            num_answers=settings.claimed_answers,
         ),
     )
 
@@ -186,7 +206,13 @@ STUDY = Study(
     outline=OUTLINE,
     door=door,
     run=run,
-    steps={"studies": simulated_block, "departures": departure_block, "own": own_block, "splits": real.real_block},
+    steps={
+        "studies": simulated_block,
+        "departures": departure_block,
+        "samplers": sampler_block,
+        "own": own_block,
+        "splits": real.real_block,
+    },
     compare=comparison(
         Compared(
             table="by-answers",
