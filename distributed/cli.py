@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("run", f"run a study: robustray run {_FIRST} --size quick"),
     "show": ("show", "what a run would do: resolved settings and estimated work; nothing is run"),
     "tune": ("tune", "run a grid of settings as trials of Ray Tune: robustray tune GRID"),
+    "agent": ("agent", "trained agents: evaluate, render or export one"),
     "status": ("status", "the runs of a store"),
     "resume": ("resume", "continue a run; --failed tries again what was given up"),
     "report": ("report", "write the page of a finished run again; of several runs, an index page"),

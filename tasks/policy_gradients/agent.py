@@ -7,6 +7,9 @@ agent.evaluate(episodes=20, seed=1)["episode_return"].mean()
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +37,7 @@ from robustray.tasks.policy_gradients.update import merged
 if TYPE_CHECKING:
     import pandas as pd
 
+    from robustray.tasks.policy_gradients.clips import Clip
 
 MAX_STEPS = 1_000_000
 """An episode of an evaluation that is longer than this is taken to have no end."""
@@ -42,9 +46,11 @@ MAX_STEPS = 1_000_000
 class Agent:
     """An agent as it was before one of its updates. Nothing here changes it."""
 
-    def __init__(self, state: AgentState) -> None:
+    def __init__(self, state: AgentState, versions: Mapping[str, str] | None = None) -> None:
         self.state = state
         """Networks, optimizers and filters, for analyses. Copy what you want to change."""
+        self.versions = versions or {}
+        """Simulators that it was trained in, where that is known: Hopper of another MuJoCo is another Hopper."""
         layout = policy_layout(state.spec.settings, state.shape)
         self._layers, self._free = layout.layers(state.policy), layout.free(state.policy)
         self._to_action = state.shape.action_rule(clip=state.spec.settings.clip_actions)
@@ -84,18 +90,38 @@ class Agent:
 
         if episodes < 1 or seed < 0:
             raise InputError(f"episodes must be at least 1 and seed not negative, got {episodes} and {seed}")
+        with contextlib.closing(self.open(environment)) as opened:
+            return pd.DataFrame([self.play(opened, number, seed, deterministic) for number in range(episodes)])
+
+    def render(
+        self,
+        path: str | Path,
+        environment: str | None = None,
+        steps: int = 1000,
+        seed: int = 0,
+        *,
+        deterministic: bool = False,
+    ) -> Clip:
+        """A clip of `steps` steps, "hopper.gif" or an animated "hopper.png": the episodes of `evaluate` with this seed,
+        one after another.
+
+        Raises: InputError, with what is needed, where the environment cannot be drawn; EnvironmentFailed.
+        """
+        from robustray.tasks.policy_gradients.clips import render
+
+        return render(self, Path(path), environment, steps=steps, seed=seed, deterministic=deterministic)
+
+    def open(self, environment: str | None = None, *, drawn: bool = False) -> Environment:
+        """Its own environment, or another one that it can act in. Raises: InputError."""
         spec = self.state.spec
-        opened = open_environment(environment or spec.environment, clip_actions=spec.settings.clip_actions)
-        try:
-            if not opened.shape.fits(self.state.shape):
-                raise InputError(
-                    f"environment {opened.name}: the agent was made for other observations or actions "
-                    f"({self.state.shape}, not {opened.shape})"
-                )
-            rows = [self.play(opened, number, seed, deterministic) for number in range(episodes)]
-        finally:
+        opened = open_environment(environment or spec.environment, clip_actions=spec.settings.clip_actions, drawn=drawn)
+        if not opened.shape.fits(self.state.shape):
             opened.close()
-        return pd.DataFrame(rows)
+            raise InputError(
+                f"environment {opened.name}: the agent was made for other observations or actions "
+                f"({self.state.shape}, not {opened.shape})"
+            )
+        return opened
 
     @cached_property
     def filters(self) -> Snapshot:
@@ -122,24 +148,32 @@ class Agent:
 
     def play(self, environment: Environment, number: int, seed: int, deterministic: bool) -> dict[str, Any]:
         """One episode: a row of `evaluate`. Raises: EnvironmentFailed, also for one that does not end."""
+        for row in self.steps(environment, number, seed, deterministic):  # noqa: B007, the last one is wanted
+            pass
+        return row
+
+    def steps(self, environment: Environment, number: int, seed: int, deterministic: bool) -> Iterator[dict[str, Any]]:
+        """The row of an episode as it stands after the reset, and after each of its steps."""
         rng = seeds.stream(seed, "evaluation", number)
         reset = int(rng.integers(2**31 - 1))
-        seen, length, total, terminated, truncated = environment.reset(seed=reset), 0, 0.0, False, False
-        while not (terminated or truncated):
+        seen, total, terminated, truncated = environment.reset(seed=reset), 0.0, False, False
+        for length in itertools.count():
+            yield {
+                "episode": number,
+                "seed": reset,
+                "length": length,
+                "episode_return": total,
+                "terminated": terminated,
+            }
+            if terminated or truncated:
+                return
             if length == MAX_STEPS:
                 raise EnvironmentFailed(
                     f"environment {environment.name}: an episode has not ended after {MAX_STEPS:,} steps; register it "
                     "with max_episode_steps"
                 )
             seen, reward, terminated, truncated = environment.step(self._act(seen, deterministic, rng))
-            length, total = length + 1, total + reward
-        return {
-            "episode": number,
-            "seed": reset,
-            "length": length,
-            "episode_return": total,
-            "terminated": terminated,
-        }
+            total += reward
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +213,7 @@ class AgentRef:
 
     def build(self, payload: bytes, device: str) -> Agent:
         """On the CPU, whatever the device."""
-        return Agent(files.state_of(bytes(payload)))
+        return _agent_of(bytes(payload))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "store": None}
@@ -194,7 +228,7 @@ def load_agent(name: str | Path, *, store: str = "runs") -> Agent:
     path = Path(name)
     if path.suffix == ".safetensors":
         try:
-            return Agent(files.state_of(path.read_bytes()))
+            return _agent_of(path.read_bytes())
         except (OSError, ValueError) as error:
             raise InputError(f"agent {name}: {str(error).strip().splitlines()[0]}") from error
     key, _, update = str(name).removeprefix("agent:").partition("@")
@@ -207,6 +241,10 @@ def load_agent(name: str | Path, *, store: str = "runs") -> Agent:
     for found in place.newest([file.name for file in wanted]):
         data = files.read_file(place, next(file for file in wanted if file.name == found))
         if data is not None:
-            return Agent(files.state_of(data))
+            return _agent_of(data)
     kept = ", ".join(sorted({str(file.update) for file in states}, key=int))
     raise InputError(f"agent {name}: no readable state before update {update or last}; kept are {kept}")
+
+
+def _agent_of(data: bytes) -> Agent:
+    return Agent(files.state_of(data), files.versions_of(data))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +25,7 @@ from robustray.tasks.lab import seeds
 from robustray.tasks.policy_gradients.heads import Categorical, Gaussian, Head
 
 _VERSIONED = re.compile(r"-v\d+$")
+_FRAMES_PER_SECOND = 30.0
 PACKAGES = ("gymnasium", "mujoco")
 """Their versions belong to an agent: Hopper is another environment under mujoco 4.0.0 than under 3.3.7 (measured)."""
 
@@ -114,6 +117,28 @@ class Environment:
             raise EnvironmentFailed(f"{self._where()}: the reward is {reward}")
         return self._checked(observation, "the observation"), reward, bool(terminated), bool(truncated)
 
+    @property
+    def frames_per_second(self) -> float:
+        """Steps in a second of what it simulates, where it says so."""
+        return float(self._env.metadata.get("render_fps") or _FRAMES_PER_SECOND)
+
+    def frame(self) -> NDArray[np.uint8]:
+        """A picture (height, width, 3) of where it stands, if it was opened with `drawn=True`.
+
+        Raises: InputError, with what is needed, where it cannot be drawn.
+        """
+        try:
+            frame = np.asarray(self._env.render())
+        except Exception as error:
+            raise InputError(
+                f"environment {self.name}: it cannot be drawn: {_short(error)}{_drawing_needs(self._env)}"
+            ) from error
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise InputError(
+                f"environment {self.name}: render() gives {frame.dtype} {frame.shape}, not bytes (height, width, 3)"
+            )
+        return frame
+
     def of_stream(self, stream: int) -> Environment:
         """One more of the same name, which this stream has for itself. Made when first asked for, closed with this one.
 
@@ -143,12 +168,18 @@ class Environment:
         return f"environment {self.name}, step {self.steps} after the reset with seed {self._seed}"
 
 
-def open_environment(name: str, *, clip_actions: bool) -> Environment:
+def open_environment(name: str, *, clip_actions: bool, drawn: bool = False) -> Environment:
     """ "Hopper-v5", "my_pkg.my_mod:Name-v0" (that module registers it) or "my_pkg.my_mod:ClassName".
+
+    drawn: made with render_mode="rgb_array", for `frame`.
 
     Raises: InputError for a name that nothing stands behind, or an environment that no policy here can use.
     """
-    return Environment(name, _made(name), clip_actions=clip_actions)
+    made = _made(name, drawn=drawn)
+    if drawn and _draws_by_gl(made) and not _has_gl():
+        made.close()
+        raise InputError(f"environment {name}: it cannot be drawn{_drawing_needs(made)}")
+    return Environment(name, made, clip_actions=clip_actions)
 
 
 def environment_modules(name: str) -> tuple[str, ...]:
@@ -187,22 +218,50 @@ def is_repeatable(name: str, *, num_steps: int = 50) -> bool:
     return len(seen[0]) == len(seen[1]) and bool((seen[0] == seen[1]).all())
 
 
-def _made(name: str) -> gymnasium.Env[Any, Any]:
+def _made(name: str, *, drawn: bool) -> gymnasium.Env[Any, Any]:
     module, colon, attribute = name.partition(":")
+    options: dict[str, Any] = {"render_mode": "rgb_array"} if drawn else {}
     try:
         if colon and not _VERSIONED.search(attribute):
             found = getattr(importlib.import_module(module), attribute, None)
             if not callable(found):
                 raise InputError(f"environment {name}: {module} has no class {attribute}")
-            made = found()
+            made = found(**options)
             if not isinstance(made, gymnasium.Env):
                 raise InputError(f"environment {name}: {attribute}() is no gymnasium.Env but {type(made).__name__}")
             return made
-        return gymnasium.make(name, disable_env_checker=True)
+        return gymnasium.make(name, disable_env_checker=True, **options)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"environment {name}: it cannot be made: {_short(error)}") from error
+        hint = ""
+        if drawn and isinstance(error, TypeError):
+            hint = (
+                '; to be drawn, its class takes render_mode="rgb_array", and render() returns bytes (height, width, 3)'
+            )
+        elif "mujoco" in sys.modules and os.environ.get("MUJOCO_GL"):
+            hint = f" (MUJOCO_GL is {os.environ['MUJOCO_GL']!r})"
+        raise InputError(f"environment {name}: it cannot be made: {_short(error)}{hint}") from error
+
+
+def _draws_by_gl(env: gymnasium.Env[Any, Any]) -> bool:
+    return any(kind.__module__.startswith("gymnasium.envs.mujoco") for kind in type(env.unwrapped).__mro__)
+
+
+def _has_gl() -> bool:
+    """Is anything named that MuJoCo could draw by? Asked first: with nothing, mujoco 4.0.0 raises the first time and
+    ends the whole process the second time."""
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _drawing_needs(env: gymnasium.Env[Any, Any]) -> str:
+    """What a person may lack, behind a library's own words."""
+    if not _draws_by_gl(env):
+        return ""
+    return (
+        "; MuJoCo draws by OpenGL: without a display set MUJOCO_GL=egl (needs libEGL: apt-get install libegl1) or "
+        f"MUJOCO_GL=osmesa (needs libosmesa6); it is {os.environ.get('MUJOCO_GL') or 'not set'}"
+    )
 
 
 def shape_of(name: str, seen: gymnasium.Space[Any], done: gymnasium.Space[Any]) -> EnvironmentShape:

@@ -135,13 +135,23 @@ def state_of(data: bytes) -> AgentState:
     from safetensors.numpy import load
 
     try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about = json.loads(header["__metadata__"]["robustray-agent"])
+        about = _about(data)
         state = AgentState.start(_spec_of(about["spec"]), EnvironmentShape(**about["shape"]))
         state.load(load(data), about["record"])
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ValueError(f"no state of an agent: {error}") from error
     return state
+
+
+def versions_of(data: bytes) -> dict[str, str]:
+    """The simulators that a state was trained in."""
+    return dict(_about(data)["versions"])
+
+
+def _about(data: bytes) -> dict[str, Any]:
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    about: dict[str, Any] = json.loads(header["__metadata__"]["robustray-agent"])
+    return about
 
 
 def _spec_of(plain: Mapping[str, Any]) -> AgentSpec:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.cli.bad_input.agents import AGENTS
 from tests.cli.bad_input.backgrounds import BACKGROUNDS
 from tests.cli.bad_input.case import RUN, Case
 from tests.cli.bad_input.crowds import CROWDS
@@ -28,7 +29,7 @@ from tests.cli.bad_input.unadversarial import UNADVERSARIAL
 from tests.cli.bad_input.words import IDLE, NUMBERS, PLACES, RUNS, WORDS
 from tests.cli.conftest import outside
 
-GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS, *GRIDS]
+GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS, *GRIDS, *AGENTS]
 STUDIES = [
     *REPRESENTATIONS,
     *FEATURES,

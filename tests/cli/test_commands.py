@@ -142,6 +142,7 @@ HELP = [
     "run attack-sweep --size paper -h",
     "show attack-sweep --help",
     "tune attack-eps --help",
+    *(f"agent {verb} --help" for verb in ("list", "evaluate", "render", "export")),
     "import weights --help",
     "import cifar10 --help",
 ]

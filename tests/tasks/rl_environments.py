@@ -36,6 +36,19 @@ class Target(gymnasium.Env[Any, Any]):
         return self.seen
 
 
+class Drawn(Target):
+    """Draws itself, by NumPy: its number as a grey, or what `pictures` says."""
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012, as Gymnasium has it
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def render(self) -> Any:
+        assert self.render_mode == "rgb_array"
+        return np.full((6, 8, 3), 255 * (self.seen[0] + 1) / 2, np.uint8)
+
+
 class Choice(Target):
     """The same with three choices that start at 5: the reward is 1 for the sign of the number."""
 
