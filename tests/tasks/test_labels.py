@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -253,9 +253,46 @@ def test_answers_of_ones_own(tmp_path: Path) -> None:
     assert len(suspects) == 10 and (suspects.given_votes == 5).all()
 
 
+@pytest.mark.parametrize("model", ["one-coin", "dawid-skene"])
+def test_answers_of_ones_own_weighed_by_their_workers(
+    model: Literal["one-coin", "dawid-skene"], tmp_path: Path
+) -> None:
+    """Two good workers against three who guess: the label of most votes is wrong in places, the weighed one nowhere."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for i in range(200):
+        for worker in range(5):
+            main = i % 4 + 10 if worker < 2 else int(rng.integers(10, 14))
+            given = i % 4 + 10 if i >= 20 else (i + 1) % 4 + 10
+            rows.append({"image": f"i{i:03}", "given": given, "main": main, "selected": [main], "worker": f"w{worker}"})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "votes.parquet")
+    found = findings_of(Settings(votes=str(tmp_path / "votes.parquet"), worker_model=model), tmp_path)
+    tables = {table.name: table.frame for table in found.tables}
+    shares = tables["weighed"].set_index("share").value
+    assert shares["given label is not the most probable one"] == 0.1, "20 wrong labels in 200"
+    assert shares["given label is not the most frequent main answer"] > 0.15
+    assert set(tables["workers"].worker[:3]) == {"w2", "w3", "w4"}, "least accurate first"
+    labels = tables["weighed-labels"]
+    assert (labels.most_probable == [i % 4 + 10 for i in range(200)]).all()
+    assert ((labels.lo <= labels.probability) & (labels.probability <= labels.hi)).mean() > 0.9
+    assert found.warnings == ()
+
+
+def test_many_models_are_lines(tmp_path: Path) -> None:
+    write_tables(tmp_path)
+    images = [f"i{i}" for i in range(30)]
+    models = {f"m{k}": [1] * (30 - k) + [2] * k for k in range(7)}
+    pq.write_table(pa.table({"image": images} | models), tmp_path / "p.parquet")
+    settings = Settings(votes=str(tmp_path / "votes.parquet"), predictions=str(tmp_path / "p.parquet"))
+    found = findings_of(settings, tmp_path)
+    drawn = next(figure for figure in found.figures if figure.name == "accuracy-several-objects")
+    assert "7 models" in drawn.caption and "models, sorted by the given label" in drawn.svg
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"worker_model": "one-coin"}, "--worker-model needs --votes"),
         ({"precisions": (0.8, 0.6)}, "ascend"),
         ({"precisions": (0.5, 1.5)}, "more than 1"),
         ({"thresholds": ()}, "thresholds"),

@@ -18,9 +18,10 @@ from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.rules import above
 from robustray.tasks.report.numbers import format_estimate
-from robustray.tasks.studies.labels import parts, reduce
+from robustray.tasks.studies.labels import own_workers, parts, reduce
 from robustray.tasks.studies.labels.evaluation import COMPARED, comparisons, main_minus_given
 from robustray.tasks.studies.labels.findings import NOT_MAIN
+from robustray.tasks.studies.labels.own_workers import Weighed
 from robustray.tasks.studies.labels.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, Table
 
@@ -35,6 +36,8 @@ class Results:
     accuracy: pd.DataFrame | None
     """Of `evaluation.accuracies`; None without predictions."""
     predictions: dict[str, NDArray[np.int64]]
+    weighed: Weighed | None
+    """Main answers by a model of the workers; None if none was asked for."""
     notes: tuple[str, ...]
 
 
@@ -94,7 +97,7 @@ def tables(results: Results) -> Iterator[Table]:
         title="What people say of the labels",
         caption=f"{votes.num_images:,} images, {len(votes.image):,} answers ({votes.num_workers.min()} to "
         f"{votes.num_workers.max()} an image). 95 % Wilson intervals over images. {parts.tie_words(found)}",
-        frame=pd.DataFrame(parts.share_rows(reduce.shares(votes, found), precision=float("nan"))),
+        frame=pd.DataFrame(parts.share_rows(reduce.shares(votes, found))),
         formats=shown("value", "percent"),
     )
     yield parts.tie_table(votes, found)
@@ -125,6 +128,8 @@ def tables(results: Results) -> Iterator[Table]:
                 frame=compared,
                 formats=shown("difference", "points"),
             )
+    if results.weighed is not None:
+        yield from own_workers.tables(results.weighed, votes, found, results.names)
     yield parts.suspects(votes, found, results.names)
 
 
@@ -145,6 +150,8 @@ def drawings(results: Results) -> Iterator[Figure]:
 
 def warnings(results: Results) -> Iterator[str]:
     yield from results.notes
+    if results.weighed is not None:
+        yield from own_workers.warnings(results.weighed)
     few = int((results.votes.num_workers < 5).sum())
     if few:
         yield (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -15,8 +17,8 @@ from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.labels.evaluation import MEASURES, MULTI
 from robustray.tasks.study import Figure, Table
 
-MOST_MODELS = 12
-"""Models that a figure shows; all are in the table."""
+MOST_ROWS_OF_MODELS = 4
+"""Models with a row for each measure; more are drawn as lines."""
 
 
 def share_rows(shares: dict[str, Estimate], **what: float | str) -> list[dict[str, object]]:
@@ -36,13 +38,20 @@ def accuracy_table(frame: pd.DataFrame) -> Table:
 
 
 def accuracy_figure(frame: pd.DataFrame) -> Figure:
-    """On images with several objects, by measure, for at most 12 models (the best by the given label)."""
+    """On images with several objects, by measure: a row each for up to 4 models, else a line over all models."""
     multi = at(frame, slice=MULTI)
-    order = at(multi, measure="given label").sort_values("accuracy", ascending=False, kind="stable").model
-    models = order.head(MOST_MODELS).tolist()
-    palette = figures.Palette(MEASURES)
+    order = at(multi, measure="given label").sort_values("accuracy", kind="stable").model.tolist()
+    draw = _rows_of_models if len(order) <= MOST_ROWS_OF_MODELS else _lines_over_models
+    return draw(multi, order, int(multi.n.max()))
+
+
+FIGURE = "accuracy-several-objects"
+FIGURE_TITLE = "What counts as right decides how good a model looks"
+
+
+def _rows_of_models(multi: pd.DataFrame, order: Sequence[str], n: int) -> Figure:
     rows = []
-    for model in models:
+    for model in reversed(order):
         own = at(multi, model=model).set_index("measure")
         rows += [
             figures.Row(
@@ -54,16 +63,41 @@ def accuracy_figure(frame: pd.DataFrame) -> Figure:
             )
             for measure in MEASURES
         ]
-    n = int(multi.n.max())
     return figures.dot_rows(
-        name="accuracy-several-objects",
-        title="What counts as right decides how good a model looks",
-        caption=f"Images in which people see several objects (n = {n:,}); bars are 95 % Wilson intervals over images."
-        + (f" The {MOST_MODELS} best of {len(order)} models." if len(order) > MOST_MODELS else ""),
+        name=FIGURE,
+        title=FIGURE_TITLE,
+        caption=f"Images in which people see several objects (n = {n:,}); bars are 95 % Wilson intervals over images.",
         alt="; ".join(f"{row.label}: {row.value:.0%}" for row in rows),
         rows=rows,
         x_label="share of predictions that are right",
-        palette=palette,
+        palette=figures.Palette(MEASURES),
+        percent=True,
+    )
+
+
+def _lines_over_models(multi: pd.DataFrame, order: Sequence[str], n: int) -> Figure:
+    series = []
+    for measure in MEASURES:
+        own = at(multi, measure=measure).set_index("model").loc[order]
+        series.append(
+            figures.Series(
+                label=measure,
+                x=list(range(1, len(order) + 1)),
+                y=own.accuracy.tolist(),
+                lo=own.lo.tolist(),
+                hi=own.hi.tolist(),
+                color_by=measure,
+            )
+        )
+    return figures.curve(
+        name=FIGURE,
+        title=FIGURE_TITLE,
+        caption=f"Images in which people see several objects (n = {n:,}), {len(order)} models from the least accurate "
+        f"by the given label ({order[0]}) to the most ({order[-1]}); bands are 95 % Wilson intervals over images.",
+        alt="; ".join(f"{line.label}: {line.y[0]:.0%} to {line.y[-1]:.0%}" for line in series),
+        series=series,
+        x_label="models, sorted by the given label",
+        y_label="share of predictions that are right",
         percent=True,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
@@ -21,6 +22,9 @@ class Settings:
     optionally worker."""
     predictions: str = ""
     """Beside --votes: a Parquet file with the column image and one column of predicted class numbers per model."""
+    worker_model: Literal["none", "one-coin", "dawid-skene"] = "none"
+    """Beside --votes with a column worker that names the same person in all images: weigh the main answers by what they
+    show of each worker's errors, one accuracy each or a whole confusion matrix."""
     test_data: str = "scenes:test,n=4000,classes=18,multi=0.3"
     """Scenes that the crowd labels, and on which networks are judged; needs 18 classes."""
     train_data: str = "scenes:train,n=3600,classes=18,multi=0.3"
@@ -73,6 +77,9 @@ class Settings:
                 )
         if self.predictions and not self.votes:
             raise InputError("--predictions needs --votes: predictions are judged by what people see")
+        checks.choices(("none", "one-coin", "dawid-skene"), worker_model=self.worker_model)
+        if self.worker_model != "none" and not self.votes:
+            raise InputError("--worker-model needs --votes: the simulated workers are all alike")
 
 
 def quick() -> Settings:

@@ -21,7 +21,7 @@ from robustray.tasks.data.views import relabel, subset
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.images import check_apart, predict
-from robustray.tasks.studies.labels import evaluation, findings, own, reduce
+from robustray.tasks.studies.labels import evaluation, findings, own, own_workers, reduce
 from robustray.tasks.studies.labels.blocks import crowd_block
 from robustray.tasks.studies.labels.crowd import Crowd
 from robustray.tasks.studies.labels.reduce import Collected
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
     from robustray.tasks.lab import Lab
     from robustray.tasks.lab.protocol import Handle, Reference
-    from robustray.tasks.study import Findings
+    from robustray.tasks.study import Findings, RunTables
 
 NETWORK, GIVEN, MAIN = "scenes:cnn", "trained on given labels", "trained on main labels"
 
@@ -44,7 +44,10 @@ def door(settings: Settings, lab: Lab) -> Opened:
     """Read one's own tables, or open both sets of scenes. Raises: InputError."""
     if settings.votes:
         refs = _own_tables(settings)
-        _, names = votes_of(lab.load(refs["votes"]))
+        table = lab.load(refs["votes"])
+        votes, names = votes_of(table)
+        if settings.worker_model != "none":
+            own_workers.check(table, votes)
         if "predictions" in refs:
             own.join(names, lab.load(refs["predictions"]))
         return Opened(refs={f"table {ref.name}": ref for ref in refs.values()})
@@ -138,6 +141,7 @@ def _own(settings: Settings, lab: Lab) -> Findings:
             found=found,
             accuracy=evaluation.accuracies(votes, found, predictions) if predictions else None,
             predictions=predictions,
+            weighed=own_workers.weigh(table, votes, settings) if settings.worker_model != "none" else None,
             notes=(unused,) if table.unused else (),
         )
     )
@@ -157,10 +161,19 @@ def _scenes(settings: Settings, name: str) -> SceneSettings:
         raise InputError(f"{name}: {error}") from error
 
 
+def _compare(a: RunTables, b: RunTables) -> Findings:
+    """Headlines of two runs: with the search's precision where both crowds are simulated."""
+    people = [bool(run.settings.get("votes")) for run in (a, b)]
+    if people[0] != people[1]:
+        raise InputError("one run is about people's answers, the other about a simulated crowd's: nothing to compare")
+    keys = ("share",) if all(people) else ("precision", "share")
+    return comparison(Compared(table="headline", keys=keys, value="value"))(a, b)
+
+
 STUDY = Study(
     outline=OUTLINE,
     door=door,
     run=run,
     steps={"crowd": crowd_block, "train": TRAIN, "predict": predict_block},
-    compare=comparison(Compared(table="headline", keys=("precision", "share"), value="value")),
+    compare=_compare,
 )
