@@ -273,6 +273,10 @@ STUDIES: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.studies.features",
         "whether adversarial perturbations are features: training sets of robust and of non-robust features only",
     ),
+    "gaussian-features": (
+        "robustray.tasks.studies.gaussian_features",
+        "why robust training aligns gradients with classes: two Gaussians, in closed form and by training",
+    ),
     "replication": (
         "robustray.tasks.studies.replication",
         "how much of the accuracy lost on a replicated test set is the choice of its images by noisy readings",

@@ -56,15 +56,17 @@ def cloud(
     y_label: str,
     fits: Sequence[Series] = (),
     identity: bool = False,
+    equal_scale: bool = False,
     palette: Palette | None = None,
     percent: bool = False,
 ) -> Figure:
     """One dot per case, by group, with lines through them.
 
-    fits: fitted lines, with `lo` and `hi` as a band; a line whose `color_by` names a group has its colour, any other
-    is ink. What was fitted, and how, belongs into its label. `identity`: the dashed line y = x. `percent`: both axes
-    show shares in [0, 1]. More than 4,000 points are too much for a page: draw a random part, and say so. alt: by
-    default, how many points each group has, and which lines go through them.
+    fits: fitted lines, with `lo` and `hi` as a band; a line whose `color_by` is in the palette has its colour, any
+    other is ink. What was fitted, and how, belongs into its label. `identity`: the dashed line y = x. `equal_scale`: a
+    unit is as long on both axes, so that circles are round. `percent`: both axes show shares in [0, 1]. More than 4,000
+    points are too much for a page: draw a random part, and say so. alt: by default, how many points each group has,
+    and which lines go through them.
     """
     assert groups, "a cloud needs at least one group"
     points = [np.column_stack([np.asarray(g.x, dtype=float), np.asarray(g.y, dtype=float)]) for g in groups]
@@ -77,19 +79,20 @@ def cloud(
     labels = [group.label for group in groups] + [fit.label for fit in fits] + ["equal"] * identity
     columns, rows = legend_shape(labels, WIDTH) if len(labels) > 1 else (0, 0)
     margins = Margins(left=72, right=28, top=42, bottom=60 + LEGEND_ROW * rows)
-    names = {group.label for group in groups}
     with drawing(name):
         canvas, axes = new_axes(WIDTH, HEIGHT + LEGEND_ROW * rows, margins)
         for group, each in zip(groups, finite, strict=True):
             color = palette.color(group.label)
             axes.plot(*each.T, "o", color=color, alpha=0.5, markersize=4.5, label=group.label, zorder=2)
         for fit in fits:
-            color = palette.color(fit.color_by) if fit.color_by in names and fit.color_by is not None else INK
+            color = palette.color(fit.color_by) if fit.color_by in palette.names and fit.color_by is not None else INK
             if fit.lo is not None and fit.hi is not None:
                 axes.fill_between(fit.x, fit.lo, fit.hi, color=color, alpha=0.15, linewidth=0, zorder=2.5)
             axes.plot(fit.x, fit.y, color=color, zorder=3, label=fit.label)
         whole = np.concatenate([*finite, *(np.column_stack([fit.x, fit.y]) for fit in fits)])
         limits = [padded(whole[:, axis].tolist(), percent=percent) for axis in (0, 1)]
+        if equal_scale:
+            limits = _equal_scale(limits, (WIDTH - margins.left - margins.right, HEIGHT - margins.top - 60))
         if identity:
             low, high = max(low for low, _ in limits), min(high for _, high in limits)
             ends = [low, high] if low < high else []
@@ -107,6 +110,13 @@ def cloud(
         if rows:
             legend_below(axes, columns)
         return finish(canvas, name=name, title=title, caption=caption, alt=alt)
+
+
+def _equal_scale(limits: Sequence[tuple[float, float]], size: tuple[float, float]) -> list[tuple[float, float]]:
+    """Wider limits around the same middle, with as many units per CSS pixel on both axes."""
+    unit = max((high - low) / pixels for (low, high), pixels in zip(limits, size, strict=True))
+    middles = [(low + high) / 2 for low, high in limits]
+    return [(m - unit * pixels / 2, m + unit * pixels / 2) for m, pixels in zip(middles, size, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from tests.cli.bad_input.case import RUN, Case
 from tests.cli.bad_input.crowds import CROWDS
 from tests.cli.bad_input.data import DATA
 from tests.cli.bad_input.features import FEATURES
+from tests.cli.bad_input.gaussian_features import GAUSSIAN_FEATURES
 from tests.cli.bad_input.grids import GRIDS
 from tests.cli.bad_input.imports import IMPORTS
 from tests.cli.bad_input.models import ATTACKS, MODELS
@@ -33,6 +34,7 @@ GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *I
 STUDIES = [
     *REPRESENTATIONS,
     *FEATURES,
+    *GAUSSIAN_FEATURES,
     *CROWDS,
     *BACKGROUNDS,
     *SYNTHESIS,

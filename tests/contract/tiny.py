@@ -13,6 +13,7 @@ TINY: Mapping[str, str] = {
     "--num-units 3 --unit-starts 2 --unit-steps 4 --num-examples 2",
     "features": "--num-chains 1 --epochs 4 --eps-construct 1.5 --perturb-steps 6 --match-steps 8 --student-epochs 3 "
     "--eps-test 0.4 --test-steps 3 --num-examples 2",
+    "gaussian-features": "--eps-train 1 10 --num-samples 1000 --num-seeds 2 --num-steps 30 --batch-size 32",
     "replication": "--num-studies 4 --num-images 200 --num-candidates 1200 --num-answers 5 10 --num-resamples 200 "
     "--block 2 --num-departed 2 --num-compared 2 --num-chosen 100",
     "backgrounds": "--rhos 0 0.9 --side 16 --num-train 180 --num-test 90 --epochs 2 --num-seeds 1 --block 40 "
