@@ -135,7 +135,7 @@ def tables(results: Results) -> Iterator[Table]:
         title="Robust parameters, three ways",
         caption="average: closed form for an adversary whose mean squared length is ε² (Theorem 2). ball: exact "
         f"robust likelihood when every point may move by ε, mean over samples of {results.settings.num_samples:,}. "
-        f"trained: by adversarial training, with its 95 % interval over {results.settings.num_seeds} seeds (Student's t). "
+        f"trained: by adversarial training, with its 95 % interval over {results.settings.num_seeds} seeds. "
         "s: variances along the axes of Σ; κ: condition number; cos: between class direction and gradient.",
         frame=parameter_table(results),
         formats={"eps": "g", "average": ".4g", "ball": ".4g", **shown("trained", ".4g")},
