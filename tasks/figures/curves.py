@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 880.0, 450.0
 MARKED = 40
-"""Points up to which each has a marker; of more, the line alone is read."""
+"""Points up to which each has a marker, and its tick on a logarithmic axis; of more, the line alone is read."""
 LINE_HEIGHT = 19.0
 """Least distance of two labels at line ends, in CSS pixels."""
 LEADER, KEY = 22.0, 18.0
@@ -169,11 +169,19 @@ def _set_x(axes: Axes, series: Sequence[Series], ticks: Mapping[float, str] | No
     axes.set_xlim(xs[0] if log else xs[0] - 0.01 * span, xs[-1] if xs[-1] > xs[0] else xs[0] + 0.01 * span)
     if ticks is None and not log and len(xs) > 1:
         return
-    ticks = ticks or {x: f"{x:g}" for x in xs}
+    ticks = ticks or {x: f"{x:g}" for x in (_round_numbers(xs) if log and positive and len(xs) > MARKED else xs)}
     places = sorted(ticks)
     axes.set_xticks(places, minor=False)
     axes.set_xticks([], minor=True)
     axes.set_xticklabels(_thinned(axes, places, [ticks[place] for place in places]))
+
+
+def _round_numbers(xs: Sequence[float]) -> list[float]:
+    """1, 2 and 5 times the powers of ten within xs (ascending), and 0 where xs begins with it."""
+    smallest = next(x for x in xs if x > 0)
+    powers = range(math.floor(math.log10(smallest)), math.ceil(math.log10(xs[-1])) + 1)
+    numbers = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    return [x for x in xs[:1] if x == 0] + [x for x in numbers if smallest <= x <= xs[-1]]
 
 
 def _thinned(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> list[str]:

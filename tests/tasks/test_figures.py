@@ -192,6 +192,14 @@ def test_an_axis_that_does_not_start_at_zero_says_so() -> None:
     assert not any("axis starts" in words for words in texts(a_curve()))
 
 
+def test_a_logarithmic_axis_of_many_points_has_round_ticks() -> None:
+    xs = [0.0, *np.geomspace(0.05, 20, 60).tolist()]
+    figure = a_curve(series=[figures.Series(label="many", x=xs, y=xs)], x_ticks=None, x_log=True, percent=False)
+    words = re.findall(r">([0-9.]+)<", figure.svg)
+    assert {"0", "0.05", "0.1", "10", "20"} <= set(words)
+    assert not [word for word in words if len(word) > 4]
+
+
 @pytest.mark.parametrize(
     "xs, ys",
     [

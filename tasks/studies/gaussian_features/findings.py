@@ -80,8 +80,8 @@ def answer(results: Results) -> str:
     large = results.settings.eps_train[-1]
     none, robust = (mean_interval(results.alignments(eps)) for eps in (0.0, large))
     return (
-        f"Trained against moves of ℓ2 {large:g} the classifier's gradient has a cosine of "
-        f"{format_estimate(robust.value, robust.interval, '.3f')} with the class direction, without an adversary "
+        f"Trained against moves of ℓ2 length {large:g}, the classifier's gradient has a cosine of "
+        f"{format_estimate(robust.value, robust.interval, '.3f')} with the class direction; without an adversary "
         f"{format_estimate(none.value, none.interval, '.3f')} (n = {results.settings.num_seeds} trainings each)."
     )
 
