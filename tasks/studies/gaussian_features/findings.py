@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks import figures
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import Repeats
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.rules import above, below, within
@@ -90,39 +90,34 @@ def claims(results: Results) -> Iterator[Claim]:
     """Each over seeds."""
     settings, large = results.settings, results.settings.eps_train[-1]
     expected = theory.vulnerability(results.s, settings.penalty / min(settings.variances))
-    yield claim(
+    seeds = Repeats(count=settings.num_seeds, over="seeds", unit="number")
+    yield seeds.claim(
         "Theorem 1: the loss that an adversary adds follows from how the covariance differs from the ℓ2 metric.",
         mean_interval(results.rises.rise.to_numpy() / expected),
-        within(1 - SAMPLING_TOLERANCE, 1 + SAMPLING_TOLERANCE).given(2, "seeds"),
+        within(1 - SAMPLING_TOLERANCE, 1 + SAMPLING_TOLERANCE),
         measured=f"sampled mean rise of the loss over ½ tr[(I + (CΣ − I)⁻¹)²] − d/2 = {expected:.4g}",
         over="samples",
-        unit="number",
     )
     worst = max(settings.eps_train, key=lambda eps: float(results.deviation(eps).mean()))
-    yield claim(
+    yield seeds.claim(
         "Theorem 2: adversarial training arrives at the parameters of robust maximum likelihood.",
         mean_interval(results.deviation(worst)),
-        below(TRAINING_TOLERANCE).given(2, "seeds"),
+        below(TRAINING_TOLERANCE),
         measured="largest deviation of the trained covariance from the exact one under the same adversary, each entry "
         f"relative to the variances of its axes, at the size where it is largest ({worst:g})",
-        over="seeds",
         unit="percent",
     )
-    yield claim(
+    yield seeds.claim(
         "Theorem 2: the covariance becomes rounder, the stronger the adversary.",
         mean_interval(np.log(results.conditions(0.0)) - np.log(results.conditions(large))),
-        above(0).given(2, "seeds"),
+        above(0),
         measured=f"logarithm of the trained condition number at 0 minus that at {large:g}, paired by seed",
-        over="seeds",
-        unit="number",
     )
-    yield claim(
+    yield seeds.claim(
         "Theorem 3: gradients of a robust classifier are better aligned with the class direction.",
         mean_interval(results.alignments(large) - results.alignments(0.0)),
-        above(0).given(2, "seeds"),
+        above(0),
         measured=f"cosine of gradient and mean, trained at {large:g} minus trained at 0, paired by seed",
-        over="seeds",
-        unit="number",
     )
 
 

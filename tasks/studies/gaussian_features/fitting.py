@@ -105,7 +105,7 @@ def train(training: Training, eps: float, seed: int) -> tuple[Array, Array]:
                     move = eps * torch.nn.functional.normalize((x - mean + move) @ inverse, dim=1)
         loss = 0.5 * ((x - mean + move) @ factor).square().sum(1).mean() - torch.linalg.slogdet(factor).logabsdet
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     covariance = torch.linalg.inv(factor.detach() @ factor.detach().T)
     return (turn.T @ mean.detach()).numpy(), (turn.T @ covariance @ turn).numpy()
