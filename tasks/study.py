@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Size = Literal["quick", "small", "paper"]
 Verdict = Literal["supported", "contradicted", "undecided"]
 Unit = Literal["percent", "points", "number"]
+ClaimKind = Literal["paper", "check"]
+"""Whose claim it is: the paper's; or this study's own, that its experiment can show what it says (a control)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +33,17 @@ class PaperFigure:
     """What it was obtained with: "ResNet-50, full CIFAR-10 test set, PGD-20"."""
     source: str
     """Where it stands: "robustness 1.2.1, README table"."""
+    value: float | None = None
+    """The published number for the very quantity that stands beside it, in that one's unit (0.53 for 53 %); None where
+    none is published as one number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A direction or an inequality of the paper, tested by a rule that was fixed before the run."""
+    """A direction or an inequality, tested by a rule that was fixed before the run.
+
+    What a model or data set of the user's own is like is no claim: nobody has claimed it. It is a `Description`.
+    """
 
     words: str
     estimate: float | None
@@ -48,7 +56,36 @@ class Claim:
     """The rule, in words: "supported if the upper end of the 95 % Wilson interval is below 5 %"."""
     verdict: Verdict
     unit: Unit = "percent"
+    kind: ClaimKind = "paper"
     paper: PaperFigure | None = None
+    paper_verdict: Verdict | None = None
+    """What the rule says of the paper's own number, taken as exact; None where there is none."""
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether this run and the paper's number are on the same side of the rule; None where either is not known."""
+        if self.paper_verdict is None or self.verdict == "undecided":
+            return None
+        return self.verdict == self.paper_verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """A property of what was measured (a user's model, a data set): a number with its interval, and no verdict."""
+
+    words: str
+    """What the number is, as a phrase: "digits:cnn: share of images that a perturbation within ℓ∞ 0.1 breaks"."""
+    estimate: float | None
+    """In `unit`s; None when nothing could be estimated."""
+    interval: tuple[float, float] | None
+    """95 % interval of the estimate, same unit."""
+    n: int
+    """Independent units behind the estimate."""
+    measured: str
+    """How, and what the interval is over."""
+    unit: Unit = "percent"
+    paper: PaperFigure | None = None
+    """What was published for comparable models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +140,7 @@ class Findings:
     answer: str
     """One sentence with number, interval and n."""
     claims: tuple[Claim, ...] = ()
+    descriptions: tuple[Description, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
     """The first one is the main figure."""

@@ -1,4 +1,5 @@
-"""A claim from an estimate and a rule, and claims that rest on repetitions: other seeds, other chains, other agents."""
+"""What is said of an estimate: a claim, with a rule, by itself or over repetitions (other seeds, chains, agents); or a
+description, without one."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from robustray.tasks.kit.rules import Rule
 from robustray.tasks.kit.words import plural
 from robustray.tasks.statistics import Estimate
-from robustray.tasks.study import Claim, PaperFigure, Unit
+from robustray.tasks.study import Claim, ClaimKind, Description, PaperFigure, Unit
 
 
 def claim(
@@ -21,18 +22,22 @@ def claim(
     over: str = "",
     unit: Unit = "percent",
     count: int | None = None,
+    kind: ClaimKind = "paper",
     paper: PaperFigure | None = None,
 ) -> Claim:
-    """A direction or an inequality of the paper, judged by a rule that was fixed before the run.
+    """A direction or an inequality, judged by a rule that was fixed before the run.
 
-    words: the claim as a sentence, as the paper would have it. estimate: a number with its 95 % interval, in shares for
-    the units "percent" and "points". measured: what the number is ("difference of the shares of broken images, paired
-    by image"). over: what the interval covers ("images", "seeds and images"). count: how many of the rule's units
-    there are, where they are not `estimate.n`.
+    words: the claim as a sentence, as the paper would have it; or, of the kind "check", what must hold of the
+    experiment itself. estimate: a number with its 95 % interval, in shares for the units "percent" and "points".
+    measured: what the number is ("difference of the shares of broken images, paired by image"). over: what the interval
+    covers ("images", "seeds and images"). count: how many of the rule's units there are, where they are not
+    `estimate.n`.
 
-    Nothing to estimate (n = 0 or NaN) is shown as such, and undecided.
+    Nothing to estimate (n = 0 or NaN) is shown as such, and undecided. The paper's own number, where it has one, is
+    held against the same rule.
     """
     known = estimate.n > 0 and not math.isnan(estimate.value)
+    published = None if paper is None else paper.value
     return Claim(
         words=words,
         estimate=estimate.value if known else None,
@@ -40,6 +45,30 @@ def claim(
         n=estimate.n,
         test=f"{measured}: {rule.words(unit, over)}",
         verdict=rule.verdict(estimate, count),
+        unit=unit,
+        kind=kind,
+        paper=paper,
+        paper_verdict=None if published is None else "supported" if rule.holds(published) else "contradicted",
+    )
+
+
+def describe(
+    words: str,
+    estimate: Estimate,
+    *,
+    measured: str,
+    over: str,
+    unit: Unit = "percent",
+    paper: PaperFigure | None = None,
+) -> Description:
+    """A property of a user's model or data. words: what the number is, as a phrase; the others as those of `claim`."""
+    known = estimate.n > 0 and not math.isnan(estimate.value)
+    return Description(
+        words=words,
+        estimate=estimate.value if known else None,
+        interval=estimate.interval if known else None,
+        n=estimate.n,
+        measured=f"{measured}; 95 % interval over {over}",
         unit=unit,
         paper=paper,
     )
@@ -81,6 +110,7 @@ class Repeats:
         measured: str,
         over: str = "",
         unit: Unit | None = None,
+        kind: ClaimKind = "paper",
         paper: PaperFigure | None = None,
     ) -> Claim:
         """As the function `claim`. over, unit: where they are not those of the other claims."""
@@ -92,6 +122,7 @@ class Repeats:
             over=over or self.over,
             unit=unit or self.unit,
             count=self.count,
+            kind=kind,
             paper=paper,
         )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias, TypeVar
 
-from robustray.tasks.study import Claim, Figure, Findings, Picture, Table
+from robustray.tasks.study import Claim, Description, Figure, Findings, Picture, Table
 
-Part: TypeAlias = "Claim | Table | Figure | Picture | str | Iterable[Part] | None"
+Part: TypeAlias = "Claim | Description | Table | Figure | Picture | str | Iterable[Part] | None"
 """A string is a warning; None is left out, so a part that does not apply needs no `if` around it."""
 
 T = TypeVar("T")
@@ -29,6 +29,7 @@ def compose(answer: str, *parts: Part) -> Findings:
     return Findings(
         answer=answer,
         claims=of(Claim),
+        descriptions=of(Description),
         tables=tables,
         figures=figures,
         pictures=pictures,
@@ -36,9 +37,9 @@ def compose(answer: str, *parts: Part) -> Findings:
     )
 
 
-def _flat(parts: Iterable[Part]) -> Iterator[Claim | Table | Figure | Picture | str]:
+def _flat(parts: Iterable[Part]) -> Iterator[Claim | Description | Table | Figure | Picture | str]:
     for part in parts:
-        if isinstance(part, Claim | Table | Figure | Picture | str):
+        if isinstance(part, Claim | Description | Table | Figure | Picture | str):
             yield part
         elif part is not None:
             yield from _flat(part)

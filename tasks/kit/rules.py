@@ -60,6 +60,10 @@ class Rule:
             outside = hi < self.low or lo > self.high
         return "supported" if inside else "contradicted" if outside else "undecided"
 
+    def holds(self, value: float) -> bool:
+        """Whether an exact number lies in the region: a published one, say."""
+        return self.low <= value <= self.high if self._closed else self.low < value < self.high
+
     def words(self, unit: Unit = "number", over: str = "") -> str:
         """`"supported if its 95 % interval over images is above 50 %, contradicted if below"`."""
         start = f"supported if its 95 % interval{f' over {over}' if over else ''}"

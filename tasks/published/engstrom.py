@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.published.table import Published
+from robustray.tasks.report.numbers import size_words
 from robustray.tasks.study import PaperFigure
 
 DATA = "cifar10:test"
@@ -71,10 +72,26 @@ def cell(data: str, norm: Norm, eps_train: float, eps_test: float) -> str | None
 
 
 def figure(data: str, norm: Norm, cells: Mapping[str, tuple[float, float]]) -> PaperFigure | None:
-    """Cells as a claim's figure. cells: word -> (size trained at, size tested at); None unless all are published."""
+    """Cells as a claim's figure. cells: word -> (size trained at, size tested at); None unless all are published.
+
+    Its value is under PGD-20: of one cell, or the second of two minus the first.
+    """
     attacked = any(eps_test for _, eps_test in cells.values())
     keys = {word: (norm, *sizes) for word, sizes in cells.items()}
-    return TABLE.figure(keys, scale=", PGD-20 / PGD-100" * attacked) if data == DATA else None
+    first, *others = keys.values()
+    value = None if len(others) > 1 else TABLE.contrast({others[0]: 1, first: -1} if others else {first: 1})
+    return TABLE.figure(keys, scale=", PGD-20 / PGD-100" * attacked, value=value) if data == DATA else None
+
+
+def steps(data: str, norm: Norm, eps: float) -> PaperFigure | None:
+    """Accuracy of the network trained at this size, at that size, under PGD-20 and PGD-100; its value is their
+    difference."""
+    key = (norm, eps, eps)
+    if data != DATA or key not in ROBUST:
+        return None
+    few, many = ROBUST[key]
+    words = f"at {size_words(norm, eps)}"
+    return TABLE.figure({words: key}, scale=", PGD-20 / PGD-100", value=(few - many) / 100)
 
 
 def autoattack(data: str, norm: Norm, eps: float) -> PaperFigure | None:

@@ -26,9 +26,26 @@ class Published:
         """A figure as printed; None where nothing is published."""
         return self.cells.get(key)
 
-    def figure(self, cells: Mapping[str, Hashable], *, scale: str = "") -> PaperFigure | None:
+    def number(self, key: Hashable) -> float | None:
+        """A figure as a number: the first where the cell has several ("53.49 / 53.29", "2513 [2391, 2632]"), as a
+        share where the unit is %; None where nothing is published."""
+        words = self.cells.get(key)
+        if words is None:
+            return None
+        return float(words.split()[0].replace("−", "-")) / (100 if self.unit == "%" else 1)
+
+    def contrast(self, weights: Mapping[Any, float]) -> float | None:
+        """The weighted sum of several numbers, {"a": 1, "b": -1} for a difference; None unless all are published."""
+        found = {key: self.number(key) for key in weights}
+        known = {key: number for key, number in found.items() if number is not None}
+        return sum(weights[key] * number for key, number in known.items()) if len(known) == len(found) else None
+
+    def figure(
+        self, cells: Mapping[str, Hashable], *, scale: str = "", value: float | None = None
+    ) -> PaperFigure | None:
         """Cells as a claim's figure: `{"standard": ("l2", 0.0), "at ℓ2 0.5": ("l2", 0.5)}` -> "standard 95.25 %, at
-        ℓ2 0.5 90.83 %". A word may be empty. scale: put behind the table's own.
+        ℓ2 0.5 90.83 %". A word may be empty. scale: put behind the table's own. value: what they give for the claim's
+        own quantity (−0.0442 for the difference of these).
 
         None unless all of them are published.
         """
@@ -36,4 +53,4 @@ class Published:
         if not found or any(figure is None for figure in found.values()):
             return None
         parts = (" ".join(filter(None, (word, figure, self.unit))) for word, figure in found.items())
-        return PaperFigure(figure=", ".join(parts), scale=self.scale + scale, source=self.source)
+        return PaperFigure(figure=", ".join(parts), scale=self.scale + scale, source=self.source, value=value)

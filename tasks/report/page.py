@@ -7,11 +7,11 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.report import numbers
+from robustray.tasks.report.claims import MARKS, claim_sections, description_rows
 from robustray.tasks.report.facts import SCALES, RunFacts, StepFacts
 from robustray.tasks.report.tables import page_table
 from robustray.tasks.study import Figure, Findings, Picture, Table
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 LIMIT = 3_000_000
 """Bytes up to which a page is pleasant to send and to open."""
-
-MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "○"}
-"""A verdict is told by its word and its mark, the colour only repeats it."""
 
 
 def render_page(findings: Findings, facts: RunFacts) -> str:
@@ -77,10 +74,12 @@ def fill(
 
     script = environment().get_template("script.html.j2").render().strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    claimed = claim_sections(findings.claims)
     present = (
         ("main-figure", "Main figure", findings.figures),
         ("in-short", "In short", [table for table in findings.tables if table.lead]),
-        ("claims", "Claims", findings.claims),
+        *((section["anchor"], section["short"], True) for section in claimed),
+        ("described", "Described", findings.descriptions),
         ("figures", "More figures", findings.figures[1:]),
         ("tables", "Tables", [table for table in findings.tables if not table.lead]),
         ("pictures", "Pictures", findings.pictures),
@@ -94,7 +93,8 @@ def fill(
             warnings=list(warnings),
             sections=[*first_sections, *((anchor, words) for anchor, words, things in present if things)],
             marks=MARKS,
-            rules=[(rule, list(claims)) for rule, claims in groupby(findings.claims, key=lambda claim: claim.test)],
+            claimed=claimed,
+            described=description_rows(findings.descriptions),
             figures=[_figure(figure) for figure in findings.figures],
             tables=[page_table(table, tables.get(table.name)) for table in findings.tables],
             pictures=[_picture(picture) for picture in findings.pictures],

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from robustray.tasks.report.claims import MARKS
 from robustray.tasks.report.comparison import ComparisonFacts
 from robustray.tasks.report.facts import RunFacts
 from robustray.tasks.report.numbers import format_estimate, format_value
-from robustray.tasks.report.page import MARKS
 from robustray.tasks.report.tables import Column, columns_of
-from robustray.tasks.study import Claim, Findings, Table, Work
+from robustray.tasks.study import Claim, Description, Findings, PaperFigure, Table, Work
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as Grid
+    from rich.text import Text
 
 MAX_ROWS = 12
 """Rows of the study's table that the terminal shows; the page has them all."""
@@ -53,6 +55,8 @@ def print_end(
     console.print(Text(findings.answer, style="bold"))
     if findings.claims:
         console.print(_claims(findings.claims, with_paper=console.width >= WIDE))
+    if findings.descriptions:
+        console.print(_descriptions(findings.descriptions, with_paper=console.width >= WIDE))
     lines = [("report", str(page)), *((f"table {name}", path) for name, path in tables.items())]
     lines += [("next", next_command)] if next_command else []
     first = _first_table(findings)
@@ -120,23 +124,33 @@ def json_document(findings: Findings, facts: RunFacts, report_path: str, tables:
         "run": facts.run,
         "answer": findings.answer,
         "claims": [_plain_claim(claim) for claim in findings.claims],
+        "descriptions": [_plain_description(each) for each in findings.descriptions],
         "tables": dict(tables),
         "report": str(report_path),
     }
 
 
 def _plain_claim(claim: Claim) -> dict[str, Any]:
-    paper = claim.paper and {"figure": claim.paper.figure, "scale": claim.paper.scale, "source": claim.paper.source}
+    judged = {"kind": claim.kind, "test": claim.test, "verdict": claim.verdict, "agrees": claim.agrees}
+    return _plain(claim) | judged | {"paper": _plain_paper(claim)}
+
+
+def _plain_description(description: Description) -> dict[str, Any]:
+    return _plain(description) | {"measured": description.measured, "paper": _plain_paper(description)}
+
+
+def _plain(said: Claim | Description) -> dict[str, Any]:
     return {
-        "words": claim.words,
-        "estimate": _finite(claim.estimate),
-        "interval": [_finite(end) for end in claim.interval] if claim.interval else None,
-        "unit": claim.unit,
-        "n": int(claim.n),
-        "test": claim.test,
-        "verdict": claim.verdict,
-        "paper": paper,
+        "words": said.words,
+        "estimate": _finite(said.estimate),
+        "interval": [_finite(end) for end in said.interval] if said.interval else None,
+        "unit": said.unit,
+        "n": int(said.n),
     }
+
+
+def _plain_paper(said: Claim | Description) -> dict[str, Any] | None:
+    return None if said.paper is None else dataclasses.asdict(said.paper)
 
 
 def _finite(value: float | None) -> float | None:
@@ -146,15 +160,42 @@ def _finite(value: float | None) -> float | None:
 def _claims(claims: Sequence[Claim], *, with_paper: bool) -> Grid:
     from rich.text import Text
 
-    grid = _grid()
-    for head in ("claim", "this run", "n", "verdict", *(["the paper"] if with_paper else [])):
-        grid.add_column(head, justify="right" if head == "n" else "left", no_wrap=head in ("this run", "n", "verdict"))
-    for claim in claims:
-        paper = [Text(f"{claim.paper.figure} ({claim.paper.scale})" if claim.paper else "–")] if with_paper else []
+    grid = _said("claim", "verdict", with_paper)
+    for claim in sorted(claims, key=lambda claim: claim.kind == "check"):
+        words = f"Check: {claim.words}" if claim.kind == "check" else claim.words
         verdict = Text(f"{MARKS[claim.verdict]} {claim.verdict}", style=COLORS[claim.verdict], no_wrap=True)
-        estimate = Text(format_estimate(claim.estimate, claim.interval, claim.unit), no_wrap=True)
-        grid.add_row(Text(claim.words), estimate, Text(format_value(claim.n)), verdict, *paper)
+        grid.add_row(Text(words), *_numbers(claim), verdict, *_beside(claim.paper, with_paper))
     return grid
+
+
+def _descriptions(descriptions: Sequence[Description], *, with_paper: bool) -> Grid:
+    from rich.text import Text
+
+    grid = _said("described", None, with_paper)
+    for each in descriptions:
+        grid.add_row(Text(each.words), *_numbers(each), *_beside(each.paper, with_paper))
+    return grid
+
+
+def _said(first: str, judged: str | None, with_paper: bool) -> Grid:
+    grid = _grid()
+    for head in (first, "this run", "n", judged, "the paper" if with_paper else None):
+        if head is not None:
+            justify: Literal["left", "right"] = "right" if head == "n" else "left"
+            grid.add_column(head, justify=justify, no_wrap=head in ("this run", "n", judged))
+    return grid
+
+
+def _numbers(said: Claim | Description) -> tuple[Text, Text]:
+    from rich.text import Text
+
+    return Text(format_estimate(said.estimate, said.interval, said.unit), no_wrap=True), Text(format_value(said.n))
+
+
+def _beside(paper: PaperFigure | None, with_paper: bool) -> list[Text]:
+    from rich.text import Text
+
+    return [Text(f"{paper.figure} ({paper.scale})" if paper else "–")] if with_paper else []
 
 
 def _rows(table: Table) -> Grid:

@@ -10,7 +10,7 @@ import numpy as np
 
 from robustray.tasks.attacks.following import LOST_SHARE, has_lost, lost_words
 from robustray.tasks.report.numbers import size_words
-from robustray.tasks.study import Claim, Verdict
+from robustray.tasks.study import Claim, Description, Verdict
 from robustray.tasks.sweeps.records import lost_gradients, only_square
 
 if TYPE_CHECKING:
@@ -61,6 +61,13 @@ def withheld(claim: Claim, verdict: Verdict, *, doubtful: bool) -> Claim:
         "or not finite"
     )
     return replace(claim, test=test, verdict="undecided" if doubtful and claim.verdict == verdict else claim.verdict)
+
+
+def lower_bound(found: Description, *, doubtful: bool) -> Description:
+    """A share of broken images that says, where it is `doubtful` because attacks followed nothing, that it is a lower
+    bound."""
+    remark = "; attacks along gradients had none to follow (see the warnings): the share is only a lower bound"
+    return replace(found, measured=found.measured + remark * doubtful)
 
 
 def _lost(all_records: pd.DataFrame) -> pd.DataFrame:

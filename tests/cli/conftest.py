@@ -23,7 +23,7 @@ TYPED = "/opt/venv/bin/python -m robustray"
 """How these tests pretend that robustray was started."""
 TINY = "--workers 0 --num-images 40 --norm linf --eps-linf 0.1 0.3 --attack fgsm --num-examples 1"
 FIRST = f"run attack-sweep {TINY} --model digits:mlp"
-KEYS = {"run", "answer", "claims", "tables", "report"}
+KEYS = {"run", "answer", "claims", "descriptions", "tables", "report"}
 
 OWN = """\
 from dataclasses import dataclass

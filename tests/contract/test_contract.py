@@ -130,7 +130,7 @@ def test_it_shows_what_a_run_would_do(tiny: Tiny) -> None:
 
 def test_it_answers_with_n_and_verdicts_by_stated_rules(tiny: Tiny) -> None:
     document = tiny.document
-    assert "n = " in document["answer"] and document["claims"], document["answer"]
+    assert "n = " in document["answer"] and document["claims"] + document["descriptions"], document["answer"]
     for claim in document["claims"]:
         assert claim["verdict"] in ("supported", "contradicted", "undecided")
         assert "interval" in claim["test"] and "supported if" in claim["test"], claim["test"]

@@ -16,7 +16,7 @@ import pandas as pd
 from robustray.tasks import figures
 from robustray.tasks.report.comparison import ComparisonFacts, Difference, Side
 from robustray.tasks.report.facts import RunFacts, StepFacts
-from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table
+from robustray.tasks.study import Claim, Description, Figure, Findings, PaperFigure, Picture, Table
 
 EPS = [0.0, 0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255]
 ACCURACY = {
@@ -173,8 +173,12 @@ def example_findings(n: int = 10_000) -> Findings:
                 test="supported if the lower end is above 50 %, contradicted if the upper end is below it",
                 verdict="contradicted",
                 paper=PaperFigure(
-                    figure="53.49 %", scale="ResNet-50, full CIFAR-10 test set", source="robustness 1.2.1, README table"
+                    figure="53.49 %",
+                    scale="ResNet-50, full CIFAR-10 test set",
+                    source="robustness 1.2.1, README table",
+                    value=0.5349,
                 ),
+                paper_verdict="supported",
             ),
             Claim(
                 words="A deeper network loses more.",
@@ -184,6 +188,28 @@ def example_findings(n: int = 10_000) -> Findings:
                 test="paired bootstrap over images; supported if the interval is above 0",
                 verdict="undecided",
                 unit="points",
+            ),
+            Claim(
+                words="PGD with 20 and with 100 steps leave the same accuracy to 0.6 points.",
+                estimate=0.001,
+                interval=(-0.001, 0.003),
+                n=n,
+                test="accuracy after 20 minus after 100 steps: supported if its 95 % interval lies within ±0.6 points",
+                verdict="supported",
+                unit="points",
+                kind="check",
+                paper=PaperFigure(figure="53.49 / 53.29 %", scale="ResNet-50", source="a table", value=0.002),
+                paper_verdict="supported",
+            ),
+        ),
+        descriptions=(
+            Description(
+                words="ResNet-20: of the images that it classifies correctly, those that ℓ∞ 8/255 breaks",
+                estimate=1.0,
+                interval=(0.9996, 1.0),
+                n=9170,
+                measured="broken by any attack of the sweep; 95 % interval over images (Wilson)",
+                paper=PaperFigure(figure="100 % (standard), 38.5 % (robust)", scale="ResNet-50", source="a table"),
             ),
         ),
         tables=(
@@ -315,6 +341,17 @@ def hostile_findings() -> Findings:
                 paper=PaperFigure(figure=HOSTILE, scale=HOSTILE, source=HOSTILE),
             ),
             Claim(words="nothing", estimate=None, interval=None, n=0, test="none", verdict="undecided"),
+        ),
+        descriptions=(
+            Description(words=HOSTILE, estimate=None, interval=None, n=0, measured=HOSTILE),
+            Description(
+                words=HOSTILE,
+                estimate=NAN,
+                interval=(NAN, math.inf),
+                n=1,
+                measured=HOSTILE,
+                paper=PaperFigure(figure=HOSTILE, scale=HOSTILE, source=HOSTILE, value=0.5),
+            ),
         ),
         tables=(
             Table(

@@ -132,9 +132,17 @@ def test_seeds_are_repetitions_not_copies(found: Findings) -> None:
 
 def test_claims_state_their_rule_and_the_answer_its_n(found: Findings) -> None:
     assert "n = 40" in found.answer
-    assert len(found.claims) == 2 + 4  # one per norm for the model, two comparisons per norm
+    assert len(found.claims) == 4  # two comparisons per norm
     assert all("interval" in claim.test and claim.n <= 40 and claim.interval for claim in found.claims)
     assert all(claim.paper is None for claim in found.claims)  # nothing published on digits
+
+
+def test_what_breaks_of_a_model_is_described_without_a_verdict(found: Findings) -> None:
+    worst = table(found, "worst-case")
+    (model,) = TINY.models
+    for said, norm in zip(found.descriptions, ("linf", "l2"), strict=True):
+        assert model in said.words and "Wilson" in said.measured and said.interval is not None
+        assert said.n == round(40 * worst[(worst.norm == norm) & (worst.eps == 0)].robust_accuracy.item())
 
 
 @pytest.mark.parametrize(
@@ -197,4 +205,5 @@ def test_no_image_is_classified_correctly(tmp_path: Path, monkeypatch: pytest.Mo
     found = STUDY.run(settings, lab)
     assert (table(found, "worst-case").robust_accuracy == 0).all()
     assert found.pictures == ()
-    assert {claim.verdict for claim in found.claims} == {"undecided"}
+    assert {claim.verdict for claim in found.claims} <= {"undecided"}
+    assert all(each.estimate is None and each.n == 0 for each in found.descriptions)

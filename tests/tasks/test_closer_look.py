@@ -34,6 +34,7 @@ from robustray.tasks.studies.closer_look.blocks import (
 from robustray.tasks.studies.closer_look.reduce import Gradients
 from robustray.tasks.studies.closer_look.settings import SIZES, Settings, agent_settings, agent_specs
 from robustray.tasks.studies.closer_look.study import STUDY, _estimates, _points
+from robustray.tasks.study import Claim, Description
 from tests.tasks.rl_environments import HERE
 
 STEPS = 128
@@ -298,15 +299,26 @@ def results(num_agents: int, early: float, late: float, gain: float) -> findings
 
 
 def test_claims_are_decided_within_and_over_agents() -> None:
-    three = [each.verdict for each in findings.claims(results(3, early=300.0, late=3000.0, gain=2.0))]
-    assert three == ["supported"] * 5
-    opposite = [each.verdict for each in findings.claims(results(3, early=3000.0, late=300.0, gain=-2.0))]
-    assert opposite == ["supported", "supported", "contradicted", "supported", "contradicted"]
-    single = list(findings.claims(results(1, early=300.0, late=3000.0, gain=2.0)))
-    assert [each.verdict for each in single] == ["supported"] * 2 + ["undecided"] * 3
-    assert "within one agent" in single[0].test and single[0].n == 6
-    flat = list(findings.claims(results(1, early=1e9, late=1e9, gain=0.0)))
-    assert [each.verdict for each in flat][:2] == ["undecided"] * 2 and math.isnan(reduce.over_agents([math.nan]).value)
+    assert decided(results(3, early=300.0, late=3000.0, gain=2.0)) == ["supported"] * 4
+    opposite = decided(results(3, early=3000.0, late=300.0, gain=-2.0))
+    assert opposite == ["supported", "supported", "contradicted", "supported"]
+    alone = results(1, early=300.0, late=3000.0, gain=2.0)
+    assert decided(alone) == ["supported"] * 2 + ["undecided"] * 2
+    first = next(findings.claims(alone))
+    assert isinstance(first, Claim) and "within one agent" in first.test and first.n == 6
+    assert decided(results(1, early=1e9, late=1e9, gain=0.0))[:2] == ["undecided"] * 2
+    assert math.isnan(reduce.over_agents([math.nan]).value)
+
+
+def decided(found: findings.Results) -> list[str]:
+    return [each.verdict for each in findings.claims(found) if isinstance(each, Claim)]
+
+
+@pytest.mark.parametrize(("num_agents", "over"), [(3, "over agents"), (1, "over episodes, within one agent")])
+def test_what_the_step_did_to_the_reward_is_described_and_not_judged(num_agents: int, over: str) -> None:
+    *_, said = findings.claims(results(num_agents, early=300.0, late=3000.0, gain=-2.0))
+    assert isinstance(said, Description) and said.measured.endswith(over)
+    assert said.estimate == pytest.approx(-2.0 + (num_agents - 1) / 200, abs=0.05)
 
 
 def test_warnings_name_what_is_weak() -> None:

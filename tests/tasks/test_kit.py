@@ -13,7 +13,7 @@ import pytest
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.claims import Repeats, claim
+from robustray.tasks.kit.claims import Repeats, claim, describe
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
@@ -141,6 +141,33 @@ def test_claims_of_too_few_repetitions_are_undecided_whatever_the_interval_says(
     other = agents.claim("It rises.", interval(0.1, 0.2), above(0), measured="x", unit="percent", over="episodes")
     assert (other.verdict, other.unit) == ("undecided", "percent") and "over episodes is above" in other.test
     assert next(agents.warnings("agent")).startswith("3 agents: ")
+
+
+@pytest.mark.parametrize(
+    ("value", "rule", "lo", "hi", "agrees"),
+    [
+        (0.3, above(0), 0.1, 0.2, True),
+        (0.3, above(0), -0.2, -0.1, False),
+        (-0.3, above(0), -0.2, -0.1, True),  # both contradict it
+        (0.3, above(0), -0.1, 0.1, None),  # undecided agrees with nothing
+        (None, above(0), 0.1, 0.2, None),
+        (0.006, within(0.006), 0.001, 0.002, True),  # closed ends
+    ],
+)
+def test_the_papers_number_is_held_against_the_same_rule(
+    value: float | None, rule: Rule, lo: float, hi: float, agrees: bool | None
+) -> None:
+    paper = PaperFigure(figure="a", scale="b", source="c", value=value)
+    assert claim("It rises.", interval(lo, hi), rule, measured="difference", paper=paper).agrees is agrees
+
+
+def test_a_description_has_a_number_and_no_verdict() -> None:
+    made = describe("d: share broken", interval(0.6, 0.7, n=50), measured="by PGD", over="images (Wilson)")
+    assert (made.interval, made.n, made.measured) == ((0.6, 0.7), 50, "by PGD; 95 % interval over images (Wilson)")
+    nothing = Estimate(value=math.nan, lo=0, hi=1, n=0)
+    empty = describe("d: share broken", nothing, measured="by PGD", over="images")
+    assert (empty.estimate, empty.interval, empty.n) == (None, None, 0)
+    assert compose("So.", [made], empty).descriptions == (made, empty) and not hasattr(made, "verdict")
 
 
 # --- What a study returns ---------------------------------------------------------------------------------------------

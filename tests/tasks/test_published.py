@@ -49,6 +49,25 @@ def test_shares_of_broken_images_follow_from_accuracies(
     assert ("WRN-28-10" in figure.scale) == (by_autoattack and norm == "linf")
 
 
+def test_a_figure_holds_the_number_that_a_claim_is_about() -> None:
+    def value(cells: dict[str, tuple[float, float]]) -> float | None:
+        found = engstrom.figure(engstrom.DATA, "linf", cells)
+        return None if found is None else found.value
+
+    assert value({"standard": (0.0, 0.0), "robust": (LINF, 0.0)}) == pytest.approx(0.8703 - 0.9525)
+    assert value({"robust": (LINF, LINF)}) == pytest.approx(0.5349)
+    assert value({"a": (0.0, 0.0), "b": (LINF, 0.0), "c": (LINF, LINF)}) is None
+    steps = engstrom.steps(engstrom.DATA, "linf", LINF)
+    assert steps is not None and steps.value == pytest.approx(0.002) and steps.figure == "at ℓ∞ 8/255 53.49 / 53.29 %"
+    assert engstrom.steps(engstrom.DATA, "linf", 4 / 255) is None and engstrom.steps("digits:test", "l2", 0.5) is None
+
+
+def test_numbers_are_read_from_what_was_printed() -> None:
+    returns = Published(cells={"a": "2513 [2391, 2632]", "b": "−13"}, scale="", source="", unit="")
+    assert returns.number("a") == 2513 and returns.contrast({"a": 0.5, "b": -1}) == 1269.5
+    assert returns.number("c") is None and returns.contrast({"a": 1, "c": -1}) is None
+
+
 def test_nothing_is_said_where_nothing_is_published() -> None:
     assert engstrom.broken("digits:test", "linf", LINF, by_autoattack=False) is None
     assert engstrom.broken(engstrom.DATA, "l2", 0.25, by_autoattack=True) is None

@@ -58,6 +58,9 @@ def test_everything_found_is_on_the_page(findings: Findings, facts: RunFacts) ->
         said += [claim.words, claim.test, claim.verdict, format_value(claim.estimate, claim.unit), f"n = {claim.n:,}"]
         said += [format_interval(*claim.interval, claim.unit)] if claim.interval else []
         said += [claim.paper.figure, claim.paper.scale, claim.paper.source] if claim.paper else []
+    for each in findings.descriptions:
+        said += [each.words, each.measured, format_value(each.estimate, each.unit), f"n = {each.n:,}"]
+        said += [each.paper.figure, each.paper.scale, each.paper.source] if each.paper else []
     parts: list[Figure | Table | Picture] = [*findings.figures, *findings.tables, *findings.pictures]
     for part in parts:
         said += [part.title, part.caption]
@@ -72,6 +75,8 @@ def test_parts_stand_in_the_agreed_order(findings: Findings, facts: RunFacts) ->
     assert Reader(render_page(findings, facts)).all("h2", "id") == [
         "main-figure",
         "claims",
+        "checks",
+        "described",
         "figures",
         "tables",
         "pictures",
@@ -260,6 +265,8 @@ def test_a_comparison_shows_both_runs_and_what_differs(findings: Findings) -> No
         "differences",
         "main-figure",
         "claims",
+        "checks",
+        "described",
         "figures",
         "tables",
         "pictures",

@@ -219,10 +219,19 @@ def test_the_answer_and_the_main_figure_come_before_the_claims(browser: Browser,
         """
         seen.order = [...page.querySelectorAll("h2")].map(e => e.id);
         seen.rules = [...page.querySelectorAll("table.claims tr.rule")].length;
-        seen.heads = [...page.querySelectorAll("table.claims thead th")].length;
+        seen.heads = [...page.querySelector("table.claims").querySelectorAll("thead th")].length;
         """,
     )
-    assert seen["order"] == ["main-figure", "claims", "figures", "tables", "pictures", "evidence"]
+    assert seen["order"] == [
+        "main-figure",
+        "claims",
+        "checks",
+        "described",
+        "figures",
+        "tables",
+        "pictures",
+        "evidence",
+    ]
     assert seen["heads"] == 4 and seen["rules"] == 0, "three rules that differ"
 
 
@@ -238,7 +247,7 @@ def test_the_small_table_stands_before_the_claims(browser: Browser, example: Any
 
 def test_a_rule_of_several_claims_is_written_once_and_no_column_is_empty(browser: Browser, example: Any) -> None:
     findings = example.example_findings()
-    alike = tuple(replace(claim, test="supported if above 0", paper=None) for claim in findings.claims)
+    alike = tuple(replace(each, test="supported if above 0", paper=None, kind="paper") for each in findings.claims)
     path = browser.folder / "alike.html"
     path.write_text(render_page(replace(findings, claims=alike), example.example_facts()), encoding="utf-8")
     seen = browser.observe(
@@ -250,6 +259,45 @@ def test_a_rule_of_several_claims_is_written_once_and_no_column_is_empty(browser
         """,
     )
     assert seen == {"times": 1, "heads": ["Claim", "This run", "Verdict"]}
+
+
+def test_a_description_has_no_verdict_and_a_claim_says_where_the_paper_stands(browser: Browser, page: Path) -> None:
+    seen = browser.observe(
+        page,
+        """
+        const words = selector => [...page.querySelectorAll(selector)].map(e => e.textContent.replace(/\\s+/g, " "));
+        seen.described = page.querySelectorAll("table.described .verdict").length;
+        seen.verdicts = page.querySelectorAll("table.claims .verdict").length;
+        seen.sides = words(".agreement");
+        seen.numbers = words("table.claims .paper b");
+        """,
+    )
+    assert seen == {
+        "described": 0,
+        "verdicts": 4,
+        "sides": ["the paper's number is on the other side", "the paper's number is on the same side"],
+        "numbers": ["53.49 %", "+0.2 points"],
+    }
+
+
+def test_on_a_phone_no_line_of_a_claim_begins_with_a_dot(browser: Browser, example: Any) -> None:
+    findings = example.example_findings()
+    alike = tuple(replace(claim, test="supported if above 0") for claim in findings.claims)
+    path = browser.folder / "alike-phone.html"
+    path.write_text(render_page(replace(findings, claims=alike), example.example_facts()), encoding="utf-8")
+    seen = browser.observe(
+        path,
+        """
+        seen.dots = [...page.querySelectorAll("table.claims td")].map(cell => {
+          const small = cell.querySelector("small"), before = small && view.getComputedStyle(small, "::before").content;
+          const first = small && ![...cell.childNodes].slice(0, [...cell.childNodes].indexOf(small))
+            .some(node => node.textContent.trim());
+          return first ? before : "none";
+        }).filter(content => content !== "none");
+        """,
+        400,
+    )
+    assert seen == {"dots": []}
 
 
 def test_tables_are_copied_as_markdown_and_latex(browser: Browser, page: Path) -> None:

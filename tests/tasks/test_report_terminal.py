@@ -92,7 +92,7 @@ def test_hostile_names_in_the_terminal() -> None:
 
 def test_json_document_is_json(findings: Findings, facts: RunFacts) -> None:
     document = json_document(findings, facts, "runs/x/report.html", {"cost": "runs/x/cost.parquet"})
-    assert list(document) == ["run", "answer", "claims", "tables", "report"]
+    assert list(document) == ["run", "answer", "claims", "descriptions", "tables", "report"]
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["run"] == facts.run and document["tables"] == {"cost": "runs/x/cost.parquet"}
     claim = document["claims"][0]

@@ -1,4 +1,4 @@
-"""The claims that a sweep tests, each by a rule that was fixed before the run."""
+"""What a sweep says of its models, and the claims that it tests, each by a rule that was fixed before the run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from robustray.tasks.attacks.settings import Norm
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import claim, describe
 from robustray.tasks.kit.frames import at
 from robustray.tasks.kit.rules import above
 from robustray.tasks.published import engstrom
@@ -14,8 +14,8 @@ from robustray.tasks.report.numbers import size_words
 from robustray.tasks.statistics import proportion
 from robustray.tasks.statistics.clusters import clustered_mean
 from robustray.tasks.studies.attack_sweep.results import Results
-from robustray.tasks.study import Claim
-from robustray.tasks.sweeps.masking import nothing_to_follow, withheld
+from robustray.tasks.study import Claim, Description
+from robustray.tasks.sweeps.masking import lower_bound, nothing_to_follow
 
 WEAKER = (
     ("noise", "It is the direction, not the size: PGD breaks more images than random noise of the same size"),
@@ -23,32 +23,36 @@ WEAKER = (
 )
 
 
-def claims(results: Results) -> Iterator[Claim]:
-    """How much breaks of every model; where the attacks to compare ran, that direction and several steps matter."""
+def descriptions(results: Results) -> Iterator[Description]:
+    """How much breaks of every model: a property of that model, whatever the paper's did."""
     settings = results.settings
     for data, model, norm in itertools.product(settings.data, settings.models, settings.norms):
         yield _broken(results, data, model, norm)
+
+
+def claims(results: Results) -> Iterator[Claim]:
+    """Where the attacks to compare ran: that direction and several steps matter."""
+    settings = results.settings
     for data, norm, (weak, words) in itertools.product(settings.data, settings.norms, WEAKER):
         if {"pgd", weak} <= set(settings.attacks):
             yield _stronger(results, data, norm, weak, words)
 
 
-def _broken(results: Results, data: str, model: str, norm: Norm) -> Claim:
+def _broken(results: Results, data: str, model: str, norm: Norm) -> Description:
     eps = results.reference[norm]
     rows = at(results.headline, data=data, model=model, norm=norm, eps=eps)
     clean = results.clean[data, model].set_index("index").correct
     right = clean.reindex(rows["index"]).to_numpy(dtype=bool)
-    found = claim(
-        f"{model}: a perturbation within {size_words(norm, eps)} breaks most of the images that it classifies "
-        f"correctly ({data}).",
+    found = describe(
+        f"{model}: of the images that it classifies correctly, those that a perturbation within "
+        f"{size_words(norm, eps)} breaks ({data})",
         proportion(rows.success.to_numpy(dtype=bool)[right]),
-        above(0.5),
-        measured=f"share of images broken by {'AutoAttack' if results.by_autoattack else 'any attack of the sweep'}",
+        measured=f"broken by {'AutoAttack' if results.by_autoattack else 'any attack of the sweep'}",
         over="images (Wilson)",
         paper=engstrom.broken(data, norm, eps, by_autoattack=results.by_autoattack),
     )
     doubtful = nothing_to_follow(results.records, data=data, model=model, norm=norm)
-    return withheld(found, "contradicted", doubtful=doubtful)
+    return lower_bound(found, doubtful=doubtful)
 
 
 def _stronger(results: Results, data: str, norm: Norm, weak: str, words: str) -> Claim:

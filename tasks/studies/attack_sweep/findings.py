@@ -8,7 +8,7 @@ from robustray.tasks.kit import compose as kit
 from robustray.tasks.kit.frames import at, one
 from robustray.tasks.kit.words import at_chance, listed
 from robustray.tasks.report.numbers import format_estimate, format_value, size_words
-from robustray.tasks.studies.attack_sweep.claims import claims
+from robustray.tasks.studies.attack_sweep.claims import claims, descriptions
 from robustray.tasks.studies.attack_sweep.drawings import drawn, pictures
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.studies.attack_sweep.settings import Settings
@@ -21,7 +21,8 @@ def compose(results: Results) -> Findings:
     """Everything that the report shows."""
     hidden = masking_warnings(results.records, results.stages), lost_gradient_warnings(results.records)
     warnings = *hidden, transfer_warnings(results), chance_warnings(results)
-    return kit.compose(answer(results), claims(results), tables(results), drawn(results), pictures(results), warnings)
+    said = (answer(results), claims(results), descriptions(results))
+    return kit.compose(*said, tables(results), drawn(results), pictures(results), warnings)
 
 
 def answer(results: Results) -> str:

@@ -106,7 +106,10 @@ def claims(results: Results) -> Iterator[Claim]:
         above(0),
         measured=f"accuracy under PGD-{results.settings.test_steps} at ℓ2 {eps:g}, D_R minus D_NR, paired by chain and "
         "image",
-        paper=PUBLISHED.figure({"D_R": ("D_R", eps), "D_NR": ("D_NR", eps)}),
+        paper=PUBLISHED.figure(
+            {"D_R": ("D_R", eps), "D_NR": ("D_NR", eps)},
+            value=PUBLISHED.contrast({("D_R", eps): 1, ("D_NR", eps): -1}),
+        ),
     )
     yield repeats.claim(
         "Non-robust features suffice for good accuracy: students of D_NR are right on most original test images.",
@@ -114,7 +117,7 @@ def claims(results: Results) -> Iterator[Claim]:
         above(0.5),
         measured="accuracy on original test images",
         unit="percent",
-        paper=PUBLISHED.figure({"D_NR": ("D_NR", 0.0)}),
+        paper=PUBLISHED.figure({"D_NR": ("D_NR", 0.0)}, value=PUBLISHED.number(("D_NR", 0.0))),
     )
 
 

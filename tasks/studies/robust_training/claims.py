@@ -83,5 +83,6 @@ def _converged(results: Results, norm: Norm, eps: float) -> Claim:
         "iterate counts, paired by seed and image",
         over=results.repeats.over,
         unit="points",
-        paper=engstrom.figure(settings.test_data, norm, {f"at {size}": (eps, eps)}),
+        kind="check",
+        paper=engstrom.steps(settings.test_data, norm, eps),
     )

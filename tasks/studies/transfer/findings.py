@@ -69,6 +69,7 @@ def claims(results: Results) -> Iterator[Claim]:
             equivalent(settings.margin),
             measured=f"accuracy on the target, one of {plural(len(settings.null), 'further standard source')} "
             f"({CHOSEN}) minus the first standard source, paired by chain and image",
+            kind="check",
         )
     yield repeats.claim(
         "There is something to transfer: features learnt on the source serve the target better than random weights.",
@@ -76,6 +77,7 @@ def claims(results: Results) -> Iterator[Claim]:
         above(0),
         measured="accuracy on the target with fixed features, standard source minus the same network untrained, paired "
         "by chain and image",
+        kind="check",
     )
 
 
