@@ -17,14 +17,19 @@ STEPS = 2048
 Iteration = Callable[[], int]
 
 
-def ours(environment: str, algorithm: str) -> Iteration:
-    """`Algorithm.train()` with the paper's preset, every measure and check on."""
+def our_config(environment: str, algorithm: str, *, seed: int = 0, **switches: Any) -> Any:
+    """The paper's preset."""
     from robustray.distributed.rllib import PPOConfig, TRPOConfig
     from robustray.tasks.policy_gradients.presets import preset
 
     config: Any = PPOConfig() if algorithm == "ppo" else TRPOConfig()
-    config = config.environment(environment).training(settings=preset(algorithm, environment), iterations=100_000)
-    built = config.build_algo()
+    settings = preset(algorithm, environment, **switches)
+    return config.environment(environment).training(settings=settings, iterations=100_000, agent_seed=seed)
+
+
+def ours(environment: str, algorithm: str) -> Iteration:
+    """`Algorithm.train()` with every measure and check on."""
+    built = our_config(environment, algorithm).build_algo()
 
     def iteration() -> int:
         built.train()
@@ -48,7 +53,7 @@ def sb3(environment: str) -> Iteration:
     return iteration
 
 
-def rllib(environment: str) -> Iteration:
+def stock_config(environment: str) -> Any:
     """RLlib's own PPO with its local runner, no normalisation at all."""
     from ray.rllib.algorithms.ppo import PPOConfig
     from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
@@ -58,7 +63,12 @@ def rllib(environment: str) -> Iteration:
     model = DefaultModelConfig(
         fcnet_hiddens=[64, 64], fcnet_activation="tanh", vf_share_layers=False, free_log_std=True
     )
-    built = config.rl_module(model_config=model).learners(num_learners=0).build_algo()
+    return config.rl_module(model_config=model).learners(num_learners=0)
+
+
+def rllib(environment: str) -> Iteration:
+    """See `stock_config`."""
+    built = stock_config(environment).build_algo()
 
     def iteration() -> int:
         built.train()

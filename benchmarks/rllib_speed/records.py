@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,64 @@ AIMS = {SB3: (5.5, 4.0), RLLIB: (9.0, 7.0)}
 """Of our PPO over a peer on Hopper-v5: the aim, and what is accepted."""
 
 
+ONE_TRIAL, TWO_TRIALS = "one trial", "two trials at once"
+ONE_PROCESS, TWO_RUNNERS = "one process", "two env runners"
+OUR_TRIAL, LOCAL, REMOTE, TUNE_TRIAL = (
+    "robustray PPO on RLlib",
+    "stock RLlib PPO, local runner",
+    "stock RLlib PPO, its two default runners",
+    "`robustray tune`",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What was asked of the ratio of one case over another; bound None: nothing."""
+
+    case: str
+    over: str
+    bound: float | None
+    at_most: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What is measured beside speed in one process."""
+
+    unit: str
+    cases: tuple[str, ...]
+    asked: tuple[Asked, ...]
+    about: str
+    """Begins the line below the table."""
+
+
+SECTIONS = {
+    "trials": Section(
+        unit="steps/s",
+        cases=(ONE_TRIAL, TWO_TRIALS),
+        asked=(Asked(case=TWO_TRIALS, over=ONE_TRIAL, bound=1.5),),
+        about="Hopper-v5, by wall time on two cores, eight iterations of each trial a round",
+    ),
+    "runners": Section(
+        unit="steps/s",
+        cases=(ONE_PROCESS, TWO_RUNNERS),
+        asked=(Asked(case=TWO_RUNNERS, over=ONE_PROCESS, bound=1.7),),
+        about="Hopper-v5 with 5 ms more a step, four streams of 512 steps, by wall time",
+    ),
+    "memory": Section(
+        unit="MiB at the peak",
+        cases=(REMOTE, LOCAL, OUR_TRIAL, TUNE_TRIAL),
+        asked=(
+            Asked(case=OUR_TRIAL, over=REMOTE, bound=0.6, at_most=True),
+            Asked(case=OUR_TRIAL, over=LOCAL, bound=1.0, at_most=True),
+            Asked(case=TUNE_TRIAL, over=LOCAL, bound=None),
+        ),
+        about="Memory that only the trial's processes have (USS), the largest of their sums, taken ten times a second; "
+        "Hopper-v5, five iterations",
+    ),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One contender in one round."""
@@ -41,18 +99,50 @@ class Record:
     """CPUs that other processes used meanwhile, on average."""
 
 
-def load(path: Path) -> tuple[dict[str, Any], list[Record]]:
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One case of a section in one round."""
+
+    section: str
+    case: str
+    round: int
+    value: float
+    """In the section's unit."""
+    foreign_load: float
+
+
+@dataclass(kw_only=True)
+class Document:
+    """The file."""
+
+    machine: dict[str, Any] = field(default_factory=dict)
+    """Versions."""
+    records: list[Record] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+
+def load(path: Path) -> Document:
     if not path.is_file():
-        return {}, []
+        return Document()
     read = json.loads(path.read_text())
-    return read["machine"], [Record(**each) for each in read["records"]]
+    return Document(
+        machine=read["machine"],
+        records=[Record(**each) for each in read["records"]],
+        samples=[Sample(**each) for each in read["samples"]],
+    )
 
 
-def save(path: Path, machine: dict[str, Any], records: Sequence[Record]) -> None:
+def save(path: Path, document: Document) -> None:
     """The old file or the new one, never half of it."""
-    lines = ",\n".join("  " + json.dumps(asdict(record)) for record in records)
+
+    def lines(rows: Sequence[Any]) -> str:
+        return ",\n".join("  " + json.dumps(asdict(row)) for row in rows)
+
     partial = path.with_suffix(".partial")
-    partial.write_text(f'{{\n "machine": {json.dumps(machine)},\n "records": [\n{lines}\n ]\n}}\n')
+    partial.write_text(
+        f'{{\n "machine": {json.dumps(document.machine)},\n "records": [\n{lines(document.records)}\n ],\n '
+        f'"samples": [\n{lines(document.samples)}\n ]\n}}\n'
+    )
     partial.replace(path)
 
 
@@ -64,9 +154,9 @@ def ratio(ours: Sequence[float], theirs: Sequence[float], *, draws: int = 10_000
     return float(np.median(each)), float(low), float(high)
 
 
-def render(machine: dict[str, Any], records: Sequence[Record]) -> str:
+def render(document: Document) -> str:
     """One table per environment: steps per second, and our PPO over each of the others."""
-    parts = []
+    parts, records = [], document.records
     for environment in dict.fromkeys(record.environment for record in records):
         here = [record for record in records if record.environment == environment]
         load = max(record.foreign_load for record in here)
@@ -92,5 +182,37 @@ def render(machine: dict[str, Any], records: Sequence[Record]) -> str:
             "CPUs); medians over rounds, of paired ratios with 95 % bootstrap intervals."
         )
         parts.append("\n".join(lines))
-    versions = ", ".join(f"{name} {version}" for name, version in machine.items())
-    return "\n\n".join([*parts, versions]) + "\n" if parts else "Not measured yet.\n"
+    return "\n\n".join([*parts, _versions(document)]) + "\n" if parts else "Not measured yet.\n"
+
+
+def render_section(document: Document, name: str) -> str:
+    """Each case's median and range over rounds, and what was asked of the ratio of two."""
+    section = SECTIONS[name]
+    of = {case: {s.round: s for s in document.samples if (s.section, s.case) == (name, case)} for case in section.cases}
+    lines = [f"| | rounds | {section.unit} (range) | | ratio | asked | |", "|---|---|---|---|---|---|---|"]
+    for case in section.cases:
+        values = [sample.value for sample in of[case].values()]
+        if not values:
+            return "Not measured yet.\n"
+        spread = f"{statistics.median(values):,.0f} ({min(values):,.0f}–{max(values):,.0f})"
+        rows = [["", "", "", ""]]
+        for asked in (each for each in section.asked if each.case == case):
+            shared = sorted(of[case].keys() & of[asked.over].keys())
+            middle, low, high = ratio([of[asked.over][n].value for n in shared], [of[case][n].value for n in shared])
+            met = asked.bound is None or (middle <= asked.bound if asked.at_most else middle >= asked.bound)
+            bound = "" if asked.bound is None else f"{'≤' if asked.at_most else '≥'} {asked.bound:g}"
+            verdict = "" if asked.bound is None else "met" if met else "not met"
+            rows.append([f"over {asked.over}", f"{middle:.2f} [{low:.2f}, {high:.2f}]", bound, verdict])
+        for number, cells in enumerate(rows[1:] or rows):
+            first = [case, str(len(values)), spread] if not number else ["", "", ""]
+            lines.append(f"| {' | '.join([*first, *cells])} |")
+    loads = [sample.foreign_load for each in of.values() for sample in each.values()]
+    lines.append(
+        f"\n{section.about}; other processes used {statistics.median(loads):.2f} CPUs (at most {max(loads):.2f}); "
+        "medians over rounds, of paired ratios with 95 % bootstrap intervals."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _versions(document: Document) -> str:
+    return ", ".join(f"{name} {version}" for name, version in document.machine.items())

@@ -101,7 +101,12 @@ def stale(path: str) -> str:
 
 def trainspeed(path: str) -> str:
     """Steps per second of policy-gradient trainings, one table per environment."""
-    return speed_records.render(*speed_records.load(ROOT / path))
+    return speed_records.render(speed_records.load(ROOT / path))
+
+
+def trainsection(path: str, name: str) -> str:
+    """What else was measured of them: "trials", "runners", "memory"."""
+    return speed_records.render_section(speed_records.load(ROOT / path), name)
 
 
 def parity(path: str) -> str:
@@ -123,6 +128,7 @@ TABLES = {
     "training": training,
     "attacks": attacks,
     "trainspeed": trainspeed,
+    "trainsection": trainsection,
     "parity": parity,
     "peernames": peernames,
 }
