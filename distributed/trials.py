@@ -121,6 +121,7 @@ def standings(plan: Plan, grid: Grid, looked: Sequence[cells.Looked], tried: Seq
                 found_in=each.found_in,
                 error=error,
                 computed=each.key in tried and each.outcomes is not None,
+                unrepeatable=each.unrepeatable,
             )
         )
     return found

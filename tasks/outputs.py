@@ -95,6 +95,7 @@ def facts_of(outline: Outline, run: Run, tables: Mapping[str, str]) -> RunFacts:
         hardware=run.file.environment["hardware"],
         steps=steps,
         warnings=tuple(_warnings(run)),
+        unrepeatable=tuple(run.unrepeatable),
         tables={name: f"tables/{name}.parquet" for name in tables},
         wall_seconds=run.wall_seconds,
     )
@@ -107,8 +108,16 @@ def without_types(settings: Any) -> Any:
     return settings
 
 
+def unrepeatable_words(what: str) -> str:
+    """The warning about something that does not repeat itself."""
+    return (
+        f"{what} gives other numbers for the same seed: what rests on it cannot be repeated. Its numbers hold for what "
+        "was computed once and is kept in this store."
+    )
+
+
 def _warnings(run: Run) -> list[str]:
-    found = []
+    found = [unrepeatable_words(what) for what in run.unrepeatable]
     for failure in run.failures:
         found.append(
             f"{failure['step']}: item {failure['item']} is missing ({failure['reason']}); "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from typing import Any
@@ -28,6 +29,7 @@ from robustray.distributed.rllib.config import PolicyGradientConfig, PPOConfig, 
 from robustray.distributed.rllib.learner import PolicyGradientLearner, RolloutData
 from robustray.distributed.rllib.runner import sent_of
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit.words import plural
 from robustray.tasks.lab.jobs import fix_kernels, numerics
 from robustray.tasks.policy_gradients.environments import EnvironmentFailed
 from robustray.tasks.policy_gradients.loop import Training
@@ -58,7 +60,7 @@ class PolicyGradientAlgorithm(Algorithm):
     def setup(self, config: Any) -> None:
         fix_kernels()
         if ray.is_initialized():
-            check_resources(self.config, type(self))
+            check_resources(self.config, type(self), itself=False)
         super().setup(config)
         self.training = Training(state=self.agent)
         self.holds_out = None
@@ -119,12 +121,12 @@ class PolicyGradientAlgorithm(Algorithm):
 
     @classmethod
     def default_resource_request(cls, config: Any) -> Any:
-        """See RLlib. Raises: InputError for more than the whole cluster has: it would wait for ever."""
+        """See RLlib. Raises: InputError for what the cluster has no room for: it would wait for ever."""
         filled: Any = cls.get_default_config().update_from_dict(
             config.to_dict() if isinstance(config, PolicyGradientConfig) else config
         )
         if ray.is_initialized():
-            check_resources(filled, cls)
+            check_resources(filled, cls, itself=True)
         return super().default_resource_request(config)
 
     def _collect(self, held_out: bool) -> tuple[list[Rollout], list[Rollout]]:
@@ -171,15 +173,45 @@ class TRPO(PolicyGradientAlgorithm):
         return TRPOConfig()
 
 
-def check_resources(config: Any, algorithm: type) -> None:
-    """Raises: InputError when an algorithm asks for more than the cluster has in all."""
+def check_resources(config: Any, algorithm: type, *, itself: bool) -> None:
+    """An actor lives on one node, so what one asks for is compared with the largest node, and all with all nodes.
+
+    itself: a trial of Tune reserves CPUs for the algorithm too; built in a driver, it has its process already.
+
+    Raises: InputError, with the flag that mends it, for what can never be placed.
+    """
     evaluation = config.evaluation_num_env_runners or 0
     runners = config.num_env_runners + evaluation
-    cpus = config.num_cpus_for_main_process + runners * config.num_cpus_per_env_runner
-    there = ray.cluster_resources().get("CPU", 0.0)
-    if cpus > there:
+    own = config.num_cpus_for_main_process if itself else 0
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = ([node.get(name, 0.0) for node in nodes] for name in ("CPU", "GPU"))
+    each_cpus, each_gpus = config.num_cpus_per_env_runner, config.num_gpus_per_env_runner
+    for who, asked, kind, there, flag in (
+        ("itself", own, "CPUs", cpus, "num_cpus_for_main_process"),
+        ("an env runner", each_cpus if runners else 0, "CPUs", cpus, "num_cpus_per_env_runner"),
+        ("an env runner", each_gpus if runners else 0, "GPUs", gpus, "num_gpus_per_env_runner"),
+    ):
+        if asked > max(there):
+            raise InputError(
+                f"{algorithm.__name__} asks for {asked:g} {kind} for {who}, the largest node has {max(there):g}: "
+                f"lower {flag}"
+            )
+
+    def room(node: int, taken: float) -> float:
+        """Env runners on a node of which something is taken."""
+        by_cpus = (cpus[node] - taken) // each_cpus if each_cpus else math.inf
+        return min(by_cpus, gpus[node] // each_gpus if each_gpus else math.inf)
+
+    beside = max(
+        sum(room(node, own if node == home else 0) for node in range(len(nodes)))
+        for home in range(len(nodes))
+        if cpus[home] >= own
+    )
+    if runners > beside:
+        gpus_too = f" and {each_gpus:g} GPUs" if each_gpus else ""
         raise InputError(
-            f"{algorithm.__name__} asks for {cpus:g} CPUs (1 for itself, {runners} env runners with "
-            f"{config.num_cpus_per_env_runner:g} each), the cluster has {there:g}: lower num_env_runners"
+            f"{algorithm.__name__} asks for {own + runners * each_cpus:g} CPUs ({own:g} for itself, "
+            f"{plural(runners, 'env runner')} with {each_cpus:g} each{gpus_too}), the cluster has {sum(cpus):g}, with "
+            f"room for {plural(int(beside), 'env runner')} on {plural(len(nodes), 'node')}: lower num_env_runners"
             + (" or evaluation_num_env_runners" if evaluation else "")
         )

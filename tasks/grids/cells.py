@@ -35,6 +35,8 @@ class Looked:
     """None: not finished."""
     found_in: str = ""
     """The cell's run, or its agent's key."""
+    unrepeatable: tuple[str, ...] = ()
+    """What in it gives other numbers for the same seed."""
 
 
 def look(grid: Grid, cell: Cell, lab: BlockLab, command: str) -> Looked:
@@ -49,7 +51,8 @@ def look(grid: Grid, cell: Cell, lab: BlockLab, command: str) -> Looked:
         key = keys.digest([identity.study, identity.hash8, identity.code])
         if result is None:
             return Looked(key=key, outcomes=None)
-        return Looked(key=key, outcomes=_read(result, cell.reads), found_in=result.run.id)
+        outcomes, unrepeatable = _read(result, cell.reads), tuple(result.run.unrepeatable)
+        return Looked(key=key, outcomes=outcomes, found_in=result.run.id, unrepeatable=unrepeatable)
     except InputError as error:
         raise InputError(f"cell {cell.words}: {error}") from error
 
@@ -111,7 +114,8 @@ def _look_at_agent(spec: AgentSpec, lab: BlockLab) -> Looked:
         open_environment(spec.environment, clip_actions=spec.settings.clip_actions).close()
         return Looked(key=key, outcomes=None)
     (learned,) = lab.learn([spec]).result()
-    return Looked(key=key, outcomes=_outcomes_of(learned), found_in=learned.key)
+    unrepeatable = () if learned.repeatable else (f"environment {spec.environment}",)
+    return Looked(key=key, outcomes=_outcomes_of(learned), found_in=learned.key, unrepeatable=unrepeatable)
 
 
 def _outcomes_of(learned: Learned) -> dict[str, float]:

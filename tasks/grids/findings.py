@@ -37,6 +37,8 @@ class Standing:
     error: str = ""
     computed: bool = False
     """By this command, not before."""
+    unrepeatable: tuple[str, ...] = ()
+    """What in it gives other numbers for the same seed."""
 
 
 def find(grid: Grid, standings: Sequence[Standing]) -> Findings:
@@ -169,6 +171,7 @@ def facts_of(
 ) -> RunFacts:
     """What the page says beside the findings."""
     from robustray.tasks.environment import hardware, versions
+    from robustray.tasks.outputs import unrepeatable_words
     from robustray.tasks.report.facts import RunFacts, StepFacts
 
     computed = sum(each.computed and each.outcomes is not None for each in standings)
@@ -182,6 +185,7 @@ def facts_of(
         failed_items=failed,
     )
     levels = {factor: list(dict.fromkeys(each.cell.levels[factor] for each in standings)) for factor in grid.factors}
+    unrepeatable = tuple(dict.fromkeys(what for each in standings for what in each.unrepeatable))
     tables = ["cells", *(f"main-effects-{outcome.name.replace('_', '-')}" for outcome in grid.outcomes)]
     return RunFacts(
         study=name,
@@ -197,5 +201,7 @@ def facts_of(
         versions=versions(),
         hardware=hardware(device),
         steps=(step,),
+        warnings=tuple(unrepeatable_words(what) for what in unrepeatable),
+        unrepeatable=unrepeatable,
         tables={table: f"tables/{table}.parquet" for table in tables},
     )

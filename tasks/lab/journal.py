@@ -32,6 +32,8 @@ class Journal:
         self.step_keys: dict[str, list[str]] = {}
         self.failures: list[dict[str, Any]] = []
         self.dropped: list[str] = []
+        self.unrepeatable: list[str] = []
+        """What was seen to give other numbers for the same seed: nothing that rests on it can be promised again."""
 
     def count(self, step: str) -> StepCount:
         return self.counts.setdefault(step, StepCount())
@@ -66,6 +68,11 @@ class Journal:
     def drop(self, step_key: str) -> None:
         """The pieces of this step were deleted (`--fresh`), which is done once in a run."""
         self.dropped.append(step_key)
+
+    def cannot_repeat(self, what: str) -> None:
+        """Results rest on something that does not repeat itself."""
+        if what not in self.unrepeatable:
+            self.unrepeatable.append(what)
 
     def note(self, text: str) -> None:
         """Something worth a line in the log."""

@@ -59,6 +59,7 @@ class RunFile:
     dropped: list[str] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
     step_keys: dict[str, list[str]] = field(default_factory=dict)
+    unrepeatable: list[str] = field(default_factory=list)
     error: str = ""
     document: dict[str, Any] = field(default_factory=dict)
     """The `--json` document of a finished run."""
@@ -76,6 +77,7 @@ class Run(Journal):
         self.step_keys = file.step_keys
         self.failures = file.failures
         self.dropped = file.dropped
+        self.unrepeatable = file.unrepeatable
         self._began = time.monotonic()
         self._before = file.wall_seconds
         self._saved = 0.0

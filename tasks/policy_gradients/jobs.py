@@ -240,9 +240,13 @@ class LearnHandle(LongHandle):
     specs: Sequence[AgentSpec]
 
     def result(self) -> list[Learned]:
-        """One per spec, in their order. Raises: WorkFailed."""
+        """One per spec, in their order; the journal is told of environments that don't repeat. Raises: WorkFailed."""
         self.finish()
-        return [self._read(spec, job) for spec, job in zip(self.specs, self.jobs, strict=True)]
+        found = [self._read(spec, job) for spec, job in zip(self.specs, self.jobs, strict=True)]
+        for each in found:
+            if not each.repeatable:
+                self.lab.journal.cannot_repeat(f"environment {each.spec.environment}")
+        return found
 
     def _read(self, spec: AgentSpec, job: LearnJob) -> Learned:
         store = self.lab.store

@@ -65,6 +65,8 @@ class RunFacts:
     """cpu, threads, gpus, memory; never the name of a machine."""
     steps: tuple[StepFacts, ...] = ()
     warnings: tuple[str, ...] = ()
+    unrepeatable: tuple[str, ...] = ()
+    """What was seen to give other numbers for the same seed: the page does not promise itself again."""
     tables: Mapping[str, str] = field(default_factory=dict)
     """Name -> path relative to the page."""
     wall_seconds: float | None = None

@@ -193,6 +193,22 @@ def test_an_agent_that_fails_raises(store: Store) -> None:
         run(broken, 0, store)
 
 
+def test_a_grid_of_agents_that_do_not_repeat_takes_back_its_promise(store: Store) -> None:
+    lucky = Cell(levels={"seed": 0}, settings=dataclasses.replace(SPEC, environment=f"{HERE}:Unrepeatable"))
+    pages = []
+    for grid in (agents(lucky), agents(cell(seed=0))):
+        run(grid, 0, store)
+        looked = cells.look(grid, grid.cells[0], SerialLab(store=store), "c")
+        ended = [Standing(cell=grid.cells[0], outcomes=looked.outcomes, unrepeatable=looked.unrepeatable)]
+        facts = findings.facts_of(
+            grid, ended, name="x", size="quick", run="grids/x", command="c", device="cpu", date="2026-01-01T00:00:00"
+        )
+        document = findings.publish(store, "grids/x", grid, findings.find(grid, ended), facts)
+        pages.append(Path(document["report"]).read_text())
+    assert [f"{HERE}:Unrepeatable gives other numbers for the same seed" in page for page in pages] == [True, False]
+    assert ["Run it again to get this page again" in page for page in pages] == [False, True]
+
+
 def test_findings_name_what_is_missing_and_no_best_cell(store: Store) -> None:
     grid = agents(*(cell(algorithm=name, seed=seed) for name in ("ppo", "trpo") for seed in (0, 1)))
     ended = [
