@@ -11,8 +11,8 @@ round lets everybody train for about a second, in an order that moves on; ratios
 benchmarks/records/policy-gradients.json is written after each round. What is measured again loses its old rounds.
 
 The other sections need no peers: `trials` (one, and two at once), `runners` (one process, and two env runners of an
-environment that waits), `memory` (of a trial, all its processes). `--priority -10` (as root) lets other work on the
-machine wait meanwhile.
+environment that waits), `memory` (of a trial, all its processes), `shares` (where an iteration's time goes).
+`--priority -10` (as root) lets other work on the machine wait meanwhile.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from benchmarks.attacks import use_python_of  # noqa: E402
 from benchmarks.load import ForeignLoad  # noqa: E402
 from benchmarks.rllib_speed import records as rec  # noqa: E402
 
+SECTIONS = (*rec.SECTIONS, "shares")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path, default=None, help="folder of the peers' environment")
-    parser.add_argument("--section", choices=("speed", *rec.SECTIONS), default="speed")
+    parser.add_argument("--section", choices=("speed", *SECTIONS), default="speed")
     parser.add_argument("--priority", type=int, default=0, help="niceness of this session; below 0 as root only")
     parser.add_argument("--environment", default="Hopper-v5")
     parser.add_argument("--cases", nargs="+", choices=rec.CASES, default=rec.CASES)
@@ -53,7 +55,7 @@ def main() -> None:
         set_priority(arguments.priority)
         (measure if arguments.section == "speed" else measure_section)(arguments)
     document = rec.load(arguments.output)
-    print("\n".join([rec.render(document), *(rec.render_section(document, name) for name in rec.SECTIONS)]))
+    print("\n".join([rec.render(document), *(rec.render_section(document, name) for name in SECTIONS)]))
 
 
 def set_priority(nice: int) -> None:
@@ -68,10 +70,11 @@ def measure_section(arguments: argparse.Namespace) -> None:
     """The rounds of another section; the file is written after each."""
     from benchmarks.rllib_speed.memory import memory
     from benchmarks.rllib_speed.sections import runners, trials
+    from benchmarks.rllib_speed.shares import shares
 
     document, name = rec.load(arguments.output), arguments.section
     document.samples = [sample for sample in document.samples if sample.section != name]
-    rounds = {"trials": trials, "runners": runners, "memory": memory}[name]
+    rounds = {"trials": trials, "runners": runners, "memory": memory, "shares": shares}[name]
     for samples in rounds(arguments.rounds):
         document.samples += samples
         rec.save(arguments.output, document)

@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ OUR_TRIAL, LOCAL, REMOTE, TUNE_TRIAL = (
     "stock RLlib PPO, local runner",
     "stock RLlib PPO, its two default runners",
     "`robustray tune`",
+)
+SIMULATOR, GYMNASIUM, MADE, OUR_DOOR, ROLLOUT, UPDATE, FRAME = (
+    "`mj_step`",
+    "Gymnasium's environment",
+    "the wrappers of `gymnasium.make`",
+    "our checks of what it returns",
+    "policy, filters, keeping the steps",
+    "the update",
+    "RLlib's frame, metrics, the curve",
 )
 
 
@@ -187,6 +197,8 @@ def render(document: Document) -> str:
 
 def render_section(document: Document, name: str) -> str:
     """Each case's median and range over rounds, and what was asked of the ratio of two."""
+    if name == "shares":
+        return render_shares(document)
     section = SECTIONS[name]
     of = {case: {s.round: s for s in document.samples if (s.section, s.case) == (name, case)} for case in section.cases}
     lines = [f"| | rounds | {section.unit} (range) | | ratio | asked | |", "|---|---|---|---|---|---|---|"]
@@ -211,6 +223,46 @@ def render_section(document: Document, name: str) -> str:
         f"\n{section.about}; other processes used {statistics.median(loads):.2f} CPUs (at most {max(loads):.2f}); "
         "medians over rounds, of paired ratios with 95 % bootstrap intervals."
     )
+    return "\n".join(lines) + "\n"
+
+
+LAYERS = (SIMULATOR, GYMNASIUM, MADE, OUR_DOOR, ROLLOUT)
+"""Each with all before it; a rollout is the last one."""
+
+
+def render_shares(document: Document) -> str:
+    """What each layer adds to an iteration, and how far that leaves it from the aims."""
+    found = {
+        case: np.asarray([s.value for s in document.samples if (s.section, s.case) == ("shares", case)])
+        for case in (*LAYERS, UPDATE, FRAME)
+    }
+    if not all(len(values) for values in found.values()):
+        return "Not measured yet.\n"
+    adds = {SIMULATOR: found[SIMULATOR]}
+    adds |= {case: found[case] - found[before] for before, case in pairwise(LAYERS)}
+    adds |= {UPDATE: found[UPDATE], FRAME: found[FRAME] - found[ROLLOUT] - found[UPDATE]}
+    whole = float(np.median(found[FRAME]))
+    lines = ["| | µs a step (range) | share |", "|---|---|---|"]
+    for case, values in adds.items():
+        middle = float(np.median(values))
+        lines.append(f"| {case} | {middle:.1f} ({values.min():.1f}–{values.max():.1f}) | {middle / whole:.0%} |")
+    lines.append(f"| an iteration of `Algorithm.train()` | {whole:.1f} | |")
+    loads = [s.foreign_load for s in document.samples if s.section == "shares"]
+    lines.append(
+        f"\nMedians of {len(found[FRAME])} rounds, of differences within rounds, by CPU time; Hopper-v5 after 30 "
+        f"updates, the same 2,048 steps replayed; other processes used at most {max(loads):.2f} CPUs."
+    )
+    fixed = float(np.median(found[GYMNASIUM]))
+    for peer, (aim, _) in AIMS.items():
+        times = [r.cpu / r.steps * 1e6 for r in document.records if (r.environment, r.case) == ("Hopper-v5", peer)]
+        if times:
+            theirs = statistics.median(times)
+            lines.append(
+                f"\n{peer} takes {theirs:.0f} µs a step. To be {aim:g} times as fast, a step may take "
+                f"{theirs / aim:.0f} µs; simulator and Gymnasium's environment take {fixed:.0f} of them, which leaves "
+                f"{theirs / aim - fixed:.0f} µs for all else, where ours takes {whole - fixed:.0f}. With nothing else "
+                f"at all it would be {theirs / fixed:.1f} times."
+            )
     return "\n".join(lines) + "\n"
 
 
