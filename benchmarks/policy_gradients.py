@@ -83,6 +83,7 @@ def measure_section(arguments: argparse.Namespace) -> None:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Add rounds; the file is written after each."""
+    import logging
     from importlib import metadata
 
     import ray
@@ -91,7 +92,7 @@ def measure(arguments: argparse.Namespace) -> None:
     from benchmarks.rllib_speed.contenders import CONTENDERS, REPEATS
 
     torch.set_num_threads(1)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     packages = ("gymnasium", "mujoco", "numpy", "ray", "stable-baselines3", "torch")
     document = rec.load(arguments.output)
     document.machine = {"Python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

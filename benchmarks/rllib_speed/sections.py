@@ -39,11 +39,13 @@ def rounds_of(section: str, cases: Mapping[str, Callable[[], float]], rounds: in
 
 def start_ray(cpus: int) -> None:
     """A Ray of our own, whose workers are as nice as this process: left alone, Ray makes them wait for all others."""
+    import logging
+
     import ray
 
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (Ray's own spelling)
     os.environ["PYTHONPATH"] = str(ROOT)
-    ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
 # -- two trials at once ------------------------------------------------------------------------------------------------
@@ -55,7 +57,8 @@ def trials(rounds: int) -> Iterator[list[Sample]]:
     import ray
 
     start_ray(2)
-    pair = [ray.remote(num_cpus=1)(Trainer).remote(seed) for seed in (0, 1)]
+    remote: Any = ray.remote(num_cpus=1)(Trainer)
+    pair = [remote.remote(seed) for seed in (0, 1)]
     ray.get([trainer.train.remote(2) for trainer in pair])  # not timed
     turn = 0
 
