@@ -75,15 +75,16 @@ def main(argv: list[str]) -> int:
 
 def _trained(url: str) -> dict[str, str]:
     """Names of the models trained in a store, with what they are."""
+    from robustray.tasks.lab import arrays
     from robustray.tasks.lab.store import Store
-    from robustray.tasks.training.weights import FOLDER, about_weights, read_weights
+    from robustray.tasks.training.weights import FOLDER
 
     store = Store(url)
     found = {}
     for name in store.list(FOLDER):
-        data = read_weights(store, f"{FOLDER}/{name}")
+        data = arrays.read(store, f"{FOLDER}/{name}")
         if data is not None:
-            spec = about_weights(data)["spec"]
+            spec = arrays.about(data)["spec"]
             found[f"run:{name.partition('-')[0]}"] = (
                 f"{spec['model']} trained on {spec['data']} (seed {spec['seed']}) in {store.url}"
             )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustray.tasks.lab import arrays
 from robustray.tasks.report.numbers import format_estimate, format_value, size_words
 from robustray.tasks.statistics import wilson
-from robustray.tasks.training.weights import about_weights
 from scripts.docs_tables import ROOT
 
 
@@ -34,7 +34,7 @@ def twins(folder: str) -> str:
     """Rows: trained networks, from the headers of their weights. Held-out accuracies in percent with 95 % intervals."""
     rows = []
     for file in (ROOT / folder).glob("*.safetensors"):
-        about = about_weights(file.read_bytes())
+        about = arrays.about(file.read_bytes())
         spec, last = about["spec"], about["curve"][-1]
         against = size_words(spec["norm"], spec["eps"]) if spec["eps"] else "nothing"
         cells = [against, str(spec["seed"]), f"`run:{file.name.partition('-')[0]}`"]

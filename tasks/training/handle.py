@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.lab import keys
+from robustray.tasks.lab import arrays, keys
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.checkpoints import Checkpoints, Interval
 from robustray.tasks.lab.code import PIECE, code_hash
@@ -65,14 +65,14 @@ class TrainJob:
     def kept(self, store: Store, say: Callable[[str], None]) -> Kept:
         whole = []
         for name in weights.list_weights(store, self.key):
-            if weights.read_weights(store, name) is None:
+            if arrays.read(store, name) is None:
                 say(f"{self.label}: {name} is damaged; trained again")
                 store.delete(name)
             else:
                 whole.append(name)
         if not whole:
             return "missing"
-        return "current" if any(weights.code_of(name) == self.code for name in whole) else "old"
+        return "current" if any(arrays.code_of(name) == self.code for name in whole) else "old"
 
     def drop(self, store: Store) -> None:
         for variant in VARIANTS:
@@ -98,7 +98,7 @@ class TrainJob:
         """What is there already. A worker that was slow to answer was taken for dead, this job was given out again, and
         in the meantime that worker has published."""
         for name in weights.list_weights(store, self.key):
-            if weights.code_of(name) == self.code and weights.read_weights(store, name) is not None:
+            if arrays.code_of(name) == self.code and arrays.read(store, name) is not None:
                 self.checkpoints(store).clear()
                 return Receipt(outcome="done", rows=1, name=name)
         return None

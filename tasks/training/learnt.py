@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustray.tasks.lab import arrays
 from robustray.tasks.models.reference import ModelRef
 from robustray.tasks.report.numbers import format_value
-from robustray.tasks.training.weights import about_weights
 
 if TYPE_CHECKING:
     from robustray.tasks.lab import Reference
@@ -25,7 +25,7 @@ FIRST = ("epoch", "loss", "accuracy", "clean_accuracy", "robust_accuracy")
 def learnt(model: Reference) -> Curve:
     """The learning curve of a model that `lab.train` returned."""
     assert isinstance(model, ModelRef) and model.read_weights is not None, "a model that lab.train returned"
-    curve: Curve = about_weights(model.read_weights())["curve"]
+    curve: Curve = arrays.about(model.read_weights())["curve"]
     return curve
 
 

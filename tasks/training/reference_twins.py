@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab import arrays
 from robustray.tasks.lab.store import Store
 from robustray.tasks.words import nearest
 
@@ -44,11 +45,11 @@ def find_twin(lab: BlockLab, name: str) -> Reference | None:
     """A twin in the lab's store, else in the checkout; None where it is in neither. Raises: InputError for an unknown
     name."""
     from robustray.tasks.models.reference import open_stored
-    from robustray.tasks.training.weights import find_weights, list_weights, read_weights
+    from robustray.tasks.training.weights import find_weights, list_weights
 
     _check_known(name)
     for store in (lab.store, Store(str(PUBLISHED))):
-        if any(read_weights(store, file) is not None for file in list_weights(store, TWINS[name])):
+        if any(arrays.read(store, file) is not None for file in list_weights(store, TWINS[name])):
             return open_stored(name, TWINS[name], partial(find_weights, store))
     return None
 

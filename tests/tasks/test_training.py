@@ -16,6 +16,7 @@ from torch import nn
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError, WorkFailed
+from robustray.tasks.lab import arrays
 from robustray.tasks.lab.jobs import Worker
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import Needs
@@ -25,7 +26,7 @@ from robustray.tasks.training import handle, loop, settings
 from robustray.tasks.training.loop import train_model
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.state import TrainingDiverged
-from robustray.tasks.training.weights import about_weights, find_weights, list_weights, read_weights
+from robustray.tasks.training.weights import find_weights, list_weights
 
 
 def spec(**changed: Any) -> TrainSpec:
@@ -189,7 +190,7 @@ def test_the_same_bits_in_another_store(store: Store, tmp_path: Path) -> None:
 def test_the_file_says_what_it_is(store: Store) -> None:
     (ref,) = SerialLab(store=store).train([spec()]).result()
     architecture, data = find_weights(store, ref.name.removeprefix("run:"))
-    about = about_weights(data)
+    about = arrays.about(data)
     assert architecture == about["model"] == "digits:mlp"
     assert about["spec"]["epochs"] == 2 and len(about["curve"]) == 2
 
@@ -211,7 +212,7 @@ def test_damaged_weights_are_trained_again(damage: str, store: Store, calls: lis
     spoilt = DAMAGE[damage](data)
     if spoilt is not None:
         store.write(f"models/{name}", spoilt)
-        assert read_weights(store, f"models/{name}") is None
+        assert arrays.read(store, f"models/{name}") is None
     (ref,) = SerialLab(store=store).train([spec()]).result()
     assert len(calls) == 2
     assert weights_of(store) == before
@@ -364,12 +365,12 @@ def test_best_last_and_average_are_kept_beside_the_selected(store: Store) -> Non
     kept = {"": "best", "@last": "last", "@ema": "ema"}
     for variant, name in kept.items():
         _, data = find_weights(store, ref.name.removeprefix("run:") + variant)
-        about = about_weights(data)
+        about = arrays.about(data)
         assert about["weights"] == name and len(about["data"]["hash"]) == 64
         row = about["curve"][about["epoch"] - 1]
         assert about["score"] == row["ema_clean_accuracy" if name == "ema" else "clean_accuracy"]
         lab.load(lab.model(ref.name + variant))
-    assert about_weights(find_weights(store, f"{ref.name.removeprefix('run:')}@last")[1])["epoch"] == 3
+    assert arrays.about(find_weights(store, f"{ref.name.removeprefix('run:')}@last")[1])["epoch"] == 3
     assert not list_weights(store, f"{ref.name.removeprefix('run:')}@best")
 
 

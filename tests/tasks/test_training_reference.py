@@ -12,6 +12,7 @@ import torch
 from robustray.tasks.data.reference import open_data
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.images import try_models
+from robustray.tasks.lab import arrays
 from robustray.tasks.lab.executor import Silent
 from robustray.tasks.lab.keys import default_fields, plain
 from robustray.tasks.lab.serial import SerialLab
@@ -20,7 +21,7 @@ from robustray.tasks.training import reference_twins as twins
 from robustray.tasks.training.handle import training_key
 from robustray.tasks.training.reference import SEEDS, reference_specs, twin_of
 from robustray.tasks.training.settings import TrainSpec
-from robustray.tasks.training.weights import FOLDER, about_weights, list_weights, read_weights
+from robustray.tasks.training.weights import FOLDER, list_weights
 
 LEAST_CLEAN = {"standard": 0.75, "l2_05": 0.65, "linf8": 0.55}
 """Of 500 test images; a training of the same recipe elsewhere had 82.5, 74.3 and 62.8 %."""
@@ -55,11 +56,11 @@ def test_the_twins_are_all_there_is() -> None:
 @pytest.mark.parametrize("name", twins.TWINS)
 def test_the_published_weights_are_those_that_were_trained(name: str, published: Store) -> None:
     (file,) = list_weights(published, twins.TWINS[name])
-    data = read_weights(published, file)
+    data = arrays.read(published, file)
     assert data is not None, f"{file} is damaged"
     spec = spec_of(name)
     later = default_fields(TrainSpec)  # a field that came after they were published has its default
-    assert later | about_weights(data)["spec"] == plain(dataclasses.replace(spec, data=spec.data_name))
+    assert later | arrays.about(data)["spec"] == plain(dataclasses.replace(spec, data=spec.data_name))
     assert sha256(data[8 + int.from_bytes(data[:8], "little") :], 16) == TENSORS[name]
 
 
