@@ -189,7 +189,6 @@ def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
     A model that trains itself is in the settings by its name. Its weights are no part of this: where they are not there
     yet, the run makes them, and stays the same run when it goes on with them.
     """
-    functions = request.study.functions
     refs = {what: ref for what, ref in opened.refs.items() if not trains_itself(ref.name)}
     named = {*opened.modules, *(root for ref in refs.values() for root in ref.modules)}
     own = sorted(filter(is_own, named))
@@ -199,13 +198,12 @@ def identify(request: Request, opened: Opened, lab: BlockLab) -> RunIdentity:
         "settings": settings,
         "device": lab.device,
         "decided": opened.decided,
-        "versions": {function.qualified_name: function.version for function in functions},
+        "versions": {function.qualified_name: function.version for function in request.study.functions},
         "content": {what: ref.content_hash for what, ref in refs.items()},
         "own modules": code_hash(own) if own else "",
     }
     run = request.study.run
-    roots = {f"{run.__module__}:{run.__qualname__}", *(function.qualified_name for function in functions), *named}
-    roots |= {verb.root for verb in request.study.verbs}
+    roots = {f"{run.__module__}:{run.__qualname__}", *request.study.roots, *named}
     return RunIdentity(
         study=request.study.outline.name,
         size=request.size,

@@ -14,6 +14,7 @@ from robustray.tasks.words import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from robustray.tasks.lab.optimise import OptimisationFunction
     from robustray.tasks.lab.protocol import BlockFunction, Lab, Reference
 
 Size = Literal["quick", "small", "paper"]
@@ -254,7 +255,8 @@ class Verb(Enum):
 
 TRAIN, LEARN = Verb
 
-Step: TypeAlias = "BlockFunction | tuple[BlockFunction, ...] | Verb"
+Declared: TypeAlias = "BlockFunction | OptimisationFunction"
+Step: TypeAlias = "Declared | tuple[Declared, ...] | Verb"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,29 +268,30 @@ class Study:
     """Open and check all that the settings name, before any work. Raises: InputError."""
     run: Callable[[Any, Lab], Findings]
     steps: Mapping[str, Step]
-    """Step name -> the block function, or functions, that its `run` maps under it; or the verb of the lab that does the
-    step. The lab refuses what is not declared here; `--fresh` takes these names; the functions' versions are part of
-    the run's identity. In the order in which they come first."""
+    """Step name -> the function, or functions, that its `run` maps (`@block_function`) or optimises (`@optimisation`)
+    under it; or the verb of the lab that does the step. The lab refuses what is not declared here; `--fresh` takes
+    these names; the functions' versions are part of the run's identity. In the order in which they come first."""
     compare: Callable[[RunTables, RunTables], Findings] | None = None
     """Paired differences of two finished runs, for `robustray compare`. Raises: InputError where none can be paired."""
 
     @property
-    def declared(self) -> Mapping[str, tuple[BlockFunction, ...]]:
-        """Step name -> the functions that it maps; none for a verb of its own."""
+    def declared(self) -> Mapping[str, tuple[Declared, ...]]:
+        """Step name -> its functions; none for a verb of its own."""
         return {name: _functions(step) for name, step in self.steps.items()}
 
     @property
-    def verbs(self) -> frozenset[Verb]:
-        """The verbs of the lab that do some of its steps."""
-        return frozenset(step for step in self.steps.values() if isinstance(step, Verb))
-
-    @property
-    def functions(self) -> tuple[BlockFunction, ...]:
-        """All block functions, each once."""
+    def functions(self) -> tuple[Declared, ...]:
+        """All declared functions, each once."""
         return tuple({each.qualified_name: each for step in self.declared.values() for each in step}.values())
 
+    @property
+    def roots(self) -> frozenset[str]:
+        """Where the code of its steps begins: roots of CODE."""
+        verbs = {step.root for step in self.steps.values() if isinstance(step, Verb)}
+        return frozenset(verbs | {root for function in self.functions for root in function.roots})
 
-def _functions(step: Step) -> tuple[BlockFunction, ...]:
+
+def _functions(step: Step) -> tuple[Declared, ...]:
     if isinstance(step, Verb):
         return ()
     return step if isinstance(step, tuple) else (step,)

@@ -47,7 +47,7 @@ class Where:
     data_root: Annotated[str | None, optional("FOLDER")] = None
     """Folder of real data sets and weights; ROBUSTRAY_DATA if not given."""
     checkpoint_every: Annotated[str | None, optional("NUMBER[s]")] = None
-    """How often a training keeps its state: after so many steps (200) or seconds (30s); every 60s if not given."""
+    """How often a long job keeps its state: after so many steps (200) or seconds (30s); every 60s if not given."""
     json: Switch = False
     """Print one JSON document, and everything else on stderr."""
 

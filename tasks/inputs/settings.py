@@ -78,7 +78,7 @@ class Ascent(StepRule):
 
 @dataclass(frozen=True, kw_only=True)
 class SharedAscent(StepRule):
-    """One parameter for many images: `shared.advance`."""
+    """One parameter for many images: `shared.SharedParameter`."""
 
     batch_size: int = 128
     """Images per step. Over each epoch every image is drawn once, in an order that only (seed, epoch) decide; images

@@ -1,17 +1,19 @@
 """One parameter that many images carry: a universal perturbation, patches, a texture. The model is frozen.
 
     design = Design(apply=add, place=nowhere, project=ball("linf", 8 / 255), objective=CrossEntropy())
-    shared = advance(ascent, model, design, data, range(len(data)), begin(torch.zeros(1, 3, 32, 32)))
+    start = torch.zeros(1, 3, 32, 32)
+    found = complete(SharedParameter(ascent=..., model=model, design=design, data=data, indices=..., parameter=start))
 
 A step draws a batch by its number, lets every image carry the parameter at a place drawn for (step, image), and moves
-the parameter along the gradient summed over the batch. Nothing depends on which steps ran before in this process: a
-design that was saved (`SharedState.to_bytes`) and goes on elsewhere ends at the same bits.
+the parameter along the gradient summed over the batch. Nothing depends on which steps ran before in this process: under
+`lab.optimise`, what is killed and goes on elsewhere ends at the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,99 +51,112 @@ class Design:
     """Maximised, of the model's output on the images that carry the parameter."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SharedState:
-    """A design after some steps; with the settings and the data all that its next steps depend on."""
+@dataclass(kw_only=True, eq=False)
+class SharedParameter:
+    """A parameter on its way, as `lab.optimise` runs it: a `robustray.tasks.lab.resumable.Optimisation`.
 
+    The model is frozen and in evaluation mode while steps are taken, and stays as it was.
+
+    Raises: InputError for a batch larger than there are images, a start that is not float32 (k, ...) and targets that
+    do not fit; while steps are taken, for what `apply` returns where it has another shape, leaves [0, 1] or does not
+    depend on the parameter, and what `GradientView` refuses.
+    """
+
+    ascent: SharedAscent
+    model: Model
+    design: Design
+    data: ImageData
+    indices: Sequence[int]
+    """The images of `data` that it is designed on."""
     parameter: Tensor
     """(k, ...) float32: k parameters that are moved side by side, each by steps of the full length (patches of k
-    classes; k = 1 for a single one)."""
-    gradient: Tensor
-    """Of the same shape: the sum of all gradients so far where they are cumulative, else zeros."""
-    losses: Tensor
-    """(steps so far,): the objective, mean over the batch, before each step; in the precision of the search."""
+    classes; k = 1 for a single one). First where it starts, then where it is."""
+    targets: Tensor | None = None
+    """What the objective compares images with, one entry per entry of `indices` (a class for all of them, say); their
+    labels if None."""
+    name: str = "parameter"
+    """Of the parameter in the result."""
+    gradient: Tensor = field(init=False)
+    """Of the parameter's shape: the sum of all gradients so far where they are cumulative, else zeros."""
+    step: int = field(init=False, default=0)
+    """Number of the next step."""
 
-    @property
-    def step(self) -> int:
-        """Number of the next step."""
-        return len(self.losses)
+    def __post_init__(self) -> None:
+        self._chosen = np.asarray(self.indices, dtype=np.int64)
+        self._check()
+        self.parameter = self.parameter.detach().clone()
+        self.gradient = torch.zeros_like(self.parameter)
 
-    def to_bytes(self) -> bytes:
-        """As safetensors, on the CPU."""
-        from safetensors.torch import save
+    def steps(self) -> Generator[dict[str, float], None, None]:
+        """Take the steps that are left. Rows: objective, mean over the batch before the step, in the precision of the
+        search."""
+        sizes, geometry, objective = self.ascent.step_sizes(), GEOMETRIES[self.ascent.norm], self.design.objective
+        device = str(self.parameter.device)
+        with GradientView(
+            self.model,
+            needs_latent=objective.needs_latent,
+            fake_relu=objective.fake_relu,
+            no_relu=objective.no_relu,
+            precision=resolve_precision(device) if self.ascent.precision == "auto" else self.ascent.precision,
+            shape=torch.Size(self.data.shape),
+        ) as view:
+            while self.step < self.ascent.num_steps:
+                loss, gradient = self._gradient(view)
+                if self.ascent.gradients == "cumulative":
+                    gradient = self.gradient = self.gradient + gradient
+                moved = self.parameter + sizes[self.step] * geometry.direction(gradient)
+                self.parameter = self.design.project(moved).detach()
+                self.step += 1
+                yield {"objective": float(loss)}
 
-        return save({name: tensor.detach().cpu().contiguous() for name, tensor in vars(self).items()})
+    def _gradient(self, view: GradientView) -> tuple[Tensor, Tensor]:
+        """The objective, mean over the step's batch, and the gradient of its sum with respect to the parameter."""
+        device = self.parameter.device
+        positions = drawn(self.ascent, len(self._chosen), self.step)
+        at = torch.from_numpy(self._chosen[positions]).to(device)
+        images, labels = (tensor.to(device) for tensor in self.data.batch(self._chosen[positions]))
+        state = labels if self.targets is None else self.targets[torch.from_numpy(positions)].to(device)
+        placements = self.design.place(self.step, at, labels)
+        with torch.enable_grad():
+            leaf = self.parameter.detach().requires_grad_(True)
+            carrying = self.design.apply(leaf, images, placements)
+        _check_images(carrying, images)
+        loss, gradient, _ = view.value_and_gradient(carrying.detach(), state, self.design.objective)
+        (gradient,) = torch.autograd.grad(carrying, leaf, gradient)
+        return loss.mean(), gradient
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> SharedState:
-        """Raises: InputError for bytes that `to_bytes` did not write."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load
+    def result(self) -> dict[str, Tensor]:
+        return {self.name: self.parameter}
 
-        try:
-            return cls(**load(data))
-        except (SafetensorError, TypeError) as error:
-            raise InputError(f"these are no saved design: {error}") from error
+    # --- Written down -------------------------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Resumable`."""
+        return {name: getattr(self, name).cpu().contiguous() for name in _STATE}
+
+    def record(self) -> dict[str, int]:
+        """See `Resumable`."""
+        return {"step": self.step}
+
+    def load(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        """See `Resumable`."""
+        self.parameter, self.gradient = (tensors[name].to(self.parameter.device) for name in _STATE)
+        self.step = record["step"]
+
+    def _check(self) -> None:
+        num_images, start = len(self._chosen), self.parameter
+        if self.ascent.batch_size > num_images:
+            raise InputError(f"batch_size {self.ascent.batch_size}: only {num_images} images to design on")
+        if start.dtype != torch.float32 or start.ndim < 2:
+            raise InputError(
+                f"a shared parameter must be float32 (k, ...), k = 1 for a single one, got {start.dtype} "
+                f"{tuple(start.shape)}"
+            )
+        if self.targets is not None and len(self.targets) != num_images:
+            raise InputError(f"targets has {len(self.targets)} entries for {num_images} images")
 
 
-def begin(parameter: Tensor) -> SharedState:
-    """A design that starts at `parameter`, (k, ...) float32."""
-    start = parameter.detach().clone()
-    return SharedState(parameter=start, gradient=torch.zeros_like(start), losses=start.new_zeros(0))
-
-
-def advance(
-    ascent: SharedAscent,
-    model: Model,
-    design: Design,
-    data: ImageData,
-    indices: Sequence[int],
-    shared: SharedState,
-    *,
-    targets: Tensor | None = None,
-    until: int | None = None,
-) -> SharedState:
-    """The design after `until` steps (all of them if None); the model, frozen and in evaluation mode, stays as it was.
-
-    indices: the images of `data` that it is designed on. targets: what the objective compares images with, one entry
-    per entry of `indices` (a class for all of them, say); their labels if None.
-
-    Raises: InputError for a batch larger than there are images, for what `apply` returns where it has another shape,
-        leaves [0, 1] or does not depend on the parameter, and what `GradientView` refuses.
-    """
-    chosen = np.asarray(indices, dtype=np.int64)
-    _check(ascent, chosen, shared, targets)
-    device, end = shared.parameter.device, ascent.num_steps if until is None else min(until, ascent.num_steps)
-    sizes = ascent.step_sizes()
-    geometry = GEOMETRIES[ascent.norm]
-    parameter, total, losses = shared.parameter, shared.gradient, list(shared.losses)
-    objective = design.objective
-    with GradientView(
-        model,
-        needs_latent=objective.needs_latent,
-        fake_relu=objective.fake_relu,
-        no_relu=objective.no_relu,
-        precision=resolve_precision(str(device)) if ascent.precision == "auto" else ascent.precision,
-        shape=torch.Size(data.shape),
-    ) as view:
-        for step in range(shared.step, end):
-            positions = drawn(ascent, len(chosen), step)
-            at = torch.from_numpy(chosen[positions]).to(device)
-            images, labels = (tensor.to(device) for tensor in data.batch(chosen[positions]))
-            state = labels if targets is None else targets[torch.from_numpy(positions)].to(device)
-            placements = design.place(step, at, labels)
-            with torch.enable_grad():
-                leaf = parameter.detach().requires_grad_(True)
-                carrying = design.apply(leaf, images, placements)
-            _check_images(carrying, images)
-            loss, gradient, _ = view.value_and_gradient(carrying.detach(), state, objective)
-            (gradient,) = torch.autograd.grad(carrying, leaf, gradient)
-            losses.append(loss.mean())
-            if ascent.gradients == "cumulative":
-                gradient = total = total + gradient
-            parameter = design.project(parameter + sizes[step] * geometry.direction(gradient))
-    history = torch.stack(losses) if losses else shared.losses
-    return SharedState(parameter=parameter.detach(), gradient=total, losses=history)
+_STATE = ("parameter", "gradient")
 
 
 def drawn(ascent: SharedAscent, num_images: int, step: int) -> np.ndarray:
@@ -184,21 +199,6 @@ def ball(norm: Norm, eps: float) -> Project:
 def box(parameter: Tensor) -> Tensor:
     """Pixels: within [0, 1]."""
     return parameter.clamp(0, 1)
-
-
-# --- The door ---------------------------------------------------------------------------------------------------------
-
-
-def _check(ascent: SharedAscent, chosen: np.ndarray, shared: SharedState, targets: Tensor | None) -> None:
-    if ascent.batch_size > len(chosen):
-        raise InputError(f"batch_size {ascent.batch_size}: only {len(chosen)} images to design on")
-    if shared.parameter.dtype != torch.float32 or shared.parameter.ndim < 2:
-        raise InputError(
-            f"a shared parameter must be float32 (k, ...), k = 1 for a single one, got {shared.parameter.dtype} "
-            f"{tuple(shared.parameter.shape)}"
-        )
-    if targets is not None and len(targets) != len(chosen):
-        raise InputError(f"targets has {len(targets)} entries for {len(chosen)} images")
 
 
 def _check_images(carrying: Tensor, images: Tensor) -> None:

@@ -6,13 +6,15 @@ What they are stands in the file's own header, as JSON. Nothing in it is ever un
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.lab.store import Store, sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from robustray.tasks.lab.long_jobs import Kept
 
 _SHA_LENGTH = 16
 
@@ -43,6 +45,26 @@ def read(store: Store, name: str) -> bytes | None:
     except FileNotFoundError:
         return None
     return data if sha256(data, _SHA_LENGTH) == name.removesuffix(".safetensors").rpartition("-")[2] else None
+
+
+def kept(store: Store, folder: str, key: str, code: str, say: Callable[[str], None]) -> Kept:
+    """What is there of a key. Files that are damaged are said and deleted."""
+    whole = []
+    for name in listed(store, folder, key):
+        if read(store, name) is None:
+            say(f"{name} is damaged")
+            store.delete(name)
+        else:
+            whole.append(name)
+    if not whole:
+        return "missing"
+    return "current" if any(code_of(name) == code for name in whole) else "old"
+
+
+def current(store: Store, folder: str, key: str, code: str) -> str | None:
+    """A whole file of a key by this code."""
+    names = (name for name in listed(store, folder, key) if code_of(name) == code)
+    return next((name for name in names if read(store, name) is not None), None)
 
 
 def about(data: bytes) -> dict[str, Any]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from robustray.tasks.lab.checkpoints import Interval
     from robustray.tasks.lab.long_jobs import LongJob
+    from robustray.tasks.lab.optimise import OptimisationFunction, Optimised, OptimiseSpec
     from robustray.tasks.policy_gradients.jobs import Learned
     from robustray.tasks.policy_gradients.settings import AgentSpec
     from robustray.tasks.training.settings import TrainSpec
@@ -37,7 +38,7 @@ class BlockLab:
 
     `store` keeps the pieces, `journal` what happened in this run (a run's, or one that is forgotten), `progress` shows
     it. `fresh` names the steps whose finished pieces are dropped once in this run. `checkpoint_every` is how often a
-    training keeps its state (None: every minute); no weight depends on it.
+    long job keeps its state (None: every minute); no result depends on it.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class BlockLab:
         self.data_root = data_root
         self.fresh = frozenset(fresh)
         self.checkpoint_every = checkpoint_every
-        self.declared: Mapping[str, Sequence[BlockFunction]] | None = None
-        """Step -> the functions that may be mapped under it; None: anything, as in a notebook."""
+        self.declared: Mapping[str, Sequence[BlockFunction | OptimisationFunction]] | None = None
+        """Step -> the functions that may run under it; None: anything, as in a notebook."""
         self.payloads = Payloads(forget=executor.forget)
         self._said: set[str] = set()
 
@@ -124,11 +125,7 @@ class BlockLab:
         """See `Lab.map`."""
         if not isinstance(function, BlockFunction):
             raise InputError(f"{step}: {function!r} is no block function; decorate it with @block_function")
-        if self.declared is not None and function not in self.declared.get(step, ()):
-            raise InputError(
-                f"the study does not declare that its step {step!r} maps {function.qualified_name}: add it to the "
-                "`steps` of its STUDY"
-            )
+        self._check_declared(step, function)
         if block < 1:
             raise InputError(f"{step}: a block must hold at least one item, got {block}")
         refs = dict(refs or {})
@@ -156,6 +153,13 @@ class BlockLab:
         self.journal.step(step, key)
         handle.plan()
         return handle
+
+    def _check_declared(self, step: str, function: BlockFunction | OptimisationFunction) -> None:
+        if self.declared is not None and function not in self.declared.get(step, ()):
+            raise InputError(
+                f"the study does not declare that its step {step!r} runs {function.qualified_name}: add it to the "
+                "`steps` of its STUDY"
+            )
 
     def dataset(
         self,
@@ -196,6 +200,14 @@ class BlockLab:
         from robustray.tasks.policy_gradients.jobs import plan_learning
 
         return plan_learning(self, specs, interval=self.checkpoint_every)
+
+    def optimise(self, step: str, specs: Sequence[OptimiseSpec]) -> Handle[list[Optimised]]:
+        """See `Lab.optimise`."""
+        for spec in specs:
+            self._check_declared(step, spec.function)
+        from robustray.tasks.lab.optimising import plan_optimising
+
+        return plan_optimising(self, step, specs, interval=self.checkpoint_every)
 
     def place(self, job: LongJob) -> Job:
         """A long job as it runs here: in one process. Raises: InputError when it wants more."""

@@ -9,38 +9,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
 
+from robustray.tasks.lab.resumable import Resumable
 from robustray.tasks.lab.store import Store, sha256
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FOLDER = "checkpoints"
 KEPT = 2
 """The newest, and the one before it in case the newest is damaged."""
 _SHA_LENGTH = 16
-
-
-class Resumable(Protocol):
-    """All that a long job is at one moment. `load` of what `tensors` and `record` gave makes a fresh one the same."""
-
-    @property
-    def step(self) -> int:
-        """How far it is, in steps of its own."""
-        ...
-
-    def tensors(self) -> Mapping[str, Tensor]:
-        """Everything that is numbers, by name, on the CPU."""
-        ...
-
-    def record(self) -> Mapping[str, Any]:
-        """Everything else, as JSON values."""
-        ...
-
-    def load(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

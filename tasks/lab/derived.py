@@ -1,14 +1,17 @@
-"""What a finished map found, as references that later steps take: its rows, or a data set made of its images.
+"""What a step found, as references that later steps take: the rows of a map, a data set made of its images, or the
+arrays of an optimisation.
 
-Both are known by their pieces: the hash of a reference is that of the rows' files in order and of the columns that are
-read. So the same rows in the same blocks have one hash, whichever study, step or code computed them. Only the driver
-reads the pieces; workers get the arrays through shared memory like those of every other reference.
+Those of a map are known by their pieces: the hash of a reference is that of the rows' files in order and of the columns
+that are read. So the same rows in the same blocks have one hash, whichever study, step or code computed them; arrays
+are known by their content. Only the driver reads the store; workers get the arrays through shared memory like those of
+every other reference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +19,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robustray.tasks.errors import InputError, WorkFailed
-from robustray.tasks.lab import keys, pieces
+from robustray.tasks.lab import arrays, keys, pieces
 from robustray.tasks.lab.protocol import BlockFunction, Tensor
-from robustray.tasks.lab.store import Store
+from robustray.tasks.lab.store import Store, sha256
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
@@ -120,6 +123,50 @@ class DerivedData:
     def build(self, payload: ImageData, device: str) -> ImageData:
         """The payload itself: batches go to `device` one by one."""
         return payload
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraysRef:
+    """The arrays of a finished optimisation: a `robustray.tasks.lab.protocol.Reference` whose object is a mapping from
+    name to array."""
+
+    name: str
+    file: str
+    store: Store | None = field(repr=False, compare=False)
+    """Where the driver reads it; stays behind when the reference travels to a worker."""
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of names, types, shapes and entries: whoever computed the same has the same."""
+        payload = self.fetch()
+        parts = (f"{name}\0{a.dtype.str}{a.shape}\0".encode() + a.tobytes() for name, a in sorted(payload.items()))
+        return sha256(b"arrays\0" + b"".join(parts))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Roots of CODE: how arrays are read. What computed them is not among them: their content is in the hash."""
+        return (f"{__name__}:{ArraysRef.__name__}",)
+
+    def fetch(self) -> Mapping[str, NDArray[Any]]:
+        """Raises: WorkFailed when the file was removed or damaged."""
+        from safetensors.numpy import load
+
+        return load(self.read())
+
+    def read(self) -> bytes:
+        """The file. Raises: WorkFailed."""
+        assert self.store is not None, "references that have travelled to a worker bring no store"
+        data = arrays.read(self.store, self.file)
+        if data is None:
+            raise WorkFailed(f"{self.name}: {self.file} is gone or damaged; run the same command again")
+        return data
+
+    def build(self, payload: Mapping[str, NDArray[Any]], device: str) -> Mapping[str, NDArray[Any]]:
+        """The arrays themselves, on the host; they may be read-only."""
+        return payload
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "content_hash": self.content_hash, "store": None}
 
 
 def rows_of(name: str, mapped: MapHandle, columns: Sequence[str] | None) -> RowsRef:

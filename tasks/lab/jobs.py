@@ -122,11 +122,17 @@ class BlockJob:
 
 
 def find_function(name: str) -> BlockFunction:
+    found = imported(name)
+    assert isinstance(found, BlockFunction), name
+    return found
+
+
+def imported(name: str) -> Any:
+    """What `module:name` names. Decorated functions travel by name: they can't be pickled."""
     module, _, attribute = name.partition(":")
     found: Any = importlib.import_module(module)
     for part in attribute.split("."):
         found = getattr(found, part)
-    assert isinstance(found, BlockFunction), name
     return found
 
 

@@ -1,4 +1,5 @@
-"""One seam for everything that runs long: plan jobs, place them, read back. `lab.train` and `lab.learn` stand on it.
+"""One seam for everything that runs long: plan jobs, place them, read back. `lab.train`, `lab.learn` and
+`lab.optimise` stand on it.
 
 A verb of the lab brings a job class (`LongJob`), a function that plans a list of them with `plan`, and a handle that
 reads the finished ones back (`LongHandle`). From here come: which are there already and by which code, `--fresh`, what

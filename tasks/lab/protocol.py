@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from robustray.tasks.lab.optimise import Optimised, OptimiseSpec
     from robustray.tasks.policy_gradients.jobs import Learned
     from robustray.tasks.policy_gradients.settings import AgentSpec
     from robustray.tasks.training.settings import TrainSpec
@@ -102,6 +103,11 @@ class BlockFunction:
     def qualified_name(self) -> str:
         return f"{self.function.__module__}:{self.function.__qualname__}"
 
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Where its code begins: roots of CODE."""
+        return (self.qualified_name,)
+
     def __call__(self, items: Sequence[Any], context: Context) -> Mapping[str, Any]:
         return self.function(items, context)
 
@@ -118,14 +124,19 @@ def block_function(
     """
 
     def declare(function: Callable[[Sequence[Any], Context], Mapping[str, Any]]) -> BlockFunction:
-        if function.__module__ == "__main__" or "<" in function.__qualname__:
-            raise InputError(
-                f"{function.__qualname__} in {function.__module__} has no stable name: "
-                "move it to the top level of a module that can be imported"
-            )
+        check_named(function)
         return BlockFunction(function=function, version=version, columns=dict(columns))
 
     return declare
+
+
+def check_named(function: Callable[..., Any]) -> None:
+    """Raises: InputError for a lambda, a closure or a function of `__main__`."""
+    if function.__module__ == "__main__" or "<" in function.__qualname__:
+        raise InputError(
+            f"{function.__qualname__} in {function.__module__} has no stable name: "
+            "move it to the top level of a module that can be imported"
+        )
 
 
 class Handle(Protocol[T_co]):
@@ -236,5 +247,13 @@ class Lab(Protocol):
         Specs that differ in milestones and held-out updates only are one agent.
 
         Raises: InputError for an environment that cannot be made or used.
+        """
+        ...
+
+    def optimise(self, step: str, specs: Sequence[OptimiseSpec]) -> Handle[list[Optimised]]:
+        """Fit or design something step by step, each spec a long job of its own with checkpoints and a curve; the
+        result has one per spec, in their order: its arrays, also as a reference, and its curve.
+
+        The name of the step is in no key: two studies share a result.
         """
         ...

@@ -63,16 +63,10 @@ class TrainJob:
         return ()
 
     def kept(self, store: Store, say: Callable[[str], None]) -> Kept:
-        whole = []
-        for name in weights.list_weights(store, self.key):
-            if arrays.read(store, name) is None:
-                say(f"{self.label}: {name} is damaged; trained again")
-                store.delete(name)
-            else:
-                whole.append(name)
-        if not whole:
-            return "missing"
-        return "current" if any(arrays.code_of(name) == self.code for name in whole) else "old"
+        def damaged(text: str) -> None:
+            say(f"{self.label}: {text}; trained again")
+
+        return arrays.kept(store, weights.FOLDER, self.key, self.code, damaged)
 
     def drop(self, store: Store) -> None:
         for variant in VARIANTS:
@@ -97,11 +91,11 @@ class TrainJob:
     def finished(self, store: Store) -> Receipt | None:
         """What is there already. A worker that was slow to answer was taken for dead, this job was given out again, and
         in the meantime that worker has published."""
-        for name in weights.list_weights(store, self.key):
-            if arrays.code_of(name) == self.code and arrays.read(store, name) is not None:
-                self.checkpoints(store).clear()
-                return Receipt(outcome="done", rows=1, name=name)
-        return None
+        name = arrays.current(store, weights.FOLDER, self.key, self.code)
+        if name is None:
+            return None
+        self.checkpoints(store).clear()
+        return Receipt(outcome="done", rows=1, name=name)
 
     def train(
         self, store: Store, data: ImageData, initial: nn.Module | None = None, *, ranks: Ranks | None = None

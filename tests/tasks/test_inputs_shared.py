@@ -18,7 +18,8 @@ from robustray.tasks.data.digits import DigitsSource
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import SharedAscent
-from robustray.tasks.inputs.shared import Design, SharedState, add, advance, begin, box, drawn, universal
+from robustray.tasks.inputs.shared import Design, SharedParameter, add, box, drawn, universal
+from robustray.tasks.lab.resumable import complete
 from tests.tasks.digits_networks import trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -38,8 +39,14 @@ def data() -> ImageData:
     return DigitsSource(split="train").fetch("digits:train")
 
 
-def nothing() -> SharedState:
-    return begin(torch.zeros(1, 1, 8, 8))
+def work(model: nn.Module, data: ImageData, ascent: SharedAscent = ASCENT, **changed: Any) -> SharedParameter:
+    """A universal perturbation that starts at zero."""
+    given: dict[str, Any] = {"design": UNIVERSAL, "indices": range(200), "parameter": torch.zeros(1, 1, 8, 8)}
+    return SharedParameter(ascent=ascent, model=model, data=data, **given | changed)
+
+
+def made(*given: Any, **changed: Any) -> Tensor:
+    return complete(work(*given, **changed))["parameter"]
 
 
 def accuracy(model: nn.Module, data: ImageData, parameter: Tensor) -> float:
@@ -48,9 +55,10 @@ def accuracy(model: nn.Module, data: ImageData, parameter: Tensor) -> float:
 
 
 def test_a_universal_perturbation_fools_images_it_was_not_designed_on(model: nn.Module, data: ImageData) -> None:
-    designed = advance(ASCENT, model, UNIVERSAL, data, range(len(data)), nothing())
-    assert designed.step == 40 and designed.parameter.abs().max() <= EPS
-    assert designed.losses[-5:].mean() > designed.losses[:5].mean()
+    designed = work(model, data, indices=range(len(data)))
+    losses = [row["objective"] for row in designed.steps()]
+    assert designed.step == len(losses) == 40 and designed.parameter.abs().max() <= EPS
+    assert sum(losses[-5:]) > sum(losses[:5])
     test = DigitsSource(split="test").fetch("digits:test")
     random = EPS * torch.sign(torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
     clean, noisy, fooled = (
@@ -61,46 +69,49 @@ def test_a_universal_perturbation_fools_images_it_was_not_designed_on(model: nn.
 
 def test_a_step_by_hand(model: nn.Module, data: ImageData) -> None:
     """The gradient of the batch's summed loss with respect to the parameter, by autograd through everything."""
-    start = begin(0.05 * torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
-    found = advance(replace(ASCENT, norm="l2"), model, UNIVERSAL, data, range(200), start, until=1)
+    start = 0.05 * torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = work(model, data, replace(ASCENT, norm="l2"), parameter=start)
+    row = next(found.steps())
     images, labels = data.batch(np.arange(200)[drawn(ASCENT, 200, 0)])
-    parameter = start.parameter.clone().requires_grad_(True)
+    parameter = start.clone().requires_grad_(True)
     loss = functional.cross_entropy(model((images + parameter).clamp(0, 1)), labels, reduction="none")
     (gradient,) = torch.autograd.grad(loss.sum(), parameter)
-    torch.testing.assert_close(found.losses, loss.mean()[None].detach())
-    torch.testing.assert_close(found.parameter, start.parameter + 0.02 * gradient / gradient.norm())
+    assert row == {"objective": pytest.approx(float(loss.detach().mean()))}
+    torch.testing.assert_close(found.parameter, start + 0.02 * gradient / gradient.norm())
 
 
 @pytest.mark.parametrize("gradients", ["fresh", "cumulative"])
 def test_killed_and_resumed_it_ends_at_the_same_bits(model: nn.Module, data: ImageData, gradients: Any) -> None:
     ascent = replace(ASCENT, gradients=gradients, final_step_size=0.005, num_steps=12)
-    whole = advance(ascent, model, UNIVERSAL, data, range(300), nothing())
-    shared = nothing()
+    whole = work(model, data, ascent)
+    rows = list(whole.steps())
+    parts, seen = work(model, data, ascent), []
     for until in (5, 6, 12):
-        shared = advance(
-            ascent, model, UNIVERSAL, data, range(300), SharedState.from_bytes(shared.to_bytes()), until=until
-        )
-        assert shared.step == until
-    for name in vars(whole):
-        assert torch.equal(getattr(whole, name), getattr(shared, name)), name
-    assert torch.equal(advance(ascent, model, UNIVERSAL, data, range(300), whole).parameter, whole.parameter), (
-        "all done"
-    )
+        fresh = work(model, data, ascent)
+        fresh.load(parts.tensors(), parts.record())
+        parts = fresh
+        steps = parts.steps()
+        seen += [next(steps) for _ in range(until - parts.step)]
+        steps.close()
+    assert parts.step == 12 and seen == rows and not list(parts.steps())
+    for name, tensor in whole.tensors().items():
+        assert torch.equal(tensor, parts.tensors()[name]), name
     assert (whole.gradient != 0).any() == (gradients == "cumulative")
 
 
 def test_cumulative_gradients_are_summed(model: nn.Module, data: ImageData) -> None:
     """Two steps of no length: both gradients are those at the start, and the sum is theirs."""
     still = replace(ASCENT, step_size=0.0, num_steps=2, gradients="cumulative")
-    one, both = (advance(still, model, UNIVERSAL, data, range(200), nothing(), until=n) for n in (1, 2))
+    found = work(model, data, still)
+    totals = [found.gradient for _ in found.steps()]
     expected = []
     for step in (0, 1):
         images, labels = data.batch(drawn(ASCENT, 200, step))
         parameter = torch.zeros(1, 1, 8, 8, requires_grad=True)
         loss = functional.cross_entropy(model((images + parameter).clamp(0, 1)), labels, reduction="sum")
         expected.append(torch.autograd.grad(loss, parameter)[0])
-    torch.testing.assert_close(one.gradient, expected[0])
-    torch.testing.assert_close(both.gradient, expected[0] + expected[1])
+    torch.testing.assert_close(totals[0], expected[0])
+    torch.testing.assert_close(totals[1], expected[0] + expected[1])
 
 
 def test_every_image_is_drawn_once_an_epoch() -> None:
@@ -128,18 +139,17 @@ def test_a_patch_per_class_at_places_drawn_by_step(model: nn.Module, data: Image
 
     design = Design(apply=apply, place=place, project=box, objective=CrossEntropy(targeted=True))
     ascent = replace(ASCENT, step_size=0.05, num_steps=60)
-    start = begin(torch.full((10, 1, 4, 4), 0.5))
+    start = torch.full((10, 1, 4, 4), 0.5)
     below5 = np.flatnonzero(data.labels < 5).tolist()
-    found = advance(ascent, model, design, data, below5, start)
-    assert found.parameter.min() >= 0 and found.parameter.max() <= 1
-    assert torch.equal(found.parameter[5:], start.parameter[5:]), "no image carried them: gradient zero, no step"
-    assert (found.parameter[:5] != start.parameter[:5]).flatten(1).any(1).all()
+    found = made(model, data, ascent, design=design, indices=below5, parameter=start)
+    assert found.min() >= 0 and found.max() <= 1
+    assert torch.equal(found[5:], start[5:]), "no image carried them: gradient zero, no step"
+    assert (found[:5] != start[:5]).flatten(1).any(1).all()
 
     images, labels = data.batch(below5)
     at = place(10_000, torch.tensor(below5), labels)  # places that no step has drawn
     before, after = (
-        functional.cross_entropy(predict_logits(model, apply(each.parameter, images, at)), labels)
-        for each in (start, found)
+        functional.cross_entropy(predict_logits(model, apply(each, images, at)), labels) for each in (start, found)
     )
     assert after < 0.9 * before
 
@@ -147,9 +157,9 @@ def test_a_patch_per_class_at_places_drawn_by_step(model: nn.Module, data: Image
 def test_targets_may_be_the_same_for_all(model: nn.Module, data: ImageData) -> None:
     targets = torch.full((300,), 8)
     towards = universal("linf", EPS, CrossEntropy(targeted=True))
-    found = advance(ASCENT, model, towards, data, range(300), nothing(), targets=targets)
+    found = made(model, data, design=towards, indices=range(300), targets=targets)
     images, labels = data.batch(range(len(data)))
-    answers = predict_logits(model, add(found.parameter, images, labels)).argmax(1)
+    answers = predict_logits(model, add(found, images, labels)).argmax(1)
     assert (answers == 8).float().mean() > 0.5
 
 
@@ -158,7 +168,7 @@ def test_the_model_is_left_as_it_was(model: nn.Module, data: ImageData) -> None:
     gradients = [parameter.grad for parameter in model.parameters()]
     model.train()
     try:
-        advance(replace(ASCENT, num_steps=2), model, UNIVERSAL, data, range(200), nothing())
+        made(model, data, replace(ASCENT, num_steps=2))
         assert model.training
         assert all(a is b.grad for a, b in zip(gradients, model.parameters(), strict=True))
     finally:
@@ -170,8 +180,8 @@ def test_the_model_is_left_as_it_was(model: nn.Module, data: ImageData) -> None:
     ("bad", "says"),
     [
         ({"indices": range(40)}, "batch_size 64: only 40"),
-        ({"shared": begin(torch.zeros(8))}, "shared parameter must be float32"),
-        ({"shared": begin(torch.zeros(1, 1, 8, 8, dtype=torch.float64))}, "float32"),
+        ({"parameter": torch.zeros(8)}, "shared parameter must be float32"),
+        ({"parameter": torch.zeros(1, 1, 8, 8, dtype=torch.float64)}, "float32"),
         ({"targets": torch.zeros(3, dtype=torch.int64)}, "targets has 3 entries"),
         ({"design": replace(UNIVERSAL, apply=lambda p, x, at: x[:, :, :4])}, "apply returned shape"),
         ({"design": replace(UNIVERSAL, apply=lambda p, x, at: x)}, "do not depend on the parameter"),
@@ -179,9 +189,8 @@ def test_the_model_is_left_as_it_was(model: nn.Module, data: ImageData) -> None:
     ],
 )
 def test_arguments_that_cannot_be_used(model: nn.Module, data: ImageData, bad: Any, says: str) -> None:
-    given = {"design": UNIVERSAL, "data": data, "indices": range(200), "shared": nothing()} | bad
     with pytest.raises(InputError, match=says):
-        advance(ASCENT, model, **given)
+        made(model, data, **bad)
 
 
 @pytest.mark.parametrize(
@@ -190,9 +199,3 @@ def test_arguments_that_cannot_be_used(model: nn.Module, data: ImageData, bad: A
 def test_settings_that_cannot_be_used(bad: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
         replace(ASCENT, **bad)
-
-
-def test_bytes_that_are_no_design() -> None:
-    with pytest.raises(InputError, match="no saved design"):
-        SharedState.from_bytes(b"something else")
-    assert torch.equal(SharedState.from_bytes(nothing().to_bytes()).losses, torch.zeros(0))

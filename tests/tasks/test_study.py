@@ -71,7 +71,7 @@ def test_a_lab_refuses_what_is_not_declared(tmp_path: Path) -> None:
     lab.declared = study(clean=first).declared
     assert len(lab.map("clean", first, [2], block=1).result()) == 1
     for step, function in (("attack", first), ("clean", second)):
-        with pytest.raises(InputError, match=rf"its step '{step}' maps .*:{function.function.__name__}"):
+        with pytest.raises(InputError, match=rf"its step '{step}' runs .*:{function.function.__name__}"):
             lab.map(step, function, [1], block=1)
 
 

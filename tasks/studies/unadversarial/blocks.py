@@ -15,12 +15,14 @@ from robustray.tasks.attacks.blocks import load_images
 from robustray.tasks.compose.place import Placement
 from robustray.tasks.corruptions.tables import Table
 from robustray.tasks.inputs.settings import SharedAscent
+from robustray.tasks.lab.optimise import optimisation
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
 
 if TYPE_CHECKING:
     import torch
 
     from robustray.tasks.data.images import ImageData
+    from robustray.tasks.inputs.shared import SharedParameter
 
 Ground = Literal["image", "grey", "noise"]
 START_MEAN, START_DEVIATION = 0.5, 0.1
@@ -59,33 +61,22 @@ class Look:
     table: Table = "cifar10-c"
 
 
-@block_function(version=1, columns={"seed": pa.int64(), "patch": Tensor("float32"), "losses": Tensor("float32")})
-def design_block(seeds: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """Patches (k, channels, height, width) that lower the cross-entropy with the true class; one item is one design.
+@optimisation(version=1)
+def design(context: Context) -> SharedParameter:
+    """Patches (k, channels, height, width) that lower the cross-entropy with the true class.
 
-    settings: `DesignSettings`. "data" is the training set: each patch sees the images of its own class only. losses:
-    mean cross-entropy of the batch before each step.
+    settings: `DesignSettings`. "data" is the training set: each patch sees the images of its own class only.
     """
-    import torch
-
-    settings: DesignSettings = context.settings
-    data: ImageData = context.load("data")
-    made = [_design(settings, context.load("model"), data, seed, context.device) for seed in seeds]
-    patches, losses = zip(*made, strict=True)
-    return {"seed": seeds, "patch": torch.stack(patches), "losses": torch.stack(losses)}
-
-
-def _design(
-    settings: DesignSettings, model: Any, data: ImageData, seed: int, device: str
-) -> tuple[torch.Tensor, torch.Tensor]:
     import numpy as np
     import torch
 
     from robustray.tasks.attacks.objective import CrossEntropy
     from robustray.tasks.compose.place import blended, centred_square, placed
-    from robustray.tasks.inputs.shared import Design, advance, begin, box
+    from robustray.tasks.inputs.shared import Design, SharedParameter, box
 
-    kind = settings.kind
+    settings: DesignSettings = context.settings
+    data: ImageData = context.load("data")
+    kind, seed, device = settings.kind, context.seed, context.device
     channels, height, width = data.shape
     square = centred_square(height, width, kind.side).to(device)
     slots = torch.full((data.num_classes,), NO_PATCH, device=device)
@@ -97,11 +88,15 @@ def _design(
     def apply(parameter: torch.Tensor, images: torch.Tensor, placements: Any) -> torch.Tensor:
         return blended(images, *placed(parameter[placements["slot"]], square, placements["maps"]))
 
-    design = Design(apply=apply, place=place, project=box, objective=CrossEntropy(targeted=True))
-    mine = np.flatnonzero(np.isin(data.labels, kind.classes)).tolist()
-    start = begin(_noise_canvas(seed, "unadversarial-start", len(kind.classes), (channels, height, width), device))
-    done = advance(settings.ascent, model, design, data, mine, start)
-    return done.parameter, -done.losses
+    return SharedParameter(
+        name="patch",
+        ascent=settings.ascent,
+        model=context.load("model"),
+        design=Design(apply=apply, place=place, project=box, objective=CrossEntropy(targeted=True)),
+        data=data,
+        indices=np.flatnonzero(np.isin(data.labels, kind.classes)).tolist(),
+        parameter=_noise_canvas(seed, "unadversarial-start", len(kind.classes), (channels, height, width), device),
+    )
 
 
 def _noise_canvas(seed: int, what: str, count: int, shape: Sequence[int], device: str) -> torch.Tensor:
@@ -152,9 +147,9 @@ def plain_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str
 def look_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str, Any]:
     """What a classifier says of patched test images. Items: [index, slot], slot the canvas or -1 for none.
 
-    settings: `Look`; "patch": rows with a column "patch", of which the first is used. The place of a patch depends on
-    the seed and the image's index only: every patch lands at the same place, under every corruption. visible: the share
-    of the square that lies in the image.
+    settings: `Look`; "patch": the canvases, as an array "patch" (a design's) or a column "patch" of one row. The place
+    of a patch depends on the seed and the image's index only: every patch lands at the same place, under every
+    corruption. visible: the share of the square that lies in the image.
     """
     import torch
 
@@ -205,7 +200,8 @@ def _shown(
     masks = torch.zeros_like(images[:, :1])
     carries = slot != NO_PATCH
     if carries.any():
-        canvases = torch.from_numpy(np.array(context.load("patch")["patch"][0])).to(images.device)
+        array = np.reshape(context.load("patch")["patch"], (-1, *images.shape[1:]))
+        canvases = torch.from_numpy(array.copy()).to(images.device)
         maps = look.kind.placement.maps(context.seed, 0, indices[carries], images.device)
         weighted, there = placed(canvases[slot[carries]], square, maps)
         images, masks = images.clone(), masks.clone()

@@ -210,16 +210,15 @@ def drawings(results: Results) -> Iterator[Figure]:
 
 def pictures(results: Results) -> Iterator[Picture]:
     """The patches of the first chain, and a few test images with each."""
-    made, kind = results.patches[0], results.kind
-    names = [name for name in PATCHES if name != "none"]
-    squares = np.concatenate([_square(np.stack(made[name].patch.iloc[0]), kind.side) for name in names])
+    kind = results.kind
+    squares = np.concatenate([_square(canvases, kind.side) for canvases in results.patches.values()])
     yield figures.image_grid(
         name="squares",
         title="The patches",
         caption="Of the first chain, as they are before they are turned, moved and scaled.",
         alt=f"patches of {plural(len(kind.classes), 'class')}",
         images=squares,
-        rows=[WORDS[name] for name in names],
+        rows=[WORDS[name] for name in results.patches],
         columns=[results.classes[label] for label in kind.classes],
         scale=max(1, 80 // kind.side),
     )

@@ -45,13 +45,15 @@ class Results:
     """(chain, patch, ground) -> rows of patches without an object."""
     swapped: Mapping[tuple[int, str], pd.DataFrame]
     """(chain, "none" or "designed") -> rows of images of other classes."""
-    patches: Mapping[int, Mapping[str, pd.DataFrame]]
-    """Chain -> patch -> rows of the block function that made it."""
+    patches: Mapping[str, np.ndarray]
+    """Patch -> canvases of the first chain, (k, channels, height, width)."""
+    curves: Mapping[int, pd.DataFrame]
+    """Chain -> curve of its design."""
     pictures: Mapping[str, pd.DataFrame]
 
     @cached_property
     def chains(self) -> tuple[int, ...]:
-        return tuple(self.patches)
+        return tuple(self.curves)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -145,9 +147,8 @@ def curve_table(results: Results) -> pd.DataFrame:
     """One row for each chain and design step: mean cross-entropy of the batch."""
     return pd.concat(
         [
-            pd.DataFrame({"chain": chain, "step": range(len(losses)), "loss": losses})
-            for chain, made in results.patches.items()
-            for losses in made["designed"].losses
+            pd.DataFrame({"chain": chain, "step": curve.step, "loss": -curve.objective.astype("float32")})
+            for chain, curve in results.curves.items()
         ],
         ignore_index=True,
     )

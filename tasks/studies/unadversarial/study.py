@@ -20,6 +20,7 @@ from robustray.tasks.compose.place import Placement
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import NEEDS, check_alike, check_apart, own_modules, predict, settled, try_attacks
+from robustray.tasks.lab.optimise import OptimiseSpec
 from robustray.tasks.studies.unadversarial import findings
 from robustray.tasks.studies.unadversarial.blocks import (
     NO_PATCH,
@@ -27,7 +28,7 @@ from robustray.tasks.studies.unadversarial.blocks import (
     Ground,
     Look,
     PatchKind,
-    design_block,
+    design,
     look_block,
     picture_block,
     plain_block,
@@ -108,32 +109,34 @@ def run(settings: Settings, lab: Lab) -> Findings:
     }
 
     # 2. The patches of each chain: designed, noise, and the best training image of each class.
-    patches = {}
-    for chain, model in models.items():
-        designed = lab.map(
-            "design",
-            design_block,
-            [settings.seed + chain],
-            block=1,
+    wanted = [
+        OptimiseSpec(
+            function=design,
             settings=DesignSettings(kind=kind, ascent=settings.ascent(chain)),
+            seed=settings.seed + chain,
             refs={"model": model, "data": train},
             needs=NEEDS,
         )
-        patches[chain] = {"designed": designed}
-        for name, item in (("random", []), ("training image", surest(losses[chain].result(), mine))):
-            patches[chain][name] = lab.map(
-                "plain",
-                plain_block,
-                [item],
-                block=1,
-                seed=settings.seed + chain,
-                settings=kind,
-                refs={"data": train},
-                needs=NEEDS,
-            )
-    rows = {
-        chain: {name: lab.rows(f"{name} of chain {chain}", made, ["patch"]) for name, made in found.items()}
-        for chain, found in patches.items()
+        for chain, model in models.items()
+    ]
+    designing = lab.optimise("design", wanted)
+    plain = {
+        (chain, name): lab.map(
+            "plain",
+            plain_block,
+            [item],
+            block=1,
+            seed=settings.seed + chain,
+            settings=kind,
+            refs={"data": train},
+            needs=NEEDS,
+        )
+        for chain in chains
+        for name, item in (("random", []), ("training image", surest(losses[chain].result(), mine)))
+    }
+    designed = dict(zip(chains, designing.result(), strict=True))
+    patches = {(chain, "designed"): found.ref for chain, found in designed.items()} | {
+        (chain, name): lab.rows(f"{name} of chain {chain}", made, ["patch"]) for (chain, name), made in plain.items()
     }
 
     # 3. Test images with the patch of their own class, clean and corrupted; each patch alone; each on other objects.
@@ -142,13 +145,13 @@ def run(settings: Settings, lab: Lab) -> Findings:
     cells = [CLEAN, *(Cell(name, severity) for name in settings.corruptions for severity in settings.severities)]
     show = partial(look, settings, lab, test, kind, models)
     asked: dict[tuple[int, str, Cell], Handle[pd.DataFrame]] = {
-        (chain, name, cell): show(chain, rows[chain].get(name), own, cell=cell)
+        (chain, name, cell): show(chain, patches.get((chain, name)), own, cell=cell)
         for chain in chains
         for name in PATCHES
         for cell in cells
     }
     alone = {
-        (chain, name, ground): show(chain, rows[chain][name], own, ground=ground)
+        (chain, name, ground): show(chain, patches[chain, name], own, ground=ground)
         for chain in chains
         for name in ("random", "training image", "designed")
         for ground in _GROUNDS
@@ -157,7 +160,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     swapped = {
         (chain, name): show(chain, ref, others)
         for chain in chains
-        for name, ref in (("none", None), ("designed", rows[chain]["designed"]))
+        for name, ref in (("none", None), ("designed", patches[chain, "designed"]))
     }
     shown = chosen(own, settings.num_examples, seed=settings.seed, what="unadversarial-examples")
     pictures = {
@@ -168,7 +171,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             block=settings.block,
             seed=settings.seed + TEST_SEEDS,
             settings=Look(kind=kind),
-            refs={"data": test, **({} if name == "none" else {"patch": rows[0][name]})},
+            refs={"data": test, **({} if name == "none" else {"patch": patches[0, name]})},
         )
         for name in (PATCHES if shown else ())
     }
@@ -182,7 +185,8 @@ def run(settings: Settings, lab: Lab) -> Findings:
             seen={key: handle.result() for key, handle in asked.items()},
             alone={key: handle.result() for key, handle in alone.items()},
             swapped={key: handle.result() for key, handle in swapped.items()},
-            patches={chain: {name: each.result() for name, each in found.items()} for chain, found in patches.items()},
+            patches={name: lab.load(patches[0, name])["patch"].reshape(-1, *images.shape) for name in PATCHES[1:]},
+            curves={chain: found.curve for chain, found in designed.items()},
             pictures={name: handle.result() for name, handle in pictures.items()},
         )
     )
@@ -236,7 +240,7 @@ STUDY = Study(
     steps={
         "train": TRAIN,
         "training-images": predict_block,
-        "design": design_block,
+        "design": design,
         "plain": plain_block,
         "look": look_block,
         "pictures": picture_block,
