@@ -135,9 +135,13 @@ class ArraysRef:
     store: Store | None = field(repr=False, compare=False)
     """Where the driver reads it; stays behind when the reference travels to a worker."""
 
-    @cached_property
+    @property
     def content_hash(self) -> str:
         """SHA-256 (hex) of names, types, shapes and entries: whoever computed the same has the same."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
         payload = self.fetch()
         parts = (f"{name}\0{a.dtype.str}{a.shape}\0".encode() + a.tobytes() for name, a in sorted(payload.items()))
         return sha256(b"arrays\0" + b"".join(parts))
@@ -166,7 +170,7 @@ class ArraysRef:
         return payload
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "content_hash": self.content_hash, "store": None}
+        return {**self.__dict__, "_hash": self._hash, "store": None}
 
 
 def rows_of(name: str, mapped: MapHandle, columns: Sequence[str] | None) -> RowsRef:

@@ -9,6 +9,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,11 +23,14 @@ import pytest
 
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab.base import BlockLab
+from robustray.tasks.lab.checkpoints import Interval
 from robustray.tasks.lab.executor import Silent
 from robustray.tasks.lab.journal import Journal
+from robustray.tasks.lab.optimise import OptimiseSpec
 from robustray.tasks.lab.protocol import Needs
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
+from tests.tasks import optimisations
 
 HERE = Path(__file__).resolve().parent
 if str(HERE) not in sys.path:
@@ -270,6 +275,45 @@ def test_settings_that_an_actor_cannot_read_end_the_step(pools: Pools, monkeypat
     monkeypatch.setitem(sys.modules, module.__name__, module)
     with pytest.raises(WorkFailed, match="only_the_driver_has_this"):
         pools.lab().map("unreadable", blocks.work, range(3), block=1, settings=settings(1)).result()
+
+
+def test_an_optimisation_whose_worker_is_killed_goes_on_to_the_bit(pools: Pools, tmp_path: Path) -> None:
+    """It is held in its step 21, killed, and goes on after step 20; its arrays are read by a next step."""
+    fit = optimisations.Fit(num_steps=40, orders=str(tmp_path))
+    steps = tmp_path / "steps"
+    kept: dict[str, dict[str, bytes]] = {}
+    answers: dict[str, pd.DataFrame] = {}
+
+    def ask(lab: BlockLab, where: str) -> None:
+        mapped = lab.map("points", optimisations.points_block, range(200), block=100)
+        refs = {"points": lab.rows("points", mapped)}
+        spec = OptimiseSpec(function=optimisations.regression, settings=fit, seed=3, refs=refs)
+        (found,) = lab.optimise("fit", [spec]).result()
+        answers[where] = lab.map(
+            "fitted", optimisations.fitted_block, range(200), block=100, refs={**refs, "fit": found.ref}
+        ).result()
+        kept[where] = {name: lab.store.read(f"optimised/{name}") for name in lab.store.list("optimised")}
+
+    ask(SerialLab(store=Store(str(tmp_path / "serial"))), "serial")
+    steps.unlink()
+
+    def kill() -> None:
+        while not steps.exists() or not steps.read_text().endswith(" 21\n"):
+            time.sleep(0.02)
+        os.kill(int(steps.read_text().split()[-2]), signal.SIGKILL)
+        (tmp_path / "hold").unlink()
+
+    (tmp_path / "hold").write_text("21")
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    lab = pools.lab()
+    lab.checkpoint_every = Interval(steps=4, seconds=None)
+    ask(lab, "ray")
+    killer.join(timeout=10)
+    assert not killer.is_alive() and lab.journal.count("fit").retried == 1
+    taken = [int(line.split()[1]) for line in steps.read_text().splitlines()]
+    assert taken == [*range(22), *range(20, 40)], "one interval at most is repeated"
+    assert kept["ray"] == kept["serial"] and answers["ray"].equals(answers["serial"])
 
 
 # -- places ------------------------------------------------------------------------------------------------------------

@@ -132,6 +132,13 @@ def regression(context: Context) -> Regression:
     return Regression(context.settings, x, y, context.seed)
 
 
+@block_function(version=1, columns={"y": pa.float64()})
+def fitted_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """The regressor's answers; refs: "points" and "fit", what a regression found."""
+    fit = context.load("fit")
+    return {"y": (context.load("points")["x"][items] @ fit["weight"][0] + fit["bias"]).astype(np.float64)}
+
+
 class Broken(Regression):
     """A regressor whose result later steps cannot read: `gives` is what it is instead."""
 
