@@ -17,7 +17,7 @@ from robustray.tasks.lab import Needs
 from robustray.tasks.lab.keys import digest
 from robustray.tasks.sweeps.named import named_stages
 from robustray.tasks.sweeps.options import Options, block_size
-from robustray.tasks.sweeps.records import Cell, merged, survivors
+from robustray.tasks.sweeps.records import Cell, merged, records, survivors, survivors_of_clean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,24 @@ NEEDS = Needs(threads=1, gpus=0.25)
 
 Opened = Mapping[str, "Reference"]
 """Name -> model or data set."""
+
+
+def attack_cells(
+    options: Options,
+    lab: Lab,
+    models: Opened,
+    data: Opened,
+    sizes: Mapping[Cell, Sequence[float]],
+    clean: Mapping[Cell, pd.DataFrame],
+) -> pd.DataFrame:
+    """Records (`sweeps.records.records`) of all cells, each from the images on that its model classifies correctly.
+
+    sizes: of each cell, ascending. clean: rows of `predict_block`, of the images that a cell is about.
+
+    Raises: as `sweep_cells`.
+    """
+    alive = {cell: survivors_of_clean(rows) for cell, rows in clean.items()}
+    return records(clean, sweep_cells(options, lab, models, data, sizes, alive))
 
 
 def sweep_cells(

@@ -59,9 +59,11 @@ def merged(before: pd.DataFrame | None, found: pd.DataFrame, name: str) -> pd.Da
 
 
 def records(
-    clean: Mapping[tuple[str, str], pd.DataFrame], stages: Mapping[Cell, Sequence[tuple[float, pd.DataFrame]]]
+    clean: Mapping[Cell, pd.DataFrame], stages: Mapping[Cell, Sequence[tuple[float, pd.DataFrame]]]
 ) -> pd.DataFrame:
     """One row per cell, size and image.
+
+    clean: of each cell, rows of `predict_block`. stages: of each cell, its sizes with the rows of what was attacked.
 
     An image that fell at a smaller size (or was wrong from the start: distance 0) keeps the row of that fall, with
     `carried` true and no evaluations. `success` = broken by a perturbation of at most this size; `fell_to` names the
@@ -69,7 +71,7 @@ def records(
     """
     parts = []
     for cell, sizes in stages.items():
-        start = clean[cell.data, cell.model]
+        start = clean[cell]
         fallen = pd.DataFrame(
             {
                 "index": start["index"],

@@ -70,7 +70,7 @@ def attack_rows(indices: list[int], broken: list[int]) -> pd.DataFrame:
 def test_records_by_hand() -> None:
     """Four images: 3 is wrong from the start, 1 falls at the small size, 0 at the large one, 2 stands."""
     cell = Cell("d", "m", "linf", "pgd", 0)
-    clean = {("d", "m"): clean_rows([True, True, True, False])}
+    clean = {cell: clean_rows([True, True, True, False])}
     stages = {cell: [(0.1, attack_rows([0, 1, 2], [1])), (0.2, attack_rows([0, 2], [0]))]}
     rows = records(clean, stages)
     assert rows[rows.eps == 0.1].success.tolist() == [False, True, False, True]
@@ -85,20 +85,18 @@ def test_records_by_hand() -> None:
 
 
 def test_the_worst_case_is_per_image_not_the_minimum_of_the_means() -> None:
-    clean = {("d", "m"): clean_rows([True] * 4)}
     stages = {
         Cell("d", "m", "linf", "a", 0): [(0.1, attack_rows([0, 1, 2, 3], [0, 1]))],
         Cell("d", "m", "linf", "b", 0): [(0.1, attack_rows([0, 1, 2, 3], [2]))],
     }
-    worst = worst_case_accuracy(worst_case(records(clean, stages)))
+    worst = worst_case_accuracy(worst_case(records(dict.fromkeys(stages, clean_rows([True] * 4)), stages)))
     assert worst.robust_accuracy.tolist() == [0.25]  # the attacks alone leave 0.5 and 0.75
 
 
 def test_missing_rows_lower_n_and_nothing_else() -> None:
     """An item that was given up has no row: it must not count as surviving or as broken."""
     cell = Cell("d", "m", "linf", "pgd", 0)
-    clean = {("d", "m"): clean_rows([True] * 4)}
-    rows = records(clean, {cell: [(0.1, attack_rows([0, 1, 3], [1]))]})
+    rows = records({cell: clean_rows([True] * 4)}, {cell: [(0.1, attack_rows([0, 1, 3], [1]))]})
     assert robust_accuracy(rows)[["robust_accuracy", "n"]].to_numpy().tolist() == [[2 / 3, 3]]
 
 

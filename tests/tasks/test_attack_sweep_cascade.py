@@ -18,9 +18,9 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.studies.attack_sweep.settings import SIZES, Settings, estimate
-from robustray.tasks.studies.attack_sweep.study import STUDY, sweep
+from robustray.tasks.studies.attack_sweep.study import STUDY
 from robustray.tasks.study import Findings
-from robustray.tasks.sweeps.cells import attack_one_size
+from robustray.tasks.sweeps.cells import attack_one_size, sweep_cells
 from robustray.tasks.sweeps.named import named_attack, named_stages
 from robustray.tasks.sweeps.options import PASSED, PASSES, block_size, passes
 from robustray.tasks.sweeps.records import Cell, merged, survivors, survivors_of_clean
@@ -155,12 +155,12 @@ def test_gathered_stages_are_one_call(
     (ref,) = lab.train([RECIPES[model]]).result() if model in RECIPES else [lab.model(model)]
     refs = {"model": ref, "data": lab.data(data)}
     clean = lab.map("clean", predict_block, range(48), block=16, refs=refs).result()
-    found = sweep(chosen, lab, {model: ref}, {data: refs["data"]}, {(data, model): clean})
-    ((cell, sizes),) = found.items()
-    network, source = lab.load(ref), lab.load(refs["data"])
+    cell = Cell(data, model, norm, chosen.attacks[0], 3)
     alive = survivors_of_clean(clean)
+    found = sweep_cells(chosen.options, lab, {model: ref}, {data: refs["data"]}, {cell: eps}, {cell: alive})
+    network, source = lab.load(ref), lab.load(refs["data"])
     fell: set[str] = set()
-    for expected_eps, (size, rows) in zip(eps, sizes, strict=True):
+    for expected_eps, (size, rows) in zip(eps, found[cell], strict=True):
         assert size == expected_eps
         assert rows["index"].tolist() == alive
         images, labels = source.batch(alive)

@@ -217,8 +217,7 @@ def made(
         models={network: "run:0" for network in clean},
         curves={network: curve for network in clean},
         clean=clean,
-        pgd=pd.concat(parts, ignore_index=True),
-        autoattack=None,
+        records=pd.concat(parts, ignore_index=True),
         traces={},
         gradients={},
     )

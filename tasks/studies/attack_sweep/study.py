@@ -32,12 +32,11 @@ from robustray.tasks.studies.attack_sweep import findings, matrix
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.studies.attack_sweep.settings import OUTLINE, Settings
 from robustray.tasks.study import TRAIN, Opened, Study
-from robustray.tasks.sweeps.cells import NEEDS, foreign_sources, sweep_cells
+from robustray.tasks.sweeps.cells import NEEDS, attack_cells, foreign_sources
 from robustray.tasks.sweeps.cells import Opened as Refs
 from robustray.tasks.sweeps.compare import compare
 from robustray.tasks.sweeps.named import TRANSFER, named_stages
 from robustray.tasks.sweeps.records import Cell, survivors_of_clean
-from robustray.tasks.sweeps.records import records as records_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +108,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     clean = {key: handle.result() for key, handle in asked.items()}
 
     # 3. Sizes outermost, cascades stage by stage: survivors go on to the next stage and the next size.
-    records = records_of(clean, sweep(settings, lab, models, data, clean))
+    records = sweep(settings, lab, models, data, clean)
 
     # 4. At the reference size of each norm: who is fooled by whose examples, and a few random images to look at.
     sizes: dict[Norm, float] = {norm: reference_size(norm, settings.eps(norm)) for norm in settings.norms}
@@ -152,8 +151,8 @@ def shown_attack(settings: Settings, norm: Norm, eps: float) -> Attack | None:
 
 def sweep(
     settings: Settings, lab: Lab, models: Refs, data: Refs, clean: Mapping[tuple[str, str], pd.DataFrame]
-) -> dict[Cell, list[tuple[float, pd.DataFrame]]]:
-    """Every cell's rows by size. clean: rows of `predict_block` by data and model.
+) -> pd.DataFrame:
+    """Records of every data set, model, norm, attack and seed. clean: rows of `predict_block` by data and model.
 
     Raises: InputError if the attack transfer has no source for one of the models. WorkFailed.
     """
@@ -161,8 +160,9 @@ def sweep(
     each = itertools.product(settings.data, settings.models, settings.norms, settings.attacks, seeds)
     cells = [Cell(*names) for names in each]
     sizes = {cell: settings.eps(cell.norm) for cell in cells}
-    alive = {cell: survivors_of_clean(clean[cell.data, cell.model]) for cell in cells}
-    return sweep_cells(settings.options, lab, models, data, sizes, alive)
+    return attack_cells(
+        settings.options, lab, models, data, sizes, {cell: clean[cell.data, cell.model] for cell in cells}
+    )
 
 
 STUDY = Study(

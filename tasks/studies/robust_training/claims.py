@@ -10,10 +10,10 @@ from robustray.tasks.kit.outcomes import mean_difference
 from robustray.tasks.kit.rules import above, below, within
 from robustray.tasks.published import engstrom
 from robustray.tasks.report.numbers import size_words
-from robustray.tasks.studies.robust_training.reduce import steps_difference
-from robustray.tasks.studies.robust_training.results import Results
+from robustray.tasks.studies.robust_training.results import STANDARD, Results
 from robustray.tasks.study import Claim
 from robustray.tasks.sweeps.masking import nothing_to_follow, withheld
+from robustray.tasks.sweeps.traced import Followed
 
 NOTHING_LEFT = 0.01
 """Accuracy below which "everything" is lost."""
@@ -27,8 +27,8 @@ def claims(results: Results) -> Iterator[Claim]:
         yield _price(results, norm)
         yield from (_gain(results, norm, eps) for eps in results.settings.eps_train(norm))
         yield _nothing_left(results, norm)
-        if results.traces:
-            yield from (_converged(results, norm, eps) for eps in results.settings.eps_train(norm))
+        robust = (each for each in results.followed if each.norm == norm and each.trained != STANDARD)
+        yield from (_converged(results, each) for each in robust)
 
 
 def _price(results: Results, norm: Norm) -> Claim:
@@ -56,7 +56,7 @@ def _gain(results: Results, norm: Norm, eps: float) -> Claim:
         "and image",
         paper=engstrom.figure(results.settings.test_data, norm, cells),
     )
-    return withheld(found, "supported", doubtful=nothing_to_follow(results.pgd, norm=norm))
+    return withheld(found, "supported", doubtful=nothing_to_follow(results.records, attack="pgd", norm=norm))
 
 
 def _nothing_left(results: Results, norm: Norm) -> Claim:
@@ -71,18 +71,17 @@ def _nothing_left(results: Results, norm: Norm) -> Claim:
     )
 
 
-def _converged(results: Results, norm: Norm, eps: float) -> Claim:
-    settings, size = results.settings, size_words(norm, eps)
-    few, many = settings.test_steps, settings.trace_steps
+def _converged(results: Results, followed: Followed) -> Claim:
+    size, (few, many) = size_words(followed.norm, followed.eps), followed.traces
     return claim(  # about an attack on given networks: one of a kind is enough
         f"On networks trained at {size}, PGD with {few} and with {many} steps leave the same accuracy to "
         f"{100 * AGREEMENT:g} points at that size.",
-        steps_difference(results, norm, eps),
+        followed.difference(),
         within(AGREEMENT),
         measured=f"accuracy after {few} minus accuracy after {many} steps of 2.5 ε / steps from the image itself, any "
         "iterate counts, paired by seed and image",
         over=results.repeats.over,
         unit="points",
         kind="check",
-        paper=engstrom.steps(settings.test_data, norm, eps),
+        paper=engstrom.steps(results.settings.test_data, followed.norm, followed.eps),
     )

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-
-import numpy as np
-
 from robustray.tasks import figures
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.kit.frames import at
@@ -14,13 +9,11 @@ from robustray.tasks.kit.outcomes import shares
 from robustray.tasks.kit.words import over_words, plural
 from robustray.tasks.report.numbers import NORM_WORDS, size_words
 from robustray.tasks.studies.robust_training import reduce
-from robustray.tasks.studies.robust_training.results import Results, threat
+from robustray.tasks.studies.robust_training.results import STANDARD, Results, threat
 from robustray.tasks.study import Figure, Picture
 from robustray.tasks.sweeps.drawn import accuracy_by_size
-from robustray.tasks.training.drawn import learning, mean_line, training_loss
-
-SHARE = 0.99
-"""Of an image's gradient entries that fit into the range of grey, by their size."""
+from robustray.tasks.sweeps.traced import gradient_picture, steps_figure
+from robustray.tasks.training.drawn import learning, training_loss
 
 
 def drawn(results: Results) -> list[Figure]:
@@ -90,13 +83,8 @@ def _trade_off(results: Results, norm: Norm, palette: figures.Palette) -> Figure
 
 
 def _steps(results: Results, norm: Norm, palette: figures.Palette) -> Figure:
-    lines = [
-        _trace(results, norm, eps, steps, threat(norm, eps))
-        for eps, steps in itertools.product(results.settings.eps_train(norm), _both(results))
-    ]
-    return _steps_figure(
-        results,
-        lines,
+    return steps_figure(
+        {each.trained: each for each in results.followed if each.norm == norm and each.trained != STANDARD},
         palette,
         name=f"steps-{norm}",
         title=f"Loss over the steps of PGD on robust networks ({NORM_WORDS[norm]})",
@@ -107,13 +95,10 @@ def _steps(results: Results, norm: Norm, palette: figures.Palette) -> Figure:
 
 def _standard_steps(results: Results, palette: figures.Palette) -> Figure:
     """On axes of its own: it rises far higher."""
-    settings = results.settings
-    sizes: dict[Norm, str] = {norm: size_words(norm, settings.reference_eps(norm)) for norm in settings.norms}
-    lines = [_trace(results, norm, 0.0, steps, sizes[norm]) for norm, steps in itertools.product(sizes, _both(results))]
-    return _steps_figure(
-        results,
-        lines,
-        figures.Palette([*palette.names, *sizes.values()]),
+    standard = {size_words(each.norm, each.eps): each for each in results.followed if each.trained == STANDARD}
+    return steps_figure(
+        standard,
+        figures.Palette([*palette.names, *standard]),
         name="steps-standard",
         title="Loss over the steps of PGD on standard networks",
         see="What the attack reaches without adversarial training, on axes of its own.",
@@ -121,48 +106,9 @@ def _standard_steps(results: Results, palette: figures.Palette) -> Figure:
     )
 
 
-def _both(results: Results) -> tuple[int, int]:
-    return results.settings.test_steps, results.settings.trace_steps
-
-
-def _trace(results: Results, norm: Norm, eps_train: float, num_steps: int, who: str) -> figures.Series:
-    values = reduce.loss_by_step(results, norm, eps_train, num_steps)
-    steps = range(values.shape[1])
-    return mean_line(f"{who}, PGD-{num_steps}", steps, values, color_by=who, dash_by=str(num_steps))
-
-
-def _steps_figure(
-    results: Results, lines: list[figures.Series], palette: figures.Palette, *, name: str, title: str, see: str, at: str
-) -> Figure:
-    settings = results.settings
-    return figures.curve(
-        name=name,
-        title=title,
-        caption=f"{see} Cross-entropy at each iterate, mean over n = {settings.num_traced:,} images and "
-        f"{plural(settings.num_seeds, 'seed')} (thin lines), steps of 2.5 ε / steps from the image itself {at}.",
-        series=lines,
-        x_label="step",
-        y_label="cross-entropy",
-        palette=palette,
-    )
-
-
-def pictures(results: Results) -> Iterator[Picture]:
+def pictures(results: Results) -> Picture | None:
     """Random test images, and where the loss of each kind of network points."""
     if not results.gradients:
-        return
-    rows = next(iter(results.gradients.values()))
-    names = [threat(network.norm, network.eps) for network in results.gradients]
-    yield figures.image_rows(
-        name="gradients",
-        title="Where the loss points: gradients with respect to the image",
-        caption="The gradient of the cross-entropy on the image itself, one row per kind of network (first seed). "
-        f"Grey is 0; each gradient is scaled by itself, so that {SHARE:.0%} of its entries lie within black and "
-        f"white: sizes do not compare. {len(rows)} test images drawn at random, not chosen.",
-        rows={"image": np.stack(list(rows.image))}
-        | {
-            f"{name}\ngradient,\nown scale": figures.signed(np.stack(list(each.gradient)), share=SHARE)
-            for name, each in zip(names, results.gradients.values(), strict=True)
-        },
-        columns=[results.images.classes[label] for label in rows.label],
-    )
+        return None
+    gradients = {threat(network.norm, network.eps): rows for network, rows in results.gradients.items()}
+    return gradient_picture(gradients, results.images.classes)

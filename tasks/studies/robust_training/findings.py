@@ -53,8 +53,7 @@ def warnings(results: Results) -> Iterator[str]:
     """Learning curves that went wrong, gradients that a network hides, and too few seeds."""
     for network, curve in results.curves.items():
         yield from flag_warnings(label(network), curve, results.settings.select)
-    yield from lost_gradient_warnings(results.pgd)
+    yield from lost_gradient_warnings(results.records)
     if results.autoattack is not None:
         yield from masking_warnings(results.autoattack, stages())
-        yield from lost_gradient_warnings(results.autoattack)
     yield from results.repeats.warnings("seed")

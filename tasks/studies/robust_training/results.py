@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,10 +11,12 @@ import pandas as pd
 
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.kit.claims import Repeats
+from robustray.tasks.kit.frames import at
 from robustray.tasks.kit.outcomes import Outcomes, mean_share
 from robustray.tasks.report.numbers import size_words
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.robust_training.settings import Network, Settings
+from robustray.tasks.sweeps.traced import Followed
 from robustray.tasks.training.learnt import Curve
 
 if TYPE_CHECKING:
@@ -35,10 +37,8 @@ class Results:
     curves: Mapping[Network, Curve]
     clean: Mapping[Network, pd.DataFrame]
     """Rows of `predict_block`."""
-    pgd: pd.DataFrame
-    """Records of `sweeps.records.records`; model is `label(network)`."""
-    autoattack: pd.DataFrame | None
-    """The same for AutoAttack; None if it was off."""
+    records: pd.DataFrame
+    """Of `sweeps.records.records`, under "pgd" and, unless it was off, "autoattack"; model is `label(network)`."""
     traces: Mapping[tuple[Network, Norm, int], pd.DataFrame]
     """Network, norm, number of steps -> rows of `trace_block`."""
     gradients: Mapping[Network, pd.DataFrame]
@@ -73,7 +73,7 @@ class Results:
                 rows = self.clean[network]
                 found[seed] = rows.set_index("index").correct.astype(bool)
             else:
-                found[seed] = ~self._broken[attack][label(network), norm, eps_test]
+                found[seed] = ~self._broken[attack, label(network), norm, eps_test]
         return found
 
     def accuracy(self, norm: Norm, eps_train: float, eps_test: float, *, attack: str = "pgd") -> Estimate:
@@ -81,25 +81,40 @@ class Results:
         return mean_share(self.standing(norm, eps_train, eps_test, attack=attack))
 
     @cached_property
-    def _broken(self) -> dict[str, dict[tuple[str, str, float], pd.Series]]:
-        """Attack -> (model, norm, size) -> broken, by index."""
-        found = {"pgd": _by_cell(self.pgd)}
-        if self.autoattack is not None:
-            found["autoattack"] = _by_cell(self.autoattack)
-        return found
+    def followed(self) -> list[Followed]:
+        """Each kind of network in each norm, at the size it was trained at (standard ones: at the reference size);
+        none where nothing was traced."""
+        counts = (self.settings.test_steps, self.settings.trace_steps)
+        return [
+            Followed(
+                trained=threat(norm, eps),
+                norm=norm,
+                eps=eps or self.settings.reference_eps(norm),
+                traces={
+                    steps: {seed: self.traces[each, norm, steps] for seed, each in self.networks(norm, eps).items()}
+                    for steps in counts
+                },
+            )
+            for norm in self.settings.norms * bool(self.traces)
+            for eps in self.eps_trained(norm)
+        ]
+
+    @cached_property
+    def autoattack(self) -> pd.DataFrame | None:
+        """The records of AutoAttack; None if it was off."""
+        rows = at(self.records, attack="autoattack")
+        return rows if len(rows) else None
+
+    @cached_property
+    def _broken(self) -> dict[Hashable, pd.Series]:
+        """(attack, model, norm, size) -> broken, by index."""
+        cells = self.records.groupby(["attack", "model", "norm", "eps"], observed=True, sort=False)
+        return {key: rows.set_index("index").success.astype(bool) for key, rows in cells}
 
     @cached_property
     def num_images(self) -> int:
         """Test images under PGD; the least of all networks if some were given up."""
         return min(len(rows) for rows in self.clean.values())
-
-
-def _by_cell(records: pd.DataFrame) -> dict[tuple[str, str, float], pd.Series]:
-    cells = records.groupby(["model", "norm", "eps"], observed=True, sort=False)
-    return {
-        (str(model), str(norm), float(eps)): rows.set_index("index").success.astype(bool)
-        for (model, norm, eps), rows in cells
-    }
 
 
 def tested_in(settings: Settings, network: Network) -> tuple[Norm, ...]:

@@ -9,6 +9,7 @@ images held out of the training set), how fast PGD converges on them, and where 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from robustray.tasks.attacks.autoattack import AutoAttack
@@ -29,10 +30,13 @@ from robustray.tasks.kit.images import (
     try_attacks,
 )
 from robustray.tasks.studies.robust_training import findings
-from robustray.tasks.studies.robust_training.evaluation import attack_networks
-from robustray.tasks.studies.robust_training.results import Results, tested_in
+from robustray.tasks.studies.robust_training.results import Results, label, tested_in
 from robustray.tasks.studies.robust_training.settings import OUTLINE, Network, Settings
 from robustray.tasks.study import TRAIN, Opened, Study
+from robustray.tasks.sweeps.cells import attack_cells
+from robustray.tasks.sweeps.options import Options
+from robustray.tasks.sweeps.records import Cell
+from robustray.tasks.sweeps.traced import follow
 from robustray.tasks.training.doors import check_training
 from robustray.tasks.training.learnt import learnt
 
@@ -106,7 +110,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     clean = {network: handle.result() for network, handle in asked.items()}
 
     # 3. The attacks, on what each network classifies correctly.
-    attacked = attack_networks(settings, lab, models, test, clean)
+    records = attack_networks(settings, lab, models, test, clean)
 
     # 4. What it says.
     return findings.compose(
@@ -116,8 +120,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             models={network: model.name for network, model in models.items()},
             curves={network: learnt(model) for network, model in models.items()},
             clean=clean,
-            pgd=attacked["pgd"],
-            autoattack=attacked.get("autoattack"),
+            records=records,
             traces={key: handle.result() for key, handle in traces.items()},
             gradients={network: handle.result() for network, handle in gradients.items()},
         )
@@ -136,25 +139,47 @@ def trace(
         for norm, num_steps in itertools.product(
             tested_in(settings, network), (settings.test_steps, settings.trace_steps)
         ):
-            attack = PGD(
+            handles[network, norm, num_steps] = follow(
+                lab,
+                models[network],
+                test,
                 norm=norm,
                 eps=network.eps or settings.reference_eps(norm),
                 num_steps=num_steps,
-                random_start=False,
-                exit_rule="last",
-                attack_misclassified=True,
-                precision="fp32",
-            )
-            handles[network, norm, num_steps] = lab.map(
-                "trace",
-                trace_block,
-                range(settings.num_traced),
+                num_images=settings.num_traced,
                 block=max(16, settings.block * settings.test_steps // num_steps),  # about equal work
-                settings=attack,
-                refs={"model": models[network], "data": test},
-                needs=NEEDS,
             )
     return handles
+
+
+def attack_networks(
+    settings: Settings,
+    lab: Lab,
+    models: Mapping[Network, Reference],
+    test: Reference,
+    clean: Mapping[Network, pd.DataFrame],
+) -> pd.DataFrame:
+    """Records of PGD, on all images at every size tested at, and of AutoAttack, on the first `num_autoattack` images
+    where `Settings.autoattack_eps` says. An attack sweep of these networks would find the same pieces in the store."""
+    pgd: dict[Cell, tuple[tuple[float, ...], pd.DataFrame]] = {}
+    autoattack = {}
+    for network, rows in clean.items():
+        for norm in tested_in(settings, network):
+            cell = Cell(test.name, label(network), norm, "pgd", settings.seed)
+            pgd[cell] = settings.eps_test(norm), rows
+            eps = settings.autoattack_eps(norm, network.eps)
+            if eps is not None:
+                first = rows[rows["index"] < settings.num_autoattack]
+                autoattack[cell._replace(attack="autoattack")] = (eps,), first
+    cells = pgd | autoattack
+    return attack_cells(
+        Options(num_steps=settings.test_steps, precision=settings.precision, block=settings.block),
+        lab,
+        {label(network): model for network, model in models.items()},
+        {test.name: test},
+        {cell: sizes for cell, (sizes, _) in cells.items()},
+        {cell: rows for cell, (_, rows) in cells.items()},
+    )
 
 
 STUDY = Study(

@@ -17,6 +17,7 @@ from robustray.tasks.studies.robust_training import reduce
 from robustray.tasks.studies.robust_training.results import STANDARD, Results, tested_in, threat
 from robustray.tasks.study import Table
 from robustray.tasks.sweeps import records as sweeps
+from robustray.tasks.sweeps.traced import steps_table
 from robustray.tasks.training.learnt import curve_table, flags
 
 
@@ -24,7 +25,8 @@ def tables(results: Results) -> list[Table]:
     """In the order of the page: the grids, AutoAttack and steps where they were asked for, the networks, records."""
     found = [_grid(results, norm) for norm in results.settings.norms]
     found += [_autoattack(results)] if results.autoattack is not None else []
-    found += [_steps(results)] if results.traces else []
+    at = "at the size trained at (standard networks: at the reference size)"
+    found += [steps_table(results.followed, at=at)] if results.followed else []
     return [*found, _networks(results), *_records(results)]
 
 
@@ -85,22 +87,6 @@ def _autoattack(results: Results) -> Table:
     )
 
 
-def _steps(results: Results) -> Table:
-    few, many = results.settings.test_steps, results.settings.trace_steps
-    accuracies = {f"accuracy_{steps}": "percent" for steps in (few, many)}
-    losses = {f"loss_{steps}": ".3f" for steps in (few, many)}
-    return Table(
-        name="steps",
-        title=f"What {many} steps of PGD find beyond {few}",
-        caption="Steps of 2.5 ε / steps from the image itself, in fp32, on the first "
-        f"{results.settings.num_traced:,} test images, at the size trained at (standard networks: at the reference "
-        "size). Accuracy: no iterate is misclassified; loss: cross-entropy at the last iterate; difference: few "
-        f"minus many steps, paired. Mean over seeds; {over_words(results.settings.num_seeds)}.",
-        frame=reduce.steps_table(results),
-        formats={"eps_test": "eps", **accuracies, **shown("difference", "points"), **losses},
-    )
-
-
 def _networks(results: Results) -> Table:
     rows: list[dict[str, Any]] = []
     for network, name in results.models.items():
@@ -134,8 +120,6 @@ def _records(results: Results) -> Iterator[Table]:
         ({"trained": threat(network.norm, network.eps), "seed": network.seed}, curve)
         for network, curve in results.curves.items()
     ]
-    attacks = [results.pgd] + ([] if results.autoattack is None else [results.autoattack])
-    every = pd.concat([rows.astype({"attack": str, "fell_to": str}) for rows in attacks], ignore_index=True)
     accuracy = reduce.accuracy_table(results).drop(columns="runs")
     records = {
         "accuracy": (
@@ -147,7 +131,7 @@ def _records(results: Results) -> Iterator[Table]:
         "images": (
             "Every test image under every attack",
             "One row per network, norm, attack, size and image.",
-            every,
+            results.records,
         ),
     }
     if results.autoattack is not None:
