@@ -72,7 +72,8 @@ def _nothing_left(results: Results, norm: Norm) -> Claim:
 
 
 def _converged(results: Results, followed: Followed) -> Claim:
-    size, (few, many) = size_words(followed.norm, followed.eps), followed.traces
+    eps, (few, many) = followed.eps, followed.traces
+    size = size_words(followed.norm, eps)
     return claim(  # about an attack on given networks: one of a kind is enough
         f"On networks trained at {size}, PGD with {few} and with {many} steps leave the same accuracy to "
         f"{100 * AGREEMENT:g} points at that size.",
@@ -83,5 +84,5 @@ def _converged(results: Results, followed: Followed) -> Claim:
         over=results.repeats.over,
         unit="points",
         kind="check",
-        paper=engstrom.steps(results.settings.test_data, followed.norm, followed.eps),
+        paper=engstrom.steps(results.settings.test_data, followed.norm, eps),
     )
