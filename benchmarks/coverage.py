@@ -29,6 +29,7 @@ from robustray.tasks.statistics import (  # noqa: E402
     by_cell,
     by_cluster,
     by_unit,
+    clustered_difference,
     clustered_mean,
     mean_interval,
     mean_over_seeds,
@@ -151,6 +152,21 @@ def clusters(num_clusters: int) -> Draw:
     return draw
 
 
+def shared_images(num_images: int, broken: float, by_noise: float) -> Draw:
+    """Two attacks on five models that share their images: an image is as hard for all of them (Beta, 2 in all)."""
+
+    def draw(rng: np.random.Generator, repetition: int) -> Mapping[str, Estimate]:
+        labels = np.repeat(np.arange(num_images), 5)
+        a, b = (rng.random(len(labels)) < rng.beta(2 * p, 2 * (1 - p), num_images)[labels] for p in (broken, by_noise))
+        return {
+            "clustered difference": clustered_difference(a, b, labels),
+            "clustered mean": clustered_mean(a.astype(float) - b, labels),
+            "rows as units (wrong)": paired_difference(a, b),
+        }
+
+    return draw
+
+
 def strata(rng: np.random.Generator, repetition: int) -> Mapping[str, Estimate]:
     """10 classes with means of their own, 10 images of each: the mean of the means is 0."""
     labels = np.repeat(np.arange(10), 10)
@@ -233,6 +249,8 @@ CASES = (
     Case(situation="mean, exponential, n = 20", truth=0.0, draw=means(exponential, 20)),
     Case(situation="mean, exponential, n = 200", truth=0.0, draw=means(exponential, 200)),
     Case(situation="60 clusters of 1 to 5 rows", truth=0.0, draw=clusters(60)),
+    Case(situation="paired difference .95, 40 images, 5 models", truth=0.95, draw=shared_images(40, 0.97, 0.02)),
+    Case(situation="paired difference .1, 200 images, 5 models", truth=0.1, draw=shared_images(200, 0.3, 0.2)),
     Case(situation="10 strata of 10", truth=0.0, draw=strata),
     Case(situation="2,000 images in 22 cells", truth=0.0, draw=two_cells),
     Case(situation="two means, s.d. 3 and 1, n = 8 and 30", truth=0.0, draw=unequal),

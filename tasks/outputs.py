@@ -42,7 +42,7 @@ def write_report(run: Run, findings: Findings, facts: RunFacts) -> dict[str, Any
         return tuple(spell_like(words, facts.command) for words in warnings)
 
     shown = dataclasses.replace(findings, warnings=spelt(findings.warnings))
-    about = dataclasses.replace(facts, warnings=spelt(facts.warnings))
+    about = dataclasses.replace(facts, warnings=spelt(facts.warnings), notes=spelt(facts.notes))
 
     for figure in findings.figures:
         run.write(f"figures/{figure.name}.svg", figure.svg.encode())
@@ -96,6 +96,7 @@ def facts_of(outline: Outline, run: Run, tables: Mapping[str, str]) -> RunFacts:
         steps=steps,
         warnings=tuple(_warnings(run)),
         unrepeatable=tuple(run.unrepeatable),
+        notes=tuple(_notes(run)),
         tables={name: f"tables/{name}.parquet" for name in tables},
         wall_seconds=run.wall_seconds,
     )
@@ -123,10 +124,15 @@ def _warnings(run: Run) -> list[str]:
             f"{failure['step']}: item {failure['item']} is missing ({failure['reason']}); "
             f"`robustray resume {run.id} --failed` tries it again."
         )
+    return found
+
+
+def _notes(run: Run) -> list[str]:
+    found = []
     for name, count in run.counts.items():
         if count.old_blocks:
             found.append(
-                f"{name}: {count.old_blocks} of {count.blocks} blocks are old: computed before code that they depend "
-                f"on changed, under the same declared version. `--fresh {name}` computes them again."
+                f"{name}: {count.old_blocks} of {count.blocks} blocks were read from the store although code that they "
+                f"depend on has changed since, under the same declared version. `--fresh {name}` computes them again."
             )
     return found

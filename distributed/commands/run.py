@@ -200,7 +200,7 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
 
         print_end(
             dataclasses.replace(result.findings, warnings=spelt(result.findings.warnings)),
-            dataclasses.replace(result.facts, warnings=spelt(result.facts.warnings)),
+            dataclasses.replace(result.facts, warnings=spelt(result.facts.warnings), notes=spelt(result.facts.notes)),
             page=result.document["report"],
             tables=result.document["tables"],
             next_command=_next_command(request, where),

@@ -13,6 +13,7 @@ from robustray.tasks.figures.style import (
     FAINT,
     INK,
     LEGEND_ROW,
+    POINTS,
     SMALL,
     TEXT,
     Margins,
@@ -23,6 +24,7 @@ from robustray.tasks.figures.style import (
     legend_shape,
     new_axes,
     percent_ticks,
+    points_ticks,
     quiet_grid,
     said,
     text_width,
@@ -85,6 +87,7 @@ def curve(
     y_label: str,
     palette: Palette | None = None,
     percent: bool = False,
+    points: bool = False,
     levels: Sequence[Level] = (),
     x_ticks: Mapping[float, str] | None = None,
     x_log: bool = False,
@@ -92,12 +95,13 @@ def curve(
 ) -> Figure:
     """Lines with bands. Labels stand at the line ends where there is room, else in a legend below.
 
-    `alt`: by default, where every line starts and ends. `percent`: values are shares in [0, 1], shown as 0 % to 100 %.
+    `alt`: by default, where every line starts and ends. `percent`: values are shares in [0, 1], shown as 0 % to 100 %;
+    `points`: differences of shares, shown in percentage points.
     `x_log`: logarithmic from the smallest positive x on, linear below it, so that 0 has its place. `step`: every value
     holds from its x to the next one (shares that survive, cumulative distributions).
     """
     assert series, "a curve needs at least one series"
-    ends = [(line.label, *(said(value, percent) for value in np.asarray(line.y)[[0, -1]])) for line in series]
+    ends = [(line.label, *(said(value, percent, points) for value in np.asarray(line.y)[[0, -1]])) for line in series]
     alt = alt or "; ".join(f"{label}: from {first} to {last}" for label, first, last in ends)
     for line in series:
         lengths = {len(column) for column in (line.x, line.y, line.lo, line.hi, *line.runs) if column is not None}
@@ -127,11 +131,14 @@ def curve(
             if not step and len(line.x) <= MARKED:
                 axes.plot(line.x, line.y, color=color, linestyle="none", marker="o", markersize=4.5, zorder=3.5)
         start = _set_y(axes, series, levels, percent)
+        if points:
+            points_ticks(axes.yaxis)
         _set_x(axes, series, x_ticks, x_log)
         quiet_grid(axes, "y")
         axes.set_xlabel(x_label, labelpad=8)
-        note = "" if start is None else f" (axis starts at {format_value(start, 'percent' if percent else '')})"
-        y_words(axes, y_label + note, margins)
+        fmt = "percent" if percent else "points" if points else ""
+        note = "" if start is None else f" (axis starts at {format_value(start, fmt)})"
+        y_words(axes, y_label + POINTS * points + note, margins)
         for level in levels:
             _draw_level(axes, level, series)
         if direct:

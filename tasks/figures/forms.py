@@ -15,6 +15,7 @@ from robustray.tasks.figures.style import (
     FAINT,
     HAIR,
     INK,
+    POINTS,
     SMALL,
     TEXT,
     Margins,
@@ -24,6 +25,7 @@ from robustray.tasks.figures.style import (
     finish,
     new_axes,
     percent_ticks,
+    points_ticks,
     quiet_grid,
     text_width,
 )
@@ -58,16 +60,18 @@ def dot_rows(
     x_label: str,
     palette: Palette | None = None,
     percent: bool = False,
+    points: bool = False,
     levels: Sequence[Level] = (),
 ) -> Figure:
     """One row per estimate, from top to bottom: label, interval as a bar, estimate as a dot, and both in figures.
 
-    alt: by default, every row's estimate.
+    percent: values are shares in [0, 1]. points: they are differences of shares, shown in percentage points. alt: by
+    default, every row's estimate.
     """
     assert rows, "dot_rows needs at least one row"
-    alt = alt or each_value([row.label for row in rows], [row.value for row in rows], percent=percent)
+    alt = alt or each_value([row.label for row in rows], [row.value for row in rows], percent=percent, points=points)
     palette = palette or Palette(row.color_by or "" for row in rows)
-    fmt = "percent" if percent else ""
+    fmt = "percent" if percent else "points" if points else ""
     values = [
         format_value(r.value, fmt) + (f" {format_interval(r.lo, r.hi, fmt)}" if r.lo is not None else "") for r in rows
     ]
@@ -108,6 +112,8 @@ def dot_rows(
             artist.set_clip_on(False)
         if percent:
             percent_ticks(axes.xaxis)
+        if points:
+            points_ticks(axes.xaxis)
         for level in levels:
             axes.axvline(level.value, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), zorder=1.5)
             share = axes.transAxes.inverted().transform(axes.transData.transform((level.value, 0)))[0]
@@ -123,7 +129,7 @@ def dot_rows(
                 alpha=0.85,
             )
         quiet_grid(axes, "x")
-        axes.set_xlabel(x_label, labelpad=8)
+        axes.set_xlabel(x_label + POINTS * points, labelpad=8)
         return finish(canvas, name=name, title=title, caption=caption, alt=alt)
 
 

@@ -150,6 +150,15 @@ def percent_ticks(axis: Axis) -> None:
     axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
 
 
+def points_ticks(axis: Axis) -> None:
+    """Differences of shares in [-1, 1] as percentage points: −0.05 as −5."""
+    axis.set_major_formatter(lambda value, _: f"{100 * value + 0.0:+.4g}".replace("-", "−") if value else "0")
+
+
+POINTS = " (percentage points)"
+"""Stands behind the words of such an axis."""
+
+
 def y_words(axes: Axes, words: str, margins: Margins, *, lift: float = 16.0) -> None:
     """The name of the y axis, above it and upright."""
     axes.annotate(words, (0, 1), (-margins.left + 8, lift), xycoords="axes fraction", textcoords="offset points")
@@ -163,15 +172,17 @@ def padded(numbers: Sequence[float], *, percent: bool = False) -> tuple[float, f
     return (max(0.0, low - room), min(1.0, high + room)) if percent else (low - room, high + room)
 
 
-def each_value(labels: Iterable[str], values: Iterable[float], *, percent: bool = False) -> str:
+def each_value(labels: Iterable[str], values: Iterable[float], *, percent: bool = False, points: bool = False) -> str:
     """What a figure says to somebody who can't see it, where nothing better is given: `"mlp: 37.5 %; cnn: 1.2 %"`."""
-    return "; ".join(f"{label}: {said(value, percent)}" for label, value in zip(labels, values, strict=True))
+    return "; ".join(f"{label}: {said(value, percent, points)}" for label, value in zip(labels, values, strict=True))
 
 
-def said(value: float, percent: bool = False) -> str:
-    """A number in such words: `"37.5 %"`, `"0.0123"`; a dash where it is not finite."""
+def said(value: float, percent: bool = False, points: bool = False) -> str:
+    """A number in such words: `"37.5 %"`, `"+3.1 points"`, `"0.0123"`; a dash where it is not finite."""
     if not math.isfinite(value):
         return "–"
+    if points:
+        return f"{100 * value:+.1f} points"
     return f"{100 * value:.1f} %" if percent else f"{value:.3g}"
 
 

@@ -137,6 +137,6 @@ def _figure(frame: pd.DataFrame, what: Compared) -> Figure | None:
         caption=f"An interval without 0 is a difference. B minus A, {plural(len(rows), 'row')}, 95 % intervals.",
         rows=rows,
         x_label=f"{_words(what)}, B minus A",
-        percent=what.unit != "number",
+        points=what.unit != "number",
         levels=(figures.Level(value=0.0, words="no difference"),),
     )

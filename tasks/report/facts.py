@@ -65,6 +65,9 @@ class RunFacts:
     """cpu, threads, gpus, memory; never the name of a machine."""
     steps: tuple[StepFacts, ...] = ()
     warnings: tuple[str, ...] = ()
+    """Stand at the top of the page: what could mislead a reader of the results."""
+    notes: tuple[str, ...] = ()
+    """Stand beside the steps: what concerns who runs it again."""
     unrepeatable: tuple[str, ...] = ()
     """What was seen to give other numbers for the same seed: the page does not promise itself again."""
     tables: Mapping[str, str] = field(default_factory=dict)

@@ -60,7 +60,9 @@ def print_end(
     lines = [("report", str(page)), *((f"table {name}", path) for name, path in tables.items())]
     lines += [("next", next_command)] if next_command else []
     first = _first_table(findings)
-    _print_rest(first, _rows(first) if first else None, (*findings.warnings, *facts.warnings), lines, console)
+    _print_rest(
+        first, _rows(first) if first else None, (*findings.warnings, *facts.warnings), lines, console, facts.notes
+    )
 
 
 def print_comparison(
@@ -99,8 +101,9 @@ def _print_rest(
     warnings: Sequence[str],
     lines: Sequence[tuple[str, str]],
     console: Console,
+    notes: Sequence[str] = (),
 ) -> None:
-    """The first table, the warnings, and what one may copy."""
+    """The first table, the warnings and notes, and what one may copy."""
     from rich.text import Text
 
     if table is not None and rows is not None:
@@ -112,6 +115,8 @@ def _print_rest(
     console.print()
     for warning in warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
+    for note in notes:
+        console.print(Text(f"note: {note}", style="dim"))
     # Paths and commands stay on one line whatever the width, so that they can be copied.
     width = max(len(label) for label, _ in lines)
     for label, words in lines:

@@ -4,7 +4,7 @@ docs/statistics.md says which one to take, and how often each covers the truth.
 """
 
 from robustray.tasks.statistics.bootstrap import Resamples, bootstrap, bootstrap_mean, resample
-from robustray.tasks.statistics.clusters import clustered_mean
+from robustray.tasks.statistics.clusters import clustered_difference, clustered_mean
 from robustray.tasks.statistics.contrasts import welch_contrast
 from robustray.tasks.statistics.designs import Design, by_cell, by_cluster, by_unit
 from robustray.tasks.statistics.equivalence import within_margin
@@ -30,6 +30,7 @@ __all__ = [
     "by_cell",
     "by_cluster",
     "by_unit",
+    "clustered_difference",
     "clustered_mean",
     "difference_of",
     "holm",

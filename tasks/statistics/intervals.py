@@ -52,7 +52,7 @@ def wilson(successes: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[NDA
 
 def proportion(successes: ArrayLike, level: float = 0.95) -> Estimate:
     """Share of True in a boolean array, with Wilson's interval. Raises: InputError unless it is boolean and flat."""
-    hits = _flags("successes", successes)
+    hits = as_flags("successes", successes)
     k, n = int(hits.sum()), len(hits)
     lo, hi = wilson(k, n, level)
     return Estimate(value=k / n if n else float("nan"), lo=float(lo), hi=float(hi), n=n)
@@ -88,20 +88,24 @@ def paired_difference(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Estima
 
     a, b: boolean, (n,), same order. Raises: InputError otherwise.
     """
-    first, second = _flags("a", a), _flags("b", b)
+    first, second = as_flags("a", a), as_flags("b", b)
     if len(first) != len(second):
         raise InputError(f"paired outcomes need the same images: {len(first)} and {len(second)} were given")
     n = len(first)
     if n == 0:
         return Estimate(value=float("nan"), lo=-1.0, hi=1.0, n=0)
     only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
-    z = _z(level)
-    return Estimate(
-        value=(only_a - only_b) / n,
-        lo=-_upper_limit(only_b, only_a, n, z),
-        hi=_upper_limit(only_a, only_b, n, z),
-        n=n,
-    )
+    lo, hi = tango_limits(only_a, only_b, n, _z(level))
+    return Estimate(value=(only_a - only_b) / n, lo=lo, hi=hi, n=n)
+
+
+def tango_limits(only_a: float, only_b: float, n: float, z: float) -> tuple[float, float]:
+    """The differences (only_a - only_b) / n that Tango's test does not reject; see `paired_difference`.
+
+    only_a, only_b: pairs with a yes in one of the two only, of n; effective numbers need not be whole. z: the quantile
+    of the statistic, 1.96 at 95 %.
+    """
+    return -_upper_limit(only_b, only_a, n, z), _upper_limit(only_a, only_b, n, z)
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
@@ -133,7 +137,7 @@ def median_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     return Estimate(value=float(np.median(x)), lo=float(x[below - 1]), hi=float(x[n - below]), n=n)
 
 
-def _upper_limit(only_a: int, only_b: int, n: int, z: float) -> float:
+def _upper_limit(only_a: float, only_b: float, n: float, z: float) -> float:
     """The d > (only_a - only_b) / n at which Tango's statistic falls to -z; 1 if it never does. By bisection."""
     lo, hi = (only_a - only_b) / n, 1.0
     for _ in range(60):  # to the last bit of a number in [-1, 1]
@@ -145,7 +149,7 @@ def _upper_limit(only_a: int, only_b: int, n: int, z: float) -> float:
     return hi
 
 
-def _tango_statistic(only_a: int, only_b: int, n: int, d: float) -> float:
+def _tango_statistic(only_a: float, only_b: float, n: float, d: float) -> float:
     """Score statistic of H0: p_a - p_b = d; its variance uses the likelihood's estimate q of P(only b) under H0."""
     # q is the larger root of 2n q^2 + B q + C = 0 (Tango's equation 9)
     linear = -only_a - only_b + (2 * n - only_a + only_b) * d
@@ -161,7 +165,8 @@ def _limits(successes: int, n: int, level: float) -> tuple[float, float]:
     return float(lo), float(hi)
 
 
-def _flags(name: str, values: ArrayLike) -> NDArray[Any]:
+def as_flags(name: str, values: ArrayLike) -> NDArray[Any]:
+    """Raises: InputError unless boolean and flat."""
     flags = np.asarray(values)
     if flags.ndim != 1 or (flags.dtype != np.bool_ and flags.size):
         raise InputError(f"{name} must be a flat boolean array, got {flags.dtype} of shape {flags.shape}")

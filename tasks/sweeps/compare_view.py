@@ -12,7 +12,7 @@ from robustray.tasks import figures
 from robustray.tasks.kit import compose as kit
 from robustray.tasks.kit.sizes import reference_size
 from robustray.tasks.kit.words import slug
-from robustray.tasks.report.numbers import NORM_WORDS, format_estimate, format_interval, format_value, size_words
+from robustray.tasks.report.numbers import NORM_WORDS, format_estimate, format_value, size_words
 from robustray.tasks.statistics import wilson
 from robustray.tasks.study import Figure, Findings, Table
 from robustray.tasks.sweeps.records import WORST
@@ -144,9 +144,9 @@ def _difference_rows(rows: pd.DataFrame, data: str, norm: str, eps: float) -> Fi
     drawn = [
         figures.Row(
             label=f"{row.model} · {row.attack}" if several else row.attack,
-            value=100 * row.difference,
-            lo=100 * row.lo,
-            hi=100 * row.hi,
+            value=row.difference,
+            lo=row.lo,
+            hi=row.hi,
             color_by=row.model,
         )
         for row in rows.itertuples()
@@ -158,9 +158,11 @@ def _difference_rows(rows: pd.DataFrame, data: str, norm: str, eps: float) -> Fi
         caption="Right of the dashed line, more images stand in B. Difference of the accuracies in percentage points, "
         f"n = {int(rows.n.max()):,} images; bars are 95 % intervals for paired shares, each for itself.",
         alt="; ".join(
-            f"{row.label}: {row.value:+.1f} points {format_interval(row.lo, row.hi, '.1f')}" for row in drawn
+            f"{label.label}: {format_estimate(row.difference, (row.lo, row.hi), 'points')}"
+            for label, row in zip(drawn, rows.itertuples(), strict=True)
         ),
         rows=drawn,
-        x_label="accuracy of B minus accuracy of A, percentage points",
+        x_label="accuracy of B minus accuracy of A",
+        points=True,
         levels=[figures.Level(value=0, words="no difference")],
     )

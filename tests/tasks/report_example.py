@@ -309,6 +309,7 @@ def example_facts(**changes: object) -> RunFacts:
             StepFacts(name="fgsm", items=0, blocks=0),
         ),
         warnings=("1 image of step 'pgd linf' killed its worker even alone and is missing (item 4711).",),
+        notes=("clean: 28 of 40 blocks were read from the store although code that they depend on has changed since.",),
         tables={
             "robust-accuracy": "tables/robust-accuracy.parquet",
             "per-class": "tables/per-class.parquet",

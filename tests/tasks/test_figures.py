@@ -192,6 +192,17 @@ def test_an_axis_that_does_not_start_at_zero_says_so() -> None:
     assert not any("axis starts" in words for words in texts(a_curve()))
 
 
+def test_differences_of_shares_are_shown_in_points() -> None:
+    rows = [figures.Row(label="a", value=-0.031, lo=-0.05, hi=0.011), figures.Row(label="b", value=0.2)]
+    drawn = figures.dot_rows(name="rows", **WORDS | {"alt": ""}, rows=rows, x_label="gain", points=True)
+    words = texts(drawn)
+    assert "−3.1 points [−5.0, +1.1]" in words and "gain (percentage points)" in words and "+20" in words
+    assert "%" not in "".join(words) and drawn.alt == "a: -3.1 points; b: +20.0 points"
+    lines = [figures.Series(label="a", x=[0, 1], y=[-0.1, 0.1])]
+    curve = texts(figures.curve(name="c", **WORDS, series=lines, x_label="x", y_label="gap", points=True))
+    assert "gap (percentage points)" in curve and {"−10", "0", "+10"} <= set(curve)
+
+
 def test_a_logarithmic_axis_of_many_points_has_round_ticks() -> None:
     xs = [0.0, *np.geomspace(0.05, 20, 60).tolist()]
     figure = a_curve(series=[figures.Series(label="many", x=xs, y=xs)], x_ticks=None, x_log=True, percent=False)

@@ -71,6 +71,12 @@ def test_everything_found_is_on_the_page(findings: Findings, facts: RunFacts) ->
     assert set(alts) == {f.alt for f in findings.figures} | {p.alt for p in findings.pictures}
 
 
+def test_what_concerns_a_repetition_stands_beside_the_steps_and_not_at_the_top(findings: Findings) -> None:
+    text = Reader(render_page(findings, example_facts())).text
+    (note,) = example_facts().notes
+    assert text.count(note) == 1 and text.index("Steps") < text.index(note) < text.index("Hardware")
+
+
 def test_parts_stand_in_the_agreed_order(findings: Findings, facts: RunFacts) -> None:
     assert Reader(render_page(findings, facts)).all("h2", "id") == [
         "main-figure",

@@ -12,7 +12,7 @@ from robustray.tasks.kit.rules import above
 from robustray.tasks.published import engstrom
 from robustray.tasks.report.numbers import size_words
 from robustray.tasks.statistics import proportion
-from robustray.tasks.statistics.clusters import clustered_mean
+from robustray.tasks.statistics.clusters import clustered_difference
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.study import Claim, Description
 from robustray.tasks.sweeps.masking import lower_bound, nothing_to_follow
@@ -62,11 +62,11 @@ def _stronger(results: Results, data: str, norm: Norm, weak: str, words: str) ->
     wide = rows[rows.clean_prediction == rows.label].pivot_table(
         index=["model", "index"], columns="attack", values="success", observed=True, aggfunc="any"
     )
-    both = wide.reindex(columns=["pgd", weak]).dropna().astype(int)
+    both = wide.reindex(columns=["pgd", weak]).dropna().astype(bool)
     images = both.index.get_level_values("index").to_numpy()
     return claim(
         f"{words} ({size_words(norm, eps)}, {data}).",
-        clustered_mean((both["pgd"] - both[weak]).to_numpy(), images),
+        clustered_difference(both["pgd"].to_numpy(), both[weak].to_numpy(), images),
         above(0),
         measured="difference of the shares of broken images, paired by image and model",
         over="images",

@@ -247,9 +247,9 @@ def gap_curve(results: Results, palette: figures.Palette) -> Figure | None:
         alt=", ".join(f"{100 * row.gap:.1f} points at rho {row.rho:g}" for row in rows.itertuples()),
         series=series,
         x_label="correlation of class and background (rho)",
-        y_label="BG-gap (difference of accuracies)",
+        y_label="BG-gap",
         palette=palette,
-        percent=True,
+        points=True,
         levels=(figures.Level(value=0.0, words="no gap"),),
         x_ticks={rho: f"{rho:g}" for rho in settings.rhos},
     )

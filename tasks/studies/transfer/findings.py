@@ -170,7 +170,7 @@ def gains(results: Results) -> Figure:
             for row in rows
         ],
         x_label="accuracy minus that of the standard source",
-        percent=True,
+        points=True,
         levels=(figures.Level(value=0.0, words="standard source"),),
     )
 
