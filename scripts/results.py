@@ -29,6 +29,7 @@ RUNS: Mapping[str, str] = {
     "attack-sweep-small": "attack-sweep --size small --data-root data",
     "robust-training-small": "robust-training --size small --data-root data",
     "replication-small": "replication --size small",
+    "replication-coverage": "replication --size small --scenario reference residual logistic root",
     "replication-people": "replication --counts data/annotations/cifar10h_counts.parquet "
     "--predictions data/annotations/cifar101_pred_original.parquet",
     "labels-small": "labels --size small",

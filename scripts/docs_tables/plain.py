@@ -12,12 +12,12 @@ from scripts.docs_tables import ROOT
 
 def table(path: str, *columns: str) -> str:
     """Columns of a CSV in the order named: `name`, `name:FORMAT` (of `format_value`), `name:FORMAT:lo,hi` with an
-    interval; `name=VALUE` keeps only the rows with that value. `_` in a head is shown as a space; "percent" stands
-    there instead of in the cells.
+    interval. `name=VALUE` keeps only the rows with that value, `_` standing for its spaces. `_` in a head is shown as a
+    space; "percent" stands there instead of in the cells.
     """
     frame = pd.read_csv(ROOT / path)
     for name, value in (column.split("=", 1) for column in columns if "=" in column):
-        frame = frame[frame[name].astype(str) == value]
+        frame = frame[frame[name].astype(str) == value.replace("_", " ")]
     if not len(frame):
         raise ValueError(f"{path}: no row with {', '.join(column for column in columns if '=' in column)}")
     asked = [column.split(":") for column in columns if "=" not in column]

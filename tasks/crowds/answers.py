@@ -66,6 +66,8 @@ class OwnStudy:
     original: Side
     replica: Side
     """The replica with answers given anew; where there are none, all candidates with those of the selection."""
+    pool: Side | None
+    """All candidates with the answers of the selection; None where the table has only those that were chosen."""
     models: tuple[str, ...]
     source: Source
     clustered: bool
@@ -101,6 +103,7 @@ def own_study(answers: CrowdTable, correctness: CrowdTable) -> OwnStudy:
     def side(chosen: NDArray[np.bool_], phase: str) -> Side:
         return _side(answers, images, member, chosen, phase, right, in_replica)
 
+    candidates = side(pool == CANDIDATE, SELECTION) if ((pool == CANDIDATE) & ~in_replica).any() else None
     warnings = [f"columns {', '.join(answers.unused)} of {answers.name} are not used"] if answers.unused else []
     phases = set(answers["phase"].tolist())
     source: Source = "remeasured" if REMEASURE in phases else "all candidates"
@@ -132,6 +135,7 @@ def own_study(answers: CrowdTable, correctness: CrowdTable) -> OwnStudy:
     return OwnStudy(
         original=original,
         replica=replica,
+        pool=candidates if candidates is not None and len(candidates) else None,
         models=tuple(correctness.models),
         source=source,
         clustered=answers.has("hit"),

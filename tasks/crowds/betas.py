@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import linalg, optimize, special
 
 from robustray.tasks.errors import InputError
 
@@ -39,9 +39,9 @@ class Betas:
         """
         points, weights = [], []
         for share, a, b in zip(self.weight, self.a, self.b, strict=True):
-            x, w = special.roots_jacobi(num, b - 1, a - 1)
-            points.append((x + 1) / 2)
-            weights.append(share * w / w.sum())
+            x, w = _gauss_jacobi(num, a, b)
+            points.append(x)
+            weights.append(share * w)
         return np.concatenate(points), np.concatenate(weights)
 
     def mean(self) -> float:
@@ -65,6 +65,25 @@ class Betas:
         logs = _log_cells(np.array([k]), np.array([n]), a, b)[0] + np.log(self.weight)
         weight = special.softmax(logs)
         return Betas(weight=tuple(weight.tolist()), a=tuple((a + k).tolist()), b=tuple((b + n - k).tolist()))
+
+
+def _gauss_jacobi(num: int, a: float, b: float) -> tuple[Array, Array]:
+    """Points in [0, 1] and weights (sum 1) of Beta(a, b), from the eigenvalues of its recurrence (Golub and Welsch).
+
+    SciPy's `roots_jacobi` multiplies by the beta function, which overflows for the large shapes of a fit.
+    """
+    alpha, beta = b - 1.0, a - 1.0
+    k = np.arange(1.0, num)
+    both = 2 * k + alpha + beta
+    middle = np.empty(num)
+    middle[0] = (beta - alpha) / (alpha + beta + 2)
+    middle[1:] = (beta - alpha) * (beta + alpha) / (both * (both + 2))
+    square = np.empty(num - 1)
+    square[0] = 4 * (1 + alpha) * (1 + beta) / ((2 + alpha + beta) ** 2 * (3 + alpha + beta))
+    k, both = k[1:], both[1:]
+    square[1:] = 4 * k * (k + alpha) * (k + beta) * (k + alpha + beta) / (both**2 * (both + 1) * (both - 1))
+    x, vectors = linalg.eigh_tridiagonal(middle, np.sqrt(square))
+    return np.clip((x + 1) / 2, 0.0, 1.0), vectors[0] ** 2
 
 
 @dataclass(frozen=True, kw_only=True)

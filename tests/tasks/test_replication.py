@@ -525,12 +525,26 @@ def test_a_study_of_ones_own(tmp_path: Path) -> None:
     assert np.sign(tipping.logits["mean of all models"]) == np.sign(corrected.gap)
 
 
+def test_a_plan_is_made_and_simulated(tmp_path: Path) -> None:
+    """All candidates are in the table: designs vary the answers that choose, too; the recommended one is simulated."""
+    write_study(tmp_path)
+    tables = {table.name: table.frame for table in own_findings(tmp_path).tables}
+    designs, check = tables["plan"], tables["plan-check"]
+    assert len(designs) == 5 * 3 * 4 and set(designs.choosing) == {5, 10, 20}
+    same = designs[(designs.choosing == 10) & (designs.original == 900)].set_index("new_answers")
+    assert same.answers[12] == 10 * (900 + 6_000) + 12 * 1_800
+    corrected = tables["gaps"].set_index(["model", "estimator"]).loc[("mean of all models", MOMENTS)]
+    assert same.half_width[12] == pytest.approx((corrected.bias_hi - corrected.bias_lo) / 2, rel=0.15)
+    assert (check.n == 200).all() and (check.realised > 0).all()
+
+
 def test_too_few_answers_give_no_verdict(tmp_path: Path) -> None:
     write_study(tmp_path, answers=6)
     found = own_findings(tmp_path)
     assert "can't be said with 6 answers" in found.answer
     assert all(claim.verdict == "undecided" for claim in found.claims)
     assert any("only 6 answers" in warning for warning in found.warnings)
+    assert "plan" not in {table.name for table in found.tables}
 
 
 def test_without_new_answers_the_candidates_tell(tmp_path: Path) -> None:

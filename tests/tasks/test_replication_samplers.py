@@ -33,6 +33,17 @@ def test_counts_of_one_beta_are_scipys_beta_binomial() -> None:
     assert GOOD.counts(10).sum() == pytest.approx(1, abs=1e-14)
 
 
+@pytest.mark.parametrize(("a", "b"), [(40, 0.6), (1, 1), (0.3, 0.4), (1_500, 900), (2.0, 1_999)])
+def test_nodes_integrate_polynomials_exactly(a: float, b: float) -> None:
+    s, w = Betas(weight=(1.0,), a=(a,), b=(b,)).nodes()
+    moments = np.cumprod((a + np.arange(12)) / (a + b + np.arange(12)))  # E s, E s^2, ...
+    assert [float(w @ s**j) for j in range(1, 13)] == pytest.approx(moments.tolist(), rel=1e-10)
+    assert w.sum() == pytest.approx(1, abs=1e-12) and (w >= 0).all()
+    if max(a, b) < 100:
+        x, weights = special.roots_jacobi(120, b - 1, a - 1)
+        assert s == pytest.approx((x + 1) / 2, abs=1e-9) and w == pytest.approx(weights / weights.sum(), abs=1e-9)
+
+
 def test_given_a_count_is_bayes_rule() -> None:
     """The mixture over all counts is the distribution itself; each mean is that of the integral."""
     n, grid = 7, np.linspace(0.05, 0.95, 19)

@@ -133,6 +133,11 @@ class FactorialMoments:
 
         return accuracy
 
+    def chances(self, rows: Remeasured) -> Array:
+        """(degree + 1, models) the fitted coefficients c of each model's chance to be right, sum of c_i s^i."""
+        cells = Cells(rows)
+        return self._fit(cells)(cells.whole())[0]
+
     def slope(self, original: Remeasured, replica: Remeasured) -> Array:
         """(models,) how fast the corrected accuracy rises, at 0, if the original were read more leniently, per logit.
 

@@ -12,6 +12,8 @@ from robustray.tasks.crowds.replicas.samplers import NUM_BINS, frequency_bin
 from robustray.tasks.crowds.replicas.scenarios import Scenario
 
 Array = NDArray[np.float64]
+Nodes = tuple[Array, Array]
+"""Points and weights of a distribution of true frequencies."""
 MOST_LENIENT = 10.0
 """Logits: from a frequency of .5 to one of .99995."""
 
@@ -23,15 +25,13 @@ class Expectations:
     scenario: Scenario
     num_matching: int
 
-    def original(self) -> tuple[Array, Array]:
+    def original(self) -> Nodes:
         """Points and weights of the original's true frequencies."""
         return self.scenario.original.nodes()
 
-    def replica(self) -> tuple[Array, Array]:
-        """Those of the chosen candidates: the pool's distribution given the bin, mixed as the original's bins are."""
-        (s1, w1), (s, w) = self.original(), self.scenario.candidates.nodes()
-        share, of_pool = w1 @ _bins(s1, self.num_matching), _bins(s, self.num_matching)
-        return s, w * (of_pool @ (share / (w @ of_pool)))
+    def replica(self) -> Nodes:
+        """Those of the chosen candidates."""
+        return matched(self.original(), self.scenario.candidates.nodes(), self.num_matching)
 
     def frequencies(self) -> tuple[float, float]:
         """Mean true frequency of the original and of the replica."""
@@ -72,6 +72,18 @@ class Expectations:
     def _accuracy_replica(self) -> Array:
         s, w = self.replica()
         return w @ self.scenario.chance(s, candidate=True)
+
+
+def matched(original: Nodes, pool: Nodes, num_matching: int) -> Nodes:
+    """Candidates chosen by bins: the pool's distribution given the bin, mixed as the original's bins are.
+
+    Raises nothing: a bin that the pool never reaches leaves its share of the original out.
+    """
+    (s1, w1), (s, w) = original, pool
+    share, of_pool = w1 @ _bins(s1, num_matching), _bins(s, num_matching)
+    reached = w @ of_pool
+    weight = w * (of_pool @ np.divide(share, reached, out=np.zeros_like(share), where=reached > 0))
+    return s, weight / weight.sum()
 
 
 def _counts(s: Array, n: int) -> Array:

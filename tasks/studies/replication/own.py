@@ -25,7 +25,9 @@ from robustray.tasks.kit.rules import above, equivalent
 from robustray.tasks.kit.words import plural
 from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.statistics import Estimate, within_margin
+from robustray.tasks.studies.replication import planning
 from robustray.tasks.studies.replication.blocks import MEAN, fewest_answers, rows_of
+from robustray.tasks.studies.replication.planning import Planned
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, Table
 
@@ -60,11 +62,20 @@ def gap_frame(rows: pd.DataFrame, study: OwnStudy) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def findings(results: Results) -> Findings:
-    return compose(answer(results), claims(results), tables(results), drawings(results), warnings(results))
+def findings(results: Results, planned: Planned | None = None) -> Findings:
+    """planned: None where there are too few answers to plan from."""
+    return compose(
+        answer(results, planned),
+        claims(results),
+        tables(results),
+        None if planned is None else planning.tables(planned),
+        drawings(results),
+        warnings(results),
+        None if planned is None else planning.warnings(planned),
+    )
 
 
-def answer(results: Results) -> str:
+def answer(results: Results, planned: Planned | None = None) -> str:
     study, margin = results.study, results.settings.margin
     raw, gap, bias = (results.estimate(*what) for what in (("gap", RAW), ("gap", MOMENTS), ("bias", MOMENTS)))
     start = f"{results.settings.data}: the replica costs {_points(raw)} of accuracy"
@@ -74,12 +85,16 @@ def answer(results: Results) -> str:
             f"{start}; how much of that is the choice of its images can't be said with {fewest_answers(study)} answers "
             f"per image, factorial moments need 9 ({images})."
         )
-    verdict = VERDICTS[within_margin(bias, margin)]
-    return (
-        f"{start}, of which {_points(bias)} are the choice of its images by noisy readings ({verdict}, margin "
-        f"{100 * margin:g} points); {_points(gap)} are left, as much as a leniency of {_tipping(results)} logit "
+    verdict = within_margin(bias, margin)
+    told = (
+        f"{start}, of which {_points(bias)} are the choice of its images by noisy readings ({VERDICTS[verdict]}, "
+        f"margin {100 * margin:g} points); {_points(gap)} are left, as much as a leniency of {_tipping(results)} logit "
         f"towards the replica would make ({images})."
     )
+    if verdict == "undecided" and planned is not None:
+        advice = planned.plan.advice()
+        return f"{told} {advice[0].upper()}{advice[1:]}."
+    return told
 
 
 def _tipping(results: Results) -> str:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from robustray.tasks.crowds.answers import ANSWERS, CORRECTNESS, own_study
-from robustray.tasks.crowds.replicas.estimators import estimators_for
+from robustray.tasks.crowds.replicas.estimators import MOMENTS, estimators_for
 from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
 from robustray.tasks.crowds.replicas.simulate import Protocol
 from robustray.tasks.crowds.tables import open_table
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
-from robustray.tasks.studies.replication import findings, own, real, real_findings, reduce
+from robustray.tasks.studies.replication import findings, own, planning, real, real_findings, reduce
 from robustray.tasks.studies.replication.blocks import (
     MEAN,
     DepartureProtocol,
@@ -143,7 +143,21 @@ def _own(settings: Settings, lab: Lab) -> Findings:
         settings=OwnProtocol(num_resamples=settings.num_resamples),
         refs=refs,
     ).result()
-    return own.findings(own.Results(settings=settings, study=study, frame=own.gap_frame(rows, study)))
+    results = own.Results(settings=settings, study=study, frame=own.gap_frame(rows, study))
+    found = planning.plan(settings, study, results.estimate("bias", MOMENTS))
+    if found is None:
+        return own.findings(results)
+    design = found.cheapest or planning.as_it_is(study)
+    checked = lab.map(
+        "plan",
+        planning.check_block,
+        range(planning.NUM_CHECKS),
+        block=25,
+        seed=settings.seed,
+        settings=design,
+        refs=refs,
+    ).result()
+    return own.findings(results, planning.Planned(plan=found, design=design, checked=checked))
 
 
 def _real(settings: Settings, lab: Lab) -> Findings:
@@ -211,6 +225,7 @@ STUDY = Study(
         "departures": departure_block,
         "samplers": sampler_block,
         "own": own_block,
+        "plan": planning.check_block,
         "splits": real.real_block,
     },
     compare=comparison(
