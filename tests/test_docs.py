@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -191,3 +193,108 @@ def test_a_grid_of_ones_own_is_one(folder: Path, repository: Path) -> None:
         command="robustray tune my_grids:restarts",
     )
     assert 0 < found["robust_accuracy"] < 1
+
+
+# -- docs/agents.md ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def corridor(folder: Path, repository: Path) -> Path:
+    """The files of the page about agents."""
+    for name, text in modules(repository / "docs/agents.md").items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_an_environment_of_ones_own_is_learned_as_printed(
+    corridor: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exec((corridor / "train_corridor.py").read_text(), {})
+    printed = capsys.readouterr().out
+    assert names(printed) == names(blocks(repository / "docs/agents.md", "text")[1])
+    learned = [[float(number) for number in re.findall(r"-\d+\.\d", line)] for line in printed.splitlines()]
+    assert len(learned) == 2 and all(first < -40 and last > -20 for first, last in learned), "the page says it learns"
+    key = printed.partition(":")[0]
+    assert main(["agent", "evaluate", key, "--episodes", "5", "--seed", "1"]) == 0
+    assert main(["agent", "render", key, "corridor.gif", "--steps", "20"]) == 0
+    assert "n = 5 episodes of this one agent" in capsys.readouterr().out
+    assert (corridor / "corridor.gif").read_bytes().startswith(b"GIF89a")
+
+
+def test_a_switch_of_the_agents_page_is_a_grid(corridor: Path, repository: Path) -> None:
+    grid = load_grid("my_switch:normalisation", "quick")
+    assert len(grid.cells) == 6
+    (corridor / "store").mkdir()
+    found = cells.run(
+        grid,
+        grid.cells[0],
+        store=Store(str(corridor / "store")),
+        make_lab=lambda opened: SerialLab(store=opened),
+        command="robustray tune my_switch:normalisation",
+    )
+    assert -100 < found["late_return"] < 0
+    (code,) = [text for text in blocks(repository / "docs/agents.md", "python") if text.startswith("from dataclasses")]
+    scope: dict[str, object] = {}
+    exec(f"{code}\nsame = without == replace(ppo, reward_filter='none')", scope)
+    assert scope["same"] is True
+
+
+AFTER = """
+from dataclasses import replace
+from robustray.tasks.errors import InputError
+from robustray.tasks.policy_gradients.jobs import agent_key
+from robustray.tasks.policy_gradients.loop import train_agent
+from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
+
+settings = PolicyGradient(steps_per_stream=128, num_minibatches=4, hidden=(8,), policy_lr=0.01, policy_epochs=4)
+spec = AgentSpec(environment="CartPole-v1", settings=settings, iterations=2)
+print(agent_key(spec), train_agent(spec).state.policy.tobytes().hex())
+"""
+TENTH = (
+    AFTER
+    + """
+def kls(**changed):
+    return [row["kl"] for row in train_agent(replace(spec, settings=replace(settings, **changed))).curve]
+
+whole, early, one = kls(), kls(target_kl=1e-9), kls(policy_epochs=1)
+assert early[0] == one[0] < whole[0], (early, one, whole)
+assert kls(target_kl=1e9) == whole
+try:
+    PolicyGradient(target_kl=0.0)
+except InputError as error:
+    assert "target_kl must be above 0" in str(error)
+else:
+    raise AssertionError("it is not checked")
+"""
+)
+
+
+def test_a_tenth_optimisation_is_added_as_printed(tmp_path: Path, repository: Path) -> None:
+    """In a copy of the tree: it is a switch, and what leaves it off keeps its key and its bits."""
+    for name in ("robustray", "tasks"):
+        ignored = shutil.ignore_patterns("__pycache__", "distributed", "tune_configs")
+        shutil.copytree(repository / name, tmp_path / name, symlinks=True, ignore=ignored)
+    printed, environment = [], {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for code in (AFTER, TENTH):
+        command = [sys.executable, "-c", code]
+        ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        printed.append(ended.stdout)
+        if code is AFTER:
+            (patch,) = blocks(repository / "docs/agents.md", "diff")
+            apply(patch, tmp_path)
+    assert printed[0] == printed[1] and len(printed[0]) > 100
+
+
+def apply(patch: str, folder: Path) -> None:
+    """A diff whose hunks say in words where they belong: what each takes away stands in its file once."""
+    file = folder
+    for part in re.split(r"^(--- .*\n\+\+\+ .*\n|@@ .*@@\n)", patch, flags=re.MULTILINE):
+        if part.startswith("--- "):
+            file = folder / part.split()[1]
+        elif part and not part.startswith("@@"):
+            lines = part.splitlines()
+            old, new = ("\n".join(line[1:] for line in lines if line[:1] != sign) for sign in "+-")
+            text = file.read_text()
+            assert text.count(old) == 1, f"{file.name} has this {text.count(old)} times:\n{old}"
+            file.write_text(text.replace(old, new))
