@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 EVERY_S = 1.0
 """Between two reports of a trial: each waits for the driver."""
+TABLE_S = 30
+"""Between two tables in the terminal."""
 SYNC_S = 10
 """Between two copies of Tune's files out of its session."""
 
@@ -207,12 +209,16 @@ def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *,
     """
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours: the cells' own checkpoints are in the store
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # its CSV keeps the columns of the first report for good
+    os.environ["RAY_AIR_NEW_OUTPUT"] = (
+        "0"  # its output has sixty lines for each trial that ends, and no switch for them
+    )
     from ray import tune
     from ray.tune.logger import JsonLoggerCallback, TBXLoggerCallback
 
     shutil.rmtree(folder, ignore_errors=True)
     told = replace(plan, path=search_path(), cwd=os.getcwd())
     bundles = [{"CPU": share.cpus, "GPU": share.gpus}, *[{"CPU": 1.0}] * share.runners]
+    columns = {"items": "done", "items_known": "of", "curve/update": "update"} | {o.name: o.name for o in grid.outcomes}
     trainable = tune.with_resources(tune.with_parameters(_trial, plan=told), tune.PlacementGroupFactory(bundles))
     tune.Tuner(
         trainable,
@@ -228,6 +234,7 @@ def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *,
             storage_path=str(folder.parent),
             callbacks=[TBXLoggerCallback(), JsonLoggerCallback()],
             sync_config=tune.SyncConfig(sync_period=SYNC_S),
+            progress_reporter=tune.CLIReporter(metric_columns=columns, max_report_frequency=TABLE_S),
             verbose=1,
         ),
     ).fit()
@@ -315,4 +322,4 @@ def scratch(plan: Plan) -> Path:
 
 def _file_name(cell: Cell) -> str:
     """For Tune's table."""
-    return "".join(c if c.isalnum() or c in "-=.,_" else "_" for c in cell.words.replace(", ", ","))
+    return "".join(c if c.isalnum() or c in "-+=.,_" else "_" for c in cell.words.replace(", ", ","))
