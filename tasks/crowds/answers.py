@@ -30,6 +30,7 @@ ANSWERS = Schema(
         "n_selected": Column(kind="count"),
         "worker": Column(kind="name", required=False),
         "hit": Column(kind="name", required=False),
+        "weight": Column(kind="weight", required=False),
     },
 )
 CORRECTNESS = Schema(
@@ -54,6 +55,8 @@ class Side:
     cluster: NDArray[np.str_]
     """(images,) what was shown together: its HIT, or the image itself."""
     in_replica: NDArray[np.bool_]
+    weight: NDArray[np.float64] | None
+    """(images,) how many images of the population each stands for; None: all equally many."""
 
     def __len__(self) -> int:
         return len(self.image)
@@ -86,7 +89,7 @@ def own_study(answers: CrowdTable, correctness: CrowdTable) -> OwnStudy:
     """
     _check_rows(answers)
     images, first, member = np.unique(answers["image"], return_index=True, return_inverse=True)
-    for column in ("class", "pool", "in_replica"):
+    for column in ("class", "pool", "in_replica", *(["weight"] if answers.has("weight") else [])):
         differs = answers[column] != answers[column][first][member]
         if differs.any():
             row = int(np.argmax(differs))
@@ -100,10 +103,10 @@ def own_study(answers: CrowdTable, correctness: CrowdTable) -> OwnStudy:
             raise InputError(f"{answers.name}: there is no {what}; columns pool and in_replica say which ones are")
     right = _joined(images, correctness)
 
-    def side(chosen: NDArray[np.bool_], phase: str) -> Side:
-        return _side(answers, images, member, chosen, phase, right, in_replica)
+    def side(chosen: NDArray[np.bool_], phase: str, *, by_hit: bool = True) -> Side:
+        return _side(answers, images, member, chosen, phase, right, in_replica, first, by_hit)
 
-    candidates = side(pool == CANDIDATE, SELECTION) if ((pool == CANDIDATE) & ~in_replica).any() else None
+    candidates = side(pool == CANDIDATE, SELECTION, by_hit=False) if ((pool == CANDIDATE) & ~in_replica).any() else None
     warnings = [f"columns {', '.join(answers.unused)} of {answers.name} are not used"] if answers.unused else []
     phases = set(answers["phase"].tolist())
     source: Source = "remeasured" if REMEASURE in phases else "all candidates"
@@ -188,13 +191,16 @@ def _side(
     phase: str,
     right: NDArray[np.float64],
     in_replica: NDArray[np.bool_],
+    first: NDArray[np.intp],
+    by_hit: bool,
 ) -> Side:
-    """The chosen images with their answers of one phase, rows of one image added up."""
+    """The chosen images with their answers of one phase, rows of one image added up. first: a row of each image;
+    by_hit: images are resampled by hit, so each must lie in one."""
     rows = (answers["phase"] == phase) & chosen[member]
     shown = np.bincount(member[rows], weights=answers["n_shown"][rows], minlength=len(images)).astype(np.int64)
     selected = np.bincount(member[rows], weights=answers["n_selected"][rows], minlength=len(images)).astype(np.int64)
     cluster = images.astype(object)
-    if answers.has("hit"):
+    if by_hit and answers.has("hit"):
         hits, places = answers["hit"][rows], member[rows]
         cluster[places] = hits
         several = cluster[places] != hits
@@ -211,4 +217,5 @@ def _side(
         correct=right[there],
         cluster=cluster[there].astype(np.str_),
         in_replica=in_replica[there],
+        weight=answers["weight"][first][there] if answers.has("weight") else None,
     )

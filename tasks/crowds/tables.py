@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from robustray.tasks.lab.protocol import Reference
 
-Kind = Literal["name", "count", "flag", "label", "labels"]
+Kind = Literal["name", "count", "flag", "label", "labels", "weight"]
 """name: text or whole number, kept as text. count: whole number from 0 on. flag: true or false. label: index of a
-class, from 0 on. labels: list of labels, not empty, none twice."""
+class, from 0 on. labels: list of labels, not empty, none twice. weight: finite number above 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +218,22 @@ def _read(path: str, name: str, column: Column, values: pa.Array | pa.ChunkedArr
         if not pa.types.is_boolean(values.type):
             raise InputError(f"{where} must be true or false, it is {values.type}")
         return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.bool_)
+    if column.kind == "weight":
+        return _weights(where, values)
     return _whole(where, values)
+
+
+def _weights(where: str, values: pa.Array) -> NDArray[np.float64]:
+    import pyarrow as pa
+
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise InputError(f"{where} must hold numbers, it is {values.type}")
+    numbers = values.to_numpy(zero_copy_only=False).astype(np.float64)
+    fits = np.isfinite(numbers) & (numbers > 0)
+    if not fits.all():
+        row = int(np.argmin(fits))
+        raise InputError(f"{where}, row {row} (the first is 0): {numbers[row]} is no finite number above 0")
+    return numbers
 
 
 def _whole(where: str, values: pa.Array) -> NDArray[np.int64]:

@@ -16,6 +16,14 @@ IMPORTERS: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.importers.cifar10",
         "cifar10 SOURCE --data-root DIR: torchvision's cifar-10-batches-py, its .tar.gz, or Parquet shards",
     ),
+    "cifar10h": (
+        "robustray.tasks.importers.cifar10h",
+        "cifar10h cifar10h-counts.npy --labels FILE: people's answers to the CIFAR-10 test images",
+    ),
+    "predictions": (
+        "robustray.tasks.importers.predictions",
+        "predictions FOLDER [--dataset NAME.json | --labels FILE] [--correctness]: CIFAR-10.1's or ImageNetV2's models",
+    ),
     "weights": (
         "robustray.tasks.importers.weights",
         "weights FILE.pt [--output FILE.safetensors] [--arch NAME]: a PyTorch checkpoint; no code in it is run",

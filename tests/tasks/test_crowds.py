@@ -209,6 +209,37 @@ def test_answers_of_one_image_are_added_up(tmp_path: Path) -> None:
         )
 
 
+def test_weights_are_those_of_images(tmp_path: Path) -> None:
+    weight = [1.0, 2.0, 3, 0.5, 1, 1, 2, 3, 0.5]
+    study = joined(tmp_path, {"weight": weight})
+    assert study.original.weight is not None and study.original.weight.tolist() == [1, 2]
+    assert study.replica.weight is not None and study.replica.weight.tolist() == [3, 0.5]
+    assert joined(tmp_path).original.weight is None
+    for changes, says in (
+        ({"weight": [*weight[:8], 0.7]}, "weight, row 8 .*c2 has another weight"),
+        ({"weight": [*weight[:8], 0.0]}, "weight, row 8 .*above 0"),
+        ({"weight": [*weight[:8], float("inf")]}, "weight, row 8 .*inf"),
+        ({"weight": ["1"] * 9}, "must hold numbers"),
+    ):
+        with pytest.raises(InputError, match=says):
+            joined(tmp_path, changes)
+
+
+def test_candidates_that_were_not_chosen_are_kept_for_planning(tmp_path: Path) -> None:
+    """Of the selection's answers, whatever tasks showed them; none where the table has only chosen ones."""
+    study = joined(tmp_path)
+    assert study.pool is not None and study.pool.image.tolist() == ["c1", "c2", "c3"]
+    assert study.pool.n_selected.tolist() == [9, 8, 2]
+    extra = {name: [*values, values[4]] for name, values in BASE.items()} | {"hit": [*"abcdeaabb", "f"]}
+    twice = read_table(write(tmp_path, extra), ANSWERS)
+    right = read_table(write(tmp_path, RIGHT, "right.parquet"), CORRECTNESS)
+    found = own_study(twice, right)
+    assert found.pool is not None and found.pool.n_shown.tolist() == [10, 10, 20]
+    keep = [i for i, image in enumerate(BASE["image"]) if image != "c3"]
+    chosen = {name: [values[i] for i in keep] for name, values in BASE.items()}
+    assert own_study(read_table(write(tmp_path, chosen), ANSWERS), right).pool is None
+
+
 def changed(column: str, row: int, value: Any) -> dict[str, Any]:
     values = list(BASE[column])
     values[row] = value

@@ -193,7 +193,9 @@ def fewest_answers(study: OwnStudy) -> int:
 def rows_of(side: Side) -> Remeasured:
     """A set's images as rows for the estimators."""
     chosen = side.in_replica if side.in_replica.any() else None
-    return Remeasured(n_shown=side.n_shown, n_selected=side.n_selected, correct=side.correct, chosen=chosen)
+    return Remeasured(
+        n_shown=side.n_shown, n_selected=side.n_selected, correct=side.correct, chosen=chosen, weight=side.weight
+    )
 
 
 def _rows(side: Side, models: Sequence[int]) -> Remeasured:

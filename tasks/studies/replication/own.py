@@ -155,8 +155,8 @@ def tables(results: Results) -> Iterator[Table]:
                 "answers": int(side.n_shown.sum()),
                 "fewest_per_image": int(side.n_shown.min()),
                 "most_per_image": int(side.n_shown.max()),
-                "frequency": float((side.n_selected / side.n_shown).mean()),
-                "accuracy": float(side.correct.mean()),
+                "frequency": float(np.average(side.n_selected / side.n_shown, weights=side.weight)),
+                "accuracy": float(np.average(side.correct.mean(axis=1), weights=side.weight)),
             }
             for name, side in (("original", results.study.original), ("replica", results.study.replica))
         ),

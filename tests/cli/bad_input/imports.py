@@ -12,6 +12,19 @@ from tests.cli.bad_input.case import (
 )
 
 IMPORTS = [
+    Case(name="counts without labels", typed="import cifar10h c.npy", prepare=file("c.npy"), says=("--labels FILE",)),
+    Case(
+        name="counts that are no array",
+        typed="import cifar10h c.npy --labels l.npy",
+        prepare=file("c.npy"),
+        says=("c.npy can't be read as a .npy file",),
+    ),
+    Case(
+        name="predictions of no model",
+        typed="import predictions p",
+        prepare=file("p/readme.txt"),
+        says=("p is no folder with MODEL.npy",),
+    ),
     Case(name="import nothing", typed="import", says=("import what", "cifar10", "weights")),
     Case(name="import of no kind", typed="import cifar x", says=("'cifar'", "did you mean 'cifar10'")),
     Case(name="import from nowhere", typed="import weights", says=("from where", "FILE.pt")),
