@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from robustray.tasks.kit.frames import at, columns
 from robustray.tasks.statistics import Estimate, mean_interval, welch_contrast
@@ -32,7 +33,17 @@ CONTRASTS: Mapping[str, tuple[float, ...]] = {
     "ppo − trpo": (1.0, 0.0, 0.0, -1.0),
 }
 """Signed contrasts; weights of `CORNERS`."""
-TRUST = ("kl", "ratio_max", "ratio_outside", "heldout_kl", "heldout_ratio_max", "heldout_ratio_outside")
+MEASURES: Mapping[str, str] = {
+    "final": "final",
+    "best": "best update",
+    "drawn": "evaluation, actions drawn",
+    "deterministic": "evaluation, mean actions",
+}
+"""What an agent's return may mean; the first one is the headline."""
+_OF_UPDATE = ("kl", "ratio_max", "ratio_99", "ratio_outside")
+TRUST = (*_OF_UPDATE, *(f"heldout_{name}" for name in _OF_UPDATE))
+CURVES = ("episode_return", "entropy", "action_std", *TRUST)
+"""Columns of a learning curve that are shown by update."""
 
 
 # --- Agents -----------------------------------------------------------------------------------------------------------
@@ -50,11 +61,16 @@ def best_return(curve: pd.DataFrame) -> float:
     return float(np.nanmax(found)) if np.isfinite(found).any() else math.nan
 
 
-def agent_table(cells: Sequence[Cell], learned: Sequence[Learned]) -> pd.DataFrame:
+def agent_table(
+    cells: Sequence[Cell], learned: Sequence[Learned], evaluations: Sequence[pd.DataFrame] | None = None
+) -> pd.DataFrame:
     """One row per agent. `cells[i]` is that of `learned[i]`. KL: mean over updates; ratio_max: largest over updates;
-    rejected: share of TRPO's updates whose line search accepted nothing."""
+    rejected: share of TRPO's updates whose line search accepted nothing, step_scale: the mean scale of the others.
+
+    evaluations: rows of `evaluate_block` of each agent; None: they have none, and NaN stands for it.
+    """
     rows = []
-    for cell, found in zip(cells, learned, strict=True):
+    for number, (cell, found) in enumerate(zip(cells, learned, strict=True)):
         curve = found.curve
         scales = curve.step_scale.dropna()
         rows.append(
@@ -65,13 +81,26 @@ def agent_table(cells: Sequence[Cell], learned: Sequence[Learned]) -> pd.DataFra
                 "policy_lr": found.spec.settings.policy_lr if found.spec.settings.step == "ppo" else math.nan,
                 "final": final_return(curve),
                 "best": best_return(curve),
+                **_evaluated(evaluations[number] if evaluations is not None else None),
                 "episodes": int(curve.episodes.sum()),
                 "env_steps": int(curve.env_steps.iloc[-1]),
                 "rejected": float((scales == 0).mean()) if len(scales) else math.nan,
+                "step_scale": float(scales[scales > 0].mean()) if (scales > 0).any() else math.nan,
             }
             | {name: float(curve[name].max() if "max" in name else curve[name].mean()) for name in TRUST}
         )
     return pd.DataFrame(rows)
+
+
+def _evaluated(episodes: pd.DataFrame | None) -> dict[str, float]:
+    """Mean raw returns of whole episodes after the training, by how actions were chosen."""
+    if episodes is None:
+        return {"drawn": math.nan, "deterministic": math.nan}
+    means = episodes.deterministic.astype(bool)
+    return {
+        "drawn": float(episodes.episode_return[~means].mean()),
+        "deterministic": float(episodes.episode_return[means].mean()),
+    }
 
 
 def values(agents: pd.DataFrame, column: str, **where: object) -> np.ndarray:
@@ -95,12 +124,13 @@ def contrast_of(samples: Sequence[np.ndarray], weights: Sequence[float]) -> Esti
 
 
 def arm_table(agents: pd.DataFrame) -> pd.DataFrame:
-    """Final and best return, KL and ratios of each corner and of PPO without clipping, over agents."""
+    """Returns by every measure, KL and ratios of each corner and of PPO without clipping, over agents."""
+    shown = (*MEASURES, "kl", "heldout_kl", "ratio_max", "heldout_ratio_max", "rejected", "step_scale")
     rows = []
     for environment in dict.fromkeys(agents.environment):
         for name in (*CORNERS, *UNCLIPPED):
             row: dict[str, object] = {"environment": environment, "arm": name}
-            for column in ("final", "best", "kl", "heldout_kl", "ratio_max", "heldout_ratio_max", "rejected"):
+            for column in shown:
                 found = mean_of(values(agents, column, environment=environment, cell=name))
                 row |= columns(column, found, f"{column}_lo", f"{column}_hi")
                 row |= {"n": found.n} if column == "final" else {}
@@ -108,24 +138,14 @@ def arm_table(agents: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def contrast_table(agents: pd.DataFrame) -> pd.DataFrame:
-    """Signed contrasts of final returns, by environment."""
+def contrast_table(agents: pd.DataFrame, measure: str = "final") -> pd.DataFrame:
+    """Signed contrasts of returns by one measure, by environment."""
     rows = []
     for environment in dict.fromkeys(agents.environment):
-        samples = [values(agents, "final", environment=environment, cell=name) for name in CORNERS]
+        samples = [values(agents, measure, environment=environment, cell=name) for name in CORNERS]
         for name, weights in CONTRASTS.items():
             found = contrast_of(samples, weights)
             rows.append({"environment": environment, "contrast": name, **columns("difference", found), "n": found.n})
-    return pd.DataFrame(rows)
-
-
-def improvement_table(contrasts: pd.DataFrame) -> pd.DataFrame:
-    """AAI and ACLI as the paper defines them: each the larger of two absolute differences."""
-    rows = []
-    for environment in dict.fromkeys(contrasts.environment):
-        size = at(contrasts, environment=environment).set_index("contrast").difference.abs()
-        aai, acli = size[["ppo − trpo+", "ppo-m − trpo"]], size[["ppo − ppo-m", "trpo+ − trpo"]]
-        rows.append({"environment": environment, "AAI": aai.max(skipna=False), "ACLI": acli.max(skipna=False)})
     return pd.DataFrame(rows)
 
 
@@ -139,13 +159,16 @@ def smaller_of(a: Estimate, b: Estimate) -> Estimate:
 
 
 def trust_table(cells: Sequence[Cell], learned: Sequence[Learned]) -> pd.DataFrame:
-    """Means over agents by update of the corners' KL and largest ratio, on training and held-out steps."""
+    """Means over agents by update, with Student's t intervals (NaN for one agent): returns, the policy's spread, KL and
+    ratios on training and held-out steps. Updates that were not measured on held-out steps have NaN there."""
     rows = [
-        found.curve[["update", *TRUST, "episode_return"]].assign(environment=cell.environment, arm=cell.name)
+        found.curve[["update", *CURVES]].assign(environment=cell.environment, arm=cell.name)
         for cell, found in zip(cells, learned, strict=True)
     ]
-    long = pd.concat(rows, ignore_index=True)
-    return long.groupby(["environment", "arm", "update"], sort=False, as_index=False).mean()
+    by_update = pd.concat(rows, ignore_index=True).groupby(["environment", "arm", "update"], sort=False)[list(CURVES)]
+    means, errors, counts = by_update.mean(), by_update.sem(), by_update.count()
+    half = errors * special.stdtrit(np.maximum(counts - 1, 1), 0.975)
+    return pd.concat([means, (means - half).add_suffix("_lo"), (means + half).add_suffix("_hi")], axis=1).reset_index()
 
 
 # --- The 2^4 ----------------------------------------------------------------------------------------------------------

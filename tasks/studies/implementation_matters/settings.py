@@ -56,6 +56,9 @@ class Settings:
     """Environment steps of one update."""
     heldout_every: int = 1
     """Every how many updates KL and ratios of the corners are also measured on steps that no update saw."""
+    evaluation_episodes: int = 20
+    """Whole episodes that every reported agent plays after its training, with drawn actions and as many with mean ones;
+    0: none."""
     seed: int = 0
     """Every agent of a run has a seed of its own, and runs with different seeds share none."""
 
@@ -81,7 +84,7 @@ class Settings:
             if getattr(self, name) > _MOST:
                 raise InputError(f"{name} must be at most {_MOST:,}, got {getattr(self, name):,}")
         checks.counts(at_least=32, steps=self.steps)  # one for each of the 32 minibatches
-        checks.counts(seed=self.seed)
+        checks.counts(seed=self.seed, evaluation_episodes=self.evaluation_episodes)
         for lr in self.ablation_lrs:
             checks.positive(ablation_lrs=lr)
 
@@ -213,19 +216,26 @@ SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": p
 def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
     places = len(settings.environments)
-    agents = places * (len(CORNERS) + len(UNCLIPPED)) * settings.num_seeds
+    agents = reported = places * (len(CORNERS) + len(UNCLIPPED)) * settings.num_seeds
     updates = agents * settings.iterations
     if settings.ablation:
         lrs = len(settings.ablation_lrs)
         tried = lrs * settings.num_selection_seeds if lrs > 1 else 0
         ablated = places * 2 ** len(SWITCHES) * (tried + settings.num_ablation_seeds)
         agents += ablated
+        reported += places * 2 ** len(SWITCHES) * settings.num_ablation_seeds
         updates += ablated * settings.ablation_iterations
     return Work(
-        counts={"environment steps": updates * settings.steps, "updates": updates, "agents": agents},
+        counts={
+            "environment steps": updates * settings.steps,
+            "updates": updates,
+            "agents": agents,
+            "episodes of evaluation": 2 * reported * settings.evaluation_episodes,
+        },
         note="Simulator and updates share the time. On Hopper one core does about 3,300 steps a second: "
-        f"{updates * settings.steps / 3_300 / 60:,.1f} CPU-minutes, and a second for the start of each three agents. "
-        "Humanoid takes about 1.6 times as long.",
+        f"{updates * settings.steps / 3_300 / 60:,.1f} CPU-minutes, a second for the start of each three agents, and "
+        "the evaluations, at 6,000 steps a second and up to 1,000 steps an episode. Humanoid takes about "
+        "1.6 times as long.",
     )
 
 

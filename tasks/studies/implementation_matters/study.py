@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.policy_gradients.environments import library_versions, open_environment
-from robustray.tasks.studies.implementation_matters import findings, reduce
+from robustray.tasks.studies.implementation_matters import findings, reduce, results
+from robustray.tasks.studies.implementation_matters.blocks import evaluate_block
 from robustray.tasks.studies.implementation_matters.settings import (
     OUTLINE,
     Settings,
@@ -22,9 +23,12 @@ from robustray.tasks.studies.implementation_matters.settings import (
 from robustray.tasks.study import LEARN, Opened, Study
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from robustray.tasks.lab import Lab
+    from robustray.tasks.policy_gradients.jobs import Learned
     from robustray.tasks.study import Findings
 
 
@@ -55,13 +59,25 @@ def run(settings: Settings, lab: Lab) -> Findings:
     ablation = _ablation(settings, lab) if settings.ablation else None
     learned = trained.result()
     cells = [cell for cell, _ in arms]
-    agents = reduce.agent_table(cells, learned)
+    agents = reduce.agent_table(cells, learned, _evaluations(settings, lab, learned))
     return findings.findings(
-        findings.Results(settings=settings, agents=agents, trust=reduce.trust_table(cells, learned), ablation=ablation)
+        results.Results(settings=settings, agents=agents, trust=reduce.trust_table(cells, learned), ablation=ablation)
     )
 
 
-def _ablation(settings: Settings, lab: Lab) -> findings.Ablation:
+def _evaluations(settings: Settings, lab: Lab, learned: Sequence[Learned]) -> list[pd.DataFrame] | None:
+    """Whole episodes of each agent, by its own seed: agents share no random numbers here, either."""
+    asked = [[number, mean] for mean in (0, 1) for number in range(settings.evaluation_episodes)]
+    if not asked:
+        return None
+    handles = [
+        lab.map("evaluate", evaluate_block, asked, block=len(asked), seed=each.spec.seed, refs={"agent": each.final})
+        for each in learned
+    ]
+    return [handle.result() for handle in handles]
+
+
+def _ablation(settings: Settings, lab: Lab) -> results.Ablation:
     cells = ablation_cells(settings.environments, steps=settings.steps)
     common = {"seed": settings.seed, "iterations": settings.ablation_iterations}
     chosen = {(cell.environment, cell.name): settings.ablation_lrs[0] for cell in cells}
@@ -83,9 +99,9 @@ def _ablation(settings: Settings, lab: Lab) -> findings.Ablation:
         )
     ]
     learned = lab.learn([spec for _, spec in reported]).result()
-    return findings.Ablation(
+    return results.Ablation(
         cells=cells,
-        agents=reduce.agent_table([cell for cell, _ in reported], learned),
+        agents=reduce.agent_table([cell for cell, _ in reported], learned, _evaluations(settings, lab, learned)),
         selection=reduce.selection_table(selection, chosen) if selection is not None else None,
     )
 
@@ -94,7 +110,7 @@ STUDY = Study(
     outline=OUTLINE,
     door=door,
     run=run,
-    steps={"learn": LEARN},
+    steps={"learn": LEARN, "evaluate": evaluate_block},
     compare=comparison(
         Compared(table="contrasts", keys=("environment", "contrast"), value="difference", unit="number")
     ),

@@ -49,6 +49,11 @@ IMPLEMENTATION_MATTERS = [
         says=("num_ablation_seeds", "at most 1,000"),
     ),
     Case(
+        name="implementation-matters: episodes below none",
+        typed=RUN + "--evaluation-episodes -1",
+        says=("evaluation_episodes", "at least 0"),
+    ),
+    Case(
         name="implementation-matters: agents that choose from one learning rate",
         typed=RUN + "--ablation-lrs 3e-4 --num-selection-seeds 2",
         says=("--num-selection-seeds does nothing here", "one learning rate"),
