@@ -118,6 +118,8 @@ class Figure:
     """First sentence: what to see. Second: what was measured (n, seeds, interval)."""
     alt: str
     svg: str
+    narrow: str = ""
+    """The same drawn for the width of a phone; empty where the wide one is shown there, too, and scrolls."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,21 +13,24 @@ from robustray.tasks.figures.style import (
     FAINT,
     INK,
     LEGEND_ROW,
+    LINE,
+    NARROW,
     POINTS,
     SMALL,
     TEXT,
     Margins,
     Palette,
-    drawing,
-    finish,
+    drawn_twice,
     legend_below,
     legend_shape,
+    more_lines,
     new_axes,
     percent_ticks,
     points_ticks,
     quiet_grid,
     said,
     text_width,
+    wrapped,
     y_words,
 )
 from robustray.tasks.report.numbers import format_value
@@ -35,8 +38,10 @@ from robustray.tasks.study import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 WIDTH, HEIGHT = 880.0, 450.0
+NARROW_HEIGHT = 360.0
 MARKED = 40
 """Points up to which each has a marker, and its tick on a logarithmic axis; of more, the line alone is read."""
 LINE_HEIGHT = 19.0
@@ -109,16 +114,25 @@ def curve(
     palette = palette or Palette(line.color_by or line.label for line in series)
     dashes = list(dict.fromkeys(line.dash_by for line in series))
 
+    fmt = "percent" if percent else "points" if points else ""
     widest = max(text_width(line.label) for line in series)
-    direct = widest < 0.36 * WIDTH and len(series) * LINE_HEIGHT < HEIGHT - 100
-    legend_columns, legend_rows = (0, 0) if direct else legend_shape([line.label for line in series], WIDTH)
-    margins = Margins(
-        left=64, right=widest + LEADER + KEY + 20 if direct else 28, top=42, bottom=60 + LEGEND_ROW * legend_rows
-    )
 
-    with drawing(name):
-        canvas, axes = new_axes(WIDTH, HEIGHT + LEGEND_ROW * legend_rows, margins)
-        for line in series:
+    def draw(narrow: bool) -> Canvas:
+        width, height = (NARROW, NARROW_HEIGHT) if narrow else (WIDTH, HEIGHT)
+        direct = not narrow and widest < 0.36 * WIDTH and len(series) * LINE_HEIGHT < HEIGHT - 100
+        names = [wrapped(line.label, NARROW - 130) if narrow else line.label for line in series]
+        columns, _ = (0, 0) if direct else (1, 0) if narrow else legend_shape(names, width)
+        legend = 0.0 if direct else _legend_height(names, columns)
+        x_words = wrapped(x_label, NARROW - 60) if narrow else x_label
+        y_name = wrapped(y_label + POINTS * points, NARROW - 20) if narrow else y_label + POINTS * points
+        margins = Margins(
+            left=52 if narrow else 64,
+            right=widest + LEADER + KEY + 20 if direct else 28,
+            top=42 + more_lines(y_name) + (LINE if narrow else 0),
+            bottom=60 + more_lines(x_words) + legend,
+        )
+        canvas, axes = new_axes(width, height + legend + more_lines(x_words) + more_lines(y_name), margins)
+        for line, label in zip(series, names, strict=True):
             color = palette.color(line.color_by or line.label)
             dash = palette.dash(line.color_by or line.label, step=dashes.index(line.dash_by))
             how: Any = {"drawstyle": "steps-post"} if step else {}
@@ -127,7 +141,7 @@ def curve(
             if line.lo is not None and line.hi is not None:
                 edges: Any = "post" if step else None
                 axes.fill_between(line.x, line.lo, line.hi, color=color, alpha=0.2, linewidth=0, zorder=2.5, step=edges)
-            axes.plot(line.x, line.y, color=color, linestyle=dash, zorder=3, label=line.label, **how)
+            axes.plot(line.x, line.y, color=color, linestyle=dash, zorder=3, label=label, **how)
             if not step and len(line.x) <= MARKED:
                 axes.plot(line.x, line.y, color=color, linestyle="none", marker="o", markersize=4.5, zorder=3.5)
         start = _set_y(axes, series, levels, percent)
@@ -135,17 +149,24 @@ def curve(
             points_ticks(axes.yaxis)
         _set_x(axes, series, x_ticks, x_log)
         quiet_grid(axes, "y")
-        axes.set_xlabel(x_label, labelpad=8)
-        fmt = "percent" if percent else "points" if points else ""
-        note = "" if start is None else f" (axis starts at {format_value(start, fmt)})"
-        y_words(axes, y_label + POINTS * points + note, margins)
+        axes.set_xlabel(x_words, labelpad=8)
+        note = "" if start is None else f"(axis starts at {format_value(start, fmt)})"
+        y_words(axes, y_name + (("\n" if narrow else " ") + note if note else ""), margins, lift=12 if narrow else 16)
         for level in levels:
             _draw_level(axes, level, series)
         if direct:
             _label_ends(axes, series, palette, dashes)
         else:
-            legend_below(axes, legend_columns)
-        return finish(canvas, name=name, title=title, caption=caption, alt=alt)
+            legend_below(axes, columns, drop=60 + more_lines(x_words))
+        return canvas
+
+    return drawn_twice(draw, name=name, title=title, caption=caption, alt=alt)
+
+
+def _legend_height(names: Sequence[str], columns: int) -> float:
+    """Of a legend in so many columns, whose names may have several lines."""
+    rows = [names[i :: math.ceil(len(names) / columns)] for i in range(math.ceil(len(names) / columns))]
+    return sum(LEGEND_ROW + max(map(more_lines, row)) for row in rows)
 
 
 def _set_y(axes: Axes, series: Sequence[Series], levels: Sequence[Level], percent: bool) -> float | None:

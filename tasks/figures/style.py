@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,10 @@ DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2
 
 TEXT, SMALL = 14.0, 12.5
 """Type sizes in CSS pixels."""
+NARROW = 360.0
+"""Width of a figure on a phone, in CSS pixels."""
+LINE = 18.0
+"""Height of a line of text in CSS pixels."""
 LEGEND_ROW = 24.0
 FAINT, HAIR = 0.55, 0.14
 """Opacity of secondary lines and of the grid."""
@@ -128,6 +132,23 @@ def text_width(words: str, size: float = TEXT) -> float:
     return max((float(measure(line, font, ismath=False)[0]) for line in words.split("\n") if line), default=0.0)
 
 
+def wrapped(words: str, width: float, size: float = TEXT) -> str:
+    """Words in lines that are at most this wide; a single word that is wider stays whole."""
+    lines: list[str] = []
+    for word in words.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def more_lines(words: str) -> float:
+    """Height of all lines but the first."""
+    return LINE * words.count("\n")
+
+
 def quiet_grid(axes: Axes, axis: str) -> None:
     axes.set_axisbelow(True)
     axes.grid(True, axis=axis, color=INK, alpha=HAIR, linewidth=0.8)  # type: ignore[arg-type]
@@ -161,7 +182,12 @@ POINTS = " (percentage points)"
 
 def y_words(axes: Axes, words: str, margins: Margins, *, lift: float = 16.0) -> None:
     """The name of the y axis, above it and upright."""
-    axes.annotate(words, (0, 1), (-margins.left + 8, lift), xycoords="axes fraction", textcoords="offset points")
+    how: Any = {
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+        "va": "bottom" if "\n" in words else "baseline",
+    }
+    axes.annotate(words, (0, 1), (-margins.left + 8, lift), **how)
 
 
 def padded(numbers: Sequence[float], *, percent: bool = False) -> tuple[float, float]:
@@ -187,12 +213,30 @@ def said(value: float, percent: bool = False, points: bool = False) -> str:
 
 
 def finish(canvas: Canvas, *, name: str, title: str, caption: str, alt: str) -> Figure:
-    """Write the canvas as an SVG that can stand alone or inside a page."""
+    """A figure of a canvas that is drawn in one width."""
+    return Figure(name=name, title=title, caption=caption, alt=alt, svg=svg_of(canvas))
+
+
+def drawn_twice(draw: Callable[[bool], Canvas | None], *, name: str, title: str, caption: str, alt: str) -> Figure:
+    """A figure for wide pages, and drawn anew for phones. draw: takes whether it is for a phone, whose width is
+    `NARROW`; gives None where nothing can be read in that."""
+    with drawing(name):
+        wide = draw(False)
+        assert wide is not None
+        svg = svg_of(wide)
+    with drawing(f"{name}-narrow"):
+        narrow = draw(True)
+        small = "" if narrow is None else svg_of(narrow)
+    return Figure(name=name, title=title, caption=caption, alt=alt, svg=svg, narrow=small)
+
+
+def svg_of(canvas: Canvas) -> str:
+    """The canvas as an SVG that can stand alone or inside a page."""
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # no date, no version: same data, same bytes
     canvas.savefig(stream, format="svg", transparent=True, metadata=nothing)
     width, height = (round(float(inches) * 72) for inches in canvas.get_size_inches())
-    return Figure(name=name, title=title, caption=caption, alt=alt, svg=for_page(stream.getvalue(), width, height))
+    return for_page(stream.getvalue(), width, height)
 
 
 def for_page(svg: str, width: int, height: int) -> str:

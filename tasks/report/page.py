@@ -122,11 +122,12 @@ def environment() -> Environment:
     return made
 
 
-def inline_svg(figure: Figure, scope: str) -> Markup:
+def inline_svg(figure: Figure, scope: str, *, narrow: bool = False) -> Markup:
     """The figure's SVG for the middle of a page: its alt text on it, its ids under `scope` so that none comes twice."""
     from markupsafe import Markup, escape
 
-    svg = figure.svg[figure.svg.index("<svg") :]
+    svg = figure.narrow if narrow else figure.svg
+    svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{scope}-\1"', svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{scope}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{scope}-\1)", svg)
@@ -181,6 +182,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "title": figure.title,
         "caption": figure.caption,
         "svg": inline_svg(figure, figure.name),
+        "narrow": inline_svg(figure, f"{figure.name}-narrow", narrow=True) if figure.narrow else None,
     }
 
 
@@ -199,7 +201,7 @@ def _picture(picture: Picture) -> dict[str, Any]:
 def _too_large(findings: Findings, size: int) -> str:
     def weight(part: Figure | Picture | Table) -> int:
         if isinstance(part, Figure):
-            return len(part.svg.encode())
+            return len(part.svg.encode()) + len(part.narrow.encode())
         return len(part.png) if isinstance(part, Picture) else int(part.frame.size) * 60 * part.on_page
 
     parts: list[Figure | Picture | Table] = [*findings.figures, *findings.pictures, *findings.tables]

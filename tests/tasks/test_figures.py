@@ -8,6 +8,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from PIL import Image
 from robustray.tasks import figures
 from robustray.tasks.figures.curves import spread
 from robustray.tasks.figures.pictures import DENSITY, as_uint8
-from robustray.tasks.figures.style import COLORS, INK, SMALL, text_width
+from robustray.tasks.figures.style import COLORS, INK, SMALL, text_width, wrapped
 from robustray.tasks.study import Figure
 
 WORDS: dict[str, Any] = {"title": "Title", "caption": "What to see. What was measured.", "alt": "Words for it"}
@@ -225,6 +226,30 @@ def test_a_logarithmic_axis_of_many_points_has_round_ticks() -> None:
 def test_odd_curves_are_drawn(xs: list[float], ys: list[float], log: bool) -> None:
     figure = a_curve(series=[figures.Series(label="odd", x=xs, y=ys)], x_ticks=None, x_log=log, percent=False)
     assert "nan" not in figure.svg.replace("NaN", "nan")
+
+
+@pytest.mark.parametrize("form", ["curve", "rows", "heat", "steps"])
+def test_a_phone_has_a_drawing_of_its_own_with_the_same_names(form: str) -> None:
+    wide = FORMS[form]()
+    narrow = replace(wide, svg=wide.narrow)
+    assert ElementTree.fromstring(narrow.svg).attrib["width"] == "360" and INK not in narrow.svg
+    assert FORMS[form]().narrow == wide.narrow, "the same data give the same bytes"
+    names = {name for name in texts(wide) if not re.search(r"\d", name)}
+    told = " ".join(texts(narrow))
+    assert all(word in told for name in names for word in name.split())
+
+
+def test_a_matrix_that_no_phone_can_show_has_no_drawing_for_it() -> None:
+    names = [f"class {i}" for i in range(30)]
+    wide = figures.heat_map(name="h", **WORDS, values=np.full((30, 30), 0.123), rows=names, columns=names)
+    assert wide.svg and not wide.narrow
+
+
+def test_words_are_wrapped_to_a_width() -> None:
+    words = "difference of the shares of broken images"
+    lines = wrapped(words, 120).split("\n")
+    assert " ".join(lines) == words and len(lines) > 1 and all(text_width(line) <= 120 for line in lines)
+    assert wrapped("unbreakable-name-of-a-model", 20) == "unbreakable-name-of-a-model" and wrapped("", 20) == ""
 
 
 def test_many_lines_get_a_legend_and_none_is_lost() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -104,19 +105,22 @@ SIZES = """
   seen.wide = [...page.querySelectorAll("body *")]
     .filter(e => !e.closest(".scroll, svg, thead") || e.matches(".scroll"))
     .filter(e => e.getBoundingClientRect().right > view.innerWidth + 0.5).map(e => e.outerHTML.slice(0, 120));
-  seen.drawings = [...page.querySelectorAll("figure svg, img, .cards svg")].map(e => {
+  const shown = e => e.getClientRects().length > 0;
+  seen.narrow = [...page.querySelectorAll(".narrow svg")].filter(shown).length;
+  seen.drawings = [...page.querySelectorAll("figure svg, img, .cards svg")].filter(shown).map(e => {
     const box = e.getBoundingClientRect();
     const alt = e.getAttribute("alt") || e.getAttribute("aria-label");
     return [box.width, box.height, e.tagName === "IMG" ? e.naturalWidth : 1, alt];
   });
   seen.stuck = [...page.querySelectorAll(".scroll")]
     .filter(e => e.tabIndex !== 0 || !e.getAttribute("aria-label")).length;
-  seen.type = Math.min(...[...page.querySelectorAll("figure svg text")].map(e => {
+  seen.type = Math.min(...[...page.querySelectorAll("figure svg text")].filter(shown).map(e => {
     const svg = e.closest("svg");
     const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
     return parseFloat(view.getComputedStyle(e).fontSize) * scale;
   }));
-  seen.cut = [...page.querySelectorAll("figure svg")].flatMap(svg => [...svg.querySelectorAll("text")].filter(text => {
+  seen.cut = [...page.querySelectorAll("figure svg")].filter(shown).flatMap(svg =>
+  [...svg.querySelectorAll("text")].filter(text => {
     const a = text.getBoundingClientRect(), b = svg.getBoundingClientRect();
     return a.left < b.left - 1 || a.right > b.right + 1 || a.top < b.top - 1 || a.bottom > b.bottom + 1;
   }).map(text => text.textContent));
@@ -133,7 +137,45 @@ def test_every_drawing_has_a_size_and_nothing_overflows(browser: Browser, page: 
         assert drawn_width > 100 and height > 50 and natural > 0 and alt
     assert seen["stuck"] == 0, "what scrolls can be reached with the keyboard and has a name"
     assert seen["type"] >= 9, "figures stay readable on a phone"
+    assert seen["narrow"] == (3 if width <= 400 else 0), "a phone has drawings of its own, and nothing else has"
     assert not seen["cut"], "no words of a figure are cut off"
+
+
+def test_on_a_phone_every_line_has_its_name_and_every_row_its_value_without_scrolling(
+    browser: Browser, page: Path
+) -> None:
+    seen = browser.observe(
+        page,
+        """
+        seen.words = [...page.querySelectorAll(".narrow svg")].map(svg => [...svg.querySelectorAll("text")]
+          .filter(e => e.getBoundingClientRect().right <= view.innerWidth).map(e => e.textContent.trim()));
+        """,
+        400,
+    )
+    curve, rows, heat = seen["words"]
+    models = list(report_example.ACCURACY)
+    assert set(models) <= set(curve) and "ℓ∞ perturbation ε (pixel units)" in curve
+    assert all(any(model in words for words in rows) for model in models) and sum("[" in words for words in rows) == 3
+    assert set(report_example.CLASSES) <= set(heat) and len(heat) >= 100
+
+
+def test_a_long_table_says_which_of_its_rows_are_seen(browser: Browser, example: Any) -> None:
+    findings = example.example_findings()
+    first = findings.tables[0]
+    path = browser.folder / "long.html"
+    long = replace(first, frame=pd.concat([first.frame] * 3, ignore_index=True))
+    path.write_text(render_page(replace(findings, tables=(long,)), example.example_facts()), encoding="utf-8")
+    seen = browser.observe(
+        path,
+        """
+        const box = page.querySelector(".long"), words = page.querySelector(".seen");
+        seen.first = words.textContent;
+        box.scrollTop = box.scrollHeight; await wait(); await wait();
+        seen.last = words.textContent;
+        """,
+    )
+    assert re.fullmatch(r"Rows 1 to \d+ of 63: scroll inside the table", seen["first"])
+    assert re.fullmatch(r"Rows \d+ to 63 of 63: scroll inside the table", seen["last"])
 
 
 def test_the_index_has_one_column_on_a_phone(browser: Browser, index: Path) -> None:

@@ -21,6 +21,7 @@ from robustray.tasks.report.numbers import format_estimate, format_value
 from robustray.tasks.studies.features import reduce
 from robustray.tasks.studies.features.reduce import CONTROLS, SETS, WORDS, Results
 from robustray.tasks.study import Claim, Figure, Findings, Picture, Table
+from robustray.tasks.sweeps.drawn import size_label
 
 LONGEST_GAP = 0.3
 """Relative distance of latents above which a matched set keeps too little of what it is to keep."""
@@ -248,7 +249,7 @@ def _robust(results: Results, accuracy: pd.DataFrame) -> Figure:
         caption="How robust a set makes networks that are trained on it without any attack; D_R against D_NR "
         f"is a claim. {over_words(len(results.chains))}.",
         series=series,
-        x_label="ℓ2 size of the attack",
+        x_label=size_label("l2", what="of the attack"),
         y_label="accuracy",
         percent=True,
     )

@@ -15,6 +15,7 @@ from robustray.tasks.studies.transfer import reduce
 from robustray.tasks.studies.transfer.results import NULL, Results
 from robustray.tasks.studies.transfer.settings import FIXED, FULL, MODES, RANDOM, STANDARD
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table
+from robustray.tasks.sweeps.drawn import size_label
 
 SCALE = "four ResNets trained on ImageNet, 12 targets, ten sizes; the size is chosen on the test images"
 SOURCE = "result table released with the paper"
@@ -202,7 +203,7 @@ def by_size(results: Results) -> Figure:
         caption=f"0 is standard training. n = {results.num_test:,} test images, "
         f"{plural(settings.num_seeds, 'chain')} (thin lines), 95 % bands.",
         series=lines,
-        x_label="ℓ2 size at which the source is trained",
+        x_label=size_label("l2", what="of the source's training"),
         y_label="accuracy on the target",
         percent=True,
         x_ticks={size: f"{size:g}" for size in sizes},
