@@ -29,7 +29,7 @@ VOTES = Schema(
 PREDICTIONS = Schema(
     what="one row per image and one column of predicted classes per model",
     columns={"image": Column(kind="name")},
-    models="label",
+    models="ranked",
 )
 
 Ties = Literal["rule", "order"]

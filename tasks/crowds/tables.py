@@ -37,6 +37,8 @@ class Column:
     required: bool = True
     choices: tuple[str, ...] = ()
     """Of a name: what it may be; empty: anything but the empty text."""
+    may_be_empty: bool = False
+    """Of labels: whether a list may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +48,9 @@ class Schema:
     what: str
     """In words: "answers of a crowd study"."""
     columns: Mapping[str, Column]
-    models: Literal["flag", "label"] | None = None
-    """Where every other column belongs to a model: what it holds. None: other columns are left alone."""
+    models: Literal["flag", "label", "ranked"] | None = None
+    """Where every other column belongs to a model: what it holds. ranked: a label, or a list of labels, the best first.
+    None: other columns are left alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ class CrowdTable:
     columns: Mapping[str, NDArray[Any]]
     lists: Mapping[str, Labels] = field(default_factory=dict)
     models: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """Model -> its column."""
+    """Model -> its column; ranked ones (rows, longest list), with -1 behind the last label of a list."""
     unused: tuple[str, ...] = ()
     """Columns of the file that the schema does not name."""
 
@@ -191,13 +194,25 @@ def read_table(path: str, schema: Schema) -> CrowdTable:
     if schema.models:
         if not others:
             raise InputError(f"{path} has no column of a model beside {', '.join(schema.columns)}")
-        of_model = Column(kind=schema.models)
         for name in others:
-            values = _read(path, name, of_model, table[name].combine_chunks())
-            assert not isinstance(values, Labels)
-            models[name] = values
+            models[name] = _read_model(path, name, schema.models, table[name].combine_chunks())
         others = []
     return CrowdTable(name=path, columns=columns, lists=lists, models=models, unused=tuple(others))
+
+
+def _read_model(
+    path: str, name: str, holds: Literal["flag", "label", "ranked"], values: pa.Array | pa.ChunkedArray
+) -> NDArray[Any]:
+    import pyarrow as pa
+
+    lists = pa.types.is_list(values.type) or pa.types.is_large_list(values.type)
+    kind: Kind = holds if holds != "ranked" else "labels" if lists else "label"
+    found = _read(path, name, Column(kind=kind), values)
+    if isinstance(found, Labels):
+        ranked = np.full((len(found), int(found.lengths.max())), -1)
+        ranked[found.rows, np.arange(len(found.values)) - found.starts[:-1][found.rows]] = found.values
+        return ranked
+    return found[:, None] if holds == "ranked" else found
 
 
 def _read(path: str, name: str, column: Column, values: pa.Array | pa.ChunkedArray) -> NDArray[Any] | Labels:
@@ -211,7 +226,7 @@ def _read(path: str, name: str, column: Column, values: pa.Array | pa.ChunkedArr
         row = int(pc.index(pc.is_null(values), True).as_py())
         raise InputError(f"{where}, row {row} (the first is 0): is empty")
     if column.kind == "labels":
-        return _read_lists(where, values)
+        return _read_lists(where, column, values)
     if column.kind == "name":
         return _read_names(where, column, values)
     if column.kind == "flag":
@@ -274,13 +289,13 @@ def _read_names(where: str, column: Column, values: pa.Array) -> NDArray[np.str_
     return names
 
 
-def _read_lists(where: str, values: pa.Array) -> Labels:
+def _read_lists(where: str, column: Column, values: pa.Array) -> Labels:
     import pyarrow as pa
 
     if not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
         raise InputError(f"{where} must hold lists of labels, it is {values.type}")
     lengths = np.asarray(values.value_lengths().to_numpy(zero_copy_only=False), dtype=np.int64)
-    if (lengths == 0).any():
+    if (lengths == 0).any() and not column.may_be_empty:
         raise InputError(f"{where}, row {int(np.argmin(lengths > 0))} (the first is 0): no label is selected")
     flat = values.flatten()
     if flat.null_count:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -11,49 +12,48 @@ from numpy.typing import NDArray
 
 from robustray.tasks import figures
 from robustray.tasks.crowds.classify import Aggregate, Votes
-from robustray.tasks.crowds.tables import CrowdTable
-from robustray.tasks.errors import InputError
 from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.rules import above
 from robustray.tasks.report.numbers import format_estimate
-from robustray.tasks.studies.labels import own_workers, parts, reduce
+from robustray.tasks.studies.labels import own_ratings, own_whole, own_workers, parts, reduce
 from robustray.tasks.studies.labels.evaluation import COMPARED, comparisons, main_minus_given
 from robustray.tasks.studies.labels.findings import NOT_MAIN
+from robustray.tasks.studies.labels.own_ratings import Rated
+from robustray.tasks.studies.labels.own_tables import Own, top
+from robustray.tasks.studies.labels.own_whole import Whole
 from robustray.tasks.studies.labels.own_workers import Weighed
 from robustray.tasks.studies.labels.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, Table
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
     settings: Settings
-    names: NDArray[np.str_]
-    """Of the images."""
-    votes: Votes
+    own: Own
     found: Aggregate
+    predictions: dict[str, NDArray[np.int64]]
+    """Of the images with votes."""
     accuracy: pd.DataFrame | None
     """Of `evaluation.accuracies`; None without predictions."""
-    predictions: dict[str, NDArray[np.int64]]
     weighed: Weighed | None
     """Main answers by a model of the workers; None if none was asked for."""
-    notes: tuple[str, ...]
+    rated: Rated | None
+    """How people rate predictions; None without ratings."""
 
+    @property
+    def votes(self) -> Votes:
+        return self.own.votes
 
-def join(names: NDArray[np.str_], table: CrowdTable) -> dict[str, NDArray[np.int64]]:
-    """Model -> (images,) predicted class. Raises: InputError where an image has no prediction, or two rows."""
-    found, first, count = np.unique(table["image"], return_index=True, return_counts=True)
-    if (count > 1).any():
-        raise InputError(f"{table.name}: image {found[np.argmax(count > 1)]} has {count.max()} rows")
-    place = np.minimum(np.searchsorted(found, names), len(found) - 1)
-    missing = found[place] != names
-    if missing.any():
-        raise InputError(
-            f"{table.name}: {int(missing.sum())} images with answers are not in it (the first is "
-            f"{names[np.argmax(missing)]}): every model needs a prediction for each image"
-        )
-    return {model: values[first][place] for model, values in table.models.items()}
+    @property
+    def names(self) -> NDArray[np.str_]:
+        return self.own.names
+
+    @cached_property
+    def whole(self) -> Whole | None:
+        """The whole data set; None without --images."""
+        return Whole.of(self.own.images[0], self.votes, self.found, self.own.images[1]) if self.own.images else None
 
 
 def findings(results: Results) -> Findings:
@@ -88,6 +88,10 @@ def claims(results: Results) -> Iterator[Claim]:
         over="images (Newcombe)",
         unit="points",
     )
+    if results.whole is not None:
+        yield from own_whole.claims(results.whole)
+    if results.rated is not None:
+        yield from own_ratings.claims(results.rated, results.settings)
 
 
 def tables(results: Results) -> Iterator[Table]:
@@ -100,6 +104,8 @@ def tables(results: Results) -> Iterator[Table]:
         frame=pd.DataFrame(parts.share_rows(reduce.shares(votes, found))),
         formats=shown("value", "percent"),
     )
+    if results.whole is not None:
+        yield from own_whole.tables(results.whole)
     yield parts.tie_table(votes, found)
     if np.bincount(votes.num_workers).argmax() > 1:
         yield parts.annotators_table(votes, num_resamples=results.settings.num_resamples)
@@ -128,9 +134,23 @@ def tables(results: Results) -> Iterator[Table]:
                 frame=compared,
                 formats=shown("difference", "points"),
             )
+    if results.own.accepted is not None:
+        yield own_whole.accepted_table(*results.own.accepted)
+    if results.rated is not None:
+        yield from own_ratings.tables(results.rated, results.settings)
+    yield from own_whole.confusion_tables(results.own.classes, votes, found, *_judged(results))
     if results.weighed is not None:
         yield from own_workers.tables(results.weighed, votes, found, results.names)
     yield parts.suspects(votes, found, results.names)
+
+
+def _judged(results: Results) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
+    """Given labels and predictions of as many images as there are: with accepted labels, of the set, or with votes."""
+    own = results.own
+    for side in (own.accepted, own.images):
+        if side is not None:
+            return side[0].given, top(side[1])
+    return own.votes.given, results.predictions
 
 
 def drawings(results: Results) -> Iterator[Figure]:
@@ -149,7 +169,7 @@ def drawings(results: Results) -> Iterator[Figure]:
 
 
 def warnings(results: Results) -> Iterator[str]:
-    yield from results.notes
+    yield from results.own.notes
     if results.weighed is not None:
         yield from own_workers.warnings(results.weighed)
     few = int((results.votes.num_workers < 5).sum())

@@ -21,7 +21,21 @@ class Settings:
     a class number), main (the label a worker calls main), selected (list: a label for each object he sees), and
     optionally worker."""
     predictions: str = ""
-    """Beside --votes: a Parquet file with the column image and one column of predicted class numbers per model."""
+    """Beside --votes: a Parquet file with the column image and one column per model: a predicted class number, or a
+    list of them, the best first."""
+    images: str = ""
+    """Beside --votes: all images of the data set, with the columns image, given, and split: classified (those in
+    --votes), only-given (no other label was plausible), never-ticked (nobody ticked the given label) or too-few."""
+    accepted: str = ""
+    """Beside --predictions: all labels that fit an image, with the columns image, given, and accepted (a list, may be
+    empty), as ReaL has them."""
+    ratings: str = ""
+    """Beside --predictions: answers about single labels, with the columns image, given, label, rater, and answer (0 no,
+    1 maybe, 2 yes)."""
+    classes: str = ""
+    """Beside --votes: names of the classes, with the columns class, name and superclass."""
+    margin: float = 0.03
+    """Of equivalence: differences in the share of accepted labels below it are as good as none."""
     worker_model: Literal["none", "one-coin", "dawid-skene"] = "none"
     """Beside --votes with a column worker that names the same person in all images: weigh the main answers by what they
     show of each worker's errors, one accuracy each or a whole confusion matrix."""
@@ -77,6 +91,15 @@ class Settings:
                 )
         if self.predictions and not self.votes:
             raise InputError("--predictions needs --votes: predictions are judged by what people see")
+        for name, needed in (
+            ("images", "votes"),
+            ("classes", "votes"),
+            ("accepted", "predictions"),
+            ("ratings", "predictions"),
+        ):
+            if getattr(self, name) and not getattr(self, needed):
+                raise InputError(f"--{name} needs --{needed}")
+        checks.shares(ends="()", margin=self.margin)
         checks.choices(("none", "one-coin", "dawid-skene"), worker_model=self.worker_model)
         if self.worker_model != "none" and not self.votes:
             raise InputError("--worker-model needs --votes: the simulated workers are all alike")
@@ -118,7 +141,9 @@ SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": p
 def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
     if settings.votes:
-        return Work(counts={"tables": 1 + bool(settings.predictions)}, note="Seconds for 60,000 answers and 67 models.")
+        given = (settings.votes, settings.predictions, settings.images, settings.accepted, settings.ratings)
+        note = "Seconds for 60,000 answers and 67 models; a minute for 25,000 images with ratings."
+        return Work(counts={"tables": sum(map(bool, (*given, settings.classes)))}, note=note)
     scenes = [int(dict(_options(text)).get("n", "3600")) for text in (settings.test_data, settings.train_data)]
     asked = len(settings.precisions) * scenes[0] + scenes[1]
     return Work(

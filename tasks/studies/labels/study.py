@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from robustray.tasks.attacks.blocks import predict_block
-from robustray.tasks.crowds.classify import PREDICTIONS, VOTES, aggregate, votes_of
-from robustray.tasks.crowds.tables import open_table
+from robustray.tasks.crowds.classify import aggregate
 from robustray.tasks.data.scenes import SceneSettings, parse_scenes
 from robustray.tasks.data.views import relabel, subset
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.images import check_apart, predict
-from robustray.tasks.studies.labels import evaluation, findings, own, own_workers, reduce
+from robustray.tasks.studies.labels import evaluation, findings, own, own_ratings, own_tables, own_workers, reduce
 from robustray.tasks.studies.labels.blocks import crowd_block
 from robustray.tasks.studies.labels.crowd import Crowd
 from robustray.tasks.studies.labels.reduce import Collected
@@ -43,14 +42,10 @@ NETWORK, GIVEN, MAIN = "scenes:cnn", "trained on given labels", "trained on main
 def door(settings: Settings, lab: Lab) -> Opened:
     """Read one's own tables, or open both sets of scenes. Raises: InputError."""
     if settings.votes:
-        refs = _own_tables(settings)
-        table = lab.load(refs["votes"])
-        votes, names = votes_of(table)
+        own = own_tables.load(settings, lab)
         if settings.worker_model != "none":
-            own_workers.check(table, votes)
-        if "predictions" in refs:
-            own.join(names, lab.load(refs["predictions"]))
-        return Opened(refs={f"table {ref.name}": ref for ref in refs.values()})
+            own_workers.check(own.table, own.votes)
+        return Opened(refs={f"table {ref.name}": ref for ref in own_tables.references(settings).values()})
     for name in ("test_data", "train_data"):
         if _scenes(settings, name).classes != 18:
             raise InputError(f"{name}: the crowd mixes up siblings, which 18 classes have: add ,classes=18")
@@ -127,31 +122,24 @@ def _predictions(settings: Settings, lab: Lab) -> dict[str, pd.DataFrame]:
 
 
 def _own(settings: Settings, lab: Lab) -> Findings:
-    refs = _own_tables(settings)
-    table = lab.load(refs["votes"])
-    votes, names = votes_of(table)
-    found = aggregate(votes)
-    predictions = own.join(names, lab.load(refs["predictions"])) if "predictions" in refs else {}
-    unused = f"columns {', '.join(table.unused)} of {table.name} are not used"
+    opened = own_tables.load(settings, lab)
+    found = aggregate(opened.votes)
+    predictions = own_tables.top(opened.ranked)
     return own.findings(
         own.Results(
             settings=settings,
-            names=names,
-            votes=votes,
+            own=opened,
             found=found,
-            accuracy=evaluation.accuracies(votes, found, predictions) if predictions else None,
             predictions=predictions,
-            weighed=own_workers.weigh(table, votes, settings) if settings.worker_model != "none" else None,
-            notes=(unused,) if table.unused else (),
+            accuracy=evaluation.accuracies(opened.votes, found, predictions) if predictions else None,
+            weighed=own_workers.weigh(opened.table, opened.votes, settings)
+            if settings.worker_model != "none"
+            else None,
+            rated=own_ratings.rate(opened.ratings[0], own_tables.top(opened.ratings[1]), settings)
+            if opened.ratings
+            else None,
         )
     )
-
-
-def _own_tables(settings: Settings) -> dict[str, Reference]:
-    refs = {"votes": open_table(settings.votes, VOTES)}
-    if settings.predictions:
-        refs["predictions"] = open_table(settings.predictions, PREDICTIONS)
-    return refs
 
 
 def _scenes(settings: Settings, name: str) -> SceneSettings:

@@ -52,6 +52,30 @@ VOTES: Mapping[str, list[Any]] = {
 PREDICTED: Mapping[str, list[Any]] = {"image": ["a", "b"], "model": [0, 1]}
 
 
+WHOLE: Mapping[str, list[Any]] = {
+    "image": ["a", "b", "c"],
+    "given": [0, 1, 1],
+    "split": ["classified", "classified", "only-given"],
+}
+RATED: Mapping[str, list[Any]] = {
+    "image": ["a", "a"],
+    "given": [0, 0],
+    "label": [0, 1],
+    "rater": ["x", "x"],
+    "answer": [2, 0],
+}
+
+
+def beside(name: str, columns: Mapping[str, list[Any]], **changes: Any) -> Prepare:
+    """`votes.parquet`, `predicted.parquet` and one more table, with some of its columns replaced."""
+
+    def prepare(folder: Path) -> None:
+        votes()(folder)
+        pq.write_table(pa.table({**columns, **changes}), folder / name)
+
+    return prepare
+
+
 def votes(answers: Mapping[str, Any] | None = None, predicted: Mapping[str, Any] | None = None) -> Prepare:
     """`votes.parquet` and `predicted.parquet`, with some columns replaced; None leaves a column out."""
 
@@ -217,6 +241,49 @@ CROWDS = [
         says=("votes.parquet", "a single worker"),
     ),
     Case(name="simulated workers weighed", typed="run labels --worker-model one-coin", says=("--votes",)),
+    Case(
+        name="a split that nothing has",
+        typed=LABELS + "--images images.parquet",
+        prepare=beside("images.parquet", WHOLE, split=["classified", "classified", "only given"]),
+        says=("images.parquet", "split, row 2", "did you mean 'only-given'"),
+    ),
+    Case(
+        name="a classified image without answers",
+        typed=LABELS + "--images images.parquet",
+        prepare=beside("images.parquet", WHOLE, split=["classified"] * 3),
+        says=("images.parquet", "split, row 2", "image c has no answers"),
+    ),
+    Case(
+        name="an image of another label in the whole set",
+        typed=LABELS + "--images images.parquet",
+        prepare=beside("images.parquet", WHOLE, given=[0, 0, 1]),
+        says=("images.parquet", "given, row 1", "has label 1 in the answers"),
+    ),
+    Case(
+        name="a rating beyond yes",
+        typed=LABELS + "--predictions predicted.parquet --ratings rated.parquet",
+        prepare=beside("rated.parquet", RATED, answer=[2, 3]),
+        says=("rated.parquet", "answer, row 1", "2 (yes)"),
+    ),
+    Case(
+        name="a rating given twice",
+        typed=LABELS + "--predictions predicted.parquet --ratings rated.parquet",
+        prepare=beside("rated.parquet", RATED, label=[0, 0]),
+        says=("rated.parquet", "rater, row 1", "twice"),
+    ),
+    Case(
+        name="a given label that nobody rated",
+        typed=LABELS + "--predictions predicted.parquet --ratings rated.parquet",
+        prepare=beside("rated.parquet", RATED, label=[1, 2]),
+        says=("rated.parquet", "given label", "the first is a"),
+    ),
+    Case(
+        name="a class that has no name",
+        typed=LABELS + "--classes classes.parquet",
+        prepare=beside("classes.parquet", {"class": [0, 2], "name": ["x", "y"], "superclass": ["z", "z"]}),
+        says=("classes.parquet", "class 1 is missing"),
+    ),
+    Case(name="ratings of nothing", typed=LABELS + "--ratings rated.parquet", says=("--ratings needs --predictions",)),
     Case(name="predictions without votes", typed="run labels --predictions p.parquet", says=("--votes",)),
     Case(name="a crowd without siblings", typed="run labels --test-data scenes:test", says=("classes=18",)),
     Case(name="a crowd for photographs", typed="run labels --test-data cifar10:test", says=("scenes", "--votes")),

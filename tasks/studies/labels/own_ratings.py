@@ -1,0 +1,117 @@
+"""Would people accept what a model predicts? Beside the given label, on the same images."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from robustray.tasks.crowds.ratings import LOWER, RATED, UPPER, Accepted, Ratings, acceptance
+from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.frames import columns, shown
+from robustray.tasks.kit.rules import equivalent
+from robustray.tasks.statistics import holm, permutation_p, within_margin
+from robustray.tasks.studies.labels.evaluation import COMPARED
+from robustray.tasks.studies.labels.settings import Settings
+from robustray.tasks.study import Claim, Table
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rated:
+    ratings: Ratings
+    predictions: Mapping[str, Ints]
+    accepted: Mapping[str, Accepted]
+
+    @property
+    def by_given(self) -> list[str]:
+        """Models, the most accurate by the given label first (on the rated images)."""
+        accuracy = {model: (label == self.ratings.given).mean() for model, label in self.predictions.items()}
+        return sorted(accuracy, key=lambda model: (-accuracy[model], model))
+
+
+def rate(ratings: Ratings, predictions: Mapping[str, Ints], settings: Settings) -> Rated:
+    found = acceptance(ratings, predictions, num_resamples=settings.num_resamples, seed=settings.seed)
+    return Rated(ratings=ratings, predictions=predictions, accepted=found)
+
+
+def verdict(accepted: Accepted, margin: float) -> str:
+    """ "equivalent" or "different" where both bounds say so, else "undecided"."""
+    both = {within_margin(accepted.difference[bound], margin) for bound in (LOWER, UPPER)}
+    same_side = accepted.difference[LOWER].value * accepted.difference[UPPER].value > 0
+    (said,) = both if len(both) == 1 else ("undecided",)
+    return "undecided" if said == "different" and not same_side else said
+
+
+def tables(rated: Rated, settings: Settings) -> Iterator[Table]:
+    num_images = len(rated.ratings.images)
+    base = next(iter(rated.accepted.values())).given
+    rows = []
+    for model in rated.by_given:
+        each = rated.accepted[model]
+        row: dict[str, object] = {"model": model, "rated": each.num_rated / num_images}
+        for bound, name in ((LOWER, "lower"), (UPPER, "upper"), (RATED, "rated_only")):
+            row |= columns(name, each.score[bound], f"{name}_lo", f"{name}_hi")
+        for bound, name in ((LOWER, "lower_minus_given"), (UPPER, "upper_minus_given")):
+            row |= columns(name, each.difference[bound], f"{name}_lo", f"{name}_hi")
+        rows.append(row | {"verdict": verdict(each, settings.margin), "n": num_images})
+    formats = {"rated": "percent"}
+    for name in ("lower", "upper", "rated_only"):
+        formats |= shown(name, "percent", f"{name}_lo", f"{name}_hi")
+    for name in ("lower_minus_given", "upper_minus_given"):
+        formats |= shown(name, "points", f"{name}_lo", f"{name}_hi")
+    yield Table(
+        name="acceptance",
+        title="Would people accept the prediction?",
+        caption=f"{num_images:,} images, {rated.ratings.asked.shape[1]:,} raters. Mean share of yes among those asked "
+        f"about the predicted label; of the given label it is {100 * base.value:.1f} % [{100 * base.lo:.1f}, "
+        f"{100 * base.hi:.1f}]. Predictions that nobody was asked about count as no (lower) or as yes (upper); leaving "
+        "them out (rated only) is no bound and favours models with odd predictions. Minus given: on the same images. "
+        "95 % bootstrap intervals (basic) over images and raters. Equivalent: both bounds lie within "
+        f"±{100 * settings.margin:g} points; different: both outside. The most accurate model first.",
+        frame=pd.DataFrame(rows),
+        formats=formats,
+    )
+    compared = _comparisons(rated, settings.seed)
+    if len(compared):
+        yield Table(
+            name="acceptance-comparisons",
+            title="Whose predictions do people accept more often?",
+            caption=f"Every two of the {COMPARED} most accurate models (by the given label): mean score of the first "
+            "minus the second, unrated predictions taken as no. p: paired permutation test over images (signs of their "
+            "differences are flipped; the scores are shares, not yes or no); p_holm: corrected over these pairs.",
+            frame=compared,
+            formats={"difference": "points"},
+        )
+
+
+def _comparisons(rated: Rated, seed: int) -> pd.DataFrame:
+    best = rated.by_given[:COMPARED]
+    scores = {model: rated.ratings.scores(rated.predictions[model], 0.0) for model in best}
+    rows, p_values = [], []
+    for first, second in itertools.combinations(best, 2):
+        a, b = scores[first], scores[second]
+        differs = a != b  # equal pairs add nothing to any flip
+        p_values.append(permutation_p(a[differs], b[differs], seed=seed) if differs.any() else 1.0)
+        row = {"first": first, "second": second, "difference": float((a - b).mean())}
+        rows.append(row | {"differing": int(differs.sum()), "n": len(a)})
+    corrected = holm(p_values).tolist()
+    return pd.DataFrame([row | {"p": p, "p_holm": q} for row, p, q in zip(rows, p_values, corrected, strict=True)])
+
+
+def claims(rated: Rated, settings: Settings) -> Iterator[Claim]:
+    best = rated.by_given[0]
+    yield claim(
+        "People accept the best model's predictions as often as the given labels.",
+        rated.accepted[best].bounds,
+        equivalent(settings.margin).given(50, "images"),
+        measured=f"share of yes for the prediction of the most accurate model ({best}) minus the given label's, from "
+        "the lower bound (unrated: no) to the upper one (unrated: yes)",
+        over="images and raters (bootstrap)",
+        unit="points",
+    )
