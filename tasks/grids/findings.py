@@ -51,7 +51,7 @@ def find(grid: Grid, standings: Sequence[Standing]) -> Findings:
     warnings = [f"cell {each.cell.words} is missing: {each.error}" for each in standings if each.outcomes is None]
     figures = [_figure(grid, grid.outcomes[0], effects[grid.outcomes[0].name])] if finished else []
     return Findings(
-        answer=_answer(grid, frame, finished),
+        answer=_answer(grid, frame, effects[grid.outcomes[0].name], finished),
         tables=tuple(
             [*(_effects_table(grid, each, effects[each.name]) for each in grid.outcomes), _cells(grid, frame)]
         ),
@@ -78,7 +78,7 @@ def cells_frame(grid: Grid, standings: Sequence[Standing]) -> pd.DataFrame:
     )
 
 
-def _answer(grid: Grid, frame: pd.DataFrame, finished: int) -> str:
+def _answer(grid: Grid, frame: pd.DataFrame, effects: pd.DataFrame, finished: int) -> str:
     outcome = grid.outcomes[0]
     values = frame[outcome.name].dropna()
     seeds = frame[SEED].nunique() if SEED in frame else 1
@@ -86,7 +86,12 @@ def _answer(grid: Grid, frame: pd.DataFrame, finished: int) -> str:
     if values.empty:
         return f"{of}: no {outcome.words} yet."
     low, high = (format_value(value, outcome.unit) for value in (values.min(), values.max()))
-    return f"{of}: {outcome.words} from {low} to {high}; main effects with intervals are in the first table."
+    found = f"{of}: {outcome.words} from {low} to {high} over the cells."
+    known = effects[(effects.difference_hi - effects.difference_lo).map(math.isfinite)]
+    if known.empty:
+        return found
+    clear = int(((known.difference_lo > 0) | (known.difference_hi < 0)).sum())
+    return f"{found} Differences between levels whose interval excludes 0: {clear} of {len(known)}."
 
 
 def _effects_table(grid: Grid, outcome: Outcome, effects: pd.DataFrame) -> Table:
@@ -108,7 +113,8 @@ def _cells(grid: Grid, frame: pd.DataFrame) -> Table:
     return Table(
         name="cells",
         title="The cells",
-        caption="One row per cell. Found in: the run, or the key of the agent, that holds everything else.",
+        caption="One row per cell. Found in: "
+        + ("agents/ of the store." if grid.study is None else "that folder of the store, with a page of its own."),
         frame=frame,
         formats={**grid.formats, SEED: "d", **{outcome.name: outcome.unit for outcome in grid.outcomes}},
     )
@@ -119,7 +125,7 @@ def _figure(grid: Grid, outcome: Outcome, effects: pd.DataFrame) -> Figure | Non
 
     rows = [
         Row(
-            label=f"{row.factor} {_level(grid, row.factor, row.level)}",
+            label=f"{row.factor} {_level(grid, row.factor, row.level)}".replace("_", " "),
             value=float(row.mean),
             lo=float(row.lo) if math.isfinite(row.lo) else None,
             hi=float(row.hi) if math.isfinite(row.hi) else None,
@@ -194,6 +200,7 @@ def facts_of(
         size=size,
         run=run,
         command=command,
+        seeds=tuple(level for level in levels.get(SEED, []) if isinstance(level, int)),
         seed=min((level for level in levels.get(SEED, []) if isinstance(level, int)), default=0),
         date=date,
         status="finished" if not failed else f"{plural(failed, 'cell')} failed",

@@ -28,7 +28,8 @@ class Column:
 
 
 def columns_of(table: Table) -> list[Column]:
-    """The columns of a table in their order, without those that are folded into another as its interval."""
+    """The columns of a table in their order, without those that are folded into another as its interval, and those that
+    hold nothing but empty words."""
     frame = table.frame
     ends = {
         key.removeprefix("interval:"): tuple(e.strip() for e in value.split(","))
@@ -39,7 +40,9 @@ def columns_of(table: Table) -> list[Column]:
         missing = [column for column in (name, *pair) if column not in frame.columns]
         assert len(pair) == 2 and not missing, f"table {table.name!r}: interval of {name!r} names no columns {missing}"
     folded = {end for pair in ends.values() for end in pair}
-    return [_column(table, str(name), ends.get(str(name))) for name in frame.columns if str(name) not in folded]
+    empty = {str(name) for name in frame.columns if len(frame) and (frame[name].map(repr) == "''").all()}
+    shown = [str(name) for name in frame.columns if str(name) not in folded | empty]
+    return [_column(table, name, ends.get(name)) for name in shown]
 
 
 def _column(table: Table, name: str, ends: tuple[str, ...] | None) -> Column:

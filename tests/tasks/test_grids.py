@@ -19,6 +19,7 @@ from robustray.tasks.grids.settings import LATE_RETURN, Cell, Grid, Outcome, Rea
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
+from robustray.tasks.report.tables import columns_of
 from robustray.tasks.statistics import mean_interval
 from robustray.tasks.studies.attack_sweep.settings import SIZES
 from tests.tasks.rl_environments import HERE
@@ -225,9 +226,22 @@ def test_findings_name_what_is_missing_and_no_best_cell(store: Store) -> None:
     )
     document = findings.publish(store, "grids/x", grid, found, facts)
     page = Path(document["report"]).read_text()
-    assert "Main effects" in page and "1 cell failed" in page
+    assert "Main effects" in page and "1 cell failed" in page and "<span>seeds 0, 1</span>" in page
+    assert ">error</th>" in page and found.answer.endswith("over the cells.")  # with one seed there is none
     assert pd.read_parquet(document["tables"]["cells"]).equals(every.frame)
     assert (Path(store.url) / "grids/x/tables/cells.csv").is_file()
+
+
+def test_the_answer_counts_differences_and_the_page_has_no_empty_column(store: Store) -> None:
+    grid = agents(*(cell(algorithm=name, seed=seed) for name in ("a", "b", "c") for seed in (0, 1)))
+    values = (0.0, 1.0, 0.1, 1.2, 5.0, 6.0)  # b is above a by 0.1 and 0.2, c by 5 and 5
+    ended = [Standing(cell=each, outcomes={LATE_RETURN: value}) for each, value in zip(grid.cells, values, strict=True)]
+    found = findings.find(grid, ended)
+    assert found.answer.endswith(
+        "late return from 0 to 6 over the cells. Differences between levels whose interval excludes 0: 1 of 2."
+    )
+    assert found.tables[1].frame.error.tolist() == [""] * 6
+    assert [column.name for column in columns_of(found.tables[1])][-2:] == [LATE_RETURN, "status"]
 
 
 def test_nothing_finished_is_no_figure() -> None:
