@@ -279,7 +279,7 @@ def test_settings_that_an_actor_cannot_read_end_the_step(pools: Pools, monkeypat
 
 def test_an_optimisation_whose_worker_is_killed_goes_on_to_the_bit(pools: Pools, tmp_path: Path) -> None:
     """It is held in its step 21, killed, and goes on after step 20; its arrays are read by a next step."""
-    fit = optimisations.Fit(num_steps=40, orders=str(tmp_path))
+    fit = optimisations.Regress(num_steps=40, orders=str(tmp_path))
     steps = tmp_path / "steps"
     kept: dict[str, dict[str, bytes]] = {}
     answers: dict[str, pd.DataFrame] = {}

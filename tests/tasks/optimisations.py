@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robustray.tasks.attacks.blocks import load_images
 from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.objective import CrossEntropy
 from robustray.tasks.inputs.settings import SharedAscent
 from robustray.tasks.inputs.shared import SharedParameter, universal
-from robustray.tasks.lab import protocol, seeds
+from robustray.tasks.lab import seeds
 from robustray.tasks.lab.optimise import optimisation
-from robustray.tasks.lab.protocol import Context, block_function
+from robustray.tasks.lab.protocol import Context, Tensor, block_function
+from robustray.tasks.training.fit import Fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def perturbed_block(items: Sequence[int], context: Context) -> Mapping[str, Any]
     return {"correct": predict_logits(context.load("model"), images).argmax(1) == labels}
 
 
-@block_function(version=1, columns={"x": protocol.Tensor("float32"), "y": pa.float32()})
+@block_function(version=1, columns={"x": Tensor("float32"), "y": pa.float32()})
 def points_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
     """Points of a noisy plane: y = 2 x_0 - x_1 + 0.5."""
     drawn = np.stack([seeds.stream(context.seed, "point", item).standard_normal(3) for item in items])
@@ -69,94 +70,69 @@ def points_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Regress:
     """How a regressor is fitted."""
 
     num_steps: int
+    optimizer: str = "SGD"
     lr: float = 0.05
-    batch_size: int = 32
     orders: str = ""
     """Folder with orders: while there is `hold`, no more steps are taken than it says; `steps` counts those taken."""
 
 
-class Regression:
-    """Least squares by stochastic gradient descent with momentum: a `robustray.tasks.lab.resumable.Optimisation`."""
-
-    def __init__(self, fit: Fit, x: Tensor, y: Tensor, seed: int) -> None:
-        self.fit, self.x, self.y, self.seed = fit, x, y, seed
-        self.model = nn.Linear(x.shape[1], 1)
-        with torch.no_grad():
-            for parameter in self.model.parameters():
-                parameter.zero_()
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=fit.lr, momentum=0.9)
-        self.step = 0
-
-    def steps(self) -> Generator[dict[str, float], None, None]:
-        while self.step < self.fit.num_steps:
-            obey(self.fit.orders, self.step)
-            drawn = seeds.stream(self.seed, "batch", self.step).integers(len(self.x), size=self.fit.batch_size)
-            batch = torch.from_numpy(drawn)
-            loss = (self.model(self.x[batch])[:, 0] - self.y[batch]).square().mean()
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            self.step += 1
-            yield {"loss": float(loss.detach())} if self.step % 2 else {}
-
-    def result(self) -> dict[str, Tensor]:
-        return dict(self.model.state_dict())
-
-    def tensors(self) -> dict[str, Tensor]:
-        moving = {
-            f"momentum/{name}": self.optimizer.state[parameter]["momentum_buffer"]
-            for name, parameter in self.model.named_parameters()
-            if parameter in self.optimizer.state
-        }
-        return {**self.model.state_dict(), **moving}
-
-    def record(self) -> dict[str, int]:
-        return {"step": self.step}
-
-    def load(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-        self.model.load_state_dict({name: t for name, t in tensors.items() if not name.startswith("momentum/")})
-        for name, parameter in self.model.named_parameters():
-            self.optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum/{name}"].clone()
-        self.step = record["step"]
-
-
 @optimisation(version=1)
-def regression(context: Context) -> Regression:
-    """refs: "points", rows of `points_block`."""
+def regression(context: Context) -> Fit:
+    """Least squares; refs: "points", rows of `points_block`. There is dropout: what it draws must belong to the step."""
+    settings: Regress = context.settings
     rows = context.load("points")
     x, y = (torch.from_numpy(np.array(rows[name])) for name in ("x", "y"))
-    return Regression(context.settings, x, y, context.seed)
+    module = nn.Sequential(nn.Dropout(0.05), nn.Linear(2, 1))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    more = {"momentum": 0.9} if settings.optimizer == "SGD" else {}
+    optimizer = getattr(torch.optim, settings.optimizer)(module.parameters(), lr=settings.lr, **more)
+
+    def loss(step: int) -> torch.Tensor:
+        obey(settings.orders, step)
+        batch = torch.from_numpy(seeds.stream(context.seed, "batch", step).integers(len(x), size=32))
+        return (module(x[batch])[:, 0] - y[batch]).square().mean()
+
+    return Fit(module=module, optimizer=optimizer, loss=loss, num_steps=settings.num_steps, seed=context.seed)
 
 
 @block_function(version=1, columns={"y": pa.float64()})
 def fitted_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
     """The regressor's answers; refs: "points" and "fit", what a regression found."""
     fit = context.load("fit")
-    return {"y": (context.load("points")["x"][items] @ fit["weight"][0] + fit["bias"]).astype(np.float64)}
+    return {"y": (context.load("points")["x"][items] @ fit["1.weight"][0] + fit["1.bias"]).astype(np.float64)}
 
 
-class Broken(Regression):
-    """A regressor whose result later steps cannot read: `gives` is what it is instead."""
+class Broken(Fit):
+    """A fit whose result later steps cannot read, by its name."""
 
-    gives: Any = None
+    gives: str = ""
 
     def result(self) -> dict[str, Any]:
-        return self.gives
+        made: dict[str, dict[str, Any]] = {
+            "nothing": {},
+            "infinite": {"a": torch.tensor([1.0, torch.inf])},
+            "bfloat16": {"a": torch.ones(2, dtype=torch.bfloat16)},
+            "number": {"a": 1.0},
+        }
+        return made[self.gives]
 
 
 @optimisation(version=1)
 def broken(context: Context) -> Broken:
-    made = Broken(Fit(num_steps=1), torch.zeros(4, 2), torch.zeros(4), 0)
-    made.gives = {
-        "nothing": {},
-        "infinite": {"a": torch.tensor([1.0, torch.inf])},
-        "bfloat16": {"a": torch.ones(2, dtype=torch.bfloat16)},
-        "number": {"a": 1.0},
-    }[context.settings]
+    module = nn.Linear(2, 1)
+    made = Broken(
+        module=module,
+        optimizer=torch.optim.SGD(module.parameters()),
+        loss=lambda step: module(torch.ones(1, 2)).sum() * (torch.nan if context.settings == "diverges" else 1),
+        num_steps=1,
+    )
+    made.gives = context.settings
     return made
 
 
