@@ -82,7 +82,7 @@ class Regress:
 
 @optimisation(version=1)
 def regression(context: Context) -> Fit:
-    """Least squares; refs: "points", rows of `points_block`. There is dropout: what it draws must belong to the step."""
+    """Least squares; refs: "points", rows of `points_block`. Dropout draws: by the number of the step."""
     settings: Regress = context.settings
     rows = context.load("points")
     x, y = (torch.from_numpy(np.array(rows[name])) for name in ("x", "y"))
