@@ -26,6 +26,7 @@ from robustray.tasks.report.numbers import format_estimate, format_interval, for
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.replication import reduce
 from robustray.tasks.studies.replication.departing import Departed, departed_parts, tipping_table
+from robustray.tasks.studies.replication.mixing import Mixed, mixed_parts
 from robustray.tasks.studies.replication.sampling import Sampled, sampled_parts
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Table
@@ -60,6 +61,7 @@ class Results:
     """Of `reduce.readings`."""
     departed: Departed | None = None
     sampled: Sampled | None = None
+    mixed: Mixed | None = None
 
     @property
     def shown_scenario(self) -> str:
@@ -85,6 +87,7 @@ def findings(results: Results) -> Findings:
         tables(results),
         tipping_table(results.settings, results.performance),
         drawings(results),
+        None if results.mixed is None else mixed_parts(results.mixed),
         None if results.sampled is None else sampled_parts(results.sampled),
         None if results.departed is None else departed_parts(results.departed),
         warnings(results),

@@ -56,6 +56,8 @@ class Settings:
     """Simulated studies of the first scenario in which several samplers choose from the same candidates. 0: none."""
     num_chosen: int = 2_000
     """Images that each of them chooses. Posterior matching needs about 27 candidates for each."""
+    num_mixtures: int = 8
+    """Simulated studies of each scenario that are corrected by fitted mixtures of betas, too. 0: none."""
     num_resamples: int = 1_000
     """Resamples of images behind each interval."""
     seed: int = 0
@@ -78,6 +80,7 @@ class Settings:
         checks.counts(at_least=2, num_matching=self.num_matching)
         checks.counts(at_least=200, num_resamples=self.num_resamples)
         checks.counts(seed=self.seed, num_departed=self.num_departed, num_compared=self.num_compared)
+        checks.counts(num_mixtures=self.num_mixtures)
         checks.positive(margin=self.margin)
         checks.ascending(num_answers=self.num_answers)
         if self.num_answers[0] < 2:
@@ -117,7 +120,9 @@ def quick() -> Settings:
 
 def small() -> Settings:
     """robustray run replication --size small      two CPU cores, half an hour: six scenarios of 1,000."""
-    return Settings(scenarios=SCENARIO_NAMES, num_studies=1_000, num_departed=500, num_compared=200, block=25)
+    return Settings(
+        scenarios=SCENARIO_NAMES, num_studies=1_000, num_departed=500, num_compared=200, num_mixtures=200, block=25
+    )
 
 
 def paper() -> Settings:
@@ -127,6 +132,7 @@ def paper() -> Settings:
         num_studies=1_000,
         num_departed=1_000,
         num_compared=1_000,
+        num_mixtures=200,
         num_chosen=10_000,
         num_candidates=195_000,
         num_classes=1_000,
@@ -148,6 +154,7 @@ def estimate(settings: Settings) -> Work:
     images = settings.num_images * 2 + settings.num_candidates
     seconds = studies * (0.03 * len(settings.num_answers) * settings.num_resamples / 1_000 + 0.6e-6 * images)
     seconds += settings.num_departed * (0.5 * settings.num_resamples / 1_000 + 1.5e-6 * images)
+    seconds += 0.5 * settings.num_mixtures * len(settings.scenarios)
     seconds += settings.num_compared * (0.1 * settings.num_resamples / 1_000 + 2e-6 * images)
     return Work(
         counts={"simulated studies": studies, "simulated images": studies * images},

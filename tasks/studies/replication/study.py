@@ -29,6 +29,7 @@ from robustray.tasks.studies.replication.blocks import (
     simulated_block,
 )
 from robustray.tasks.studies.replication.departing import Departed
+from robustray.tasks.studies.replication.mixing import Mixed, MixtureProtocol, mixture_block
 from robustray.tasks.studies.replication.sampling import Sampled
 from robustray.tasks.studies.replication.settings import OUTLINE, Settings
 from robustray.tasks.study import Opened, Study
@@ -73,6 +74,7 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
     }
     departing = _departing(settings, lab) if settings.num_departed else None
     sampling = _sampling(settings, lab) if settings.num_compared else None
+    mixing = {scenario: _mixing(settings, lab, scenario) for scenario in settings.scenarios if settings.num_mixtures}
     rows = {scenario: handle.result() for scenario, handle in handles.items()}
     names = list(estimators_for(settings.claimed_answers))
     studies = reduce.study_frame(rows, settings.num_answers, names, settings.num_matching)
@@ -85,6 +87,9 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
             performance=reduce.performance(studies, settings.num_matching),
             readings=reduce.readings(rows),
             departed=departed,
+            mixed=Mixed(settings=settings, rows={name: each.result() for name, each in mixing.items()})
+            if mixing
+            else None,
             sampled=Sampled(settings=settings, rows=sampling.result()) if sampling else None,
         )
     )
@@ -115,6 +120,17 @@ def _sampling(settings: Settings, lab: Lab) -> Handle[pd.DataFrame]:
             num_chosen=settings.num_chosen,
             num_answers=settings.claimed_answers,
         ),
+    )
+
+
+def _mixing(settings: Settings, lab: Lab, scenario: str) -> Handle[pd.DataFrame]:
+    return lab.map(
+        "mixtures",
+        mixture_block,
+        range(settings.num_mixtures),
+        block=min(settings.block, 10),
+        seed=settings.seed,
+        settings=MixtureProtocol(study=_protocol(settings, scenario), num_answers=settings.claimed_answers),
     )
 
 
@@ -224,6 +240,7 @@ STUDY = Study(
         "studies": simulated_block,
         "departures": departure_block,
         "samplers": sampler_block,
+        "mixtures": mixture_block,
         "own": own_block,
         "plan": planning.check_block,
         "splits": real.real_block,
