@@ -19,5 +19,17 @@ GRIDS: Mapping[str, tuple[str, str]] = {
         "robustray.tune_configs.agents:five_algorithms",
         "return of PPO, PPO-M, PPO-NoClip, TRPO and TRPO+ with the paper's settings",
     ),
+    "code-level-lrs": (
+        "robustray.tune_configs.implementation_matters:code_level_lrs",
+        "the 16 combinations of implementation-matters at every learning rate, agents that choose and that report",
+    ),
+    "step-by-optimisations": (
+        "robustray.tune_configs.implementation_matters:step_by_optimisations",
+        "PPO's and TRPO's step, each with and without code-level optimisations: agents of implementation-matters",
+    ),
+    "without-clipping": (
+        "robustray.tune_configs.implementation_matters:without_clipping",
+        "PPO without its clipping, with the paper's other settings and with nothing else changed",
+    ),
 }
 """Name -> (function, one line for `robustray list`). Listing imports none."""

@@ -120,7 +120,8 @@ def _look_at_agent(spec: AgentSpec, lab: BlockLab) -> Looked:
 
 def _outcomes_of(learned: Learned) -> dict[str, float]:
     """NaN where no episode ended so late."""
-    late = learned.episodes[learned.episodes["update"] >= (1 - LATE_SHARE) * learned.spec.iterations]
+    first = min((1 - LATE_SHARE) * learned.spec.iterations, learned.spec.iterations - 1)  # of three updates, the last
+    late = learned.episodes[learned.episodes["update"] >= first]
     return {LATE_RETURN: float(late["episode_return"].mean())}
 
 

@@ -35,6 +35,7 @@ from robustray.tasks.studies.implementation_matters.settings import (
     corner_cells,
 )
 from robustray.tasks.studies.implementation_matters.study import STUDY, door
+from robustray.tune_configs.implementation_matters import code_level_lrs, step_by_optimisations, without_clipping
 
 PLACE = "Hopper-v5"
 TINY = Settings(num_seeds=1, iterations=1, ablation=False, steps=64, evaluation_episodes=2)
@@ -93,6 +94,24 @@ def test_without_mujoco_the_door_says_what_to_install(monkeypatch: pytest.Monkey
     lab: Any = None
     with pytest.raises(InputError, match=r"Hopper-v5: .*MuJoCo is not installed.*pip install.*gymnasium\[mujoco\]"):
         door(TINY, lab)
+
+
+def test_grids_hold_the_studys_own_agents() -> None:
+    """What a grid trains, the study finds: the specs are equal. Agents of a choice are in no report."""
+    settings = SIZES["quick"]
+    ablated = code_level_lrs("quick").cells
+    assert len(ablated) == 4 * 2 * (settings.num_selection_seeds + settings.num_ablation_seeds)
+    assert len(code_level_lrs("small").cells) == 16 * 2 * (2 + 4)
+    seeds = {
+        use: {each.settings.seed for each in ablated if str(each.levels["seed"]).startswith(use)}
+        for use in ("select", "report")
+    }
+    assert seeds["select"] and seeds["report"] and not seeds["select"] & seeds["report"]
+    cells = corner_cells(settings.environments, steps=settings.steps)
+    given = {"seed": settings.seed, "iterations": settings.iterations, "heldout_every": settings.heldout_every}
+    asked = {spec for cell in cells for spec in agents_of(cell, "report", settings.num_seeds, **given)}
+    both = [*step_by_optimisations("quick").cells, *without_clipping("quick").cells]
+    assert {each.settings for each in both} == asked
 
 
 # -- from curves to estimates ------------------------------------------------------------------------------------------
