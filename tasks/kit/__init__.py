@@ -3,6 +3,7 @@
 | module | gives | for |
 |---|---|---|
 | `checks` | `counts`, `shares`, `sizes`, `choices`, ... | settings |
+| `estimates` | `num_images` | what `robustray show` says |
 | `images` | `Opened` models and data, tried on each other; `settled` | the door, the run |
 | `draws` | `chosen` | the run |
 | `rules`, `claims` | `above`, `below`, `within`, `equivalent`; `claim`, `Repeats` for claims over seeds | claims |
@@ -11,5 +12,5 @@
 | `compose` | `compose` | what the study returns |
 | `compare` | `comparison` of `Compared` | `robustray compare` |
 
-Of these, settings modules may import `checks` and `sizes` only: the others load NumPy and SciPy.
+Of these, settings modules may import `checks`, `estimates` and `sizes` only: the others load NumPy and SciPy.
 """

@@ -82,6 +82,12 @@ def radii(**fields: Sequence[float]) -> None:
             raise InputError(f"{name}: {values[-1]:g} is more than the whole pixel range; write 8/255, not 8")
 
 
+def left_out(norms: Sequence[str], *fields: str) -> dict[str, str]:
+    """For `Settings.idle`: the fields of norms that are not used: `{"eps_l2": "--norm leaves l2 out"}` for `"eps"`."""
+    absent = [norm for norm in ("linf", "l2") if norm not in norms]
+    return {f"{field}_{norm}": f"--norm leaves {norm} out" for norm in absent for field in fields}
+
+
 def _ascend(name: str, values: Sequence[float]) -> None:
     listed = ", ".join(f"{value:g}" for value in values) or "none"
     if not values or any(not math.isfinite(value) or value <= 0 for value in values):

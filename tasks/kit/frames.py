@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,22 @@ def estimate_of(row: Any, name: str, lo: str = "lo", hi: str = "hi", n: str = "n
     return Estimate(
         value=float(getattr(row, name)), lo=float(getattr(row, lo)), hi=float(getattr(row, hi)), n=int(getattr(row, n))
     )
+
+
+def side_by_side(parts: Mapping[str, pd.DataFrame], name: str, *, by: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Estimates of several cases beside each other, and their entries of `Table.formats`, in percent.
+
+    parts: case -> rows with the columns `by`, `name`, `lo`, `hi`; all with the same values of `by`, in one order. A
+    case has three columns: the estimate under its own name, and its ends.
+    """
+    frame: dict[str, list[Any]] = {}
+    formats: dict[str, str] = {}
+    for case, rows in parts.items():
+        frame.setdefault(by, rows[by].tolist())
+        assert frame[by] == rows[by].tolist(), f"rows of {case!r} are not those of the first case"
+        frame |= {case: rows[name].tolist(), f"{case} lo": rows.lo.tolist(), f"{case} hi": rows.hi.tolist()}
+        formats |= shown(case, "percent", f"{case} lo", f"{case} hi")
+    return pd.DataFrame(frame), formats
 
 
 def shown(name: str, fmt: str, lo: str = "lo", hi: str = "hi") -> dict[str, str]:

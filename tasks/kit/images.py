@@ -39,9 +39,30 @@ def load_all(lab: Lab, data: Mapping[str, Reference], *, num_images: int = 0) ->
     """Every data set by name, decoded. Raises: InputError where one has fewer than `num_images` images."""
     loaded: dict[str, ImageData] = {name: lab.load(ref) for name, ref in data.items()}
     for images in loaded.values():
-        if num_images > len(images):
-            raise InputError(f"num_images {num_images}: {images.name} has {len(images)}; 0 means all")
+        check_num_images(images, num_images)
     return loaded
+
+
+def open_pair(lab: Lab, train: str, test: str) -> tuple[dict[str, Reference], ImageData, ImageData]:
+    """Open training and test images by name. Returns: references for `Opened.refs`, and both, decoded.
+
+    Raises: InputError where they are the same images, or differ in shape or classes.
+    """
+    refs = lab.data(train), lab.data(test)
+    check_apart(*refs)
+    images = lab.load(refs[0]), lab.load(refs[1])
+    check_alike(*images)
+    return {f"data {ref.name}": ref for ref in refs}, *images
+
+
+def check_num_images(images: ImageData, num_images: int, **parts: int) -> None:
+    """Raises: InputError unless there are `num_images` images (0: all), and no more than that in each of `parts`,
+    settings that count some of them."""
+    if num_images > len(images):
+        raise InputError(f"num_images {num_images}: {images.name} has {len(images)}; 0 means all")
+    for name, count in parts.items():
+        if count > (num_images or len(images)):
+            raise InputError(f"{name} {count}: only {num_images or len(images)} images of {images.name} are tested")
 
 
 def try_models(

@@ -36,15 +36,17 @@ def attack_cells(
     lab: Lab,
     models: Opened,
     data: Opened,
-    sizes: Mapping[Cell, Sequence[float]],
-    clean: Mapping[Cell, pd.DataFrame],
+    cells: Mapping[Cell, tuple[Sequence[float], pd.DataFrame]],
 ) -> pd.DataFrame:
-    """Records (`sweeps.records.records`) of all cells, each from the images on that its model classifies correctly.
+    """Records (`sweeps.records.records`) of all cells.
 
-    sizes: of each cell, ascending. clean: rows of `predict_block`, of the images that a cell is about.
+    cells: each with its sizes, ascending, and rows of `predict_block` of the images that it is about; attacked are
+    those of them that the model classifies correctly.
 
     Raises: as `sweep_cells`.
     """
+    sizes = {cell: each for cell, (each, _) in cells.items()}
+    clean = {cell: rows for cell, (_, rows) in cells.items()}
     alive = {cell: survivors_of_clean(rows) for cell, rows in clean.items()}
     return records(clean, sweep_cells(options, lab, models, data, sizes, alive))
 

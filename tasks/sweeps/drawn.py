@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks import figures
-from robustray.tasks.kit.frames import shown
+from robustray.tasks.kit.frames import side_by_side
 from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS, size_words
 from robustray.tasks.study import Figure, Table
 
@@ -61,20 +61,14 @@ def overview(accuracy: pd.DataFrame, norm: Norm) -> Table:
 
     accuracy: of that norm and one data set: `model`, `eps` (0: clean), `robust_accuracy`, `lo`, `hi`, `n`.
     """
-    rows: list[dict[str, object]] = []
-    formats: dict[str, str] = {}
-    for model, line in accuracy.groupby("model", sort=False, observed=True):
-        row: dict[str, object] = {"model": str(model)}
-        for each in line.sort_values("eps").itertuples():
-            name = size_words(norm, each.eps) if each.eps else "clean"
-            row |= {name: each.robust_accuracy, f"{name} lo": each.lo, f"{name} hi": each.hi}
-            formats |= shown(name, "percent", f"{name} lo", f"{name} hi")
-        rows.append(row | {"n": int(line.n.min())})
+    sizes = {size_words(norm, eps) if eps else "clean": rows for eps, rows in accuracy.groupby("eps")}
+    frame, formats = side_by_side(sizes, "robust_accuracy", by="model")
+    n = accuracy.groupby("model", sort=False, observed=True).n.min()
     return Table(
         name="overview",
         title=f"Accuracy by model and size ({NORM_WORDS[norm]})",
         caption="What the worst of all attacks leaves of each model; 95 % Wilson intervals over images.",
-        frame=pd.DataFrame(rows),
+        frame=frame.assign(n=n.tolist()),
         formats=formats,
         lead=True,
     )

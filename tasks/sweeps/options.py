@@ -33,10 +33,6 @@ class Options:
 
 PASSED = "passes of single images"
 """In `Work.counts`: forward, or forward and gradient."""
-NUM_IMAGES: Mapping[str, int] = {"digits:test": 355, "cifar10:test": 10_000, "cifar100:test": 10_000}
-"""Sizes of known data sets; the estimate takes 10,000 for others."""
-
-
 PASSES: Mapping[str, int] = {
     "fgsm": 3,
     "rs-fgsm": 3,

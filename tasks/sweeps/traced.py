@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustray.tasks import figures
-from robustray.tasks.attacks.settings import PGD, Norm
+from robustray.tasks.attacks.settings import MIN_BATCH, PGD, Norm
 from robustray.tasks.attacks.traces import UNBROKEN, trace_block
 from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.images import NEEDS
-from robustray.tasks.kit.outcomes import mean_difference
+from robustray.tasks.kit.outcomes import mean_difference, shares
 from robustray.tasks.kit.words import over_words, plural
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.study import Figure, Picture, Table
@@ -35,31 +35,35 @@ def follow(
     *,
     norm: Norm,
     eps: float,
-    num_steps: int,
+    num_steps: Sequence[int],
     num_images: int,
     block: int,
-    step: str = "trace",
-) -> Handle[pd.DataFrame]:
-    """Ask for the loss of a model at every step of PGD from the image itself, on the first `num_images` images: rows of
-    `trace_block`, under the declared step "trace"."""
-    attack = PGD(
-        norm=norm,
-        eps=eps,
-        num_steps=num_steps,
-        random_start=False,
-        exit_rule="last",
-        attack_misclassified=True,
-        precision="fp32",
-    )
-    return lab.map(
-        step,
-        trace_block,
-        range(num_images),
-        block=block,
-        settings=attack,
-        refs={"model": model, "data": data},
-        needs=NEEDS,
-    )
+) -> dict[int, Handle[pd.DataFrame]]:
+    """Ask for the loss of a model at every step of PGD from the image itself, on the first `num_images` images.
+
+    num_steps: those of each PGD, the smallest first. block: images per block of that one; the others get blocks of
+    about equal work. Returns: number of steps -> rows of `trace_block`, under the declared step "trace".
+    """
+    return {
+        steps: lab.map(
+            "trace",
+            trace_block,
+            range(num_images),
+            block=max(MIN_BATCH, block * num_steps[0] // steps),
+            settings=PGD(
+                norm=norm,
+                eps=eps,
+                num_steps=steps,
+                random_start=False,
+                exit_rule="last",
+                attack_misclassified=True,
+                precision="fp32",
+            ),
+            refs={"model": model, "data": data},
+            needs=NEEDS,
+        )
+        for steps in num_steps
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +76,12 @@ class Followed:
     eps: float
     """Size of the PGD."""
     traces: Mapping[int, Mapping[int, pd.DataFrame]]
-    """Number of steps, the smaller one first -> seed -> rows of `trace_block`."""
+    """Seed -> number of steps, the smaller one first -> rows of `trace_block`."""
 
     @property
-    def num_seeds(self) -> int:
-        """Networks of this kind."""
-        return min(map(len, self.traces.values()))
+    def num_steps(self) -> tuple[int, ...]:
+        """Few, and many."""
+        return tuple(next(iter(self.traces.values())))
 
     @property
     def num_images(self) -> int:
@@ -87,38 +91,35 @@ class Followed:
     def loss(self, num_steps: int) -> NDArray[np.float64]:
         """(seeds, num_steps + 1): cross-entropy at x_0 ... x_T, mean over images."""
         return np.stack(
-            [np.stack(list(rows.loss)).astype(np.float64).mean(axis=0) for rows in self.traces[num_steps].values()]
+            [np.stack(list(each[num_steps].loss)).astype(np.float64).mean(axis=0) for each in self.traces.values()]
         )
 
     def difference(self) -> Estimate:
         """Accuracy after the smaller number of steps minus that after the larger, paired by seed and image."""
-        few, many = (
-            {seed: rows.set_index("index").broken_at == UNBROKEN for seed, rows in each.items()}
-            for each in self.traces.values()
-        )
-        return mean_difference(few, many)
+        return mean_difference(*(self._standing(steps) for steps in self.num_steps))
+
+    def _standing(self, num_steps: int) -> dict[int, pd.Series]:
+        """Seed -> whether no iterate is misclassified, by index."""
+        return {seed: each[num_steps].set_index("index").broken_at == UNBROKEN for seed, each in self.traces.items()}
 
     def row(self) -> dict[str, Any]:
         """Accuracy and mean loss after few and after many steps, and the difference of the accuracies."""
         difference = self.difference()
-        accuracies = {
-            f"accuracy_{num_steps}": float(np.mean([(rows.broken_at == UNBROKEN).mean() for rows in each.values()]))
-            for num_steps, each in self.traces.items()
-        }
-        losses = {f"loss_{num_steps}": float(self.loss(num_steps)[:, -1].mean()) for num_steps in self.traces}
+        accuracies = {f"accuracy_{steps}": float(np.mean(shares(self._standing(steps)))) for steps in self.num_steps}
+        losses = {f"loss_{steps}": float(self.loss(steps)[:, -1].mean()) for steps in self.num_steps}
         return (
             {"norm": self.norm, "trained": self.trained, "eps_test": self.eps}
             | accuracies
             | columns("difference", difference)
             | losses
-            | {"seeds": self.num_seeds, "n": difference.n}
+            | {"seeds": len(self.traces), "n": difference.n}
         )
 
 
 def steps_table(followed: Sequence[Followed], *, at: str) -> Table:
     """What many steps find beyond few, a row for each kind of network. at: at which sizes, in words."""
     first = followed[0]
-    few, many = first.traces
+    few, many = first.num_steps
     accuracies = {f"accuracy_{steps}": "percent" for steps in (few, many)}
     losses = {f"loss_{steps}": ".3f" for steps in (few, many)}
     return Table(
@@ -126,7 +127,7 @@ def steps_table(followed: Sequence[Followed], *, at: str) -> Table:
         title=f"What {many} steps of PGD find beyond {few}",
         caption=f"Steps of 2.5 ε / steps from the image itself, in fp32, on the first {first.num_images:,} test "
         f"images, {at}. Accuracy: no iterate is misclassified; loss: cross-entropy at the last iterate; difference: "
-        f"few minus many steps, paired. Mean over seeds; {over_words(first.num_seeds)}.",
+        f"few minus many steps, paired. Mean over seeds; {over_words(len(first.traces))}.",
         frame=pd.DataFrame([each.row() for each in followed]),
         formats={"eps_test": "eps", **accuracies, **shown("difference", "points"), **losses},
     )
@@ -141,11 +142,11 @@ def steps_figure(
         name=name,
         title=title,
         caption=f"{see} Cross-entropy at each iterate, mean over n = {first.num_images:,} images and "
-        f"{plural(first.num_seeds, 'seed')} (thin lines), steps of 2.5 ε / steps from the image itself {at}.",
+        f"{plural(len(first.traces), 'seed')} (thin lines), steps of 2.5 ε / steps from the image itself {at}.",
         series=[
             mean_line(f"{label}, PGD-{steps}", range(steps + 1), each.loss(steps), color_by=label, dash_by=str(steps))
             for label, each in followed.items()
-            for steps in each.traces
+            for steps in each.num_steps
         ],
         x_label="step",
         y_label="cross-entropy",

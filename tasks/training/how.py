@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from robustray.tasks.attacks.precision import Precision
+from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.training.schedules import Schedule
 from robustray.tasks.training.settings import Augmentation, TrainSpec
 
@@ -40,6 +41,11 @@ class HowTrained:
         whole = self.validation >= 1 and self.validation == int(self.validation)
         found = {field.name: getattr(self, field.name) for field in fields(HowTrained) if field.name != "step_share"}
         return found | {"validation": int(self.validation) if whole else self.validation}  # 1000 is not 1000.0 in a key
+
+    def against(self, standard: TrainSpec, norm: Norm, eps: float, **attack: Any) -> TrainSpec:
+        """The same training on adversarial images of size `eps`. attack: further fields of a `TrainSpec`."""
+        step_size = self.step_share * eps
+        return replace(standard, loss="adversarial", norm=norm, eps=eps, step_size=step_size, **attack)
 
 
 def how_of(spec: TrainSpec) -> dict[str, Any]:

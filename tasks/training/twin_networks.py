@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.images import (
-    check_alike,
-    check_apart,
     model_to_try,
+    open_pair,
     opened_now,
     own_modules,
     trained_modules,
@@ -43,10 +42,7 @@ def check_twins(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("
     Returns what was opened, by what it is. Raises: InputError for data that do not belong together, networks that do
     not fit them or give no latents, a judge that is one of the twins, and trainings that cannot start.
     """
-    refs = {"train": lab.data(settings.train_data), "test": lab.data(settings.test_data)}
-    check_apart(refs["train"], refs["test"])
-    train, test = (lab.load(ref) for ref in refs.values())
-    check_alike(train, test)
+    data, train, test = open_pair(lab, settings.train_data, settings.test_data)
     named = settings.named().values()
     judging = {kind: name for kind, name in settings.named_judges().items() if kind in judges}
     opened = opened_now(lab, dict.fromkeys((*named, *judging.values())))
@@ -63,7 +59,6 @@ def check_twins(settings: TwinSettings, lab: Lab, *, judges: Sequence[Kind] = ("
     for kind in judges:
         if kind not in judging:
             check_training(settings.judge_spec(kind), train)
-    data = {f"data {ref.name}": ref for ref in refs.values()}
     return data | {f"model {name}": ref for name, ref in opened.items()}
 
 

@@ -6,7 +6,7 @@ given by name or trained by the lab.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from robustray.tasks.attacks.settings import Norm
@@ -77,14 +77,7 @@ class TwinSettings(HowTrained):
         standard = TrainSpec(model=architecture or self.architecture, data=self.train_data, seed=seed, **self.how())
         if kind == "standard":
             return standard
-        return replace(
-            standard,
-            loss="adversarial",
-            norm=self.norm,
-            eps=self.eps,
-            step_size=self.step_share * self.eps,
-            num_steps=self.train_steps,
-        )
+        return self.against(standard, self.norm, self.eps, num_steps=self.train_steps)
 
     def judge_spec(self, kind: Kind = "standard") -> TrainSpec:
         """How a judge is trained: like the twins of its kind, with another architecture and seed."""

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from robustray.tasks.training.settings import TrainSpec
-
-NUM_TRAINING: Mapping[str, int] = {"digits:train": 1_442, "cifar10:train": 50_000, "cifar100:train": 50_000}
-"""Sizes of known training data; estimates take 50,000 for others."""
 
 
 def training_passes(spec: TrainSpec, num_images: int) -> int:

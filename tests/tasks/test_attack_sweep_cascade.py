@@ -261,8 +261,8 @@ def test_answer_and_claims_take_autoattacks_number(lab: SerialLab) -> None:
     assert found.answer.startswith("Under AutoAttack at") and "(n = 10" in found.answer
     assert f"{100 * accuracy:.1f} %" in found.answer
     rows = table(found, "images").query("attack == 'autoattack' and clean_prediction == label")
-    assert found.claims[0].estimate == rows.success.mean()
-    assert "AutoAttack" in found.claims[0].test
+    assert found.descriptions[0].estimate == rows.success.mean()
+    assert "AutoAttack" in found.descriptions[0].measured
     fast = STUDY.run(replace(chosen, attacks=("fast-cascade",)), lab)
     assert "Under fast-cascade" in fast.answer and "AutoAttack" not in fast.answer
 

@@ -16,7 +16,8 @@ from robustray.tasks.kit import checks
 from robustray.tasks.kit.claims import Repeats, claim, describe
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
+from robustray.tasks.kit.estimates import num_images
+from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown, side_by_side
 from robustray.tasks.kit.outcomes import mean_difference, mean_share, shares
 from robustray.tasks.kit.rules import Rule, above, amount, below, equivalent, within
 from robustray.tasks.kit.sizes import reference_size
@@ -287,3 +288,31 @@ def test_a_model_at_chance_is_named() -> None:
     found = list(at_chance(accuracies, 10, "images of digits:test"))
     assert [line.split(" classifies ")[0] for line in found] == ["guesses", "at the edge"]
     assert "12.0 % of the clean images of digits:test" in found[0] and "chance (10.0 %)" in found[0]
+
+
+def test_estimates_stand_side_by_side_with_their_ends() -> None:
+    rows = pd.DataFrame({"eps": [0.0, 0.1], "accuracy": [0.9, 0.5], "lo": [0.8, 0.4], "hi": [0.95, 0.6]})
+    frame, formats = side_by_side({"a": rows, "b": rows.assign(accuracy=0.1)}, "accuracy", by="eps")
+    assert list(frame) == ["eps", "a", "a lo", "a hi", "b", "b lo", "b hi"]
+    assert frame.a.tolist() == [0.9, 0.5] and frame.b.tolist() == [0.1, 0.1] and frame["b hi"].tolist() == [0.95, 0.6]
+    assert formats == {"a": "percent", "interval:a": "a lo,a hi", "b": "percent", "interval:b": "b lo,b hi"}
+    with pytest.raises(AssertionError, match="rows of 'b'"):
+        side_by_side({"a": rows, "b": rows[::-1]}, "accuracy", by="eps")
+
+
+def test_images_are_counted_before_any_are_opened() -> None:
+    assert num_images(["digits:test", "digits:train"], otherwise=10) == (
+        {"digits:test": 355, "digits:train": 1_442},
+        "",
+    )
+    found = num_images(["a", "digits:test", "b"], otherwise=10_000)
+    assert found == ({"a": 10_000, "digits:test": 355, "b": 10_000}, "a, b taken as 10,000 images. ")
+    assert num_images(["a", "digits:test"], otherwise=10_000, given=7) == ({"a": 7, "digits:test": 7}, "")
+
+
+def test_sizes_of_norms_that_are_left_out_do_nothing() -> None:
+    assert checks.left_out(("linf", "l2"), "eps") == {}
+    assert checks.left_out(("linf",), "eps_train", "eps_test") == {
+        "eps_train_l2": "--norm leaves l2 out",
+        "eps_test_l2": "--norm leaves l2 out",
+    }

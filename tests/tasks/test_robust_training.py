@@ -15,18 +15,17 @@ import torch
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.figures import signed
+from robustray.tasks.kit.images import check_alike
 from robustray.tasks.lab.keys import digest
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.published import engstrom
 from robustray.tasks.statistics.intervals import wilson
-from robustray.tasks.studies.robust_training.claims import claims
-from robustray.tasks.studies.robust_training.findings import answer, warnings
+from robustray.tasks.studies.robust_training.findings import answer, claims, warnings
 from robustray.tasks.studies.robust_training.results import Results, label
-from robustray.tasks.studies.robust_training.settings import SIZES, Network, Settings
+from robustray.tasks.studies.robust_training.settings import SIZES, Network, Settings, estimate
 from robustray.tasks.studies.robust_training.study import STUDY, check_images
 from robustray.tasks.studies.robust_training.tables import stages, tables
-from robustray.tasks.studies.robust_training.work import estimate
 from robustray.tasks.study import Claim, Findings
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.work import training_passes
@@ -154,14 +153,15 @@ def images_of(shape: tuple[int, ...] = (50, 1, 8, 8), classes: str = "abcdefghij
 )
 def test_data_that_do_not_fit_are_refused_in_words(changed: Any, test: ImageData, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        check_images(replace(TINY, **changed), images_of(), test)
+        check_alike(images_of(), test)
+        check_images(replace(TINY, **changed), test)
 
 
 def test_autoattack_needs_classes_for_its_targets() -> None:
     three = images_of(classes="abc")
     with pytest.raises(InputError, match="set num_autoattack to 0"):
-        check_images(TINY, three, three)
-    check_images(replace(TINY, num_autoattack=0), three, three)
+        check_images(TINY, three)
+    check_images(replace(TINY, num_autoattack=0), three)
 
 
 def test_test_images_may_not_be_training_images(tmp_path: Path) -> None:

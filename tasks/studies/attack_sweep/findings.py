@@ -1,20 +1,31 @@
-"""What the report says: the answer in a sentence, and what a reader has to be warned of."""
+"""What the report says: the answer in a sentence, claims by rules fixed before the run, and warnings."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
+from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.kit import compose as kit
+from robustray.tasks.kit.claims import claim, describe
 from robustray.tasks.kit.frames import at, one
+from robustray.tasks.kit.rules import above
 from robustray.tasks.kit.words import at_chance, listed
+from robustray.tasks.published import engstrom
 from robustray.tasks.report.numbers import format_estimate, format_value, size_words
-from robustray.tasks.studies.attack_sweep.claims import claims, descriptions
+from robustray.tasks.statistics import proportion
+from robustray.tasks.statistics.clusters import clustered_difference
 from robustray.tasks.studies.attack_sweep.drawings import drawn, pictures
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.studies.attack_sweep.settings import Settings
 from robustray.tasks.studies.attack_sweep.tables import tables
-from robustray.tasks.study import Findings
-from robustray.tasks.sweeps.masking import lost_gradient_warnings, masking_warnings
+from robustray.tasks.study import Claim, Description, Findings
+from robustray.tasks.sweeps.masking import lost_gradient_warnings, lower_bound, masking_warnings, nothing_to_follow
+
+WEAKER = (
+    ("noise", "It is the direction, not the size: PGD breaks more images than random noise of the same size"),
+    ("fgsm", "Several steps find what one does not: PGD breaks more images than FGSM"),
+)
 
 
 def compose(results: Results) -> Findings:
@@ -47,6 +58,63 @@ def attack_words(settings: Settings) -> str:
         return "AutoAttack"
     names = [f"PGD-{settings.num_steps}" if name == "pgd" else name for name in settings.attacks]
     return names[0] if len(names) == 1 else f"the worst of {listed(names)} for each image"
+
+
+# --- Claims -----------------------------------------------------------------------------------------------------------
+
+
+def descriptions(results: Results) -> Iterator[Description]:
+    """How much breaks of every model: a property of that model, whatever the paper's did."""
+    settings = results.settings
+    for data, model, norm in itertools.product(settings.data, settings.models, settings.norms):
+        yield _broken(results, data, model, norm)
+
+
+def claims(results: Results) -> Iterator[Claim]:
+    """Where the attacks to compare ran: that direction and several steps matter."""
+    settings = results.settings
+    for data, norm, (weak, words) in itertools.product(settings.data, settings.norms, WEAKER):
+        if {"pgd", weak} <= set(settings.attacks):
+            yield _stronger(results, data, norm, weak, words)
+
+
+def _broken(results: Results, data: str, model: str, norm: Norm) -> Description:
+    eps = results.reference[norm]
+    rows = at(results.headline, data=data, model=model, norm=norm, eps=eps)
+    clean = results.clean[data, model].set_index("index").correct
+    right = clean.reindex(rows["index"]).to_numpy(dtype=bool)
+    found = describe(
+        f"{model}: of the images that it classifies correctly, those that a perturbation within "
+        f"{size_words(norm, eps)} breaks ({data})",
+        proportion(rows.success.to_numpy(dtype=bool)[right]),
+        measured=f"broken by {'AutoAttack' if results.by_autoattack else 'any attack of the sweep'}",
+        over="images (Wilson)",
+        paper=engstrom.broken(data, norm, eps, by_autoattack=results.by_autoattack),
+    )
+    doubtful = nothing_to_follow(results.records, data=data, model=model, norm=norm)
+    return lower_bound(found, doubtful=doubtful)
+
+
+def _stronger(results: Results, data: str, norm: Norm, weak: str, words: str) -> Claim:
+    """Paired by image and model; models share images, so the interval is over images (clusters), not over pairs."""
+    eps = results.reference[norm]
+    rows = at(results.records, data=data, norm=norm, eps=eps, seed=results.settings.seed)
+    wide = rows[rows.clean_prediction == rows.label].pivot_table(
+        index=["model", "index"], columns="attack", values="success", observed=True, aggfunc="any"
+    )
+    both = wide.reindex(columns=["pgd", weak]).dropna().astype(bool)
+    images = both.index.get_level_values("index").to_numpy()
+    return claim(
+        f"{words} ({size_words(norm, eps)}, {data}).",
+        clustered_difference(both["pgd"].to_numpy(), both[weak].to_numpy(), images),
+        above(0),
+        measured="difference of the shares of broken images, paired by image and model",
+        over="images",
+        unit="points",
+    )
+
+
+# --- Warnings ---------------------------------------------------------------------------------------------------------
 
 
 def chance_warnings(results: Results) -> Iterator[str]:

@@ -10,8 +10,9 @@ from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import ExitRule, Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
+from robustray.tasks.kit.estimates import num_images
 from robustray.tasks.study import Outline, Size, Work
-from robustray.tasks.sweeps.options import NUM_IMAGES, PASSED, Options, passes
+from robustray.tasks.sweeps.options import PASSED, Options, passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class Settings:
 
     def idle(self) -> dict[str, str]:
         """Fields that do nothing beside the others, and why (`study.refuse_idle`)."""
-        unused = {f"eps_{norm}": f"--norm leaves {norm} out" for norm in ("linf", "l2") if norm not in self.norms}
+        unused = checks.left_out(self.norms, "eps")
         if len(self.models) < 2:
             unused["num_transfer"] = "the transfer matrix needs two models"
         if "pgd" not in self.attacks:
@@ -156,9 +157,8 @@ SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": p
 def estimate(settings: Settings) -> Work:
     """An upper bound: every image survives everything."""
     per_size = sum(passes(name, settings.options) for name in settings.attacks) * settings.num_seeds
-    images = {name: settings.num_images or NUM_IMAGES.get(name, 10_000) for name in settings.data}
+    images, remark = num_images(settings.data, otherwise=10_000, given=settings.num_images)
     attacked = sum(images.values()) * len(settings.models)
-    unknown = [name for name in settings.data if not settings.num_images and name not in NUM_IMAGES]
     transfer = transfer_passes(settings, images)
     stages = "; a cascade's stages are counted as if nothing fell before them" * (
         not {"autoattack", "fast-cascade"}.isdisjoint(settings.attacks)
@@ -168,9 +168,8 @@ def estimate(settings: Settings) -> Work:
             PASSED: attacked * per_size * sum(len(settings.eps(norm)) for norm in settings.norms) + transfer,
             "images": attacked,
         },
-        note=(f"{', '.join(unknown)} taken as 10,000 images. " if unknown else "")
-        + f"Images that fall early cost less: standard models about a tenth of this, robust ones about half{stages}."
-        + (f" The transfer matrix, {transfer:,} of it, has no early exit." if transfer else ""),
+        note=f"{remark}Images that fall early cost less: standard models about a tenth of this, robust ones about "
+        f"half{stages}." + (f" The transfer matrix, {transfer:,} of it, has no early exit." if transfer else ""),
     )
 
 

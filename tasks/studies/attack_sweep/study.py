@@ -159,10 +159,8 @@ def sweep(
     seeds = range(settings.seed, settings.seed + settings.num_seeds)
     each = itertools.product(settings.data, settings.models, settings.norms, settings.attacks, seeds)
     cells = [Cell(*names) for names in each]
-    sizes = {cell: settings.eps(cell.norm) for cell in cells}
-    return attack_cells(
-        settings.options, lab, models, data, sizes, {cell: clean[cell.data, cell.model] for cell in cells}
-    )
+    starts = {cell: (settings.eps(cell.norm), clean[cell.data, cell.model]) for cell in cells}
+    return attack_cells(settings.options, lab, models, data, starts)
 
 
 STUDY = Study(

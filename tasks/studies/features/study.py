@@ -18,8 +18,7 @@ from robustray.tasks.attacks.blocks import attack_block, predict_block
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.images import (
     NEEDS,
-    check_alike,
-    check_apart,
+    open_pair,
     own_modules,
     predict,
     settled,
@@ -51,10 +50,7 @@ FEWEST_IMAGES = 16
 
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open both data sets; try the untrained networks on them. Raises: InputError."""
-    data = {"train": lab.data(settings.train_data), "test": lab.data(settings.test_data)}
-    check_apart(data["train"], data["test"])
-    train: ImageData = lab.load(data["train"])
-    check_alike(train, lab.load(data["test"]))
+    refs, train, _ = open_pair(lab, settings.train_data, settings.test_data)
     if train.num_classes < FEWEST_CLASSES:
         raise InputError(f"{train.name} has {train.num_classes} classes: D_det needs at least {FEWEST_CLASSES}")
     if min(len(_split(settings, 0, len(train))[1]), len(train) // 2) < FEWEST_IMAGES:
@@ -66,7 +62,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
         name: (settings.matching(), settings.attack(settings.eps_robust)) for name in (settings.model, settings.student)
     }
     return Opened(
-        refs={f"data {ref.name}": ref for ref in data.values()},
+        refs=refs,
         decided={"precision": settled(settings, lab, "precision").precision},
         modules=own_modules(settings.model, settings.student),
         warnings=try_attacks(lab, follow, [train], {}),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from robustray.tasks import figures
 from robustray.tasks.attacks.settings import Norm
-from robustray.tasks.kit.frames import at
 from robustray.tasks.kit.outcomes import shares
 from robustray.tasks.kit.words import over_words, plural
 from robustray.tasks.report.numbers import NORM_WORDS, size_words
-from robustray.tasks.studies.robust_training import reduce
 from robustray.tasks.studies.robust_training.results import STANDARD, Results, threat
 from robustray.tasks.study import Figure, Picture
 from robustray.tasks.sweeps.drawn import accuracy_by_size
@@ -34,14 +32,14 @@ def drawn(results: Results) -> list[Figure]:
 
 
 def _by_size(results: Results, norm: Norm, palette: figures.Palette) -> Figure:
-    settings, table = results.settings, reduce.accuracy_table(results)
+    settings = results.settings
     return accuracy_by_size(
         name=f"accuracy-{norm}",
         title=f"Accuracy against the size of the attack, by the size trained at ({NORM_WORDS[norm]})",
         caption="Trained at a size, a network keeps more of its accuracy there, and starts from less. "
         f"PGD-{settings.test_steps}, n = {results.num_images:,} images of {settings.test_data}, "
         f"{plural(settings.num_seeds, 'seed')} (thin lines); {over_words(settings.num_seeds)}.",
-        lines={threat(norm, eps): at(table, norm=norm, eps_train=eps) for eps in results.eps_trained(norm)},
+        lines=results.by_kind(norm),
         norm=norm,
         x="eps_test",
         what="of the test",

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.kit.claims import Repeats
-from robustray.tasks.kit.frames import at
-from robustray.tasks.kit.outcomes import Outcomes, mean_share
+from robustray.tasks.kit.frames import at, columns
+from robustray.tasks.kit.outcomes import Outcomes, mean_difference, mean_share, shares
 from robustray.tasks.report.numbers import size_words
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.robust_training.settings import Network, Settings
@@ -39,8 +40,8 @@ class Results:
     """Rows of `predict_block`."""
     records: pd.DataFrame
     """Of `sweeps.records.records`, under "pgd" and, unless it was off, "autoattack"; model is `label(network)`."""
-    traces: Mapping[tuple[Network, Norm, int], pd.DataFrame]
-    """Network, norm, number of steps -> rows of `trace_block`."""
+    traces: Mapping[tuple[Network, Norm], Mapping[int, pd.DataFrame]]
+    """Network, norm -> number of steps -> rows of `trace_block`."""
     gradients: Mapping[Network, pd.DataFrame]
     """Networks of the first seed -> rows of `gradient_block`."""
 
@@ -52,6 +53,15 @@ class Results:
     def eps_trained(self, norm: Norm) -> tuple[float, ...]:
         """Columns of the table: 0 (standard), then the sizes trained at."""
         return (0.0, *self.settings.eps_train(norm))
+
+    @property
+    def kinds(self) -> list[tuple[Norm, float]]:
+        """Norm and size trained at of all kinds of networks, in the order of the page; standard ones in each norm."""
+        return [(norm, eps) for norm in self.settings.norms for eps in self.eps_trained(norm)]
+
+    def by_kind(self, norm: Norm) -> dict[str, pd.DataFrame]:
+        """What networks were trained against -> their rows of `accuracies`."""
+        return {threat(norm, eps): at(self.accuracies, norm=norm, eps_train=eps) for eps in self.eps_trained(norm)}
 
     def networks(self, norm: Norm, eps_train: float) -> dict[int, Network]:
         """Seed -> network; eps_train 0: the standard ones."""
@@ -81,22 +91,57 @@ class Results:
         return mean_share(self.standing(norm, eps_train, eps_test, attack=attack))
 
     @cached_property
+    def accuracies(self) -> pd.DataFrame:
+        """One row per norm, size trained at and size tested at (0: clean), mean over seeds with `lo`, `hi`."""
+        rows: list[dict[str, Any]] = []
+        for norm, eps_train in self.kinds:
+            for eps_test in (0.0, *self.settings.eps_test(norm)):
+                outcomes = self.standing(norm, eps_train, eps_test)
+                found = mean_share(outcomes)
+                rows.append(
+                    {"norm": norm, "trained": threat(norm, eps_train), "eps_train": eps_train, "eps_test": eps_test}
+                    | columns("accuracy", found)
+                    | {"seeds": len(outcomes), "n": found.n, "runs": shares(outcomes)}
+                )
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def under_autoattack(self) -> pd.DataFrame:
+        """PGD and AutoAttack on the same images, by norm and training; `difference` is paired.
+
+        Networks at the size they were trained at, standard ones at the reference size; those that were attacked.
+        """
+        rows: list[dict[str, Any]] = []
+        for norm, eps_train in self.kinds:
+            eps = self.settings.autoattack_eps(norm, eps_train)
+            if eps is None:
+                continue
+            strong = self.standing(norm, eps_train, eps, attack="autoattack")
+            weak = {
+                seed: stands.reindex(strong[seed].index).dropna().astype(bool)
+                for seed, stands in self.standing(norm, eps_train, eps).items()
+            }
+            accuracy = mean_share(strong)
+            rows.append(
+                {"norm": norm, "trained": threat(norm, eps_train), "eps_test": eps}
+                | columns("autoattack", accuracy)
+                | {"pgd": float(np.mean(shares(weak)))}
+                | columns("difference", mean_difference(strong, weak), "difference_lo", "difference_hi")
+                | {"seeds": len(strong), "n": accuracy.n}
+            )
+        return pd.DataFrame(rows)
+
+    @cached_property
     def followed(self) -> list[Followed]:
-        """Each kind of network in each norm, at the size it was trained at (standard ones: at the reference size);
-        none where nothing was traced."""
-        counts = (self.settings.test_steps, self.settings.trace_steps)
+        """The kinds of networks whose loss was traced, each at its size; none where nothing was."""
         return [
             Followed(
                 trained=threat(norm, eps),
                 norm=norm,
-                eps=eps or self.settings.reference_eps(norm),
-                traces={
-                    steps: {seed: self.traces[each, norm, steps] for seed, each in self.networks(norm, eps).items()}
-                    for steps in counts
-                },
+                eps=self.settings.size_of(norm, eps),
+                traces={seed: self.traces[network, norm] for seed, network in self.networks(norm, eps).items()},
             )
-            for norm in self.settings.norms * bool(self.traces)
-            for eps in self.eps_trained(norm)
+            for norm, eps in self.kinds * bool(self.traces)
         ]
 
     @cached_property
@@ -115,11 +160,6 @@ class Results:
     def num_images(self) -> int:
         """Test images under PGD; the least of all networks if some were given up."""
         return min(len(rows) for rows in self.clean.values())
-
-
-def tested_in(settings: Settings, network: Network) -> tuple[Norm, ...]:
-    """The norms in which a network is attacked."""
-    return settings.norms if network.norm == "none" else (network.norm,)
 
 
 # --- Words ------------------------------------------------------------------------------------------------------------

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
+from robustray.tasks.kit.estimates import num_images
 from robustray.tasks.kit.sizes import reference_size
-from robustray.tasks.studies.robust_training.work import estimate
-from robustray.tasks.study import Outline, Size
+from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.sweeps.options import PASSED, PASSES
 from robustray.tasks.training.how import HowTrained, how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.settings import Select, TrainSpec
+from robustray.tasks.training.work import training_passes
 
 Threat = Norm | Literal["none"]
 
@@ -109,10 +111,7 @@ class Settings(HowTrained):
 
     def idle(self) -> dict[str, str]:
         """Fields that do nothing beside the others, and why (`study.refuse_idle`)."""
-        unused: dict[str, str] = {}
-        for norm in ("linf", "l2"):
-            if norm not in self.norms:
-                unused |= dict.fromkeys((f"eps_train_{norm}", f"eps_test_{norm}"), f"--norm leaves {norm} out")
+        unused = checks.left_out(self.norms, "eps_train", "eps_test")
         if not self.num_autoattack:
             unused["autoattack_at"] = "--num-autoattack 0 leaves AutoAttack out"
         if not self.num_traced:
@@ -132,17 +131,24 @@ class Settings(HowTrained):
         reports, if networks are trained at it; else the largest size they are trained at."""
         return reference_size(norm, self.eps_train(norm), otherwise=-1)
 
+    def size_of(self, norm: Norm, eps_train: float) -> float:
+        """Where networks trained at `eps_train` are looked at: at that size, standard ones at the reference size."""
+        return eps_train or self.reference_eps(norm)
+
     def autoattack_eps(self, norm: Norm, eps_train: float) -> float | None:
         """The size at which AutoAttack tests a network trained at `eps_train`; None: it does not."""
-        reference = self.reference_eps(norm)
-        at_all = self.num_autoattack and (self.autoattack_at == "trained" or eps_train in (0.0, reference))
-        return (eps_train or reference) if at_all else None  # standard networks: at the reference size
+        here = self.autoattack_at == "trained" or eps_train in (0.0, self.reference_eps(norm))
+        return self.size_of(norm, eps_train) if self.num_autoattack and here else None
 
     def networks(self) -> tuple[Network, ...]:
         """The grid: standard networks once, then those of each norm and size."""
         robust: list[tuple[Threat, float]] = [(norm, eps) for norm in self.norms for eps in self.eps_train(norm)]
         kinds: list[tuple[Threat, float]] = [("none", 0.0), *robust]
         return tuple(Network(norm, eps, self.seed + i) for norm, eps in kinds for i in range(self.num_seeds))
+
+    def tested_in(self, network: Network) -> tuple[Norm, ...]:
+        """The norms in which a network is attacked."""
+        return self.norms if network.norm == "none" else (network.norm,)
 
     def spec(self, network: Network) -> TrainSpec:
         """How a network is trained: all alike but for the threat and the seed."""
@@ -156,16 +162,8 @@ class Settings(HowTrained):
         )
         if network.norm == "none":
             return standard
-        return replace(
-            standard,
-            loss="adversarial",
-            norm=network.norm,
-            eps=network.eps,
-            step_size=self.step_share * network.eps,
-            num_steps=self.num_steps,
-            random_start=self.random_start,
-            use_best=self.use_best,
-        )
+        attack = {"num_steps": self.num_steps, "random_start": self.random_start, "use_best": self.use_best}
+        return self.against(standard, network.norm, network.eps, **attack)
 
 
 def quick() -> Settings:
@@ -248,6 +246,39 @@ def paper() -> Settings:
 
 
 SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": paper()}
+
+
+MEASURED: Mapping[str, str] = {
+    "digits:cnn": "The quick size takes 57 s of CPU time in one process",
+    "small:s": "Network S for 14 epochs: 12 to 15 min per robust network, 4 to 5 per standard one on two slow cores",
+}
+"""By model; source: docs/studies/robust-training.md."""
+
+
+def estimate(settings: Settings) -> Work:
+    """An upper bound: all test images survive all attacks."""
+    networks = settings.networks()
+    count, remark = num_images([settings.train_data], otherwise=50_000)
+    num_train = count[settings.train_data]
+    trained = sum(training_passes(settings.spec(network), num_train) for network in networks)
+    tested = sum(testing_passes(settings, network) for network in networks)
+    measured = MEASURED.get(settings.model)
+    return Work(
+        counts={PASSED: trained + tested, "images in training": num_train * settings.epochs * len(networks)},
+        note=f"{remark}{len(networks)} trainings take up to {trained:,} of them, the attacks on the test images up to "
+        f"{tested:,} (images that fall early cost less)." + (f" {measured}." if measured else ""),
+    )
+
+
+def testing_passes(settings: Settings, network: Network) -> int:
+    """Passes of single images in all attacks on one network, if every test image survived."""
+    count, _ = num_images([settings.test_data], otherwise=10_000, given=settings.num_images)
+    norms = settings.tested_in(network)
+    sizes = sum(len(settings.eps_test(norm)) for norm in norms)
+    traced = settings.num_traced * (settings.test_steps + settings.trace_steps + 2) * len(norms)
+    pgd = count[settings.test_data] * (1 + sizes * (settings.test_steps + 2))
+    autoattacked = sum(settings.autoattack_eps(norm, network.eps) is not None for norm in norms)
+    return pgd + autoattacked * settings.num_autoattack * PASSES["autoattack"] + traced + settings.num_examples
 
 
 OUTLINE = Outline(

@@ -8,29 +8,27 @@ images held out of the training set), how fast PGD converges on them, and where 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from robustray.tasks.attacks.autoattack import AutoAttack
 from robustray.tasks.attacks.blocks import attack_block, predict_block
-from robustray.tasks.attacks.settings import PGD, Norm
+from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.attacks.traces import gradient_block, trace_block
-from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import (
     NEEDS,
-    check_alike,
-    check_apart,
     check_classes,
+    check_num_images,
+    open_pair,
     own_modules,
     predict,
     settled,
     try_attacks,
 )
 from robustray.tasks.studies.robust_training import findings
-from robustray.tasks.studies.robust_training.results import Results, label, tested_in
+from robustray.tasks.studies.robust_training.results import Results, label
 from robustray.tasks.studies.robust_training.settings import OUTLINE, Network, Settings
 from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.sweeps.cells import attack_cells
@@ -44,38 +42,31 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from robustray.tasks.data.images import ImageData
-    from robustray.tasks.lab import Handle, Lab, Reference
+    from robustray.tasks.lab import Lab, Reference
     from robustray.tasks.study import Findings
 
 
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open both data sets and try the untrained network on them. Raises: InputError."""
     settings = settled(settings, lab, "precision", "attack_precision")
-    train_ref, test_ref = lab.data(settings.train_data), lab.data(settings.test_data)
-    check_apart(train_ref, test_ref)
-    train, test = lab.load(train_ref), lab.load(test_ref)
-    check_images(settings, train, test)
+    refs, train, test = open_pair(lab, settings.train_data, settings.test_data)
+    check_images(settings, test)
     for network in {network.norm: network for network in settings.networks()}.values():
         check_training(settings.spec(network), train)
     norm = settings.norms[0]
     tested = PGD(norm=norm, eps=settings.reference_eps(norm), precision=settings.precision)
     return Opened(
-        refs={f"data {ref.name}": ref for ref in (train_ref, test_ref)},
+        refs=refs,
         decided={"precision": settings.precision, "attack precision in training": settings.attack_precision},
         modules=own_modules(settings.model),
         warnings=try_attacks(lab, {settings.model: [tested]}, [test], {}),
     )
 
 
-def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
-    """Raises: InputError for data that do not belong together, or too few of them."""
-    check_alike(train, test)
-    if settings.num_images > len(test):
-        raise InputError(f"num_images {settings.num_images}: {test.name} has {len(test)}; 0 means all")
-    num_images = settings.num_images or len(test)
-    for name in ("num_autoattack", "num_traced", "num_examples"):
-        if getattr(settings, name) > num_images:
-            raise InputError(f"{name} {getattr(settings, name)}: only {num_images} images of {test.name} are tested")
+def check_images(settings: Settings, test: ImageData) -> None:
+    """Raises: InputError for too few images, and too few classes for AutoAttack."""
+    parts = {name: getattr(settings, name) for name in ("num_autoattack", "num_traced", "num_examples")}
+    check_num_images(test, settings.num_images, **parts)
     if settings.num_autoattack:
         stages = AutoAttack(norm=settings.norms[0], eps=settings.reference_eps(settings.norms[0])).stages()
         check_classes(stages, test, remedy="set num_autoattack to 0")
@@ -93,7 +84,20 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 2. What needs nothing but the networks: predictions, the loss over the steps of PGD, and its gradient.
     asked = {network: predict(lab, model, test, num_images, block=settings.block) for network, model in models.items()}
-    traces = trace(settings, lab, models, test)
+    traces = {
+        (network, norm): follow(
+            lab,
+            models[network],
+            test,
+            norm=norm,
+            eps=settings.size_of(norm, network.eps),
+            num_steps=(settings.test_steps, settings.trace_steps),
+            num_images=settings.num_traced,
+            block=settings.block,
+        )
+        for network in networks * bool(settings.num_traced)
+        for norm in settings.tested_in(network)
+    }
     examples = chosen(range(num_images), settings.num_examples, seed=settings.seed)
     gradients = {
         network: lab.map(
@@ -121,35 +125,10 @@ def run(settings: Settings, lab: Lab) -> Findings:
             curves={network: learnt(model) for network, model in models.items()},
             clean=clean,
             records=records,
-            traces={key: handle.result() for key, handle in traces.items()},
+            traces={key: {steps: handle.result() for steps, handle in each.items()} for key, each in traces.items()},
             gradients={network: handle.result() for network, handle in gradients.items()},
         )
     )
-
-
-def trace(
-    settings: Settings, lab: Lab, models: dict[Network, Reference], test: Reference
-) -> dict[tuple[Network, Norm, int], Handle[pd.DataFrame]]:
-    """Follow the loss of each network at the size it was trained at; of the standard ones at the reference size.
-
-    Keys: network, norm, number of steps.
-    """
-    handles = {}
-    for network in models if settings.num_traced else ():
-        for norm, num_steps in itertools.product(
-            tested_in(settings, network), (settings.test_steps, settings.trace_steps)
-        ):
-            handles[network, norm, num_steps] = follow(
-                lab,
-                models[network],
-                test,
-                norm=norm,
-                eps=network.eps or settings.reference_eps(norm),
-                num_steps=num_steps,
-                num_images=settings.num_traced,
-                block=max(16, settings.block * settings.test_steps // num_steps),  # about equal work
-            )
-    return handles
 
 
 def attack_networks(
@@ -161,25 +140,19 @@ def attack_networks(
 ) -> pd.DataFrame:
     """Records of PGD, on all images at every size tested at, and of AutoAttack, on the first `num_autoattack` images
     where `Settings.autoattack_eps` says. An attack sweep of these networks would find the same pieces in the store."""
-    pgd: dict[Cell, tuple[tuple[float, ...], pd.DataFrame]] = {}
+    pgd: dict[Cell, tuple[Sequence[float], pd.DataFrame]] = {}
     autoattack = {}
     for network, rows in clean.items():
-        for norm in tested_in(settings, network):
+        for norm in settings.tested_in(network):
             cell = Cell(test.name, label(network), norm, "pgd", settings.seed)
             pgd[cell] = settings.eps_test(norm), rows
             eps = settings.autoattack_eps(norm, network.eps)
             if eps is not None:
                 first = rows[rows["index"] < settings.num_autoattack]
                 autoattack[cell._replace(attack="autoattack")] = (eps,), first
-    cells = pgd | autoattack
-    return attack_cells(
-        Options(num_steps=settings.test_steps, precision=settings.precision, block=settings.block),
-        lab,
-        {label(network): model for network, model in models.items()},
-        {test.name: test},
-        {cell: sizes for cell, (sizes, _) in cells.items()},
-        {cell: rows for cell, (_, rows) in cells.items()},
-    )
+    options = Options(num_steps=settings.test_steps, precision=settings.precision, block=settings.block)
+    named = {label(network): model for network, model in models.items()}
+    return attack_cells(options, lab, named, {test.name: test}, pgd | autoattack)
 
 
 STUDY = Study(

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from robustray.tasks.attacks.autoattack import AutoAttack
 from robustray.tasks.attacks.settings import Norm
-from robustray.tasks.kit.frames import shown
+from robustray.tasks.kit.frames import shown, side_by_side
 from robustray.tasks.kit.words import over_words, plural
 from robustray.tasks.published import engstrom
 from robustray.tasks.report.numbers import NORM_WORDS
-from robustray.tasks.studies.robust_training import reduce
-from robustray.tasks.studies.robust_training.results import STANDARD, Results, tested_in, threat
+from robustray.tasks.studies.robust_training.results import STANDARD, Results, threat
 from robustray.tasks.study import Table
 from robustray.tasks.sweeps import records as sweeps
 from robustray.tasks.sweeps.traced import steps_table
@@ -25,23 +25,16 @@ def tables(results: Results) -> list[Table]:
     """In the order of the page: the grids, AutoAttack and steps where they were asked for, the networks, records."""
     found = [_grid(results, norm) for norm in results.settings.norms]
     found += [_autoattack(results)] if results.autoattack is not None else []
-    at = "at the size trained at (standard networks: at the reference size)"
-    found += [steps_table(results.followed, at=at)] if results.followed else []
+    where = "at the size trained at (standard networks: at the reference size)"
+    found += [steps_table(results.followed, at=where)] if results.followed else []
     return [*found, _networks(results), *_records(results)]
 
 
 def _grid(results: Results, norm: Norm) -> Table:
     """Rows: sizes tested at. Columns: sizes trained at, ours, then the published."""
-    settings, table = results.settings, reduce.accuracy_table(results)
-    of_norm = table[table.norm == norm]
-    frame: dict[str, list[Any]] = {"eps_test": of_norm.eps_test.drop_duplicates().tolist()}
-    formats = {"eps_test": "eps"}
-    for eps_train in results.eps_trained(norm):
-        name, rows = threat(norm, eps_train), of_norm[of_norm.eps_train == eps_train]
-        frame |= {name: rows.accuracy.tolist(), f"{name} lo": rows.lo.tolist(), f"{name} hi": rows.hi.tolist()}
-        formats |= shown(name, "percent", f"{name} lo", f"{name} hi")
-    frame |= {"seeds": [settings.num_seeds] * len(frame["eps_test"])}
-    frame |= {"n": of_norm.groupby("eps_test", sort=False).n.min().tolist()}
+    settings, kinds = results.settings, results.by_kind(norm)
+    frame, formats = side_by_side(kinds, "accuracy", by="eps_test")
+    frame = frame.assign(seeds=settings.num_seeds, n=np.min([rows.n for rows in kinds.values()], axis=0))
     beside = ""
     for eps_train in results.eps_trained(norm):
         cells = [engstrom.cell(settings.test_data, norm, eps_train, eps) for eps in frame["eps_test"]]
@@ -58,21 +51,21 @@ def _grid(results: Results, norm: Norm) -> Table:
         f"{settings.test_data} (steps of 2.5 ε / {settings.test_steps}, random start, until it succeeds; an image "
         "broken at a smaller size counts as broken), 0 is clean. Mean over seeds; "
         f"{over_words(settings.num_seeds)}.{beside}",
-        frame=pd.DataFrame(frame),
-        formats=formats,
+        frame=frame,
+        formats={"eps_test": "eps", **formats},
         lead=True,
     )
 
 
 def _autoattack(results: Results) -> Table:
-    settings, table = results.settings, reduce.autoattack_table(results)
+    settings, table = results.settings, results.under_autoattack
     figures = [
         None if row.trained == STANDARD else engstrom.autoattack(settings.test_data, row.norm, row.eps_test)
         for row in table.itertuples()
     ]
     beside = ""
     if any(figures):
-        table["published"] = [None if each is None else each.figure for each in figures]
+        table = table.assign(published=[None if each is None else each.figure for each in figures])
         sources = {f"{each.scale}, {each.source}" for each in figures if each}
         beside = f" Published, full test set: {'; '.join(sorted(sources))}."
     return Table(
@@ -91,8 +84,8 @@ def _networks(results: Results) -> Table:
     rows: list[dict[str, Any]] = []
     for network, name in results.models.items():
         last = results.curves[network][-1]
-        for norm in tested_in(results.settings, network):
-            eps_test = network.eps or results.settings.reference_eps(norm)
+        for norm in results.settings.tested_in(network):
+            eps_test = results.settings.size_of(norm, network.eps)
             clean = results.standing(norm, network.eps, 0.0)[network.seed]
             robust = results.standing(norm, network.eps, eps_test)[network.seed]
             rows.append(
@@ -120,26 +113,35 @@ def _records(results: Results) -> Iterator[Table]:
         ({"trained": threat(network.norm, network.eps), "seed": network.seed}, curve)
         for network, curve in results.curves.items()
     ]
-    accuracy = reduce.accuracy_table(results).drop(columns="runs")
-    records = {
-        "accuracy": (
-            "Accuracy by size, in long form",
-            f"One row per norm, size trained at and size tested at; {plural(results.settings.num_seeds, 'seed')}.",
-            accuracy,
-        ),
-        "curves": ("Learning curves", "One row per network and epoch.", curve_table(curves)),
-        "images": (
-            "Every test image under every attack",
-            "One row per network, norm, attack, size and image.",
-            results.records,
-        ),
-    }
+    yield Table(
+        name="accuracy",
+        title="Accuracy by size, in long form",
+        caption=f"One row per norm, size trained at and size tested at; {plural(results.settings.num_seeds, 'seed')}.",
+        frame=results.accuracies.drop(columns="runs"),
+        on_page=False,
+    )
+    yield Table(
+        name="curves",
+        title="Learning curves",
+        caption="One row per network and epoch.",
+        frame=curve_table(curves),
+        on_page=False,
+    )
+    yield Table(
+        name="images",
+        title="Every test image under every attack",
+        caption="One row per network, norm, attack, size and image.",
+        frame=results.records,
+        on_page=False,
+    )
     if results.autoattack is not None:
-        table = sweeps.stage_table(results.autoattack, stages())
-        title = "Who fell to what: the stages of AutoAttack"
-        records["stages"] = (title, "One row per network, norm, size and stage.", table)
-    for name, (title, caption, frame) in records.items():
-        yield Table(name=name, title=title, caption=caption, frame=frame, on_page=False)
+        yield Table(
+            name="stages",
+            title="Who fell to what: the stages of AutoAttack",
+            caption="One row per network, norm, size and stage.",
+            frame=sweeps.stage_table(results.autoattack, stages()),
+            on_page=False,
+        )
 
 
 def stages() -> dict[str, list[str]]:
