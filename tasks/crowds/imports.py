@@ -56,7 +56,7 @@ def import_cifar10h(source: Path, labels: Path, target: Path) -> Imported:
     if len(given) != len(votes):
         raise InputError(f"{labels} has {len(given):,} labels and {source} {len(votes):,} images")
     columns: dict[str, Any] = {"index": np.arange(len(votes)), "label": given}
-    _write(target, columns | {f"count_{name}": votes[:, i] for i, name in enumerate(CIFAR10_CLASSES)})
+    write(target, columns | {f"count_{name}": votes[:, i] for i, name in enumerate(CIFAR10_CLASSES)})
     return Imported(rows=len(votes))
 
 
@@ -101,7 +101,7 @@ def import_predictions(
         raise InputError(f"{folder}: models have predictions for {min(lengths):,} to {max(lengths):,} images")
     (rows,) = lengths
     key: dict[str, Any] = {"image": images} if images else {"image" if correctness else "index": np.arange(rows)}
-    _write(target, key | {name: values == given if correctness else values for name, values in models.items()})
+    write(target, key | {name: values == given if correctness else values for name, values in models.items()})
     return Imported(rows=rows, models=tuple(models), reversed=tuple(turned))
 
 
@@ -189,7 +189,8 @@ def _json(path: Path) -> Any:
         raise InputError(f"{path} can't be read as JSON: {str(error).splitlines()[0]}") from error
 
 
-def _write(target: Path, columns: Mapping[str, Any]) -> None:
+def write(target: Path, columns: Mapping[str, Any]) -> None:
+    """Write a Parquet table. Raises: InputError where that is not possible."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -20,9 +20,17 @@ IMPORTERS: Mapping[str, tuple[str, str]] = {
         "robustray.tasks.importers.cifar10h",
         "cifar10h cifar10h-counts.npy --labels FILE: people's answers to the CIFAR-10 test images",
     ),
+    "imagenet-multilabel": (
+        "robustray.tasks.importers.imagenet_multilabel",
+        "imagenet-multilabel FOLDER [--labels FILE]: what people see in ImageNet images; nothing in its pickles is run",
+    ),
     "predictions": (
         "robustray.tasks.importers.predictions",
         "predictions FOLDER [--dataset NAME.json | --labels FILE] [--correctness]: CIFAR-10.1's or ImageNetV2's models",
+    ),
+    "real": (
+        "robustray.tasks.importers.real",
+        "real real.json|raters.npz --labels FILE: all labels that fit ImageNet images, or raters' answers",
     ),
     "weights": (
         "robustray.tasks.importers.weights",
