@@ -11,6 +11,7 @@ Some don't hold the images' own labels: those come from a table with the columns
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,11 @@ def import_accepted(source: Path, labels: Path, target: Path) -> int:
 
 
 def import_ratings(source: Path, labels: Path, target: Path) -> int:
-    """`raters.npz`: write image, given, label, rater, answer; returns how many answers there are. Raises: InputError."""
+    """`raters.npz`: write image, given, label, rater, answer; returns the number of answers. Raises: InputError."""
     try:
         with np.load(source, allow_pickle=False) as held:
             tensor, info, ids = held["tensor"], held["info"], held["ids"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{source} can't be read as raters.npz (tensor, info, ids): {error}") from error
     if tensor.shape != (len(ids), len(info), 3) or info.shape != (len(info), 2):
         raise InputError(f"{source}: {tensor.shape} answers of {ids.shape} raters about {info.shape} questions")

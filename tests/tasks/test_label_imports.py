@@ -41,7 +41,11 @@ class Call:
         return self.made
 
 
-class Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]  # the one in Python: names can be written unchecked
+PYTHON_PICKLER: Any = vars(pickle)["_Pickler"]
+"""The one written in Python, in which names can be written unchecked."""
+
+
+class Pickler(PYTHON_PICKLER):
     def save_global(self, obj: Any, name: str | None = None) -> None:
         self.save(obj.__module__)
         self.save(obj.__qualname__)
@@ -97,7 +101,7 @@ def write(path: Path, made: Any) -> Path:
 
 def classify(folder: Path, **changes: Any) -> Path:
     """Two images; main answers as arrays, selections as lists, counts as the repository has them."""
-    objects = {
+    objects: dict[str, list[Any]] = {
         "main": [array([5, 5, 7], (3,), "i8"), array([2, 2], (2,), "i8")],
         "selected": [[[5], [5, 7], [7, 5]], [[2], [scalar(2), 3]]],
         "main_counter": [Call(COUNTER, ({scalar(5): 2, scalar(7): 1},)), Call(COUNTER, ({scalar(2): 2},))],
@@ -255,6 +259,17 @@ def test_ratings_of_real(tmp_path: Path) -> None:
 def test_ratings_of_another_form(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=says):
         import_ratings(raters(tmp_path, **changes), labels(tmp_path, [*names_of(2), "a"]), tmp_path / "r.parquet")
+
+
+def test_ratings_that_are_no_archive(tmp_path: Path) -> None:
+    known, target = labels(tmp_path, names_of(2)), tmp_path / "r.parquet"
+    single = tmp_path / "single.npy"
+    np.save(single, np.ones(3))
+    whole = raters(tmp_path).read_bytes()
+    for content in (b"", b"no archive", b"PK\x03\x04 broken", whole[: len(whole) // 2], single.read_bytes()):
+        (tmp_path / "raters.npz").write_bytes(content)
+        with pytest.raises(InputError, match="can't be read as raters"):
+            import_ratings(tmp_path / "raters.npz", known, target)
 
 
 def test_files_of_real_that_do_not_fit(tmp_path: Path) -> None:
