@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 import os
 import shutil
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustray.distributed.start import ray_is_up, search_path, start_ray
 from robustray.distributed.tuning import load_grid
-from robustray.tasks.errors import InputError
+from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.grids import cells
 from robustray.tasks.grids.findings import Standing
 from robustray.tasks.grids.settings import Cell, Grid
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 EVERY_S = 1.0
 """Between two reports of a trial: each waits for the driver."""
-TABLE_S = 30
-"""Between two tables in the terminal."""
 SYNC_S = 10
 """Between two copies of Tune's files out of its session."""
 
@@ -100,9 +99,19 @@ class TrialLab(SerialLab):
         return in_rllib(job, runners=runners)
 
 
+class MessagesOnly(Silent):
+    """Passes on what a person should know, and no step: a line for each cell that is finished would be one too many."""
+
+    def __init__(self, progress: ProgressLike) -> None:
+        self._progress = progress
+
+    def message(self, text: str) -> None:
+        self._progress.message(text)
+
+
 def look(plan: Plan, grid: Grid, progress: ProgressLike) -> list[cells.Looked]:
     """What the store has of each cell; the door of every one is opened. Raises: InputError. Nothing is written."""
-    with contextlib.closing(plan.lab(Store(plan.store), progress)) as lab:
+    with contextlib.closing(plan.lab(Store(plan.store), MessagesOnly(progress))) as lab:
         return [cells.look(grid, cell, lab, plan.command) for cell in grid.cells]
 
 
@@ -209,16 +218,16 @@ def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *,
     """
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours: the cells' own checkpoints are in the store
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # its CSV keeps the columns of the first report for good
-    os.environ["RAY_AIR_NEW_OUTPUT"] = (
-        "0"  # its output has sixty lines for each trial that ends, and no switch for them
-    )
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one takes no table but its own
     from ray import tune
     from ray.tune.logger import JsonLoggerCallback, TBXLoggerCallback
 
+    from robustray.distributed.trial_table import TrialTable
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # fifty lines for a cell that fails; its reason is kept
     shutil.rmtree(folder, ignore_errors=True)
     told = replace(plan, path=search_path(), cwd=os.getcwd())
     bundles = [{"CPU": share.cpus, "GPU": share.gpus}, *[{"CPU": 1.0}] * share.runners]
-    columns = {"items": "done", "items_known": "of", "curve/update": "update"} | {o.name: o.name for o in grid.outcomes}
     trainable = tune.with_resources(tune.with_parameters(_trial, plan=told), tune.PlacementGroupFactory(bundles))
     tune.Tuner(
         trainable,
@@ -234,7 +243,7 @@ def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *,
             storage_path=str(folder.parent),
             callbacks=[TBXLoggerCallback(), JsonLoggerCallback()],
             sync_config=tune.SyncConfig(sync_period=SYNC_S),
-            progress_reporter=tune.CLIReporter(metric_columns=columns, max_report_frequency=TABLE_S),
+            progress_reporter=TrialTable(lambda config: grid.cells[_place_and_key(config)[0]].words, grid.outcomes),
             verbose=1,
         ),
     ).fit()
@@ -260,7 +269,8 @@ def _trial(config: Mapping[str, Any], plan: Plan) -> None:
             grid, cell, store=store, make_lab=lambda opened: plan.lab(opened, teller), command=plan.command
         )
     except Exception as error:
-        cells.keep_failure(store, plan.folder, key, f"{type(error).__name__}: {error}")
+        known = isinstance(error, InputError | WorkFailed)
+        cells.keep_failure(store, plan.folder, key, str(error) if known else f"{type(error).__name__}: {error}")
         store.write(f"{plan.folder}/failed/{key}.log", traceback.format_exc().encode())
         raise
     finally:

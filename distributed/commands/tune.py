@@ -207,6 +207,6 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
     print_end(found, facts, page=document["report"], tables=document["tables"], next_command=None, console=console)
     if failed:
         retry = again(f"tune {shlex.quote(plan.name)} --size {plan.size} --failed", store=flags.store)
-        print(f"robustray: failed: {failed} cell(s) are missing from the tables; `{retry}` tries them again",
-              file=sys.stderr)  # fmt: skip
+        print(f"robustray: failed: {failed} cell(s) are missing from the tables; `{retry}` tries them again; "
+              f"tracebacks: {store.path(plan.folder)}/failed/", file=sys.stderr)  # fmt: skip
     return (1 if failed else 0), {**document, "counts": counts}

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ import pytest
 from robustray.distributed import trials, tuning
 from robustray.distributed.cli import main
 from robustray.tasks.errors import InputError
+from robustray.tasks.grids.settings import Outcome
 from robustray.tasks.lab import code
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
@@ -219,6 +221,33 @@ def test_a_cell_that_fails_waits_for_failed(two_cpus: None, desk: Desk) -> None:
     assert ended == 0 and document["counts"] == {"cells": 6, "computed": 4, "failed": 0}, said
     assert {file: at for file, at in desk.agents().items() if file in before} == before
     assert not list(desk.store.glob("grids/*/failed/*.json"))
+
+
+def test_the_table_shows_each_end_once_and_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    from robustray.distributed.trial_table import TrialTable
+
+    def trial(name: str, status: str, **result: Any) -> Any:
+        return SimpleNamespace(config={"cell": name}, status=status, trial_id=name, last_result=result)
+
+    share = Outcome(name="y", words="a share", unit="percent")
+    table = TrialTable(lambda config: f"seed={config['cell']}", [share])
+    trials = [
+        trial("0", "TERMINATED", items=3, items_known=3, y=0.5),
+        trial("1", "ERROR"),
+        trial("2", "RUNNING", items=1, items_known=4, **{"curve/update": 6.0}),
+        trial("3", "PENDING"),
+    ]
+    assert not table.should_report(trials) and table.should_report(trials, done=True)
+    table.report(trials, False)
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert " ".join(said[0][1:]) == "· 4 trials: 1 finished, 1 failed, 1 running, 1 waiting"
+    assert said[2:] == [
+        ["seed=0", "finished", "3", "of", "3", "50.0", "%"],
+        ["seed=1", "failed"],
+        ["seed=2", "running", "1", "of", "4", "7"],
+    ]
+    table.report(trials, False)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["seed=2"]
 
 
 def test_a_request_that_no_node_can_meet_is_refused() -> None:
