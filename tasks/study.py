@@ -137,6 +137,33 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Single images and what became of each, to be chosen from on the page. Made by `robustray.tasks.figures`."""
+
+    name: str
+    title: str
+    caption: str
+    """Which images these are, of how many."""
+    png: bytes
+    """All thumbnails, `per_row` beside each other."""
+    side: int
+    """Width and height of a thumbnail in the PNG."""
+    per_row: int
+    classes: Sequence[str]
+    indices: Sequence[int]
+    """Of each thumbnail: the image's place in its data set."""
+    labels: Sequence[int]
+    """Of each thumbnail: its class."""
+    ways: Sequence[str]
+    """What may have happened to an image: names of attacks."""
+    cells: Mapping[tuple[str, str], tuple[Sequence[Sequence[int]], Sequence[int]]]
+    """(model, size in words) -> of each thumbnail the ways in which it fell (places in `ways`; -1 alone: it was wrong
+    from the start), and the class that the model then saw."""
+    start: tuple[str, str]
+    """The cell that is shown first."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """What a study returns."""
 
@@ -148,6 +175,7 @@ class Findings:
     figures: tuple[Figure, ...] = ()
     """The first one is the main figure."""
     pictures: tuple[Picture, ...] = ()
+    galleries: tuple[Gallery, ...] = ()
     warnings: tuple[str, ...] = ()
     """Stand at the top of the page."""
 

@@ -6,6 +6,7 @@ Importing this package is light; Matplotlib and Pillow are loaded when something
 from robustray.tasks.figures.bars import Bar, Pair, bars, paired_dots
 from robustray.tasks.figures.curves import Level, Series, curve, eps_ticks
 from robustray.tasks.figures.forms import Row, dot_rows, heat_map
+from robustray.tasks.figures.gallery import gallery, room_for
 from robustray.tasks.figures.many import Group, Sample, cloud, histogram
 from robustray.tasks.figures.pictures import image_grid, image_rows, magnified, one_image, signed
 from robustray.tasks.figures.scatter import Point, scatter
@@ -26,6 +27,7 @@ __all__ = [
     "curve",
     "dot_rows",
     "eps_ticks",
+    "gallery",
     "heat_map",
     "histogram",
     "image_grid",
@@ -33,6 +35,7 @@ __all__ = [
     "magnified",
     "one_image",
     "paired_dots",
+    "room_for",
     "scatter",
     "signed",
 ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias, TypeVar
 
-from robustray.tasks.study import Claim, Description, Figure, Findings, Picture, Table
+from robustray.tasks.study import Claim, Description, Figure, Findings, Gallery, Picture, Table
 
-Part: TypeAlias = "Claim | Description | Table | Figure | Picture | str | Iterable[Part] | None"
+Piece: TypeAlias = Claim | Description | Table | Figure | Picture | Gallery
+Part: TypeAlias = "Piece | str | Iterable[Part] | None"
 """A string is a warning; None is left out, so a part that does not apply needs no `if` around it."""
 
 T = TypeVar("T")
@@ -33,13 +34,14 @@ def compose(answer: str, *parts: Part) -> Findings:
         tables=tables,
         figures=figures,
         pictures=pictures,
+        galleries=of(Gallery),
         warnings=tuple(dict.fromkeys(of(str))),
     )
 
 
-def _flat(parts: Iterable[Part]) -> Iterator[Claim | Description | Table | Figure | Picture | str]:
+def _flat(parts: Iterable[Part]) -> Iterator[Piece | str]:
     for part in parts:
-        if isinstance(part, Claim | Description | Table | Figure | Picture | str):
+        if isinstance(part, Piece | str):
             yield part
         elif part is not None:
             yield from _flat(part)

@@ -14,7 +14,7 @@ from robustray.tasks.report import numbers
 from robustray.tasks.report.claims import MARKS, claim_sections, description_rows
 from robustray.tasks.report.facts import SCALES, RunFacts, StepFacts
 from robustray.tasks.report.tables import page_table
-from robustray.tasks.study import Figure, Findings, Picture, Table
+from robustray.tasks.study import Figure, Findings, Gallery, Picture, Table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -83,6 +83,7 @@ def fill(
         ("figures", "More figures", findings.figures[1:]),
         ("tables", "Tables", [table for table in findings.tables if not table.lead]),
         ("pictures", "Pictures", findings.pictures),
+        ("single", "Single images", findings.galleries),
         ("evidence", "Evidence", True),
     )
     return (
@@ -98,6 +99,7 @@ def fill(
             figures=[_figure(figure) for figure in findings.figures],
             tables=[page_table(table, tables.get(table.name)) for table in findings.tables],
             pictures=[_picture(picture) for picture in findings.pictures],
+            galleries=[_gallery(each) for each in findings.galleries],
             script=Markup(script),
             script_hash=f"sha256-{digest}",
             **more,
@@ -198,13 +200,38 @@ def _picture(picture: Picture) -> dict[str, Any]:
     }
 
 
+def _gallery(gallery: Gallery) -> dict[str, Any]:
+    cells = [
+        {"model": model, "size": size, "fell": [list(ways) for ways in fell], "seen": list(seen)}
+        for (model, size), (fell, seen) in gallery.cells.items()
+    ]
+    shown = {
+        "side": gallery.side,
+        "perRow": gallery.per_row,
+        "classes": list(gallery.classes),
+        "indices": list(gallery.indices),
+        "labels": list(gallery.labels),
+        "ways": list(gallery.ways),
+        "cells": cells,
+        "start": list(gallery.start),
+    }
+    return {
+        "name": gallery.name,
+        "title": gallery.title,
+        "caption": gallery.caption,
+        "src": "data:image/png;base64," + base64.b64encode(gallery.png).decode(),
+        "shown": shown,
+    }
+
+
 def _too_large(findings: Findings, size: int) -> str:
-    def weight(part: Figure | Picture | Table) -> int:
+    def weight(part: Figure | Picture | Gallery | Table) -> int:
         if isinstance(part, Figure):
             return len(part.svg.encode()) + len(part.narrow.encode())
-        return len(part.png) if isinstance(part, Picture) else int(part.frame.size) * 60 * part.on_page
+        return len(part.png) if isinstance(part, Picture | Gallery) else int(part.frame.size) * 60 * part.on_page
 
-    parts: list[Figure | Picture | Table] = [*findings.figures, *findings.pictures, *findings.tables]
+    parts: list[Figure | Picture | Gallery | Table] = [*findings.figures, *findings.pictures, *findings.galleries]
+    parts += findings.tables
     largest = max(parts, key=weight, default=None)
     named = f"; its largest part is {largest.name!r}" if largest else ""
     return f"This page has {size / 1e6:.1f} MB, more than the {LIMIT / 1e6:.0f} MB that are pleasant to send{named}."

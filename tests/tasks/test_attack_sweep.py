@@ -128,6 +128,22 @@ def test_seeds_are_repetitions_not_copies(found: Findings) -> None:
     assert not first.equals(second)
 
 
+def test_single_images_say_what_the_table_of_images_says(found: Findings) -> None:
+    (gallery,) = found.galleries
+    (model,) = TINY.models
+    rows = table(found, "images").query("norm == 'linf' and eps == 0.2")
+    fell, seen = gallery.cells[model, "ℓ∞ 0.2"]
+    assert list(gallery.indices) == sorted(set(rows["index"])) and gallery.start == (model, "ℓ∞ 0.2")
+    for index, label, ways, answer in zip(gallery.indices, gallery.labels, fell, seen, strict=True):
+        own = rows[rows["index"] == index]
+        assert set(own.label) == {label}
+        if list(ways) == [-1]:
+            assert (own.clean_prediction != own.label).all()
+        else:
+            assert {gallery.ways[way] for way in ways} == set(own[own.success].attack)
+        assert (answer == label) == (not ways)
+
+
 def test_claims_state_their_rule_and_the_answer_its_n(found: Findings) -> None:
     assert "n = 40" in found.answer
     assert len(found.claims) == 4  # two comparisons per norm

@@ -252,6 +252,19 @@ def test_words_are_wrapped_to_a_width() -> None:
     assert wrapped("unbreakable-name-of-a-model", 20) == "unbreakable-name-of-a-model" and wrapped("", 20) == ""
 
 
+def test_a_gallery_keeps_its_images_in_order_and_large_ones_small() -> None:
+    assert figures.room_for((3, 32, 32)) == 195 and figures.room_for((1, 8, 8)) == 300
+    assert figures.room_for((3, 500, 300)) == figures.room_for((3, 48, 48)) == 86
+    images = np.zeros((25, 3, 100, 60))
+    images[21] = 1.0
+    cell: Any = {("m", "s"): ([[]] * 25, [0] * 25)}
+    given: dict[str, Any] = {"classes": ["a"], "indices": range(25), "labels": [0] * 25, "ways": []}
+    made = figures.gallery(name="g", title="", caption="", images=images, cells=cell, start=("m", "s"), **given)
+    sheet = np.asarray(Image.open(io.BytesIO(made.png)))
+    assert made.side == 48 and sheet.shape == (96, 960, 3)
+    assert sheet[48:, 48:77].min() == 255 and sheet[:48].max() == 0 and sheet[48:, 96:].max() == 0
+
+
 def test_many_lines_get_a_legend_and_none_is_lost() -> None:
     labels = [f"method {i} with settings that take some room to write" for i in range(24)]
     lines = [figures.Series(label=label, x=[0, 1], y=[1, i / 24]) for i, label in enumerate(labels)]

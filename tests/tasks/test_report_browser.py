@@ -17,13 +17,16 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from robustray.tasks import figures
 from robustray.tasks.report.comparison import render_comparison
 from robustray.tasks.report.index import Card, render_index
 from robustray.tasks.report.page import render_page
+from robustray.tasks.study import Gallery
 from tests.chromium import FLAGS, Browser, fetched_for, requests
 from tests.tasks import report_example
 
@@ -383,6 +386,86 @@ def test_figures_are_taken_as_svg_and_png(browser: Browser, page: Path) -> None:
     assert ElementTree.fromstring(drawn).tag.endswith("svg") and "var(" not in drawn
     image = Image.open(io.BytesIO(base64.b64decode(png_address.partition(",")[2])))
     assert image.width > 1000 and len(image.convert("L").getcolors() or ()) > 10
+
+
+def some_gallery(**changes: Any) -> Gallery:
+    """150 images of two classes, whose thumbnails are grey steps; at the larger size every third falls to both."""
+    num = 150
+    few = ([[-1] if i == 0 else [] for i in range(num)], [1] + [i % 2 for i in range(1, num)])
+    fell = [[-1] if i == 0 else [0, 1] if i % 3 == 0 else [1] if i % 3 == 1 else [] for i in range(num)]
+    many = (fell, [1 - i % 2 if ways else i % 2 for i, ways in enumerate(fell)])
+    given: dict[str, Any] = {
+        "name": "single",
+        "title": "Single images",
+        "caption": "All 150.",
+        "images": (np.arange(num) / num).reshape(-1, 1, 1, 1) * np.ones((1, 3, 4, 4)),
+        "classes": ["cat", "dog"],
+        "indices": [10 * i for i in range(num)],
+        "labels": [i % 2 for i in range(num)],
+        "ways": ["noise", "pgd"],
+        "cells": {("a", "ℓ∞ 0.1"): few, ("a", "ℓ∞ 0.2"): many},
+        "start": ("a", "ℓ∞ 0.2"),
+    }
+    return figures.gallery(**(given | changes))
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_single_images_are_chosen_by_size_class_and_fate(browser: Browser, example: Any, width: int) -> None:
+    path = browser.folder / f"gallery-{width}.html"
+    findings = replace(example.example_findings(), galleries=(some_gallery(),))
+    path.write_text(render_page(findings, example.example_facts()), encoding="utf-8")
+    seen = browser.observe(
+        path,
+        SIZES
+        + """
+        const [model, size, label, fate] = page.querySelectorAll(".choose select");
+        const tell = () => [page.querySelector(".gallery > p").textContent,
+          [...page.querySelectorAll(".tiles li")].map(item => item.textContent)];
+        const pick = (select, value) => { select.value = value; select.dispatchEvent(new view.Event("change")); };
+        seen.start = [size.value, tell()];
+        const [back, on] = page.querySelectorAll(".turn button");
+        on.click(); on.click();
+        seen.last = [tell(), back.disabled, on.disabled];
+        pick(fate, "0"); seen.noise = tell();
+        pick(label, "1"); seen.dogs = tell();
+        pick(fate, "stands"); seen.standing = tell();
+        pick(label, ""); pick(fate, "-1"); pick(size, "ℓ∞ 0.1"); seen.wrong = tell();
+        pick(fate, "fell"); seen.none = tell();
+        pick(fate, ""); const first = page.querySelector(".tiles span"), box = first.getBoundingClientRect();
+        seen.tile = [box.width, box.height, view.getComputedStyle(first).backgroundImage.slice(0, 15)];
+        """,
+        width,
+    )
+    assert seen["width"] <= width and not seen["wide"]
+    size, (words, shown) = seen["start"]
+    assert size == "ℓ∞ 0.2" and words == "150 of 150 images; shown are 1 to 60" and len(shown) == 60
+    assert shown[:3] == ["cat → dogwrong without an attack · #0", "dog → catfell to pgd · #10", "catstands · #20"]
+    assert shown[3] == "dog → catfell to noise, pgd · #30"
+    (words, shown), back, on = seen["last"]
+    assert words.endswith("121 to 150") and len(shown) == 30 and (back, on) == (False, True)
+    assert seen["noise"][0] == "49 of 150 images" and all("noise" in words for words in seen["noise"][1])
+    assert seen["dogs"][0] == "25 of 150 images" and all(words.startswith("dog") for words in seen["dogs"][1])
+    assert seen["standing"][0] == "25 of 150 images" and all("dogstands" in words for words in seen["standing"][1])
+    assert seen["wrong"] == ["1 of 150 images", ["cat → dogwrong without an attack · #0"]]
+    assert seen["none"] == ["0 of 150 images", []]
+    assert seen["tile"] == [64, 64, 'url("data:image']
+
+
+def test_hostile_names_of_a_gallery_stay_words(browser: Browser, example: Any) -> None:
+    name = example.HOSTILE + "</script><img src=x onerror=alert(1)>"
+    path = browser.folder / "hostile-gallery.html"
+    cell = ([[0]] * 150, [1] * 150)
+    made = some_gallery(classes=[name, name], ways=[name], cells={(name, name): cell}, start=(name, name))
+    findings = replace(example.example_findings(), galleries=(made,))
+    path.write_text(render_page(findings, example.example_facts()), encoding="utf-8")
+    seen = browser.observe(
+        path,
+        """
+        seen.images = page.querySelectorAll(".gallery img").length;
+        seen.words = page.querySelector(".tiles li").textContent;
+        """,
+    )
+    assert seen["images"] == 0 and seen["words"].startswith(name)
 
 
 def test_without_script_everything_is_there_and_nothing_pretends_to_work(browser: Browser, page: Path) -> None:

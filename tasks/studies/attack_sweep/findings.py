@@ -18,6 +18,7 @@ from robustray.tasks.statistics.clusters import clustered_difference
 from robustray.tasks.studies.attack_sweep.drawings import drawn, pictures
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.studies.attack_sweep.settings import Settings
+from robustray.tasks.studies.attack_sweep.singles import galleries
 from robustray.tasks.studies.attack_sweep.tables import tables
 from robustray.tasks.study import Claim, Description, Findings
 from robustray.tasks.sweeps.masking import lost_gradient_warnings, lower_bound, masking_warnings, nothing_to_follow
@@ -33,7 +34,7 @@ def compose(results: Results) -> Findings:
     hidden = masking_warnings(results.records, results.stages), lost_gradient_warnings(results.records)
     warnings = *hidden, transfer_warnings(results), chance_warnings(results)
     said = (answer(results), claims(results), descriptions(results))
-    return kit.compose(*said, tables(results), drawn(results), pictures(results), warnings)
+    return kit.compose(*said, tables(results), drawn(results), pictures(results), galleries(results), warnings)
 
 
 def answer(results: Results) -> str:
