@@ -121,7 +121,28 @@ def peernames(path: str) -> str:
     return mapping.render()
 
 
+def replication(path: str) -> str:
+    """What estimators of the replication study cost."""
+    found = json.loads((ROOT / path).read_text())
+    deletions = f"{found['replicates']} random deletions ({found['replicates_timed']} timed)"
+    rows = [
+        (
+            f"{found['images']:,} images × {found['models']} models × {found['resamples']:,} resamples, 3 estimators",
+            f"{found['bootstrap_seconds']:.1f} s, {found['peak_gigabytes']:.2f} GB",
+        ),
+        (
+            f"exact jackknife, d = 1, 2 × {found['jackknife_images']:,} images, {found['answers']} answers, 6 models",
+            f"{1e3 * found['exact_seconds']:.1f} ms",
+        ),
+        (f"{deletions}, pandas", f"{found['pandas_seconds']:.1f} s ({found['times_pandas']:,.0f} ×)"),
+        (f"{deletions}, NumPy, answers shuffled", f"{found['numpy_seconds']:.1f} s ({found['times_numpy']:,.0f} ×)"),
+        (f"{deletions}, NumPy, one index each", f"{found['index_seconds']:.2f} s ({found['times_index']:,.0f} ×)"),
+    ]
+    return "\n".join(["| what | cost |", "|---|---|", *(f"| {what} | {cost} |" for what, cost in rows)]) + "\n"
+
+
 TABLES = {
+    "replication": replication,
     "engine": engine,
     "memory": memory,
     "stale": stale,

@@ -75,7 +75,8 @@ class Design:
         else:
             end = np.cumsum(sizes)
             drawn = rng.integers(np.repeat(end - sizes, sizes), np.repeat(end, sizes), (num, n))
-        flat = order[drawn] + n * np.arange(num)[:, None]
+        flat = drawn if (order == np.arange(n)).all() else order[drawn]
+        flat += n * np.arange(num)[:, None]
         return np.bincount(flat.ravel(), minlength=num * n).reshape(num, n).astype(np.float64)
 
     def _draw_cells(self, rng: np.random.Generator, num: int) -> Weights:

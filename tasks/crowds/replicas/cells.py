@@ -54,9 +54,10 @@ class Cells:
     n_selected: NDArray[np.int64]
 
     def __init__(self, rows: Remeasured) -> None:
-        pairs = np.stack([rows.n_shown, rows.n_selected], axis=1)
-        found, member = np.unique(pairs, axis=0, return_inverse=True)
-        self.n_shown, self.n_selected = found[:, 0], found[:, 1]
+        # one number per pair, which sorts as the pairs do
+        width = int(rows.n_selected.max()) + 1
+        found, member = np.unique(rows.n_shown * width + rows.n_selected, return_inverse=True)
+        self.n_shown, self.n_selected = np.divmod(found, width)
         order = np.argsort(member, kind="stable")
         self._order = None if (np.diff(order) == 1).all() else order
         ends = np.cumsum(np.bincount(member, minlength=len(found)))
