@@ -13,6 +13,7 @@ from robustray.distributed.commands.parsing import Switch, again, gather, option
 from robustray.distributed.commands.resume import split_names
 from robustray.distributed.commands.run import print_document
 from robustray.tasks.errors import InputError, WorkFailed
+from robustray.tasks.kit.words import plural
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
@@ -174,8 +175,8 @@ def render(flags: RenderFlags, name: str, clip: str) -> int:
     made = agent.render(clip, flags.environment, flags.steps, flags.seed, deterministic=flags.deterministic)
     steps = sum(row["length"] for row in made.episodes)
     returns = ", ".join(f"{row['episode_return']:,.1f}" for row in made.episodes)
-    print(f"wrote {made.path}: {steps:,} steps in {made.num_frames} frames, {made.seconds:.1f} s")
-    print(f"returns of its {len(made.episodes)} episodes, the last one as far as it is shown: {returns}")
+    print(f"wrote {made.path}: {plural(steps, 'step')} in {plural(made.num_frames, 'frame')}, {made.seconds:.1f} s")
+    print(f"{plural(len(made.episodes), 'episode')}, the last one as far as it is shown; returns: {returns}")
     return 0
 
 

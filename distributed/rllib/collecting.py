@@ -47,23 +47,17 @@ class RemoteCollector:
     def _collect(self, update: int, tasks: list[Task], sent: Any) -> dict[Task, Rollout]:
         waiting, found = deque(tasks), dict[Task, Rollout]()
         busy: dict[Any, tuple[int, Task, float]] = {}
-        alive_at = answered_at = time.monotonic()
+        answered_at = time.monotonic()
         while len(found) < len(tasks):
-            now = time.monotonic()
             taken = {runner for runner, _, _ in busy.values()}
             free = [runner for runner in self._group.healthy_env_runner_ids() if runner not in taken]
+            if not busy and not free:
+                free = wait_for_runners(self._group)
+            now = time.monotonic()
             for runner in free[: len(waiting)]:
                 task = _likeliest(waiting, runner, self._group.num_remote_env_runners())
                 waiting.remove(task)
                 busy[self._handle(runner).collect.remote(task[0], update, sent, task[1])] = (runner, task, now)
-            if busy or free:
-                alive_at = now
-            else:
-                self._group.probe_unhealthy_env_runners()
-                if now - alive_at > PATIENCE_S:
-                    raise RuntimeError(f"all env runners are gone for {PATIENCE_S:.0f} s; see their logs")
-                time.sleep(0.2)
-                continue
             ready, _ = ray.wait(list(busy), num_returns=1, timeout=0.5)
             for answer in ready:
                 runner, task, _ = busy.pop(answer)
@@ -71,7 +65,7 @@ class RemoteCollector:
                 try:
                     result = ray.get(answer)
                 except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError):
-                    self._lost(runner)
+                    lost(self._group, runner)
                     waiting.appendleft(task)
                     continue
                 if isinstance(result, str):
@@ -91,16 +85,28 @@ class RemoteCollector:
             if time.monotonic() - since > self._deadline_s:
                 _LOG.warning("env runner %d took more than %g s and is started again", runner, self._deadline_s)
                 ray.kill(self._handle(runner), no_restart=False)
-                self._lost(runner)
+                lost(self._group, runner)
                 del busy[answer]
                 waiting.append(task)
 
     def _handle(self, runner: int) -> Any:
         return self._manager.actors()[runner]
 
-    def _lost(self, runner: int) -> None:
-        """RLlib asks it for signs of life before each update and takes it back."""
-        self._manager.set_actor_state(runner, healthy=False)
+
+def lost(group: Any, runner: int) -> None:
+    """A runner has died. RLlib asks it for signs of life before each update and takes it back."""
+    group._worker_manager.set_actor_state(runner, healthy=False)
+
+
+def wait_for_runners(group: Any) -> list[int]:
+    """The runners that are alive, at least one. Raises: RuntimeError when there is none for `PATIENCE_S`."""
+    began = time.monotonic()
+    while not (runners := group.healthy_env_runner_ids()):
+        if time.monotonic() - began > PATIENCE_S:
+            raise RuntimeError(f"all env runners are gone for {PATIENCE_S:.0f} s; see their logs")
+        group.probe_unhealthy_env_runners()
+        time.sleep(0.2)
+    return list(runners)
 
 
 def _likeliest(waiting: deque[Task], runner: int, num_runners: int) -> Task:

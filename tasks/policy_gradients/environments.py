@@ -10,9 +10,12 @@ import math
 import os
 import re
 import sys
+import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -230,7 +233,10 @@ def _made(name: str, *, drawn: bool) -> gymnasium.Env[Any, Any]:
             if not isinstance(made, gymnasium.Env):
                 raise InputError(f"environment {name}: {attribute}() is no gymnasium.Env but {type(made).__name__}")
             return made
-        return gymnasium.make(name, disable_env_checker=True, **options)
+        with warnings.catch_warnings():
+            if drawn:  # what it warns of, a class that can't be drawn, is said below
+                warnings.simplefilter("ignore")
+            return gymnasium.make(name, disable_env_checker=True, **options)
     except InputError:
         raise
     except Exception as error:
@@ -239,9 +245,14 @@ def _made(name: str, *, drawn: bool) -> gymnasium.Env[Any, Any]:
             hint = (
                 '; to be drawn, its class takes render_mode="rgb_array", and render() returns bytes (height, width, 3)'
             )
-        elif "mujoco" in sys.modules and os.environ.get("MUJOCO_GL"):
-            hint = f" (MUJOCO_GL is {os.environ['MUJOCO_GL']!r})"
+        elif os.environ.get("MUJOCO_GL") and _came_from_mujoco(error):
+            hint = f" (MUJOCO_GL is {os.environ['MUJOCO_GL']!r}: egl needs libegl1, osmesa needs libosmesa6)"
         raise InputError(f"environment {name}: it cannot be made: {_short(error)}{hint}") from error
+
+
+def _came_from_mujoco(error: BaseException) -> bool:
+    """With a renderer that is not there, `import mujoco` fails without a word of it."""
+    return any("mujoco" in Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _draws_by_gl(env: gymnasium.Env[Any, Any]) -> bool:

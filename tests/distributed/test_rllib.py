@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -17,15 +18,20 @@ import numpy as np
 import psutil
 import pytest
 
-from robustray.tasks.errors import InputError
+from robustray.distributed.rllib.job import advance_in
+from robustray.tasks.errors import InputError, WorkFailed
+from robustray.tasks.lab import seeds
+from robustray.tasks.lab.checkpoints import Checkpoints, Interval
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.policy_gradients import files
+from robustray.tasks.policy_gradients.agent import Agent
 from robustray.tasks.policy_gradients.environments import EnvironmentFailed
-from robustray.tasks.policy_gradients.loop import Training, train_agent
+from robustray.tasks.policy_gradients.jobs import learn_jobs
+from robustray.tasks.policy_gradients.loop import Training, begin, train_agent
 from robustray.tasks.policy_gradients.presets import preset
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
-from tests.tasks.rl_environments import HERE
+from tests.tasks.rl_environments import HERE, Choice
 
 SMALL: dict[str, Any] = {"steps_per_stream": 64, "num_minibatches": 4, "hidden": (8,)}
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -333,11 +339,135 @@ def test_a_runner_that_hangs_is_started_again(build: Any, eight_cpus: Path) -> N
 @pytest.mark.parametrize("environment", ["NaNObservation", "NaNReward", "RaisesInReset", "RaisesInStep"])
 def test_an_error_in_a_remote_runner_arrives_at_once(build: Any, environment: str) -> None:
     algorithm = build(config_of(dataclasses.replace(spec_of("ppo", 2), environment=f"{HERE}:{environment}"), runners=1))
-    began = time.monotonic()
-    with pytest.raises(EnvironmentFailed, match=rf"{environment}, step \d after the reset with seed"):
+    with ends_at_once(algorithm, rf"{environment}, step \d after the reset with seed \d+"):
         algorithm.train()
+
+
+@contextlib.contextmanager
+def ends_at_once(algorithm: Any, says: str) -> Iterator[None]:
+    """Within ten seconds, with these words, and without a runner that was started again."""
+    group, began = algorithm.env_runner_group, time.monotonic()
+    pids = group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
+    with pytest.raises(EnvironmentFailed, match=says):
+        yield
     assert time.monotonic() - began < 10
-    assert algorithm.env_runner_group.num_remote_worker_restarts() == 0
+    assert group.num_remote_worker_restarts() == 0
+    assert group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False) == pids
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    ("environment", "steps", "says"),
+    [
+        ("RaisesAt777", (777, 265), "step raised ZeroDivisionError: a joint came off"),
+        ("RaisesInLateReset", (780,), "reset raised OSError: no such arena"),
+        ("NaNObservationAt777", (777,), "the observation is not finite"),
+        ("NaNRewardAt777", (777,), "the reward is nan"),
+    ],
+)
+def test_an_error_late_in_a_remote_runner_leaves_the_store_clean(
+    build: Any, tmp_path: Path, environment: str, steps: tuple[int, ...], says: str
+) -> None:
+    """In the first update nothing is left; in the second one whole states only, from which the next try goes on."""
+    spec = spec_of("ppo", 1, environment=f"{HERE}:{environment}", milestones=(1,), heldout_every=None)
+    for step, length, kept in zip(steps, (1024, 512), ([], [1]), strict=False):
+        asked = dataclasses.replace(spec, settings=dataclasses.replace(spec.settings, steps_per_stream=length))
+        store = Store(str(tmp_path / str(length)))
+        store.create()
+        (job,) = learn_jobs([asked], interval=Interval(steps=1, seconds=None))
+        algorithm = build(config_of(asked, runners=1))
+        with ends_at_once(algorithm, rf"{HERE}:{environment}, step {step} after the reset with seed \d+: {says}"):
+            job.learn(store, advance_in(algorithm))
+        found = files.list_files(store, job.key)
+        assert [(file.kind, file.update) for file in found] == [("state", update) for update in kept]
+        assert all(files.read_file(store, file) is not None for file in found)
+        left = {str(path.relative_to(store.url)) for path in Path(store.url).rglob("*") if path.is_file()}
+        others = sorted(name for name in left - {file.name for file in found} if not name.startswith("tensorboard/"))
+        assert [name.split("/")[:2] for name in others] == [["checkpoints", job.key]] * len(kept), others
+        again = begin(asked)
+        Checkpoints(store=store, key=job.key, code=job.code, interval=Interval(), say=print).restore(again)
+        assert again.state.updates_done == len(kept), "whole, and where the next try begins"
+
+
+@pytest.mark.acceptance
+def test_an_evaluation_plays_exactly_its_episodes_with_the_trainings_moments(build: Any) -> None:
+    """With 0 and 2 evaluation runners the same ones, which a loaded agent plays too, also where one of the two dies on
+    the way. Nothing of the agent moves: observations, rewards, discounted sums, weights."""
+    spec, episodes = spec_of("ppo", 3, environment=f"{HERE}:Slow"), 7
+    found = []
+    for runners in (0, 2):
+        options = {"evaluation_duration": episodes, "evaluation_interval": 100, "evaluation_num_env_runners": runners}
+        algorithm = build(config_of(spec).evaluation(**options))
+        for _ in range(2):
+            algorithm.train()
+        state = algorithm.agent
+        before = files.state_bytes(state)
+        moments = {name: array.copy() for name, array in state.arrays().items() if name.startswith(("obs", "rewards"))}
+        assert set(moments) == {
+            *(f"{of}/{what}" for of in ("observations", "rewards") for what in ("mean", "squares")),
+            "rewards/discounted",
+        }
+        counts = (state.filters.observations.count, state.filters.rewards.count)
+        group = algorithm.eval_env_runner_group
+        pids = group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False) if runners else []
+        kills = [threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)) for pid in pids[:1]]
+        for kill in kills:
+            kill.start()
+        result = algorithm.evaluate()
+        for kill in kills:
+            kill.join()
+        assert result["env_runners"]["num_episodes"] == len(algorithm.evaluated) == episodes
+        for name, array in moments.items():
+            assert array.tobytes() == state.arrays()[name].tobytes(), name
+        assert counts == (state.filters.observations.count, state.filters.rewards.count) and min(counts) > 300
+        assert files.state_bytes(state) == before
+        seed = seeds.integer(spec.seed, "evaluation in RLlib", 2) % 2**31
+        played = Agent(files.state_of(before)).evaluate(episodes=episodes, seed=seed)
+        assert algorithm.evaluated == played.to_dict(orient="records")
+        found.append(algorithm.evaluated)
+        algorithm.train()
+        row = train_agent(dataclasses.replace(spec, iterations=3, horizon=4)).curve[-1]
+        assert json.dumps(algorithm.training.curve[-1]) == json.dumps(row), (
+            "and training goes on as if nothing had been"
+        )
+    assert found[0] == found[1]
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_runner_killed_at_a_random_moment_changes_no_bit(build: Any, seed: int) -> None:
+    """One of two, at a moment of this seed: while it collects, or waits, or between updates."""
+    spec = spec_of("ppo", 5, goes_on=bool(seed), environment=f"{HERE}:Slow")
+    algorithm, rng = build(config_of(spec, runners=2)), np.random.default_rng(seed)
+    pids = algorithm.env_runner_group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
+    killed = []
+
+    def kill(pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
+
+    timer = threading.Timer(rng.uniform(0, 3), kill, (pids[int(rng.integers(2))],))  # an update takes about a second
+    timer.start()
+    for _ in range(4):
+        algorithm.train()
+    timer.join()
+    assert len(killed) == 1 and same(algorithm, train_agent(spec))
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    ("environment", "runners"),
+    [("CartPole-v1", 0), ("Pendulum-v1", 0), (f"{HERE}:Matrix", 1), (f"{HERE}:RobustrayTarget-v0", 1), (Choice, 1)],
+    ids=["choices", "boxes", "4 x 4", "registered", "class"],
+)
+def test_any_environment_is_made_in_each_runner(build: Any, environment: Any, runners: int) -> None:
+    """By its name, or a class; a module of one's own is imported where the runner is."""
+    name = environment if isinstance(environment, str) else f"{HERE}:{environment.__name__}"
+    spec = spec_of("ppo", 2, environment=name, iterations=2)
+    algorithm = build(config_of(spec, runners=runners).environment(environment))
+    for _ in range(2):
+        algorithm.train()
+    assert same(algorithm, train_agent(spec))
 
 
 @pytest.mark.acceptance
@@ -408,9 +538,24 @@ def test_a_ray_lab_keeps_the_bytes_of_a_serial_one(eight_cpus: Path, tmp_path: P
 
 
 @pytest.mark.acceptance
+def test_an_agent_that_breaks_in_a_worker_is_not_tried_again(eight_cpus: Path, tmp_path: Path) -> None:
+    """The words arrive whole; no retry, and nothing in the store."""
+    from robustray.distributed.lab import RayLab
+
+    settings = PolicyGradient(**{**SMALL, "steps_per_stream": 1024})
+    store = Store(str(tmp_path / "store"))
+    store.create()
+    lab = RayLab(store=store, workers=1)
+    with pytest.raises(WorkFailed, match=rf"environment {HERE}:RaisesAt777, step 777 after the reset with seed \d+"):
+        lab.learn([AgentSpec(environment=f"{HERE}:RaisesAt777", settings=settings, iterations=2)]).result()
+    assert lab.journal.count("learn").retried == 0
+    lab.close()
+    assert not [path for path in Path(store.url).rglob("*") if path.is_file()]
+
+
+@pytest.mark.acceptance
 def test_an_agent_whose_worker_is_killed_goes_on_from_its_checkpoint(eight_cpus: Path, tmp_path: Path) -> None:
     from robustray.distributed.lab import RayLab
-    from robustray.tasks.lab.checkpoints import Interval
 
     spec = spec_of("ppo", 2, environment=f"{HERE}:Slow", iterations=8, milestones=(3,))
     store = Store(str(tmp_path / "store"))

@@ -79,36 +79,68 @@ class Matrix(gymnasium.Env[Any, Any]):
         return self.np_random.integers(0, 256, (4, 4), dtype=np.uint8)
 
 
-class NaNObservation(Target):
-    """Fine for six steps."""
+class Breaks(Target):
+    """Fine until step `breaks_at` of its life."""
 
     ends = 0.0
+    breaks_at = 7
+    lived = 0
 
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.lived += 1
+        return super().step(action)
+
+
+class NaNObservation(Breaks):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = super().step(action)
-        return (observation * np.nan if self.steps == 7 else observation), reward, terminated, truncated, info
+        return (
+            (observation * np.nan if self.lived == self.breaks_at else observation),
+            reward,
+            terminated,
+            truncated,
+            info,
+        )
 
 
-class NaNReward(Target):
-    ends = 0.0
-
+class NaNReward(Breaks):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = super().step(action)
-        return observation, (np.nan if self.steps == 7 else reward), terminated, truncated, info
+        return observation, (np.nan if self.lived == self.breaks_at else reward), terminated, truncated, info
 
 
-class RaisesInReset(Target):
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        raise OSError("no such arena")
-
-
-class RaisesInStep(Target):
-    ends = 0.0
-
+class RaisesInStep(Breaks):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        if self.steps == 6:
+        if self.lived == self.breaks_at - 1:
             raise ZeroDivisionError("a joint came off")
         return super().step(action)
+
+
+class RaisesInReset(Breaks):
+    breaks_at = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if self.lived >= self.breaks_at:
+            raise OSError("no such arena")
+        return super().reset(seed=seed, options=options)
+
+
+class NaNObservationAt777(NaNObservation):
+    breaks_at = 777
+
+
+class NaNRewardAt777(NaNReward):
+    breaks_at = 777
+
+
+class RaisesAt777(RaisesInStep):
+    breaks_at = 777
+
+
+class RaisesInLateReset(RaisesInReset):
+    """After 39 episodes of twenty steps."""
+
+    breaks_at = 780
 
 
 class WrongSize(Target):

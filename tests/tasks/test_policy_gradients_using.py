@@ -149,6 +149,20 @@ def test_hopper_is_drawn_where_there_is_gl(tmp_path: Path) -> None:
     assert "drawn (480, 480, 3) True" in ended.stdout
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="OSMesa is Linux's")
+def test_a_renderer_that_is_not_there_is_named() -> None:
+    """`import mujoco` fails with it, whether anything is drawn or not."""
+    code = (
+        "from robustray.tasks.policy_gradients.environments import open_environment\n"
+        "open_environment('Hopper-v5', clip_actions=True)"
+    )
+    variables = {**os.environ, "MUJOCO_GL": "osmesa"}
+    ended = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=120)
+    if ended.returncode == 0:
+        pytest.skip("OSMesa is there")
+    assert "MUJOCO_GL is 'osmesa': egl needs libegl1, osmesa needs libosmesa6" in ended.stderr
+
+
 # --- Evaluation ---------------------------------------------------------------------------------------------------
 
 
