@@ -11,10 +11,14 @@ import pandas as pd
 from robustray.tasks import figures
 from robustray.tasks.kit.frames import side_by_side
 from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS, size_words
-from robustray.tasks.study import Figure, Table
+from robustray.tasks.study import Figure, Picture, Table
 
 if TYPE_CHECKING:
     from robustray.tasks.attacks.settings import Norm
+
+
+MAGNIFY = 10
+"""How many times larger a perturbation is shown than it is."""
 
 
 def size_label(norm: Norm, *, what: str = "") -> str:
@@ -53,6 +57,24 @@ def accuracy_by_size(
         percent=True,
         x_ticks=figures.eps_ticks([0.0, *first]),
         x_log=True,
+    )
+
+
+def example_picture(rows: pd.DataFrame, classes: tuple[str, ...], *, name: str, title: str) -> Picture:
+    """Images, their perturbations and their sums. rows: of `example_block`. classes: names by label."""
+    clean = np.stack(list(rows.clean_image)).astype(np.float64)
+    adversarial = np.stack(list(rows.adversarial_image)).astype(np.float64)
+    delta = figures.magnified(adversarial - clean, MAGNIFY)
+    return figures.image_rows(
+        name=name,
+        title=title,
+        caption=f"Images, perturbations magnified {MAGNIFY} times around grey, and their sum with the model's "
+        f"prediction. {len(rows)} images drawn at random from those classified correctly, not chosen.",
+        rows={"image": clean, f"perturbation × {MAGNIFY}": delta, "adversarial": adversarial},
+        columns=[
+            f"{classes[label]}\n→ {classes[prediction]}"
+            for label, prediction in zip(rows.label, rows.prediction, strict=True)
+        ],
     )
 
 

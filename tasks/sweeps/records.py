@@ -130,6 +130,25 @@ def with_interval(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="broken").assign(robust_accuracy=standing / table.n, lo=lo, hi=hi)
 
 
+def clean_accuracy(clean: Mapping[tuple[str, str], pd.DataFrame], norms: Sequence[Norm]) -> pd.DataFrame:
+    """Accuracy without a perturbation as the rows of size 0 of every norm, in the form of `worst_case_accuracy`."""
+    rows = [
+        {"data": data, "model": model, "norm": norm, "eps": 0.0, "broken": int((~found.correct).sum()), "n": len(found)}
+        for (data, model), found in clean.items()
+        for norm in norms
+    ]
+    return with_interval(pd.DataFrame(rows))
+
+
+def cost(all_records: pd.DataFrame) -> pd.DataFrame:
+    """Evaluations (forward, or forward and gradient, of one image) that each attack took. Counted, not timed."""
+    grouped = all_records.groupby(["data", "model", "norm", "attack", "eps"], sort=False, observed=True)
+    table = grouped.agg(
+        attacked=("carried", lambda carried: int((~carried).sum())), evaluations=("evaluations", "sum")
+    ).reset_index()
+    return table.assign(per_image=(table.evaluations / table.attacked.where(table.attacked > 0)).astype(float))
+
+
 def stage_table(all_records: pd.DataFrame, stages: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Who fell to what: one row per cell, size and stage of each cascade. stages: attack -> its stages in order.
 

@@ -15,12 +15,11 @@ from robustray.tasks.kit.sizes import reference_size
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.statistics.intervals import wilson
-from robustray.tasks.studies.attack_sweep import reduce
 from robustray.tasks.studies.attack_sweep.settings import SIZES, Settings, estimate
 from robustray.tasks.studies.attack_sweep.study import STUDY
 from robustray.tasks.study import Findings
 from robustray.tasks.sweeps.options import PASSED
-from robustray.tasks.sweeps.records import Cell, records, robust_accuracy, worst_case, worst_case_accuracy
+from robustray.tasks.sweeps.records import Cell, cost, records, robust_accuracy, worst_case, worst_case_accuracy
 
 TINY = replace(
     SIZES["quick"], models=("digits:mlp",), num_images=40, eps_linf=(0.05, 0.2), eps_l2=(0.4,), num_examples=2, block=16
@@ -81,7 +80,7 @@ def test_records_by_hand() -> None:
     assert accuracy.robust_accuracy.tolist() == [0.5, 0.25]
     assert accuracy.n.tolist() == [4, 4]
     assert (accuracy.lo[0], accuracy.hi[0]) == pytest.approx(tuple(map(float, wilson(2, 4))))
-    assert reduce.cost(rows)[["attacked", "evaluations", "per_image"]].to_numpy().tolist() == [[3, 15, 5], [2, 10, 5]]
+    assert cost(rows)[["attacked", "evaluations", "per_image"]].to_numpy().tolist() == [[3, 15, 5], [2, 10, 5]]
 
 
 def test_the_worst_case_is_per_image_not_the_minimum_of_the_means() -> None:

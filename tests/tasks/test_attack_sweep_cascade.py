@@ -157,14 +157,14 @@ def test_gathered_stages_are_one_call(
     clean = lab.map("clean", predict_block, range(48), block=16, refs=refs).result()
     cell = Cell(data, model, norm, chosen.attacks[0], 3)
     alive = survivors_of_clean(clean)
-    found = sweep_cells(chosen.options, lab, {model: ref}, {data: refs["data"]}, {cell: eps}, {cell: alive})
+    found = sweep_cells(chosen, lab, {model: ref}, {data: refs["data"]}, {cell: eps}, {cell: alive})
     network, source = lab.load(ref), lab.load(refs["data"])
     fell: set[str] = set()
     for expected_eps, (size, rows) in zip(eps, found[cell], strict=True):
         assert size == expected_eps
         assert rows["index"].tolist() == alive
         images, labels = source.batch(alive)
-        cascade = named_attack(cell.attack, norm, size, chosen.options)
+        cascade = named_attack(cell.attack, norm, size, chosen)
         whole: Any = cascade(network, images, labels, seed=3, indices=alive)
         for column, values in {
             "success": whole.success,
@@ -188,10 +188,10 @@ def test_awkward_survivors(left: int, lab: SerialLab) -> None:
     chosen = settings(attacks=("sweep_cascades:standard",))
     models, data = ({name: door(name)} for name, door in ((chosen.models[0], lab.model), (chosen.data[0], lab.data)))
     cell, eps = Cell(chosen.data[0], chosen.models[0], "linf", chosen.attacks[0], 0), 0.03
-    rows = attack_one_size(chosen.options, lab, models, data, {cell: eps}, {cell: range(48)})[cell]
+    rows = attack_one_size(chosen, lab, models, data, {cell: eps}, {cell: range(48)})[cell]
     fallen, stand = (rows.loc[which, "index"].tolist() for which in (rows.fell_to == "apgd-ce", ~rows.success))
     items = sorted(fallen[:20] + stand[:left])
-    again = attack_one_size(chosen.options, lab, models, data, {cell: eps}, {cell: items})[cell]
+    again = attack_one_size(chosen, lab, models, data, {cell: eps}, {cell: items})[cell]
     expected = rows[rows["index"].isin(items)].reset_index(drop=True)
     pd.testing.assert_frame_equal(again, expected)
     assert (~again.success).sum() == left
@@ -287,8 +287,8 @@ def test_square_alone_says_nothing_about_gradients(lab: SerialLab) -> None:
 
 def test_the_stages_of_a_name() -> None:
     chosen = settings()
-    assert [name for name, _ in named_stages("pgd", "linf", 0.1, chosen.options)] == ["pgd"]
-    standard = named_stages("autoattack", "l2", 0.5, chosen.options)
+    assert [name for name, _ in named_stages("pgd", "linf", 0.1, chosen)] == ["pgd"]
+    standard = named_stages("autoattack", "l2", 0.5, chosen)
     assert tuple(stage for _, stage in standard) == AutoAttack(norm="l2", eps=0.5, precision="fp32").stages()
     for name, kind in (("autoattack", AutoAttack), ("fast-cascade", FastCascade)):
         assert PASSES[name] == sum(PASSES[stage.name] for stage in kind(norm="l2", eps=0.5).stages())
@@ -313,7 +313,7 @@ def test_too_few_classes_are_found_at_the_door(lab: SerialLab, tmp_path: Path, m
 
 
 def test_blocks_cost_about_the_same() -> None:
-    small = SIZES["small"].options
+    small = SIZES["small"]
     assert {name: block_size(name, small) for name in ("pgd", "fgsm", "noise")} == dict.fromkeys(
         ("pgd", "fgsm", "noise"), 512
     )
@@ -329,7 +329,7 @@ def test_blocks_cost_about_the_same() -> None:
 
 def test_the_estimate_counts_stages_and_transfer(lab: SerialLab) -> None:
     chosen = settings(attacks=("apgd-ce",), eps_linf=(0.02,))
-    assert estimate(chosen).counts[PASSED] == 10_000 * passes("apgd-ce", chosen.options)
+    assert estimate(chosen).counts[PASSED] == 10_000 * passes("apgd-ce", chosen)
     both = replace(chosen, models=("a", "b"), num_images=50, num_transfer=100, num_steps=9)
     without = estimate(replace(both, num_transfer=0))
     assert estimate(both).counts[PASSED] - without.counts[PASSED] == 2 * 50 * (10 + 2 + 2)

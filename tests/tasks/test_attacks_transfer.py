@@ -28,7 +28,7 @@ from robustray.tasks.lab.pieces import to_table
 from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.studies.attack_sweep import reduce
+from robustray.tasks.studies.attack_sweep import matrix
 from robustray.tasks.studies.attack_sweep.settings import Settings
 from robustray.tasks.studies.attack_sweep.study import STUDY
 from robustray.tasks.study import Findings
@@ -248,8 +248,8 @@ def test_the_images_of_the_matrix_are_one_fixed_list() -> None:
         return pd.DataFrame({"index": range(len(right)), "correct": right})
 
     both = [clean([True, True, False, True, True]), clean([False, True, True, True, True])]
-    assert reduce.common_correct(both, 2) == [1, 3]
-    assert reduce.common_correct(both, 9) == [1, 3, 4]
+    assert matrix.common_correct(both, 2) == [1, 3]
+    assert matrix.common_correct(both, 9) == [1, 3, 4]
 
 
 def test_no_common_image_is_said(lab: SerialLab, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

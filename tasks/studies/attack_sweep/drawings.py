@@ -13,9 +13,7 @@ from robustray.tasks.kit.words import listed, plural, slug
 from robustray.tasks.report.numbers import NORM_WORDS, size_words
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.study import Figure, Picture
-from robustray.tasks.sweeps.drawn import accuracy_by_size
-
-MAGNIFY = 10
+from robustray.tasks.sweeps.drawn import accuracy_by_size, example_picture
 
 
 def drawn(results: Results) -> list[Figure]:
@@ -107,24 +105,12 @@ def _transfer(results: Results, data: str, norm: Norm) -> Figure:
 
 def pictures(results: Results) -> list[Picture]:
     """Images, perturbations and sums of every model and norm."""
-    found = []
-    for (data, model, norm), rows in results.examples.items():
-        loaded = results.images[data]
-        clean = np.stack(list(rows.clean_image)).astype(np.float64)
-        adversarial = np.stack(list(rows.adversarial_image)).astype(np.float64)
-        delta = figures.magnified(adversarial - clean, MAGNIFY)
-        size = size_words(norm, results.reference[norm])
-        found.append(
-            figures.image_rows(
-                name=slug("examples", data, model, norm),
-                title=f"{model} at {size}",
-                caption=f"Images, perturbations magnified {MAGNIFY} times around grey, and their sum with the model's "
-                f"prediction. {len(rows)} images drawn at random from those classified correctly, not chosen.",
-                rows={"image": clean, f"perturbation × {MAGNIFY}": delta, "adversarial": adversarial},
-                columns=[
-                    f"{loaded.classes[label]}\n→ {loaded.classes[prediction]}"
-                    for label, prediction in zip(rows.label, rows.prediction, strict=True)
-                ],
-            )
+    return [
+        example_picture(
+            rows,
+            results.images[data].classes,
+            name=slug("examples", data, model, norm),
+            title=f"{model} at {size_words(norm, results.reference[norm])}",
         )
-    return found
+        for (data, model, norm), rows in results.examples.items()
+    ]

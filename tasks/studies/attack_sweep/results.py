@@ -11,7 +11,7 @@ import pandas as pd
 
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.kit.frames import at
-from robustray.tasks.studies.attack_sweep import reduce
+from robustray.tasks.studies.attack_sweep import matrix
 from robustray.tasks.studies.attack_sweep.settings import Settings
 from robustray.tasks.sweeps import records as sweeps
 from robustray.tasks.sweeps.named import named_stages
@@ -72,7 +72,7 @@ class Results:
         """Every attack of the sweep -> its stages by name; itself if it has none."""
         norm = self.settings.norms[0]
         return {
-            attack: [name for name, _ in named_stages(attack, norm, self.reference[norm], self.settings.options)]
+            attack: [name for name, _ in named_stages(attack, norm, self.reference[norm], self.settings)]
             for attack in self.settings.attacks
         }
 
@@ -81,7 +81,7 @@ class Results:
         """One row per data, norm, source and target; None without a matrix."""
         if not self.transfers:
             return None
-        table = reduce.transfer_rates(self.transfers, self.settings.models)
+        table = matrix.transfer_rates(self.transfers, self.settings.models)
         sizes = [self.reference[norm] for norm in table.norm]
         table.insert(2, "eps", sizes)
         table.insert(3, "steps", self.settings.num_steps)
@@ -93,7 +93,7 @@ class Results:
 
     def with_clean(self, worst: pd.DataFrame) -> pd.DataFrame:
         """Accuracy by size of per-image verdicts, with clean accuracy as size 0, in the order of the settings."""
-        clean = reduce.clean_accuracy(self.clean, self.settings.norms)
+        clean = sweeps.clean_accuracy(self.clean, self.settings.norms)
         table = pd.concat([clean, sweeps.worst_case_accuracy(worst)], ignore_index=True)
         names = {"data": self.settings.data, "model": self.settings.models, "norm": self.settings.norms}
         for column, order in names.items():

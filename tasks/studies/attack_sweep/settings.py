@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from robustray.tasks.attacks.precision import Precision
-from robustray.tasks.attacks.settings import ExitRule, Norm
+from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.estimates import num_images
@@ -16,8 +15,8 @@ from robustray.tasks.sweeps.options import PASSED, Options, passes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How accuracy falls with the size of an adversarial perturbation."""
+class Attacked:
+    """What is attacked, by which attacks, and how far; what the command line shows first."""
 
     models: tuple[str, ...]
     """Models: NAME[@WEIGHTS.safetensors], run:KEY or my_pkg.my_mod:function[@WEIGHTS]; digits:mlp and digits:cnn train
@@ -37,49 +36,33 @@ class Settings:
     """Largest change of a pixel, pixels in [0, 1]; fractions such as 8/255 can be written."""
     eps_l2: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0)
     """Largest Euclidean length of the perturbation, pixels in [0, 1]."""
-    num_steps: int = 20
-    """Steps of PGD, each of size 2.5 eps / num_steps."""
-    num_restarts: int = 1
-    """Random starts of PGD."""
-    random_start: bool = True
-    """Start PGD at a random point of the ball."""
-    exit_rule: ExitRule = "first_success"
-    """When PGD leaves an image: at the first success, or after all steps (last iterate, or the one of highest loss)."""
-    num_draws: int = 1
-    """Draws of the noise attack."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Options, Attacked):
+    """How accuracy falls with the size of an adversarial perturbation."""
+
     num_transfer: int = 0
     """Images of the transfer matrix (does what fools one model fool another?): the first ones that all models classify
     correctly, attacked by PGD with all its steps; 0 or a single model: no matrix."""
-    sources: tuple[str, ...] = ()
-    """Models whose adversarial examples the attack transfer tries on each of the models (never on the one they were
-    made with)."""
-    precision: Precision = "auto"
-    """Arithmetic of the search; auto is bf16 where the hardware multiplies it. Verdicts are always fp32."""
     num_seeds: int = 1
     """Every attack is repeated with the seeds seed, seed + 1, ...: this many."""
     seed: int = 0
     """Seed of all random draws."""
     num_examples: int = 6
     """Images shown with their perturbation, drawn at random."""
-    block: int = 512
-    """Images per block of work for PGD with 20 steps: 5 to 30 s on one CPU core with the models of the small size.
-    Attacks that cost more get smaller blocks, down to 16 images; pgd, fgsm and noise take it as it is."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checks.several(models=self.models, data=self.data, attacks=self.attacks, norms=self.norms)
         checks.choices(("linf", "l2"), norms=self.norms)
-        checks.choices(("first_success", "last", "best_loss"), exit_rule=self.exit_rule)
-        checks.choices(("auto", "fp32", "bf16"), precision=self.precision)
         checks.radii(eps_linf=self.eps_linf, eps_l2=self.eps_l2)
         checks.counts(num_images=self.num_images, num_transfer=self.num_transfer, num_examples=self.num_examples)
-        checks.counts(at_least=1, num_steps=self.num_steps, num_restarts=self.num_restarts, num_draws=self.num_draws)
-        checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block)
+        checks.counts(at_least=1, num_seeds=self.num_seeds)
         checks.counts(seed=self.seed)
         self._check_sources()
 
     def _check_sources(self) -> None:
-        if self.sources:
-            checks.several(sources=self.sources)
         if "transfer" in self.attacks and not self.sources:
             raise InputError("attacks: transfer needs models to craft on: name them with --sources")
         if self.sources and "transfer" not in self.attacks:
@@ -108,11 +91,6 @@ class Settings:
     def eps(self, norm: Norm) -> tuple[float, ...]:
         """The sizes of a norm, ascending."""
         return self.eps_linf if norm == "linf" else self.eps_l2
-
-    @property
-    def options(self) -> Options:
-        """What the attacks take from these settings."""
-        return Options(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Options)})
 
 
 def quick() -> Settings:
@@ -156,7 +134,7 @@ SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": p
 
 def estimate(settings: Settings) -> Work:
     """An upper bound: every image survives everything."""
-    per_size = sum(passes(name, settings.options) for name in settings.attacks) * settings.num_seeds
+    per_size = sum(passes(name, settings) for name in settings.attacks) * settings.num_seeds
     images, remark = num_images(settings.data, otherwise=10_000, given=settings.num_images)
     attacked = sum(images.values()) * len(settings.models)
     transfer = transfer_passes(settings, images)

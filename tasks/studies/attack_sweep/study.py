@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open every attack, model and data set, and try each model on a few images. Raises: InputError."""
     stages: dict[tuple[str, Norm, float], tuple[tuple[str, Attack], ...]] = {
-        (name, norm, eps): named_stages(name, norm, eps, settings.options)
+        (name, norm, eps): named_stages(name, norm, eps, settings)
         for name, norm in itertools.product(settings.attacks, settings.norms)
         for eps in settings.eps(norm)
     }
@@ -146,7 +146,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
 def shown_attack(settings: Settings, norm: Norm, eps: float) -> Attack | None:
     """Whose examples the pictures show: the first attack, of a cascade its first stage; None for transfer alone."""
     name = next((name for name in settings.attacks if name != TRANSFER), None)
-    return None if name is None else named_stages(name, norm, eps, settings.options)[0][1]
+    return None if name is None else named_stages(name, norm, eps, settings)[0][1]
 
 
 def sweep(
@@ -160,7 +160,7 @@ def sweep(
     each = itertools.product(settings.data, settings.models, settings.norms, settings.attacks, seeds)
     cells = [Cell(*names) for names in each]
     starts = {cell: (settings.eps(cell.norm), clean[cell.data, cell.model]) for cell in cells}
-    return attack_cells(settings.options, lab, models, data, starts)
+    return attack_cells(settings, lab, models, data, starts)
 
 
 STUDY = Study(

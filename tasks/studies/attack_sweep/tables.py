@@ -9,7 +9,6 @@ import pandas as pd
 from robustray.tasks.kit.frames import at, shown
 from robustray.tasks.kit.words import listed
 from robustray.tasks.report.numbers import size_words
-from robustray.tasks.studies.attack_sweep import reduce
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.study import Table
 from robustray.tasks.sweeps import records as sweeps
@@ -107,7 +106,7 @@ def _cost(results: Results) -> Table:
         caption="Evaluations are forward passes, or forward and gradient passes, of single images, counted where "
         "they happen. Images that fell at a smaller size are not attacked again. A cascade's are those of all its "
         "stages.",
-        frame=reduce.cost(results.records),
+        frame=sweeps.cost(results.records),
         formats={"eps": "eps", "per_image": ".1f"},
     )
 
