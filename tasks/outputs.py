@@ -28,7 +28,7 @@ def write_tables(write: Callable[[str, bytes], str], findings: Findings) -> dict
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pandas(table.frame, preserve_index=False), buffer, compression="zstd")
         paths[table.name] = write(f"tables/{table.name}.parquet", buffer.getvalue())
-        if table.on_page:
+        if table.on_page or table.csv:
             write(f"tables/{table.name}.csv", table.frame.to_csv(index=False).encode())
     return paths
 

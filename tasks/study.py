@@ -104,6 +104,8 @@ class Table:
     {"robust_accuracy": "percent", "interval:robust_accuracy": "lo,hi"}."""
     on_page: bool = True
     """False for long tables of records: saved as Parquet only, linked from the page."""
+    csv: bool = False
+    """Saved as CSV even though it is not on the page: a list for people to go through."""
     lead: bool = False
     """Stands behind the main figure, before the claims: the small table that a reader looks for first."""
 

@@ -130,6 +130,7 @@ def test_given_labels_are_outputs_and_right_where_the_search_is() -> None:
     assert (perfect.query == perfect.objects[:, 0]).all()
     frame = reduce.collection({1.0: perfect}, [3, 9], [0.5, 0.8])
     assert (frame.not_main == 0).all() and (frame.false_accepts == 0).all()
+    assert (frame.not_classify < 0.12).all() and (frame.not_contains > frame.not_classify).all()
     lax, strict = (frame[frame.threshold == threshold].kept.to_numpy() for threshold in (0.5, 0.8))
     assert (strict < lax).all()
 
@@ -251,6 +252,7 @@ def test_answers_of_ones_own(tmp_path: Path) -> None:
     assert compared.p["any label"] == 1, "no discordant pair"
     suspects = next(table.frame for table in found.tables if table.name == "suspect-labels")
     assert len(suspects) == 10 and (suspects.given_votes == 5).all()
+    assert set(suspects.selected) == {"1:5 2:5"}
 
 
 @pytest.mark.parametrize("model", ["one-coin", "dawid-skene"])

@@ -15,7 +15,7 @@ from robustray.tasks.studies.labels.crowd import Crowd, answer
 
 
 @block_function(
-    version=1,
+    version=2,
     columns={
         "index": pa.int64(),
         "objects": Tensor("int64"),
@@ -23,6 +23,7 @@ from robustray.tasks.studies.labels.crowd import Crowd, answer
         "ticks": Tensor("uint8"),
         "surviving": Tensor("uint8"),
         "given_ticks": pa.int64(),
+        "most_ticked": pa.int64(),
         "main": Tensor("int64"),
         "selected": Tensor("uint8"),
     },
@@ -42,6 +43,7 @@ def crowd_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
         "ticks": said.ticks.astype(np.uint8),
         "surviving": said.surviving.astype(np.uint8),
         "given_ticks": said.given_ticks,
+        "most_ticked": said.most_ticked,
         "main": said.main,
         "selected": said.selected.astype(np.uint8),
     }

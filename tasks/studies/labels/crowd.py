@@ -62,6 +62,8 @@ class Answers:
     """(images, classes) labels shown in classify."""
     given_ticks: Ints
     """(images,) of the query in contains."""
+    most_ticked: Ints
+    """(images,) label that most workers tick in contains, whatever was proposed (ties: the smaller class)."""
     main: Ints
     """(images, num_classify)"""
     selected: Bools
@@ -87,7 +89,8 @@ def answer(crowd: Crowd, objects: Ints, indices: Ints, seed: int) -> Answers:
     asked = candidates(objects, num_classes, drawn("candidates", 8))
     asked[np.arange(len(query)), query] = True
     contained = (drawn("contains", num_classes, crowd.num_workers) < chance[:, :, None]).sum(axis=2)
-    surviving = survivors(np.where(asked, contained, 0), query)
+    contained = np.where(asked, contained, 0)
+    surviving = survivors(contained, query)
 
     main, selected = classify(
         objects,
@@ -98,7 +101,15 @@ def answer(crowd: Crowd, objects: Ints, indices: Ints, seed: int) -> Answers:
         chosen=drawn("main", crowd.num_classify),
     )
     given_ticks = contained[np.arange(len(query)), query]
-    return Answers(query=query, ticks=ticks, surviving=surviving, given_ticks=given_ticks, main=main, selected=selected)
+    return Answers(
+        query=query,
+        ticks=ticks,
+        surviving=surviving,
+        given_ticks=given_ticks,
+        most_ticked=contained.argmax(axis=1),
+        main=main,
+        selected=selected,
+    )
 
 
 def relation(objects: Ints, label: Ints) -> NDArray[np.str_]:

@@ -158,7 +158,7 @@ def headline_frame(results: Results) -> pd.DataFrame:
 
 def tables(results: Results) -> Iterator[Table]:
     settings = results.settings
-    names = ("kept", "false_accepts", "not_main", "not_main_single")
+    names = ("kept", "false_accepts", "not_main", "not_main_single", "not_contains", "not_classify")
     formats: dict[str, str] = {}
     for name in names:
         formats |= shown(name, "percent", f"{name}_lo", f"{name}_hi")
@@ -175,9 +175,10 @@ def tables(results: Results) -> Iterator[Table]:
         name="collection",
         title="What the search and the workers let through",
         caption="Kept: share of proposed scenes. False accepts: kept, but no object is of the given class. Not main: "
-        "kept scenes with several objects (single: with one) whose given label is not the main object's class. By the "
-        "truth, which a real crowd's owner does not have. 95 % Wilson intervals; the same scenes and the same luck in "
-        "all rows.",
+        "kept scenes with several objects (single: with one) whose given label is not the main object's class. Not "
+        "contains, not classify: those of the scenes with several objects whose most ticked label (every candidate "
+        "is asked about), whose most frequent main answer, is not. By the truth, which a real crowd's owner does not "
+        "have. 95 % Wilson intervals; the same scenes and the same luck in all rows.",
         frame=results.collection,
         formats=formats,
     )

@@ -113,10 +113,15 @@ def suspects(votes: Votes, found: Aggregate, names: NDArray[np.str_]) -> Table:
         place = np.minimum(np.searchsorted(pair, wanted), len(pair) - 1)
         return np.where(pair[place] == wanted, found.pair_votes[place], 0)
 
+    order = np.lexsort((found.pair_label, -found.pair_votes, found.pair_image))
+    said = [f"{label}:{count}" for label, count in zip(found.pair_label[order], found.pair_votes[order], strict=True)]
+    starts = np.searchsorted(found.pair_image[order], np.arange(votes.num_images + 1))
+
     return Table(
         name="suspect-labels",
         title="Images whose given label people would not call main",
-        caption="One row per image: given and main label, how many workers selected each, objects that people see.",
+        caption="One row per image: given and main label, how many workers selected each, objects that people see, and "
+        "all selected labels with their workers (label:workers, the most selected first).",
         frame=pd.DataFrame(
             {
                 "image": names[images],
@@ -127,9 +132,11 @@ def suspects(votes: Votes, found: Aggregate, names: NDArray[np.str_]) -> Table:
                 "workers": votes.num_workers[images],
                 "objects": found.num_objects[images],
                 "tied": found.main_tied[images],
+                "selected": [" ".join(said[starts[i] : starts[i + 1]]) for i in images],
             }
         ),
         on_page=False,
+        csv=True,
     )
 
 

@@ -29,6 +29,7 @@ class Collected:
     ticks: Bools
     surviving: Bools
     given_ticks: Ints
+    most_ticked: Ints
     main: Ints
     selected: Bools
 
@@ -46,9 +47,18 @@ class Collected:
             ticks=stacked("ticks").astype(np.bool_),
             surviving=stacked("surviving").astype(np.bool_),
             given_ticks=rows["given_ticks"].to_numpy(np.int64),
+            most_ticked=rows["most_ticked"].to_numpy(np.int64),
             main=stacked("main"),
             selected=stacked("selected").astype(np.bool_),
         )
+
+    @property
+    def most_main(self) -> Ints:
+        """(images,) the most frequent main answer of classify, whatever the number of objects (ties: the smaller
+        class)."""
+        width = self.selected.shape[2]
+        cell = np.arange(len(self.main))[:, None] * width + self.main
+        return np.bincount(cell.ravel(), minlength=len(self.main) * width).reshape(-1, width).argmax(axis=1)
 
     @property
     def multi(self) -> Bools:
@@ -68,11 +78,15 @@ def collection(
 
     kept: of n_proposed images; false accepts: of n_kept images, those that show no object of the given class; not main:
     of the n_several kept images that truly show several objects, those whose given label is not the main object's
-    class; not main, single: the same of the other kept images.
+    class; not main, single: the same of the other kept images. not contains, not classify: of the n_several images,
+    those whose most ticked label (whose most frequent main answer) is not the main object's class: labels of the same
+    images that nobody proposed.
     """
     rows = []
     for precision, found in collected.items():
-        wrong = found.query != found.objects[:, 0]
+        wrong, ticked, said = (
+            label != found.objects[:, 0] for label in (found.query, found.most_ticked, found.most_main)
+        )
         false = ~np.isin(relation(found.objects, found.query), ["main", "other object"])
         for n in workers:
             for threshold in thresholds:
@@ -83,6 +97,8 @@ def collection(
                     ("false_accepts", false[kept]),
                     ("not_main", wrong[kept & found.multi]),
                     ("not_main_single", wrong[kept & ~found.multi]),
+                    ("not_contains", ticked[kept & found.multi]),
+                    ("not_classify", said[kept & found.multi]),
                 ):
                     row |= columns(name, proportion(flags), f"{name}_lo", f"{name}_hi")
                 several = int((kept & found.multi).sum())
