@@ -130,12 +130,14 @@ class Environment:
 
         Raises: InputError, with what is needed, where it cannot be drawn.
         """
+        failed, frame = "", np.empty(0)
         try:
             frame = np.asarray(self._env.render())
         except Exception as error:
-            raise InputError(
-                f"environment {self.name}: it cannot be drawn: {_short(error)}{_drawing_needs(self._env)}"
-            ) from error
+            failed = _short(error).rstrip(".")
+            _clear_away(error)
+        if failed:
+            raise InputError(f"environment {self.name}: it cannot be drawn: {failed}{_drawing_needs(self._env)}")
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise InputError(
                 f"environment {self.name}: render() gives {frame.dtype} {frame.shape}, not bytes (height, width, 3)"
@@ -253,6 +255,15 @@ def _made(name: str, *, drawn: bool) -> gymnasium.Env[Any, Any]:
 def _came_from_mujoco(error: BaseException) -> bool:
     """With a renderer that is not there, `import mujoco` fails without a word of it."""
     return any("mujoco" in Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__))
+
+
+def _clear_away(error: BaseException) -> None:
+    """What gymnasium 1.2.2 half-made for drawing complains on stderr when it is destroyed; nobody needs that line."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = hook
 
 
 def _draws_by_gl(env: gymnasium.Env[Any, Any]) -> bool:
