@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ def write_report(run: Run, findings: Findings, facts: RunFacts) -> dict[str, Any
 
     for figure in findings.figures:
         run.write(f"figures/{figure.name}.svg", figure.svg.encode())
+    for document in findings.documents:
+        run.write(document.path, (json.dumps(document.content, indent=1, allow_nan=False) + "\n").encode())
     for picture in findings.pictures:
         run.write(f"figures/{picture.name}.png", picture.png)
     page = run.write("report.html", render_page(shown, about).encode())

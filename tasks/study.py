@@ -166,6 +166,18 @@ class Gallery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Document:
+    """A JSON file beside the page, in a form that others read."""
+
+    path: str
+    """In the run's folder, of plain characters: "model_info/cifar10/Linf/resnet20.json"."""
+    words: str
+    """What it is, as the page says it."""
+    content: Mapping[str, Any]
+    """JSON values."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """What a study returns."""
 
@@ -178,6 +190,7 @@ class Findings:
     """The first one is the main figure."""
     pictures: tuple[Picture, ...] = ()
     galleries: tuple[Gallery, ...] = ()
+    documents: tuple[Document, ...] = ()
     warnings: tuple[str, ...] = ()
     """Stand at the top of the page."""
 

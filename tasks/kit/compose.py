@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias, TypeVar
 
-from robustray.tasks.study import Claim, Description, Figure, Findings, Gallery, Picture, Table
+from robustray.tasks.study import Claim, Description, Document, Figure, Findings, Gallery, Picture, Table
 
-Piece: TypeAlias = Claim | Description | Table | Figure | Picture | Gallery
+Piece: TypeAlias = Claim | Description | Table | Figure | Picture | Gallery | Document
 Part: TypeAlias = "Piece | str | Iterable[Part] | None"
 """A string is a warning; None is left out, so a part that does not apply needs no `if` around it."""
 
@@ -26,6 +26,8 @@ def compose(answer: str, *parts: Part) -> Findings:
 
     tables, figures, pictures = of(Table), of(Figure), of(Picture)
     _distinct("tables", [table.name for table in tables])
+    documents = of(Document)
+    _distinct("documents", [document.path for document in documents])
     _distinct("figures", [figure.name for figure in figures] + [picture.name for picture in pictures])
     return Findings(
         answer=answer,
@@ -35,6 +37,7 @@ def compose(answer: str, *parts: Part) -> Findings:
         figures=figures,
         pictures=pictures,
         galleries=of(Gallery),
+        documents=documents,
         warnings=tuple(dict.fromkeys(of(str))),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from robustray.tasks.sweeps.options import PASSED, PASSES, block_size, passes
 from robustray.tasks.sweeps.records import Cell, merged, survivors, survivors_of_clean
 from robustray.tasks.training.recipes import RECIPES
 
+RECORD = {"link", "name", "authors", "additional_data", "number_forward_passes", "dataset", "venue", "architecture",
+          "eps", "clean_acc", "reported", "autoattack_acc"}  # fmt: skip
 OWN = '''
 """AutoAttack with budgets for tests, a tiny network, and one that hides its gradients."""
 
@@ -260,6 +263,12 @@ def test_answer_and_claims_take_autoattacks_number(lab: SerialLab) -> None:
     accuracy = table(found, "by-attack").query("attack == 'autoattack'").robust_accuracy.iloc[0]
     assert found.answer.startswith("Under AutoAttack at") and "(n = 10" in found.answer
     assert f"{100 * accuracy:.1f} %" in found.answer
+    (record,) = found.documents
+    assert record.path.startswith("model_info/") and "/Linf/" in record.path and record.path.endswith(".json")
+    assert record.content["autoattack_acc"] == f"{100 * accuracy:.2f}" and record.content["eps"] == "0.03"
+    assert set(record.content) - {"robustray"} == RECORD, "the fields of a leaderboard's records"
+    assert record.content["robustray"]["n"] == 10 and len(record.content["robustray"]["sha256"]["model"]) == 64
+    json.dumps(record.content, allow_nan=False)
     rows = table(found, "images").query("attack == 'autoattack' and clean_prediction == label")
     assert found.descriptions[0].estimate == rows.success.mean()
     assert "AutoAttack" in found.descriptions[0].measured

@@ -20,7 +20,7 @@ from robustray.tasks.report.index import Card, render_index
 from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.report.page import paper_link, render_page
 from robustray.tasks.report.tables import columns_of
-from robustray.tasks.study import Figure, Findings, Picture, Table
+from robustray.tasks.study import Document, Figure, Findings, Picture, Table
 from tests.tasks.report_example import (
     HOSTILE,
     Reader,
@@ -75,6 +75,13 @@ def test_what_concerns_a_repetition_stands_beside_the_steps_and_not_at_the_top(f
     text = Reader(render_page(findings, example_facts())).text
     (note,) = example_facts().notes
     assert text.count(note) == 1 and text.index("Steps") < text.index(note) < text.index("Hardware")
+
+
+def test_files_beside_the_page_are_named_on_it(findings: Findings, facts: RunFacts) -> None:
+    record = Document(path="model_info/d/Linf/m.json", words="m on d", content={"name": HOSTILE, "clean_acc": "91.00"})
+    shown = replace(findings, documents=(record,))
+    reader = Reader(render_page(shown, facts))
+    assert record.path in reader.all("a", "href") and "m on d" in reader.text
 
 
 def test_parts_stand_in_the_agreed_order(findings: Findings, facts: RunFacts) -> None:

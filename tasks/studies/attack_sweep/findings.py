@@ -15,6 +15,7 @@ from robustray.tasks.published import engstrom
 from robustray.tasks.report.numbers import format_estimate, format_value, size_words
 from robustray.tasks.statistics import proportion
 from robustray.tasks.statistics.clusters import clustered_difference
+from robustray.tasks.studies.attack_sweep.documents import documents
 from robustray.tasks.studies.attack_sweep.drawings import drawn, pictures
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.studies.attack_sweep.settings import Settings
@@ -34,7 +35,9 @@ def compose(results: Results) -> Findings:
     hidden = masking_warnings(results.records, results.stages), lost_gradient_warnings(results.records)
     warnings = *hidden, transfer_warnings(results), chance_warnings(results)
     said = (answer(results), claims(results), descriptions(results))
-    return kit.compose(*said, tables(results), drawn(results), pictures(results), galleries(results), warnings)
+    return kit.compose(
+        *said, tables(results), drawn(results), pictures(results), galleries(results), documents(results), warnings
+    )
 
 
 def answer(results: Results) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,8 @@ class Results:
     """Data, model, norm -> rows of `example_block`."""
     reference: Mapping[Norm, float]
     """Size per norm at which claims, class table, transfer and examples are made."""
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    """"data NAME" and "model NAME" -> SHA-256."""
 
     @cached_property
     def worst(self) -> pd.DataFrame:

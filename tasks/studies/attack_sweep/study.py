@@ -139,6 +139,10 @@ def run(settings: Settings, lab: Lab) -> Findings:
             transfers={key: handle.result() for key, handle in transfers.items()},
             examples={key: handle.result() for key, handle in pictures.items()},
             reference=sizes,
+            hashes={
+                **{f"data {name}": ref.content_hash for name, ref in data.items()},
+                **{f"model {name}": ref.content_hash for name, ref in models.items()},
+            },
         )
     )
 
