@@ -130,14 +130,16 @@ class Environment:
 
         Raises: InputError, with what is needed, where it cannot be drawn.
         """
-        failed, frame = "", np.empty(0)
+        failed = ""
+        drawn: Any = None
         try:
-            frame = np.asarray(self._env.render())
+            drawn = self._env.render()
         except Exception as error:
             failed = _short(error).rstrip(".")
             _clear_away(error)
         if failed:
             raise InputError(f"environment {self.name}: it cannot be drawn: {failed}{_drawing_needs(self._env)}")
+        frame: NDArray[Any] = np.asarray(drawn)
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise InputError(
                 f"environment {self.name}: render() gives {frame.dtype} {frame.shape}, not bytes (height, width, 3)"
