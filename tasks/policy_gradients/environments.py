@@ -9,13 +9,10 @@ import importlib
 import math
 import os
 import re
-import sys
-import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -25,6 +22,13 @@ from numpy.typing import NDArray
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import seeds
+from robustray.tasks.policy_gradients.drawing import (
+    came_from_mujoco,
+    clear_away,
+    drawing_needs,
+    draws_by_gl,
+    has_gl,
+)
 from robustray.tasks.policy_gradients.heads import Categorical, Gaussian, Head
 
 _VERSIONED = re.compile(r"-v\d+$")
@@ -136,9 +140,9 @@ class Environment:
             drawn = self._env.render()
         except Exception as error:
             failed = _short(error).rstrip(".")
-            _clear_away(error)
+            clear_away(error)
         if failed:
-            raise InputError(f"environment {self.name}: it cannot be drawn: {failed}{_drawing_needs(self._env)}")
+            raise InputError(f"environment {self.name}: it cannot be drawn: {failed}{drawing_needs(self._env)}")
         frame: NDArray[Any] = np.asarray(drawn)
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise InputError(
@@ -183,9 +187,9 @@ def open_environment(name: str, *, clip_actions: bool, drawn: bool = False) -> E
     Raises: InputError for a name that nothing stands behind, or an environment that no policy here can use.
     """
     made = _made(name, drawn=drawn)
-    if drawn and _draws_by_gl(made) and not _has_gl():
+    if drawn and draws_by_gl(made) and not has_gl():
         made.close()
-        raise InputError(f"environment {name}: it cannot be drawn{_drawing_needs(made)}")
+        raise InputError(f"environment {name}: it cannot be drawn{drawing_needs(made)}")
     return Environment(name, made, clip_actions=clip_actions)
 
 
@@ -249,43 +253,9 @@ def _made(name: str, *, drawn: bool) -> gymnasium.Env[Any, Any]:
             hint = (
                 '; to be drawn, its class takes render_mode="rgb_array", and render() returns bytes (height, width, 3)'
             )
-        elif os.environ.get("MUJOCO_GL") and _came_from_mujoco(error):
+        elif os.environ.get("MUJOCO_GL") and came_from_mujoco(error):
             hint = f" (MUJOCO_GL is {os.environ['MUJOCO_GL']!r}: egl needs libegl1, osmesa needs libosmesa6)"
         raise InputError(f"environment {name}: it cannot be made: {_short(error)}{hint}") from error
-
-
-def _came_from_mujoco(error: BaseException) -> bool:
-    """With a renderer that is not there, `import mujoco` fails without a word of it."""
-    return any("mujoco" in Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__))
-
-
-def _clear_away(error: BaseException) -> None:
-    """What gymnasium 1.2.2 half-made for drawing complains on stderr when it is destroyed; nobody needs that line."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        traceback.clear_frames(error.__traceback__)
-    finally:
-        sys.unraisablehook = hook
-
-
-def _draws_by_gl(env: gymnasium.Env[Any, Any]) -> bool:
-    return any(kind.__module__.startswith("gymnasium.envs.mujoco") for kind in type(env.unwrapped).__mro__)
-
-
-def _has_gl() -> bool:
-    """Is anything named that MuJoCo could draw by? Asked first: with nothing, mujoco 4.0.0 raises the first time and
-    ends the whole process the second time."""
-    return sys.platform != "linux" or any(os.environ.get(name) for name in ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY"))
-
-
-def _drawing_needs(env: gymnasium.Env[Any, Any]) -> str:
-    """What a person may lack, behind a library's own words."""
-    if not _draws_by_gl(env):
-        return ""
-    return (
-        "; MuJoCo draws by OpenGL: without a display set MUJOCO_GL=egl (needs libEGL: apt-get install libegl1) or "
-        f"MUJOCO_GL=osmesa (needs libosmesa6); it is {os.environ.get('MUJOCO_GL') or 'not set'}"
-    )
 
 
 def shape_of(name: str, seen: gymnasium.Space[Any], done: gymnasium.Space[Any]) -> EnvironmentShape:
