@@ -29,7 +29,10 @@ RUNS: Mapping[str, str] = {
     "attack-sweep-small": "attack-sweep --size small --data-root data",
     "robust-training-small": "robust-training --size small --data-root data",
     "replication-small": "replication --size small",
-    "replication-coverage": "replication --size small --scenario reference residual logistic root",
+    "replication-coverage": "replication --size small --scenario reference residual logistic root piled",
+    "replication-imagenet": "replication --original data/annotations/pred_rank_imagenet_val.parquet --replicas "
+    "data/annotations/pred_rank_v2_matched_frequency.parquet data/annotations/pred_rank_v2_threshold07.parquet "
+    "data/annotations/pred_rank_v2_top_images.parquet",
     "replication-people": "replication --counts data/annotations/cifar10h_counts.parquet "
     "--predictions data/annotations/cifar101_pred_original.parquet",
     "labels-small": "labels --size small",

@@ -28,6 +28,13 @@ class Settings:
     index, label, count_airplane ... count_truck."""
     predictions: str = ""
     """Beside --counts: a Parquet file with the column index and one column of predicted classes per model."""
+    original: str = ""
+    """A replicated test set without answers: a Parquet file with image_id, class_id and one column per model, the rank
+    of the true class among its predictions (from 1; 0: not among them)."""
+    replicas: tuple[str, ...] = ()
+    """Beside --original: files of the same form, one for each replica; they may share images."""
+    leave_out: tuple[str, ...] = ()
+    """With --original: models that are not used."""
     num_splits: int = 200
     """With --counts: random divisions of images and answers that are averaged."""
     margin: float = 0.01
@@ -106,8 +113,15 @@ class Settings:
         if bool(self.counts) != bool(self.predictions):
             given, lacking = ("counts", "predictions") if self.counts else ("predictions", "counts")
             raise InputError(f"--{given} needs --{lacking}: a gap needs both the answers and the models' predictions")
-        if self.counts and self.data:
-            raise InputError("--counts and --data are two different analyses: give one of them")
+        if bool(self.original) != bool(self.replicas):
+            given, lacking = ("original", "replicas") if self.original else ("replicas", "original")
+            raise InputError(f"--{given} needs --{lacking}: a drop needs both sets")
+        names = [name.rsplit("/", 1)[-1] for name in self.replicas]
+        if len(set(names)) < len(names):
+            raise InputError(f"replicas: two files are called {next(n for n in names if names.count(n) > 1)}")
+        asked = [name for name in ("data", "counts", "original") if getattr(self, name)]
+        if len(asked) > 1:
+            raise InputError(f"--{asked[0]} and --{asked[1]} are two different analyses: give one of them")
         if bool(self.data) != bool(self.correctness):
             given, lacking = ("data", "correctness") if self.data else ("correctness", "data")
             raise InputError(f"--{given} needs --{lacking}: a gap needs both the answers and the models' verdicts")
@@ -147,6 +161,8 @@ def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
     if settings.data:
         return Work(counts={"resamples": settings.num_resamples}, note="Seconds for 20,000 images and 10 models.")
+    if settings.original:
+        return Work(counts={"resamples": settings.num_resamples}, note="Ten seconds for 70,000 images and 67 models.")
     if settings.counts:
         splits = settings.num_splits
         return Work(counts={"splits": splits}, note=f"About {format_seconds(0.8 * splits)} of one core.")

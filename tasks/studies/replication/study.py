@@ -8,16 +8,18 @@ studies with a known truth show how much, and which estimators get it back from 
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from robustray.tasks.crowds.answers import ANSWERS, CORRECTNESS, own_study
 from robustray.tasks.crowds.replicas.estimators import MOMENTS, estimators_for
+from robustray.tasks.crowds.replicas.ranked import RANKS, TOPS, Ranked, ranked
 from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
 from robustray.tasks.crowds.replicas.simulate import Protocol
 from robustray.tasks.crowds.tables import open_table
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
-from robustray.tasks.studies.replication import findings, own, planning, real, real_findings, reduce
+from robustray.tasks.studies.replication import findings, own, planning, ranking, real, real_findings, reduce
 from robustray.tasks.studies.replication.blocks import (
     MEAN,
     DepartureProtocol,
@@ -48,6 +50,10 @@ def door(settings: Settings, lab: Lab) -> Opened:
         refs = _real_tables(settings)
         _real_people(settings, lab, refs)
         return Opened(refs={f"table {ref.name}": ref for ref in refs.values()})
+    if settings.original:
+        refs = _ranked_tables(settings)
+        _ranked(settings, lab, refs)
+        return Opened(refs={f"table {ref.name}": ref for ref in refs.values()})
     refs = _own_tables(settings)
     if refs:
         own_study(lab.load(refs["answers"]), lab.load(refs["correctness"]))
@@ -57,6 +63,8 @@ def door(settings: Settings, lab: Lab) -> Opened:
 def run(settings: Settings, lab: Lab) -> Findings:
     if settings.counts:
         return _real(settings, lab)
+    if settings.original:
+        return _without_answers(settings, lab)
     return _own(settings, lab) if settings.data else _simulated(settings, lab)
 
 
@@ -205,6 +213,34 @@ def _real(settings: Settings, lab: Lab) -> Findings:
     )
 
 
+def _without_answers(settings: Settings, lab: Lab) -> Findings:
+    refs = _ranked_tables(settings)
+    replicas = tuple(name for name in refs if name != "original")
+    rows = lab.map(
+        "ranked",
+        ranking.ranked_block,
+        list(TOPS),
+        block=1,
+        seed=settings.seed,
+        settings=ranking.RankedProtocol(
+            replicas=replicas, leave_out=settings.leave_out, num_resamples=settings.num_resamples
+        ),
+        refs=refs,
+    ).result()
+    return ranking.findings(ranking.Results(settings=settings, of=_ranked(settings, lab, refs), rows=rows))
+
+
+def _ranked(settings: Settings, lab: Lab, refs: dict[str, Reference]) -> Ranked:
+    replicas = {name: lab.load(ref) for name, ref in refs.items() if name != "original"}
+    return ranked(lab.load(refs["original"]), replicas, settings.leave_out)
+
+
+def _ranked_tables(settings: Settings) -> dict[str, Reference]:
+    """The original, and every replica by the name of its file."""
+    replicas = {PurePath(path).stem: open_table(path, RANKS) for path in settings.replicas}
+    return {"original": open_table(settings.original, RANKS)} | replicas
+
+
 def _real_people(settings: Settings, lab: Lab, refs: dict[str, Reference]) -> real.People:
     """Raises: InputError where an image has too few answers to choose, to match and to estimate with."""
     people = real.people(lab.load(refs["counts"]), lab.load(refs["predicted"]))
@@ -244,6 +280,7 @@ STUDY = Study(
         "own": own_block,
         "plan": planning.check_block,
         "splits": real.real_block,
+        "ranked": ranking.ranked_block,
     },
     compare=comparison(
         Compared(

@@ -92,6 +92,7 @@ def votes(answers: Mapping[str, Any] | None = None, predicted: Mapping[str, Any]
 
 CROWDS = [
     Case(name="answers without verdicts", typed="run replication --data study.parquet", says=("--correctness",)),
+    Case(name="an original without replicas", typed="run replication --original o.parquet", says=("--replicas",)),
     Case(name="no such table", typed=REPLICATION, says=("no file study.parquet", "answers of a crowd study")),
     Case(name="no table at all", typed=REPLICATION, prepare=file("study.parquet"), says=("study.parquet", "Parquet")),
     Case(
