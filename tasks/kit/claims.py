@@ -94,7 +94,7 @@ class Repeats:
     over: str = "seeds and images"
     """What the intervals cover."""
     unit: Unit = "points"
-    """Of the claims' estimates; most are differences between two kinds of training."""
+    """The unit of the claims' estimates; most are differences between two kinds of training."""
 
     @property
     def too_few(self) -> bool:

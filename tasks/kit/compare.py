@@ -85,7 +85,7 @@ def _difference(row: dict[str, float], what: Compared) -> Estimate:
 
 
 def _formats(what: Compared) -> tuple[str, str]:
-    """Of values, and of their differences."""
+    """The formats of values, and of their differences."""
     return ("", "") if what.unit == "number" else ("percent", "points")
 
 

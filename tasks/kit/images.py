@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from robustray.tasks.lab.protocol import Handle, Lab, Reference
 
 NEEDS = Needs(threads=1, gpus=0.25)
-"""Of a block of predictions, attacks or gradients: four share a GPU."""
+"""What a block of predictions, attacks or gradients needs; four of them share a GPU."""
 TRIED_IMAGES = 32
 """Images on which a door tries each model."""
 

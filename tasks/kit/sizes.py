@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from robustray.tasks.attacks.settings import Norm
 
 CUSTOMARY: Mapping[Norm, float] = {"linf": 8 / 255, "l2": 0.5}
-"""Where the field reports."""
+"""Norm -> the size at which the field reports robust accuracy on small images."""
 
 
 def reference_size(norm: Norm, sizes: Sequence[float], *, otherwise: int | None = None) -> float:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from robustray.tasks import figures
 from robustray.tasks.kit.frames import side_by_side
+from robustray.tasks.kit.outcomes import Outcomes, mean_share, shares
 from robustray.tasks.report.numbers import NORM_UNITS, NORM_WORDS, size_words
 from robustray.tasks.study import Figure, Picture, Table
 
@@ -57,6 +58,44 @@ def accuracy_by_size(
         percent=True,
         x_ticks=figures.eps_ticks([0.0, *first]),
         x_log=True,
+    )
+
+
+def trade_off(
+    outcomes: Mapping[str, tuple[Outcomes, Outcomes]],
+    palette: figures.Palette,
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    attack: str,
+) -> Figure:
+    """Accuracy under an attack against clean accuracy, a point for each kind of network, with its seeds behind it.
+
+    outcomes: kind -> which images are right without and under the attack. attack: in words.
+    """
+    points = []
+    for kind, both in outcomes.items():
+        clean, robust = map(mean_share, both)
+        points.append(
+            figures.Point(
+                label=kind,
+                x=clean.value,
+                y=robust.value,
+                x_interval=clean.interval,
+                y_interval=robust.interval,
+                runs=list(zip(*map(shares, both), strict=True)),
+            )
+        )
+    return figures.scatter(
+        name=name,
+        title=title,
+        caption=caption,
+        points=points,
+        x_label="accuracy on clean images",
+        y_label=f"accuracy under {attack}",
+        palette=palette,
+        percent=True,
     )
 
 

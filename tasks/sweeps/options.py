@@ -44,7 +44,7 @@ class Options:
 
 
 PASSED = "passes of single images"
-"""In `Work.counts`: forward, or forward and gradient."""
+"""What `Work.counts` counts: an image goes forward through a model once, with or without its gradient."""
 PASSES: Mapping[str, int] = {
     "fgsm": 3,
     "rs-fgsm": 3,

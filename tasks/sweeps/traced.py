@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from robustray.tasks.lab.protocol import Handle, Lab, Reference
 
 SHARE = 0.99
-"""Of an image's gradient entries that fit into the range of grey, by their size."""
+"""The share of the entries of an image's gradient that lie within black and white; the largest ones are cut."""
 
 
 def follow(

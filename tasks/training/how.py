@@ -22,11 +22,11 @@ class HowTrained:
     lr: float
     """Peak learning rate."""
     schedule: Schedule = "triangular"
-    """Of the learning rate: triangular, steps (drops to a tenth at lr_drops), cosine, constant."""
+    """How the learning rate changes: triangular, steps (drops to a tenth at lr_drops), cosine, constant."""
     lr_drops: tuple[float, ...] = ()
     """Epochs after which the learning rate drops, for steps."""
     weight_decay: float = 5e-4
-    """On all parameters."""
+    """L2 penalty, on all parameters."""
     augmentation: Augmentation = "none"
     """crop-flip: a random crop of the padded image, mirrored in half of the cases."""
     step_share: float = 0.5

@@ -33,17 +33,17 @@ class TwinSettings(HowTrained):
     judge: str = ""
     """An independent standard network that judges; none: one of another architecture and seed is trained here."""
     architecture: str
-    """Of the twins that are trained here: small:s, cifar:resnet18, digits:cnn, or my_pkg.my_mod:function."""
+    """Architecture of the twins trained here: small:s, cifar:resnet18, digits:cnn, or my_pkg.my_mod:function."""
     judge_architecture: str
-    """Of the judge that is trained here."""
+    """Architecture of the judge that is trained here."""
     train_data: str
     """Training images: of networks that are trained here, and of everything that is fitted."""
     test_data: str
     """Images on which results are reported."""
     norm: Norm = "l2"
-    """In which robust twins are trained."""
+    """Norm in which robust twins are trained."""
     eps: float
-    """Size they are trained at, in pixel units."""
+    """Size of the perturbations that robust twins are trained against, in pixel units."""
     num_seeds: int
     """Pairs of twins; claims about training need at least 2."""
     seed: int = 0

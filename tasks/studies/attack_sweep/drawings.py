@@ -77,7 +77,7 @@ def _attack_rows(results: Results, data: str, norm: Norm, palette: figures.Palet
 
 
 def _transfer(results: Results, data: str, norm: Norm) -> Figure:
-    """Rows: whose examples; columns: who is fooled."""
+    """A matrix with a row for each model that examples were made on, and a column for each that sees them."""
     assert results.transfer is not None
     models = results.settings.models
     cells = at(results.transfer, data=data, norm=norm)

@@ -75,7 +75,7 @@ def descriptions(results: Results) -> Iterator[Description]:
 
 
 def claims(results: Results) -> Iterator[Claim]:
-    """Where the attacks to compare ran: that direction and several steps matter."""
+    """That the direction and several steps matter, where the attacks ran that are compared."""
     settings = results.settings
     for data, norm, (weak, words) in itertools.product(settings.data, settings.norms, WEAKER):
         if {"pgd", weak} <= set(settings.attacks):

@@ -25,20 +25,20 @@ AUTOATTACK = "autoattack"
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Rows of all steps. Everything derived is computed once."""
+    """The rows that the steps of a run gave, and what is derived from them, each computed once."""
 
     settings: Settings
     images: Mapping[str, ImageData]
     clean: Mapping[tuple[str, str], pd.DataFrame]
     """Data, model -> rows of `predict_block`."""
     records: pd.DataFrame
-    """Of `sweeps.records.records`."""
+    """What every attack did to every image (`sweeps.records.records`)."""
     transfers: Mapping[tuple[str, Norm, str], pd.DataFrame]
     """Data, norm, source -> rows of `transfer_block`; empty without a matrix."""
     examples: Mapping[tuple[str, str, Norm], pd.DataFrame]
     """Data, model, norm -> rows of `example_block`."""
     reference: Mapping[Norm, float]
-    """Size per norm at which claims, class table, transfer and examples are made."""
+    """Norm -> the size at which claims, class table, transfer and examples are made."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """"data NAME" and "model NAME" -> SHA-256."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from robustray.tasks import figures
 from robustray.tasks.attacks.settings import Norm
-from robustray.tasks.kit.outcomes import shares
 from robustray.tasks.kit.words import over_words, plural
 from robustray.tasks.report.numbers import NORM_WORDS, size_words
 from robustray.tasks.studies.robust_training.results import STANDARD, Results, threat
 from robustray.tasks.study import Figure, Picture
-from robustray.tasks.sweeps.drawn import accuracy_by_size
+from robustray.tasks.sweeps.drawn import accuracy_by_size, trade_off
 from robustray.tasks.sweeps.traced import gradient_picture, steps_figure
 from robustray.tasks.training.drawn import learning, training_loss
 
@@ -49,34 +48,20 @@ def _by_size(results: Results, norm: Norm, palette: figures.Palette) -> Figure:
 
 
 def _trade_off(results: Results, norm: Norm, palette: figures.Palette) -> Figure:
-    settings = results.settings
-    eps = settings.reference_eps(norm)
-    points = []
-    for eps_train in results.eps_trained(norm):
-        clean, robust = (results.accuracy(norm, eps_train, size) for size in (0.0, eps))
-        runs = [shares(results.standing(norm, eps_train, size)) for size in (0.0, eps)]
-        points.append(
-            figures.Point(
-                label=threat(norm, eps_train),
-                x=clean.value,
-                y=robust.value,
-                x_interval=clean.interval,
-                y_interval=robust.interval,
-                runs=list(zip(*runs, strict=True)),
-            )
-        )
+    settings, eps = results.settings, results.settings.reference_eps(norm)
     size = size_words(norm, eps)
-    return figures.scatter(
+    return trade_off(
+        {
+            threat(norm, trained): (results.standing(norm, trained, 0.0), results.standing(norm, trained, eps))
+            for trained in results.eps_trained(norm)
+        },
+        palette,
         name=f"trade-off-{norm}",
         title=f"Clean against robust accuracy, by the size trained at ({size})",
         caption=f"What robustness at {size} costs: up is more robust, right is more accurate. One point per size "
         f"trained at, in their order along the line; PGD-{settings.test_steps}, n = {results.num_images:,} images, "
         f"{plural(settings.num_seeds, 'seed')} (faint dots); {over_words(settings.num_seeds)}.",
-        points=points,
-        x_label="accuracy on clean images",
-        y_label=f"accuracy under PGD at {size}",
-        palette=palette,
-        percent=True,
+        attack=f"PGD at {size}",
     )
 
 
@@ -92,7 +77,7 @@ def _steps(results: Results, norm: Norm, palette: figures.Palette) -> Figure:
 
 
 def _standard_steps(results: Results, palette: figures.Palette) -> Figure:
-    """On axes of its own: it rises far higher."""
+    """The same of the standard networks, whose loss rises far higher: on axes of its own."""
     standard = {size_words(each.norm, each.eps): each for each in results.followed if each.trained == STANDARD}
     return steps_figure(
         standard,

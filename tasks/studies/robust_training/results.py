@@ -28,18 +28,19 @@ STANDARD = "standard"
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Rows of all steps. Everything derived is computed once."""
+    """The rows that the steps of a run gave, and what is derived from them, each computed once."""
 
     settings: Settings
     images: ImageData
     """Test images."""
     models: Mapping[Network, str]
-    """"run:KEY"."""
+    """Network -> the name under which any study takes its weights, "run:KEY"."""
     curves: Mapping[Network, Curve]
     clean: Mapping[Network, pd.DataFrame]
-    """Rows of `predict_block`."""
+    """Network -> its predictions on the clean images, rows of `predict_block`."""
     records: pd.DataFrame
-    """Of `sweeps.records.records`, under "pgd" and, unless it was off, "autoattack"; model is `label(network)`."""
+    """What the attacks did (`sweeps.records.records`): "pgd" and, unless it was off, "autoattack"; the column model
+    holds `label(network)`."""
     traces: Mapping[tuple[Network, Norm], Mapping[int, pd.DataFrame]]
     """Network, norm -> number of steps -> rows of `trace_block`."""
     gradients: Mapping[Network, pd.DataFrame]
@@ -76,7 +77,7 @@ class Results:
         }
 
     def standing(self, norm: Norm, eps_train: float, eps_test: float, *, attack: str = "pgd") -> Outcomes:
-        """Which images stand at `eps_test` (0: without an attack)."""
+        """Which images are classified correctly under an attack of size `eps_test` (0: without one), by seed."""
         found = {}
         for seed, network in self.networks(norm, eps_train).items():
             if eps_test == 0:
@@ -87,7 +88,7 @@ class Results:
         return found
 
     def accuracy(self, norm: Norm, eps_train: float, eps_test: float, *, attack: str = "pgd") -> Estimate:
-        """Share of test images that stand, mean over seeds, with the interval over seeds and images."""
+        """Share of the test images that are classified correctly, as a mean over seeds; interval over both."""
         return mean_share(self.standing(norm, eps_train, eps_test, attack=attack))
 
     @cached_property
@@ -152,7 +153,7 @@ class Results:
 
     @cached_property
     def _broken(self) -> dict[Hashable, pd.Series]:
-        """(attack, model, norm, size) -> broken, by index."""
+        """(attack, model, norm, size) -> whether an image is broken, by its index."""
         cells = self.records.groupby(["attack", "model", "norm", "eps"], observed=True, sort=False)
         return {key: rows.set_index("index").success.astype(bool) for key, rows in cells}
 

@@ -28,7 +28,7 @@ class Network(NamedTuple):
     norm: Threat
     """"none" for the standard network, which both norms share."""
     eps: float
-    """Trained at; 0 for the standard network."""
+    """Size of the perturbations that it was trained against; 0 for the standard network."""
     seed: int
 
 
@@ -47,11 +47,11 @@ class Settings(HowTrained):
     eps_train_linf: tuple[float, ...]
     """Sizes at which networks are trained (8/255); a standard network, size 0, is always trained too."""
     eps_train_l2: tuple[float, ...]
-    """The same for l2."""
+    """Sizes at which networks are trained in l2 (0.5)."""
     eps_test_linf: tuple[float, ...]
     """Sizes at which PGD tests them, those they are trained at among them."""
     eps_test_l2: tuple[float, ...]
-    """The same for l2."""
+    """Sizes at which PGD tests them in l2, those they are trained at among them."""
     num_seeds: int
     """Trainings of each kind, with the seeds seed, seed + 1, ...; claims about training need at least 2."""
     seed: int = 0
@@ -75,7 +75,7 @@ class Settings(HowTrained):
     num_autoattack: int
     """Test images for AutoAttack, from the first one on; 0: none."""
     autoattack_at: Literal["trained", "reference"] = "trained"
-    """Sizes at which robust networks meet it: all that are trained at, or 8/255 and 0.5 (or the largest) only."""
+    """Sizes at which AutoAttack tests robust networks: all that are trained at, or 8/255 and 0.5 (else the largest)."""
     num_traced: int
     """Test images whose loss is followed over the steps of PGD, with test_steps and with trace_steps steps; 0: none."""
     trace_steps: int = 100
@@ -119,11 +119,11 @@ class Settings(HowTrained):
         return unused
 
     def eps_train(self, norm: Norm) -> tuple[float, ...]:
-        """Sizes trained at, without 0, ascending."""
+        """The sizes at which networks are trained in this norm, ascending; without 0, the standard networks."""
         return self.eps_train_linf if norm == "linf" else self.eps_train_l2
 
     def eps_test(self, norm: Norm) -> tuple[float, ...]:
-        """Sizes tested at, without 0, ascending."""
+        """The sizes at which PGD tests networks in this norm, ascending; without 0, the clean images."""
         return self.eps_test_linf if norm == "linf" else self.eps_test_l2
 
     def reference_eps(self, norm: Norm) -> float:

@@ -31,7 +31,7 @@ def tables(results: Results) -> list[Table]:
 
 
 def _grid(results: Results, norm: Norm) -> Table:
-    """Rows: sizes tested at. Columns: sizes trained at, ours, then the published."""
+    """One row for each size tested at; one column for each size trained at, first ours and then the published."""
     settings, kinds = results.settings, results.by_kind(norm)
     frame, formats = side_by_side(kinds, "accuracy", by="eps_test")
     frame = frame.assign(seeds=settings.num_seeds, n=np.min([rows.n for rows in kinds.values()], axis=0))
@@ -108,7 +108,7 @@ def _networks(results: Results) -> Table:
 
 
 def _records(results: Results) -> Iterator[Table]:
-    """Everything behind the above; not on the page."""
+    """The tables of records behind those above, which are saved and not shown on the page."""
     curves = [
         ({"trained": threat(network.norm, network.eps), "seed": network.seed}, curve)
         for network, curve in results.curves.items()
