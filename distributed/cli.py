@@ -132,7 +132,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            f"start with: robustray run {_FIRST} --size quick      (two minutes, embedded data, ends with a report)",
+            f"start with: robustray run {_FIRST} --size quick      (under a minute, embedded data, ends with a report)",
             "exit codes: 0 done, 1 work failed (the rest is kept), 2 bad input, 130 interrupted (type it again)",
         ]
     )

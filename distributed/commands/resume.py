@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from robustray.distributed.commands.parsing import Switch, again, gather, parse, typed_as
+from robustray.distributed.commands.recorded import recorded_settings
 from robustray.distributed.commands.run import Where, carry_out, open_store, print_document
 from robustray.tasks.errors import InputError
 
@@ -77,24 +78,14 @@ def find_run(name: str, flags: Where) -> tuple[Run, Any]:
 
 def request_of(run: Run) -> Request:
     """The request that opened a run. Raises: InputError when its settings are no longer understood."""
-    from pydantic import TypeAdapter, ValidationError
-
     from robustray.tasks.execution import Request
     from robustray.tasks.study import load_study
 
     identity = run.file.identity
     study = load_study(identity.study)
-    settings = {key: value for key, value in identity.settings.items() if key != "type"}
-    known = {field.name for field in dataclasses.fields(study.outline.settings)}
-    try:
-        if unknown := set(settings) - known:
-            raise InputError(f"{run.id}: this version does not know its settings {', '.join(sorted(unknown))}")
-        read: Any = TypeAdapter(study.outline.settings).validate_python(settings)
-    except ValidationError as error:
-        raise InputError(f"{run.id}: its settings are no longer valid: {error.errors()[0]['msg']}") from error
     return Request(
         study=study,
-        settings=read,
+        settings=recorded_settings(study.outline.settings, identity.settings, run.id),
         size=identity.size,
         command=run.file.command,
         options=run.file.options,

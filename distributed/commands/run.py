@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
+from robustray.distributed.commands.recorded import CONFIG, read_config, recorded_settings, take_config
 from robustray.distributed.start import check_workers
 from robustray.tasks.errors import InputError
 from robustray.tasks.study import STUDIES, Outline, Size, load_outline, load_study, refuse_idle
@@ -57,7 +58,8 @@ class RunFlags(Where):
     """Flags of every study."""
 
     size: Size = "quick"
-    """quick: embedded data, two minutes; small: real data, two CPU cores; paper: the paper's protocol, for GPUs."""
+    """quick: embedded data, under two minutes of CPU time; small: real data, two CPU cores; paper: the paper's
+    protocol, for GPUs."""
     fresh: Annotated[tuple[str, ...], optional("STEP ...")] = ()
     """Steps to compute again, once, whatever is in the store."""
     anyway: Switch = False
@@ -108,6 +110,10 @@ def check_flags(flags: RunFlags, study: str) -> None:
 
 def read_command(argv: list[str], command: str) -> tuple[Outline, RunFlags, Any]:
     """Study, flags and settings from the words behind `run` or `show`. Raises: InputError."""
+    config, argv = take_config(argv)
+    study, recorded = read_config(config) if config else ("", {})
+    if config and (not argv or argv[0].startswith("-")):
+        argv = [study, *argv]
     if not argv or argv[0].startswith("-"):
         if not argv or argv[0] not in ("-h", "--help"):
             raise InputError(
@@ -119,16 +125,25 @@ def read_command(argv: list[str], command: str) -> tuple[Outline, RunFlags, Any]
             print(f"  {name}  {about}")
         raise SystemExit(0)
     outline = load_outline(argv[0])
+    if config and outline.name != study:
+        raise InputError(f"{CONFIG} {config} is a run of {study}, not of {outline.name}")
     words = gather(argv[1:], outline.settings, RunFlags)
     size = _size_of(words)
     both = dataclasses.make_dataclass("Command", [("run", RunFlags), ("study", outline.settings)], kw_only=True)
     both.__doc__ = (
         f"{outline.question} ({outline.paper})\n\nDefaults shown are those of --size {size}. A flag that takes several "
-        "values takes them at once, or one at a time in the singular: --model A --model B"
+        f"values takes them at once, or one at a time in the singular: --model A --model B. {CONFIG} runs/RUN/run.json "
+        "starts from the settings of that run instead of a size's."
     )
     prog = f"{typed_as()} {command} {outline.name}"
-    read = parse(both, words, prog=prog, default=both(run=RunFlags(size=size), study=outline.sizes[size]))
-    refuse_idle(read.study, outline.sizes[size])
+    start = outline.sizes[size]
+    if config:
+        if any(word.partition("=")[0] == "--size" for word in words):
+            raise InputError(f"--size and {CONFIG} both say what to start from: give one of them")
+        start = recorded_settings(outline.settings, recorded, config)
+        size = next((name for name in SIZES if outline.sizes.get(name) == start), size)
+    read = parse(both, words, prog=prog, default=both(run=RunFlags(size=size), study=start))
+    refuse_idle(read.study, outline.sizes[size], start)
     return outline, read.run, read.study
 
 

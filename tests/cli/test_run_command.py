@@ -51,6 +51,17 @@ def test_typed_again_it_shows_the_finished_run_and_computes_nothing(cli: Any, ru
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_is_repeated_from_what_it_wrote_and_flags_change_it(cli: Any, runs: Path, original: Original) -> None:
+    config = f"--config {original.store / original.run / 'run.json'}"
+    document = only_document(cli(f"run {config} --workers 0 --store {runs} --json"))
+    assert document["run"] == original.run, "the same settings are the same run"
+    shown = json.loads(cli(f"show attack-sweep {config} --num-images 7 --json").out)
+    plain = run_file(original.store, original.run)["identity"]["settings"]
+    assert {"type": plain["type"], **shown["settings"]} == plain | {"num_images": 7}
+    outcome = cli(f"show {config} --size quick")
+    assert outcome.code == 2 and "--size and --config both say" in outcome.err
+
+
 def test_a_finished_run_is_where_its_store_is_now(cli: Any, runs: Path, original: Original) -> None:
     document = only_document(cli(f"{FIRST} --json"))
     assert document["run"] == original.run

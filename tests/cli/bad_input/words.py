@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robustray.distributed.commands.recorded import CONFIG
 from tests.cli.bad_input.case import (
     RUN,
     Case,
@@ -10,6 +11,26 @@ from tests.cli.bad_input.case import (
 )
 
 WORDS = [
+    Case(name="a run that isn't there", typed=f"run {CONFIG} run.json", says=("run.json", "No such file")),
+    Case(name="no file of a run", typed=f"run attack-sweep {CONFIG}", says=("needs a file", "run.json")),
+    Case(
+        name="no record of a run",
+        typed=f"show {CONFIG} run.json",
+        says=("no record of a run", "manifest.json"),
+        prepare=file("run.json", b"[1]"),
+    ),
+    Case(
+        name="a run of another study",
+        typed=f"run labels {CONFIG} run.json",
+        says=("is a run of attack-sweep, not of labels",),
+        prepare=file("run.json", b'{"identity": {"study": "attack-sweep", "settings": {}}}'),
+    ),
+    Case(
+        name="settings of another version",
+        typed=f"run {CONFIG} run.json",
+        says=("does not know its settings num_shoes",),
+        prepare=file("run.json", b'{"identity": {"study": "attack-sweep", "settings": {"num_shoes": 2}}}'),
+    ),
     Case(name="no such command", typed="rnu attack-sweep", says=("'rnu'", "did you mean 'run'")),
     Case(name="no study", typed="run", says=("which study", "attack-sweep")),
     Case(name="flags before the study", typed="run --size quick attack-sweep", says=("Name it first",)),
