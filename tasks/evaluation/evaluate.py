@@ -5,6 +5,7 @@ Everything happens in this process; nothing is stored. Which of the numbers to r
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.evaluation import doors as doors
 from robustray.tasks.evaluation.results import AttackScore, Evaluation, WorstCase
+from robustray.tasks.report.progress import make_progress
 from robustray.tasks.statistics import proportion
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from robustray.tasks.attacks.gradient.verdicts import Model
     from robustray.tasks.attacks.result import AttackResult
     from robustray.tasks.attacks.search.cascade import Stage
+    from robustray.tasks.report.progress import Progress
 
 BLOCK = 512
 """Images that are attacked by one call. No result depends on it."""
@@ -46,6 +49,7 @@ def evaluate(
     device: str = "auto",
     data_root: str | None = None,
     store: str = "runs",
+    progress: bool = True,
 ) -> Evaluation:
     """Accuracy of `model` on `data`, clean, under each attack, and in the worst case over them, image by image.
 
@@ -59,6 +63,8 @@ def evaluate(
     names: what the attacks are called in the result, one each; their own names if not given.
     device: of a model given by name; "auto" takes a GPU where there is one. data_root, store: where names are looked
         up, as after `--data-root` (ROBUSTRAY_DATA) and `--store`; only a model that trains itself is written there.
+    progress: say on standard error how many images were attacked, how fast, and how long the rest will take: bars on a
+        terminal, elsewhere a line every five seconds.
 
     The numbers are those of `attack-sweep` with the same attacks and seed: equal to the bit for one thread
     (`torch.set_num_threads(1)`) on one kind of CPU, and up to a rare borderline image otherwise.
@@ -82,11 +88,13 @@ def evaluate(
         raise InputError(f"num_images {num_images}: there are {len(images)} images; 0 means all")
     n = num_images or len(images)
 
-    logits = (predict_logits(network, images.batch(block)[0].to(where)) for block in _blocks(range(n)))
-    prediction = np.concatenate([each.argmax(1).cpu().numpy() for each in logits])
     labels = images.labels[:n]
-    right = prediction == labels
-    outcomes = [_attack(item, network, images, np.flatnonzero(right), n, seed, where) for item in chosen]
+    with contextlib.closing(make_progress(silent=not progress)) as told:
+        logits = (predict_logits(network, images.batch(block)[0].to(where)) for block in _told(told, "clean", range(n)))
+        prediction = np.concatenate([each.argmax(1).cpu().numpy() for each in logits])
+        right = prediction == labels
+        standing = np.flatnonzero(right)
+        outcomes = [_attack(item, network, images, standing, n, seed, where, told) for item in chosen]
     return Evaluation(
         model=model_name,
         data=data_name,
@@ -129,6 +137,17 @@ def _blocks(indices: Sequence[int]) -> Iterator[Sequence[int]]:
     return (indices[start : start + BLOCK] for start in range(0, len(indices), BLOCK))
 
 
+def _told(progress: Progress, step: str, indices: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Blocks of the indices; each counts as done when the next one is asked for."""
+    progress.start(step, len(indices), 0)
+    try:
+        for block in _blocks(indices):
+            yield block
+            progress.advance(step, len(block))
+    finally:
+        progress.finish(step)
+
+
 def _attack(
     item: doors.Named,
     model: Model,
@@ -137,6 +156,7 @@ def _attack(
     n: int,
     seed: int,
     where: torch.device,
+    progress: Progress,
 ) -> _Outcome:
     """The attack on the images that are classified correctly."""
     from robustray.tasks.attacks.search.cascade import CascadeResult
@@ -151,7 +171,7 @@ def _attack(
     }
     warnings: list[str] = []
     tables = []
-    for block in _blocks(standing.tolist()):
+    for block in _told(progress, item.name, standing.tolist()):
         images, labels = (each.to(where) for each in data.batch(block))
         result = item.attack(model, images, labels, seed=seed, indices=block)
         _check(item, result, images)

@@ -116,6 +116,18 @@ def test_arrays_of_any_kind(form: Callable[[Any], Any]) -> None:
     assert expected.n == 12
 
 
+def test_it_says_how_far_it_is_unless_told_not_to(capsys: pytest.CaptureFixture[str]) -> None:
+    attacks = [FGSM(norm="linf", eps=0.1), FGSM(norm="linf", eps=0.2)]
+    found = evaluate(linear(), batch(), attacks, names=["small", "large"])
+    lines = capsys.readouterr().err.splitlines()
+    right = round(found.clean.value * 12)
+    assert [line.partition(" · ")[0] for line in lines] == [
+        "clean: 12/12", f"small: {right}/{right}", f"large: {right}/{right}"
+    ]  # fmt: skip
+    evaluate(linear(), batch(), attacks, progress=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
