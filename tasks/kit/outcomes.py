@@ -29,6 +29,11 @@ def mean_difference(a: Outcomes, b: Outcomes) -> Estimate:
     return mean_over_seeds(differences)
 
 
+def of_same_images(outcomes: Outcomes, like: Outcomes) -> dict[int, pd.Series]:
+    """The outcomes of those images alone that `like` has, by seed."""
+    return {seed: flags.reindex(like[seed].index).dropna().astype(bool) for seed, flags in outcomes.items()}
+
+
 def shares(outcomes: Outcomes) -> list[float]:
     """Share of yes of each seed: the thin lines and faint dots behind a mean."""
     return [float(flags.mean()) for flags in outcomes.values()]

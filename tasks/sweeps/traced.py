@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustray.tasks import figures
 from robustray.tasks.attacks.settings import MIN_BATCH, PGD, Norm
-from robustray.tasks.attacks.traces import UNBROKEN, trace_block
+from robustray.tasks.attacks.traces import UNBROKEN, gradient_block, trace_block
 from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.images import NEEDS
 from robustray.tasks.kit.outcomes import mean_difference, shares
@@ -64,6 +64,15 @@ def follow(
         )
         for steps in num_steps
     }
+
+
+def gradients_of(
+    lab: Lab, model: Reference, data: Reference, indices: Sequence[int], *, block: int
+) -> Handle[pd.DataFrame]:
+    """Ask for the gradient of a model's loss on a few images: rows of `gradient_block`, under the declared step
+    "gradients"."""
+    refs = {"model": model, "data": data}
+    return lab.map("gradients", gradient_block, indices, block=block, refs=refs, needs=NEEDS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.attacks.traces import UNBROKEN, gradient_block, trace_block
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.lab.protocol import Context
+from robustray.tasks.sweeps.traced import Followed
 
 NUM = 20
 
@@ -87,3 +89,19 @@ def test_the_gradient_of_a_linear_model(model: nn.Module, data: ImageData) -> No
     weight = model.get_parameter("layer.weight")
     torch.testing.assert_close(found["gradient"].flatten(1), slope @ weight)
     assert torch.equal(found["image"], images) and (found["prediction"] == model(images).argmax(1)).all()
+
+
+def test_what_many_steps_find_beyond_few_by_hand() -> None:
+    """Four images: one is wrong from the start, one falls to few steps, one to many only, one to none."""
+
+    def rows(broken_at: list[int], last: float) -> pd.DataFrame:
+        losses = [np.array([0.0, last], dtype=np.float32)] * 4
+        return pd.DataFrame({"index": range(4), "broken_at": broken_at, "loss": losses})
+
+    few, many = rows([0, 1, UNBROKEN, UNBROKEN], 1.0), rows([0, 1, 1, UNBROKEN], 3.0)
+    followed = Followed(trained="standard", norm="linf", eps=0.1, traces={0: {2: few, 5: many}, 1: {2: few, 5: few}})
+    assert followed.num_steps == (2, 5) and followed.num_images == 4
+    row = followed.row()
+    assert (row["accuracy_2"], row["accuracy_5"], row["difference"]) == (0.5, 0.375, 0.125)
+    assert (row["loss_2"], row["loss_5"], row["seeds"], row["n"]) == (1.0, 2.0, 2, 4)
+    assert followed.loss(5).tolist() == [[0.0, 3.0], [0.0, 1.0]]

@@ -13,7 +13,7 @@ import pandas as pd
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.kit.claims import Repeats
 from robustray.tasks.kit.frames import at, columns
-from robustray.tasks.kit.outcomes import Outcomes, mean_difference, mean_share, shares
+from robustray.tasks.kit.outcomes import Outcomes, mean_difference, mean_share, of_same_images, shares
 from robustray.tasks.report.numbers import size_words
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.robust_training.settings import Network, Settings
@@ -118,10 +118,7 @@ class Results:
             if eps is None:
                 continue
             strong = self.standing(norm, eps_train, eps, attack="autoattack")
-            weak = {
-                seed: stands.reindex(strong[seed].index).dropna().astype(bool)
-                for seed, stands in self.standing(norm, eps_train, eps).items()
-            }
+            weak = of_same_images(self.standing(norm, eps_train, eps), strong)
             accuracy = mean_share(strong)
             rows.append(
                 {"norm": norm, "trained": threat(norm, eps_train), "eps_test": eps}

@@ -18,7 +18,6 @@ from robustray.tasks.attacks.traces import gradient_block, trace_block
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import (
-    NEEDS,
     check_classes,
     check_num_images,
     open_pair,
@@ -34,7 +33,7 @@ from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.sweeps.cells import attack_cells
 from robustray.tasks.sweeps.options import Options
 from robustray.tasks.sweeps.records import Cell
-from robustray.tasks.sweeps.traced import follow
+from robustray.tasks.sweeps.traced import follow, gradients_of
 from robustray.tasks.training.doors import check_training
 from robustray.tasks.training.learnt import learnt
 
@@ -100,14 +99,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     }
     examples = chosen(range(num_images), settings.num_examples, seed=settings.seed)
     gradients = {
-        network: lab.map(
-            "gradients",
-            gradient_block,
-            examples,
-            block=settings.block,
-            refs={"model": models[network], "data": test},
-            needs=NEEDS,
-        )
+        network: gradients_of(lab, models[network], test, examples, block=settings.block)
         for network in networks
         if network.seed == settings.seed and examples
     }
