@@ -78,15 +78,20 @@ class Answers:
         if columns[2].min() < 0 or columns[2].max() >= num_classes:
             raise InputError(f"answers: labels must lie below {num_classes}, the number of classes")
         images, workers = (int(each.max()) + 1 for each in columns[:2])
-        key, place = np.unique((columns[0] * workers + columns[1]) * num_classes + columns[2], return_inverse=True)
+        cell = (columns[0] * workers + columns[1]) * num_classes + columns[2]
+        if weight is None:
+            key, several = np.unique(cell, return_counts=True)
+            counts = several.astype(np.float64)
+        else:
+            key, place = np.unique(cell, return_inverse=True)
+            counts = _sums(place, sizes, len(key))
         pair, of_class = np.divmod(key, num_classes)
-        counts = np.bincount(place, weights=sizes)
-        _, of_pair = np.unique(pair, return_inverse=True)
+        of_pair = np.cumsum(np.diff(pair, prepend=pair[0]) != 0)  # pairs ascend
         return Answers(
             image=pair // workers,
             worker=pair % workers,
             label=of_class,
-            weight=counts / np.bincount(of_pair, weights=counts)[of_pair],
+            weight=counts / _sums(of_pair, counts, 0)[of_pair],
             num_images=images,
             num_workers=workers,
             num_classes=num_classes,

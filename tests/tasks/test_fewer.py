@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from robustray.tasks.crowds.classify import Votes, aggregate
-from robustray.tasks.crowds.fewer import HEADLINES, affordable, thin
+from robustray.tasks.crowds.fewer import HEADLINES, Thinned, affordable, thin
 from robustray.tasks.crowds.optima import NOT_MAIN
 from robustray.tasks.crowds.tables import Labels
 from robustray.tasks.errors import InputError
@@ -123,3 +123,21 @@ def test_the_published_answers_with_fewer_workers(shared_data: Path) -> None:
     assert order == pytest.approx([0.443, 0.398, 0.353, 0.346], abs=0.01)
     assert rule[0] == pytest.approx(order[0]), "one answer ties with none"
     assert order[1] - rule[1] > 0.01, "three answers tie often: the rule itself moves the headline"
+
+
+def test_extrapolation_is_exact_for_shares_that_are_linear_in_one_by_workers() -> None:
+    """a + b / workers at 5 and 9 of 9 workers, the same in all images."""
+    sizes = (1, 5, 9)
+    k = np.stack([np.full((20, 4), 0.3 + 0.6 / size) for size in sizes], axis=1)
+    thinned = Thinned(num_answers=9, sizes=sizes, n=np.ones_like(k), k=k)
+    for each in thinned.extrapolated(num_resamples=200):
+        assert (each.value, each.lo, each.hi) == pytest.approx((0.3, 0.3, 0.3))
+
+
+def test_extrapolation_is_wider_than_what_it_starts_from() -> None:
+    rng = np.random.default_rng(0)
+    k = rng.random((300, 2, 4)).round()
+    thinned = Thinned(num_answers=9, sizes=(5, 9), n=np.ones_like(k), k=k)
+    plain = thinned.changes(num_resamples=400)[0][-4:]
+    for before, after in zip(plain, thinned.extrapolated(num_resamples=400), strict=True):
+        assert after.hi - after.lo > before.hi - before.lo

@@ -36,30 +36,40 @@ def slices(votes: Votes, found: Aggregate) -> dict[str, NDArray[np.bool_]]:
     }
 
 
+class Judge:
+    """What counts as right for each image, for predictions of any number of models."""
+
+    def __init__(self, votes: Votes, found: Aggregate) -> None:
+        in_object = found.pair_object >= 0
+        of_main = in_object & (found.pair_object == found.main_object[found.pair_image])
+        strong = in_object & (2 * found.pair_votes >= votes.num_workers[found.pair_image])
+        flags = np.stack([of_main, in_object, strong, found.representative])
+        self._flags = np.concatenate([flags, np.zeros((4, 1), dtype=np.bool_)], axis=1)  # the last: in no pair
+        self._pairs = found.pair_image * votes.num_classes + found.pair_label  # ascends
+        self._rows = np.arange(votes.num_images) * votes.num_classes
+        self._votes, self._found = votes, found
+
+    def __call__(self, predicted: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
+        """Measure -> (images,) whether a prediction is right. predicted: (images,) class of each image."""
+        key = np.where(predicted < self._votes.num_classes, self._rows + predicted, -1)
+        place = np.minimum(np.searchsorted(self._pairs, key), len(self._pairs) - 1)
+        place = np.where(self._pairs[place] == key, place, len(self._pairs))
+        own = predicted == self._votes.given, predicted == self._found.main_label
+        return dict(zip(MEASURES, (*own, *self._flags[:, place]), strict=True))
+
+
 def right(votes: Votes, found: Aggregate, predicted: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
-    """Measure -> (images,) whether a prediction is right. predicted: (images,) class of each image."""
-    width = int(max(predicted.max(), found.pair_label.max())) + 1
-    key = np.arange(votes.num_images) * width + predicted
-    pairs = found.pair_image * width + found.pair_label
-    in_object = found.pair_object >= 0
-    of_main = in_object & (found.pair_object == found.main_object[found.pair_image])
-    strong = in_object & (2 * found.pair_votes >= votes.num_workers[found.pair_image])
-    return {
-        "given label": predicted == votes.given,
-        "main label": predicted == found.main_label,
-        "main object": np.isin(key, pairs[of_main]),
-        "any label": np.isin(key, pairs[in_object]),
-        "strong label": np.isin(key, pairs[strong]),
-        "representative label": np.isin(key, pairs[found.representative]),
-    }
+    """Measure -> (images,) whether a prediction is right; for several models make one `Judge`."""
+    return Judge(votes, found)(predicted)
 
 
 def accuracies(votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]]) -> pd.DataFrame:
     """One row per model, slice and measure: accuracy with Wilson's interval, over images."""
-    rows = []
+    rows, judge, parts = [], Judge(votes, found), slices(votes, found)
     for model, predicted in predictions.items():
-        for name, inside in slices(votes, found).items():
-            for measure, hits in right(votes, found, predicted).items():
+        right_ = judge(predicted)
+        for name, inside in parts.items():
+            for measure, hits in right_.items():
                 estimate = proportion(hits[inside])
                 row = {"model": model, "slice": name, "measure": measure}
                 rows.append(row | columns("accuracy", estimate) | {"n": estimate.n})
@@ -70,9 +80,9 @@ def main_minus_given(
     votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]]
 ) -> Iterator[tuple[str, Estimate]]:
     """Per model, on images with several objects: share of predictions that are the main label minus the given one."""
-    inside = slices(votes, found)[MULTI]
+    inside, judge = slices(votes, found)[MULTI], Judge(votes, found)
     for model, predicted in predictions.items():
-        hits = right(votes, found, predicted)
+        hits = judge(predicted)
         yield model, paired_difference(hits["main label"][inside], hits["given label"][inside])
 
 
@@ -90,7 +100,8 @@ def comparisons(votes: Votes, found: Aggregate, predictions: Mapping[str, NDArra
     given = {model: float((predicted == votes.given).mean()) for model, predicted in predictions.items()}
     best = sorted(given, key=lambda model: (-given[model], model))[:COMPARED]
     inside = slices(votes, found)[MULTI]
-    hits = {model: right(votes, found, predictions[model]) for model in best}
+    judge = Judge(votes, found)
+    hits = {model: judge(predictions[model]) for model in best}
     pairs = list(itertools.combinations(best, 2)) if inside.any() else []
     rows = []
     for measure in MEASURES if pairs else ():

@@ -165,9 +165,9 @@ def annotators_table(votes: Votes, *, num_resamples: int) -> Table:
     found = thin(votes, sizes)
     values, changes = found.changes(num_resamples=num_resamples)
     places = [(size, name) for size in found.sizes for name in HEADLINES]
-    rows = [
+    rows: list[dict[str, object]] = [
         {
-            "workers": size,
+            "workers": str(size),
             "share": name,
             **columns("value", value),
             **columns("change", change, "change_lo", "change_hi"),
@@ -175,12 +175,16 @@ def annotators_table(votes: Votes, *, num_resamples: int) -> Table:
         for (size, name), value, change in zip(places, values, changes, strict=True)
     ]
     too_many = f" Too many subsets for {', '.join(map(str, skipped))} workers: not shown." if skipped else ""
+    if len(found.sizes) > 1:
+        estimates = zip(HEADLINES, found.extrapolated(num_resamples=num_resamples), strict=True)
+        rows += [{"workers": "extrapolated", "share": name, **columns("value", each)} for name, each in estimates]
     return Table(
         name="annotators",
         title="What fewer workers would have said",
         caption=f"The {len(found.n):,} images with {all_answers} answers ({left_out:,} with other numbers are left "
         "out): the mean over all subsets of an image's answers, none drawn at random. Change: from all answers, paired "
-        f"by image. 95 % bootstrap intervals (basic) over images.{too_many}",
+        "by image. Extrapolated: to ever more workers, as if shares were a + b / workers, which they are only roughly. "
+        f"95 % bootstrap intervals (basic) over images.{too_many}",
         frame=pd.DataFrame(rows),
         formats=shown("value", "percent") | shown("change", "points", "change_lo", "change_hi"),
     )
