@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -154,6 +155,32 @@ def test_every_command_explains_itself(line: str, cli: Any) -> None:
     assert outcome.code == 0 and outcome.err == ""
     assert outcome.out.startswith(f"usage: {TYPED} {line.split()[0]}")
     assert "None" not in outcome.out and "(default: )" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("robustray ru", "run"),
+        ("robustray run att", "attack-sweep"),
+        ("robustray run attack-sweep --num-im", "--num-images"),
+        ("robustray resume --fai", "--failed"),
+    ],
+)
+def test_bash_completes_commands_studies_and_flags(typed: str, completed: str, cli: Any, tmp_path: Path) -> None:
+    outcome = cli("completion bash")
+    assert outcome.code == 0 and outcome.err == ""
+    (tmp_path / "completion.bash").write_text(outcome.out)
+    words = shlex.split(typed)
+    line = f"COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; _tyro_robustray; echo ${{COMPREPLY[@]}}"
+    said = subprocess.run(
+        ["bash", "-c", f"source completion.bash && complete -p robustray && {line}"],
+        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert said.stdout.splitlines()[1:] == [completed]
+
+
+def test_zsh_has_a_script_of_its_own(cli: Any) -> None:
+    assert cli("completion zsh").out.startswith("#compdef robustray")
 
 
 def test_the_help_names_every_command_and_the_exit_codes(cli: Any) -> None:

@@ -31,6 +31,8 @@ WORDS = [
         says=("does not know its settings num_shoes",),
         prepare=file("run.json", b'{"identity": {"study": "attack-sweep", "settings": {"num_shoes": 2}}}'),
     ),
+    Case(name="no shell", typed="completion", says=("which shell", "bash", "zsh")),
+    Case(name="no such shell", typed="completion bsh", says=("did you mean 'bash'",)),
     Case(name="no such command", typed="rnu attack-sweep", says=("'rnu'", "did you mean 'run'")),
     Case(name="no study", typed="run", says=("which study", "attack-sweep")),
     Case(name="flags before the study", typed="run --size quick attack-sweep", says=("Name it first",)),
