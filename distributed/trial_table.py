@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from robustray.tasks.grids.settings import Outcome
+from robustray.tasks.kit.words import plural
 from robustray.tasks.report.numbers import format_value
 
 EVERY_S = 30.0
@@ -47,7 +48,7 @@ class TrialTable(tune.ProgressReporter):
                 continue
             table.add_row(self._words(trial.config), STATES[trial.status], *self._row(trial.last_result or {}))
         console = Console(soft_wrap=False)
-        console.print(f"{seconds // 60}:{seconds % 60:02} · {len(trials)} trials: {said}", highlight=False)
+        console.print(f"{seconds // 60}:{seconds % 60:02} · {plural(len(trials), 'trial')}: {said}", highlight=False)
         if table.row_count:
             console.print(table)
 

@@ -166,8 +166,8 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
     }
     finished = sum(each.outcomes is not None for each in looked)
     heading = (
-        f"{plan.name} ({plan.size}) · {len(looked)} cells: {finished} finished, {len(looked) - finished - len(left)} "
-        f"failed before, {len(left)} to run · {plan.device} · store {store.url}"
+        f"{plan.name} ({plan.size}) · {plural(len(looked), 'cell')}: {finished} finished, "
+        f"{len(looked) - finished - len(left)} failed before, {len(left)} to run · {plan.device} · store {store.url}"
     )
     if not left:
         console.print(heading, highlight=False, markup=False, soft_wrap=True)
