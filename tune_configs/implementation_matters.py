@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from robustray.tasks.grids.settings import LATE_RETURN, Cell, Grid, Level, Outcome
 from robustray.tasks.policy_gradients.settings import AgentSpec
@@ -13,7 +14,6 @@ from robustray.tasks.studies.implementation_matters.settings import (
     SWITCHES,
     UNCLIPPED,
     Settings,
-    Use,
     ablation_cells,
     agents_of,
     corner_cells,
@@ -35,7 +35,10 @@ def code_level_lrs(size: Size) -> Grid:
     them. The larger sizes have not been run here
     """
     settings = SIZES[size]
-    uses: dict[Use, int] = {"select": settings.num_selection_seeds, "report": settings.num_ablation_seeds}
+    uses: dict[Literal["select", "report"], int] = {
+        "select": settings.num_selection_seeds,
+        "report": settings.num_ablation_seeds,
+    }
     common = {"seed": settings.seed, "iterations": settings.ablation_iterations}
     cells = ablation_cells(settings.environments[:1], steps=settings.steps)
     if size == "quick":

@@ -115,6 +115,15 @@ def backward(layers: Layers, passed: list[Array], d_outputs: Array, gradient: La
             d *= _slope(passed[i], relu)
 
 
+def backward_rows(layers: Layers, passed: list[Array], d_outputs: Array, *, relu: bool) -> list[Array]:
+    """What `backward` multiplies with `passed`: per layer (batch, out), the derivative of sum(outputs * d_outputs) with
+    respect to what it gives before its activation. A row is linear in its row of `d_outputs`."""
+    found = [d_outputs]
+    for i in range(len(layers) - 1, 0, -1):
+        found.append((found[-1] @ layers[i][0]) * _slope(passed[i], relu))
+    return found[::-1]
+
+
 def directional(layers: Layers, passed: list[Array], direction: Layers, *, relu: bool) -> Array:
     """Derivative (batch, out) of the outputs along a direction in parameter space."""
     moved = np.zeros_like(passed[0])

@@ -30,7 +30,7 @@ TINY: Mapping[str, str] = {
     "implementation-matters": "--num-seeds 2 --iterations 2 --num-ablation-seeds 1 --ablation-iterations 1 --steps 128 "
     "--ablation-lrs 3e-4 --evaluation-episodes 2",
     "closer-look": "--iterations 2 --update-steps 128 --milestones 0 0.5 --sample-sizes 64 128 --num-repeats 3 "
-    "--truth-blocks 2 --heldout-blocks 1 --landscape 0 1 --landscape-steps 128",
+    "--truth-blocks 2 --fit-blocks 2 --heldout-blocks 1 --landscape 0 1 --landscape-steps 128 --no-arms",
 }
 
 OTHERWISE: Mapping[str, str] = {

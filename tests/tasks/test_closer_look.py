@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -11,33 +12,33 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.gradient_estimates import autograd_loop
 from robustray.tasks.errors import InputError
-from robustray.tasks.kit.frames import one
+from robustray.tasks.kit.frames import at, one
 from robustray.tasks.policy_gradients.agent import Agent
 from robustray.tasks.policy_gradients.environments import open_environment
+from robustray.tasks.policy_gradients.jobs import agent_key
 from robustray.tasks.policy_gradients.loop import LocalCollector, advance_with, begin, train
 from robustray.tasks.policy_gradients.mlp import forward
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
 from robustray.tasks.policy_gradients.state import policy_layout
 from robustray.tasks.policy_gradients.steps import surrogate_gradient
-from robustray.tasks.studies.closer_look import findings, reduce
-from robustray.tasks.studies.closer_look.blocks import (
-    collect_block,
-    gradient_block,
-    landscape_block,
-    policy_gradient,
-    step_block,
-    steps_of,
-    surrogate,
-    value_block,
-)
+from robustray.tasks.studies.closer_look import findings, gradients, reduce
+from robustray.tasks.studies.closer_look.gradients import advantages_of, gradient_block, policy_gradients
+from robustray.tasks.studies.closer_look.landscapes import PAPERS_LENGTH, landscape_block, surrogates
+from robustray.tasks.studies.closer_look.pools import blocks_of, collect_block, steps_of
 from robustray.tasks.studies.closer_look.reduce import Gradients
-from robustray.tasks.studies.closer_look.settings import SIZES, Settings, agent_settings, agent_specs
-from robustray.tasks.studies.closer_look.study import STUDY, _estimates, _points
+from robustray.tasks.studies.closer_look.results import MAIN, Results
+from robustray.tasks.studies.closer_look.settings import ARMS, KINDS, SIZES, Settings, agent_settings, agent_specs
+from robustray.tasks.studies.closer_look.steps import random_direction, step_block, taken_step
+from robustray.tasks.studies.closer_look.study import STUDY, estimates, landscape, points, step_estimates
+from robustray.tasks.studies.closer_look.values import squared_error, truth_block, value_block, with_values
+from robustray.tasks.studies.implementation_matters.settings import agents_of, corner_cells
 from robustray.tasks.study import Claim, Description
 from tests.tasks.rl_environments import HERE
 
 STEPS = 128
+MINE = next(iter(ARMS))
 
 
 @cache
@@ -60,6 +61,18 @@ def pool(num_blocks: int = 12, step: str = "ppo") -> dict[str, Any]:
     return dict(collect_block(list(range(num_blocks)), context(agent=agent(step))))
 
 
+@cache
+def truth(step: str = "ppo") -> dict[str, Any]:
+    """As `lab.rows` gives it."""
+    found = truth_block([0], context([0, 8], agent=agent(step), pool=pool(step=step)))
+    return {"value": found["value"], "better": found["better"]}
+
+
+def policy_gradient(state: Any, observations: Any, actions: Any, advantages: Any) -> np.ndarray:
+    """Of one kind of advantages."""
+    return policy_gradients(state, observations, actions, advantages[None])[0]
+
+
 def frozen(one_agent: Agent) -> tuple[bytes, ...]:
     state = one_agent.state
     return (*(array.tobytes() for array in state.arrays().values()), str(state.record()).encode())
@@ -72,12 +85,14 @@ def frozen(one_agent: Agent) -> tuple[bytes, ...]:
 def test_no_analysis_moves_filters_weights_or_moments(step: str) -> None:
     looked_at, before = agent(step), frozen(agent(step))
     rows = pool(step=step)
-    given = context([4, (0, 4), (5, 7)], agent=looked_at, pool=rows)
     assert frozen(looked_at) == before
-    value_block([0], given)
-    directions = step_block([0], context(4, agent=looked_at, pool=rows))
-    landscape_block([[0, 1.0, 0.0]], context([4, (5, 7), 64], agent=looked_at, pool=rows, directions=directions))
-    gradient_block([[0, STEPS]], given)
+    found = truth(step)
+    value_block([0], context([4, (5, 7)], agent=looked_at, pool=rows, truth=found))
+    steps = step_block([[4, STEPS], [4, 3 * STEPS]], context(agent=looked_at, pool=rows))
+    sources = [[0, 4, 5], [1, 4, 7]]
+    given = context([sources, (5, 7), 64], agent=looked_at, pool=rows, steps=steps)
+    landscape_block([[0, 0, 0, 1.0, 0.0], [1, 1, 1, 1.0, 2.0]], given)
+    gradient_block([[0, STEPS]], context(agent=looked_at, pool=rows, truth=found))
     assert frozen(looked_at) == before
 
 
@@ -125,7 +140,7 @@ def test_chunks_change_nothing_and_the_minibatch_gradient_agrees(monkeypatch: py
     state, rows = agent().state, steps_of(pool(), 0, 2 * STEPS)
     given = (rows["observations"], rows["actions"], rows["advantages"])
     whole = policy_gradient(state, *given)
-    monkeypatch.setattr("robustray.tasks.studies.closer_look.blocks.CHUNK", 50)
+    monkeypatch.setattr(gradients, "CHUNK", 50)
     assert policy_gradient(state, *given) == pytest.approx(whole, abs=1e-12)
 
     layout, out = policy_layout(state.spec.settings, state.shape), np.empty_like(state.policy)
@@ -147,6 +162,13 @@ def test_chunks_change_nothing_and_the_minibatch_gradient_agrees(monkeypatch: py
     assert -out == pytest.approx(whole, abs=1e-5), "PPO's first minibatch: no ratio has left 1"
 
 
+def test_estimates_are_those_of_a_plain_loop_of_autograd() -> None:
+    """The loop that `benchmarks/gradient_estimates.py` times: one trajectory after the other, by PyTorch."""
+    state, rows = agent().state, steps_of(pool(), 0, 3 * STEPS)
+    mine = policy_gradient(state, rows["observations"], rows["actions"], rows["advantages"])
+    assert autograd_loop(state, rows, rows["advantages"]) == pytest.approx(mine, abs=1e-5)
+
+
 def log_probs_of(state: Any, rows: Any) -> Any:
     from robustray.tasks.policy_gradients.batch import outputs_of
 
@@ -156,23 +178,97 @@ def log_probs_of(state: Any, rows: Any) -> Any:
 
 def test_estimates_use_the_steps_that_they_are_said_to_use() -> None:
     rows = pool()
-    found = gradient_block([[2, STEPS], [2, 40], [2, 2 * STEPS]], context(agent=agent(), pool=rows))
+    given = context(agent=agent(), pool=rows, truth=truth())
+    found = gradient_block([[2, STEPS], [2, 40], [2, 2 * STEPS]], given)
     mine = policy_gradient(agent().state, *(rows[name][2, :40] for name in ("observations", "actions", "advantages")))
-    assert found["gradient"][1] == pytest.approx(mine.astype(np.float32))
+    assert found["gradients"][1][0] == pytest.approx(mine, rel=1e-4, abs=1e-6)
     ends = (~rows["not_terminal"][2]).cumsum()
     assert found["episodes"][:2] == [1 + ends[STEPS - 2], 1 + ends[38]]
+    alone = gradient_block([[2, 2 * STEPS]], given)
+    assert (alone["gradients"][0] == found["gradients"][2]).all(), "in any blocks of work, the same bits"
+
+
+def test_kinds_of_advantages() -> None:
+    """By definition: the first kind is the pool's own; λ = 1 is returns minus values up to what a cut leaves; none is
+    returns; the true one differs by its values only."""
+    state, rows = agent().state, pool()
+    best = with_values(state, truth()["value"][0])
+    found = dict(zip(KINDS, advantages_of(state, best, rows, 2, 3 * STEPS), strict=True))
+    mine = steps_of(rows, 2, 3 * STEPS)
+    assert found[MAIN] == pytest.approx(mine["advantages"], abs=1e-4)
+    assert (found["none"] == mine["returns"]).all()
+    whole = mine["complete"]
+    assert found["agent, λ = 1"][whole] == pytest.approx((mine["returns"] - mine["values"])[whole], abs=1e-4)
+    assert found["true, λ = 1"][whole] != pytest.approx(found["agent, λ = 1"][whole], abs=1e-2)
+    own = advantages_of(state, with_values(state, state.value), rows, 2, STEPS)
+    for kind, other in (("true", MAIN), ("true, λ = 1", "agent, λ = 1")):
+        names = list(KINDS)
+        assert own[names.index(kind)] == pytest.approx(own[names.index(other)], abs=1e-4)
+
+
+def test_all_kinds_in_one_pass_are_what_each_is_alone() -> None:
+    state, rows = agent().state, steps_of(pool(), 0, 2 * STEPS)
+    kinds = np.random.default_rng(0).normal(size=(3, 2 * STEPS))
+    together = policy_gradients(state, rows["observations"], rows["actions"], kinds)
+    for kind, alone in zip(kinds, together, strict=True):
+        assert policy_gradient(state, rows["observations"], rows["actions"], kind) == pytest.approx(alone, abs=1e-12)
+        out = np.empty_like(state.policy, dtype=np.float64)
+        layout, wanted = policy_layout(state.spec.settings, state.shape), (kind - kind.mean()) / kind.std(ddof=1)
+        surrogate_gradient(
+            layout,
+            state.shape.head,
+            state.policy.astype(np.float64),
+            rows["observations"].astype(np.float64),
+            rows["actions"],
+            log_probs_of(state, rows).astype(np.float64),
+            wanted,
+            clip=None,
+            entropy_bonus=0.0,
+            gradient=out,
+        )
+        assert -out == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_linear_policy_in_a_quadratic_task_has_the_gradient_of_the_closed_form() -> None:
+    """See s in [-1, 1], answer a, reward -(a - s)**2, one step: for a mean w s + b with deviation d the gradient of the
+    mean reward is (2/3 (1 - w), -2 b, -2 d**2) in w, b and log d."""
+    settings = PolicyGradient(hidden=(), steps_per_stream=32, num_minibatches=1)
+    spec = AgentSpec(environment=f"{HERE}:Target", settings=settings, seed=1, iterations=1)
+    state = begin(spec).state
+    w, b, d = 0.4, 0.3, 0.5
+    state.policy[:] = [w, b, math.log(d)]
+    rng = np.random.default_rng(0)
+    seen = rng.uniform(-1, 1, (400_000, 1))
+    actions = (w * seen + b + d * rng.normal(size=seen.shape)).astype(np.float32)
+    rewards = -((actions - seen)[:, 0] ** 2)
+    found = policy_gradient(state, seen.astype(np.float32), actions, rewards) * rewards.std(ddof=1)
+    true = np.array([2 / 3 * (1 - w), -2 * b, -2 * d * d])
+    assert found == pytest.approx(true, abs=0.01)
+
+    def repeats(size: int, first: int) -> np.ndarray:
+        cut = [slice(first + i * size, first + (i + 1) * size) for i in range(40)]
+        return np.stack([policy_gradient(state, seen[c].astype(np.float32), actions[c], rewards[c]) for c in cut])
+
+    by_size = {size: repeats(size, 0) for size in (25, 100, 400, 1600)}
+    law = Gradients(by_size=by_size, truth=true, halves=np.stack([true, true]))
+    to_truth = [reduce.with_truth(law, size).value for size in law.sizes]
+    assert to_truth == sorted(to_truth) and to_truth[-1] > 0.99, "cosine with the truth goes to 1"
+    half = 2 ** reduce.log_half_size(law).value
+    for size, cosine in zip(law.sizes, to_truth, strict=True):
+        assert cosine == pytest.approx(math.sqrt(size / (size + half)), abs=0.06), "and follows the root of c(N)"
+        assert reduce.pairwise(law, size).value == pytest.approx(cosine**2, abs=0.08)
 
 
 def test_no_estimate_shares_a_step_with_another_or_with_the_truth() -> None:
-    settings = Settings(update_steps=64, sample_sizes=(32, 64, 192), num_repeats=4, truth_blocks=5)
-    asked = _estimates(settings)
+    settings = Settings(update_steps=64, sample_sizes=(32, 64, 192), num_repeats=4, truth_blocks=5, fit_blocks=4)
+    asked = estimates(settings)
     used = [set(range(first * 64, first * 64 + num)) for first, num in asked]
     largest, (truth, one_half, other_half) = used[8:12], used[-3:]
     assert sum(map(len, largest)) == len(set().union(*largest)) == 4 * 192
     assert not truth & set().union(*used[:-3]) and not one_half & other_half and one_half | other_half <= truth
     assert all(used[repeat] <= used[8 + repeat] for repeat in range(4)), "a repeat's sizes share their first steps"
     parts = settings.parts
-    rest = {parts.update, *parts.heldout}
+    rest = {parts.update, *parts.heldout, *parts.fit}
     assert not {step // 64 for step in set().union(*used)} & rest and max(rest) == parts.num_blocks - 1
 
 
@@ -230,87 +326,154 @@ def test_the_jackknife_covers_where_resampling_pairs_does_not() -> None:
 
 
 def test_the_true_value_function_knows_more_than_the_agents() -> None:
-    found = value_block([0], context([8, (0, 8), (9, 12)], agent=agent(), pool=pool()))
-    row = {name: values[0] for name, values in found.items()}
+    given = context([8, (9, 12)], agent=agent(), pool=pool(), truth=truth())
+    row = {name: values[0] for name, values in value_block([0], given).items()}
     assert row["true_explained_variance"] > row["explained_variance"] - 0.02
+    assert row["true_returns_error"] < 1.05 * row["returns_error"]
     assert all(math.isfinite(value) for value in row.values())
+
+
+def test_a_fit_that_is_no_better_is_fitted_longer_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that already knows the returns can't be beaten: three rounds, and "better" is False."""
+    found = truth_block([0], context([0, 10], agent=agent(), pool=pool()))
+    assert found["rounds"][0] in (1, 2, 3) and found["better"][0] in (True, False)
+    rows = blocks_of(pool(), (0, 10))
+    knows = {**pool(), "returns": pool()["values"]}
+    assert squared_error(agent().state, steps_of(knows, 0, STEPS)) == pytest.approx(0, abs=1e-8)
+    never = truth_block([0], context([0, 10], agent=agent(), pool=knows))
+    assert never["rounds"] == [3] and never["better"] == [False] and rows["complete"].any()
 
 
 @pytest.mark.parametrize("step", ["ppo", "trpo"])
 def test_a_landscape_starts_at_zero_and_climbs_along_the_step(step: str) -> None:
     looked_at, rows = agent(step), pool(step=step)
-    directions = step_block([0], context(8, agent=looked_at, pool=rows))
-    step_taken, aside = directions["step"][0], directions["random"][0]
-    assert np.linalg.norm(aside) == pytest.approx(np.linalg.norm(step_taken), rel=1e-4)
-    assert abs(float(step_taken @ aside)) < 0.5 * float(step_taken @ step_taken)
-    given = context([8, (9, 12), 256], agent=looked_at, pool=rows, directions=directions)
-    found = landscape_block([[0, 0.0, 0.0], [1, 1.0, 0.0], [2, 0.1, 0.0]], given)
-    assert [found[name][0] for name in ("surrogate", "heldout_surrogate")] == pytest.approx([0, 0], abs=1e-9)
-    assert found["surrogate"][1] > 0 and found["surrogate"][2] > 0
+    steps = step_block([[8, STEPS]], context(agent=looked_at, pool=rows))
+    taken = steps["step"][0]
+    aside = random_direction(looked_at.state, float(np.linalg.norm(taken)))
+    assert np.linalg.norm(aside) == pytest.approx(np.linalg.norm(taken), rel=1e-4)
+    assert abs(float(taken @ aside)) < 0.5 * float(taken @ taken)
+    given = context([[[0, 8, 9]], (9, 12), 256], agent=looked_at, pool=rows, steps=steps)
+    found = landscape_block([[0, 0, 0, 0.0, 0.0], [1, 0, 0, 1.0, 0.0], [2, 0, 0, 0.1, 0.0], [3, 0, 1, 0.0, 1.0]], given)
+    for name in ("surrogate", "unclipped", "heldout_surrogate"):
+        assert found[name][0] == pytest.approx(0, abs=1e-9)
+    assert found["surrogate"][1] > 0 and found["surrogate"][2] > 0 and found["unclipped"][1] >= found["surrogate"][1]
     seen = steps_of(rows, 8, STEPS)
+    far = looked_at.state.policy + random_direction(looked_at.state, PAPERS_LENGTH)
+    assert found["surrogate"][3] == pytest.approx(surrogates(looked_at.state, far, seen)[0], rel=1e-4)
     gradient = policy_gradient(looked_at.state, seen["observations"], seen["actions"], seen["advantages"])
     small = (1e-3 * gradient / np.linalg.norm(gradient)).astype(np.float32)
-    gain = surrogate(looked_at.state, looked_at.state.policy + small, seen)
+    gain, _ = surrogates(looked_at.state, looked_at.state.policy + small, seen)
     assert gain == pytest.approx(1e-3 * np.linalg.norm(gradient), rel=0.1), "its slope is the gradient"
     assert all(np.mean(each) < 0 and len(each) > 5 for each in found["episode_returns"])
 
 
-def landscape(gain: float) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    rows = []
-    for point, along, aside in _points(Settings()):
-        returns = rng.normal(gain * along - aside, 0.1, 20).tolist()
-        rows.append({"point": point, "along": along, "aside": aside, "episode_returns": returns, "episodes": 20})
-    frame = pd.DataFrame(rows)
-    means = [float(np.mean(each)) for each in frame.episode_returns]
-    return frame.assign(mean_return=means, surrogate=frame.along - frame.aside, heldout_surrogate=-frame.along)
+def test_the_step_is_the_trainings_own_and_more_steps_make_another() -> None:
+    looked_at, rows = agent("trpo"), pool(step="trpo")
+    one, again, more = (taken_step(looked_at.state, steps_of(rows, 4, n * STEPS), 4) for n in (1, 1, 4))
+    assert (one == again).all() and (one != more).any() and one @ more > 0
+
+
+def made(gain: float, num_points: int = 20, *, grid: bool = True) -> pd.DataFrame:
+    """A landscape: the reward rises by `gain` a step and falls by 1 to the side."""
+    rng, settings = np.random.default_rng(0), Settings()
+    places = points(settings, grid=grid)
+    returns = [rng.normal(gain * along - aside, 0.1, num_points).tolist() for *_, along, aside in places]
+    frame = landscape(places, pd.DataFrame({"episode_returns": returns}))
+    surrogate = frame.along - frame.aside
+    return frame.assign(surrogate=surrogate, unclipped=surrogate, heldout_surrogate=-frame.along)
 
 
 def test_what_a_step_gives_and_whether_the_surrogate_agrees() -> None:
-    gain = reduce.step_gain(landscape(1.0))
-    assert gain.value == pytest.approx(1.0, abs=0.1) and gain.lo > 0.8 and gain.n == 40
-    assert reduce.agreement(landscape(1.0)) > 0.9 > 0 > reduce.agreement(landscape(5.0), "heldout_surrogate")
-    empty = landscape(1.0).assign(episode_returns=[[]] * 16, mean_return=math.nan)
+    gain = reduce.step_gain(made(1.0))
+    assert gain.value == pytest.approx(1.0, abs=0.1) and gain.lo > 0.8 and gain.n == 80
+    assert reduce.agreement(made(1.0)) > 0.9 > 0 > reduce.agreement(made(5.0), "heldout_surrogate")
+    empty = made(1.0).assign(episode_returns=[[]] * len(made(1.0)), mean_return=math.nan)
+    along = reduce.slope(made(2.0, grid=False).query('source == "many steps"'))
+    assert along.value == pytest.approx(2.0, abs=0.05) and along.lo < 2 < along.hi and along.hi - along.lo < 0.2
     assert reduce.step_gain(empty).n == 0 and math.isnan(reduce.agreement(empty))
 
 
 # -- claims ------------------------------------------------------------------------------------------------------------
 
 
-def results(num_agents: int, early: float, late: float, gain: float) -> findings.Results:
+def results(
+    num_agents: int, early: float, late: float, gain: float, *, better: float = 2.0, learned: float = 100.0
+) -> Results:
+    """better: by how much fewer steps a value function makes do, by kind; learned: what a baseline adds."""
     settings = Settings(num_agents=num_agents, algorithms=("ppo",), num_repeats=6)
     first, last = settings.updates
     keys = [("ppo", agent, update) for agent in range(num_agents) for update in (first, last)]
-    return findings.Results(
+    shorter = {"agent, λ = 1": better, "true": better, "true, λ = 1": better**2}
+
+    def estimated(key: tuple[str, int, int], kind: str) -> Gradients:
+        half = (early if key[2] == first else late) / shorter.get(kind, 1.0)
+        return noisy(half, settings.sample_sizes, 6, dim=500, seed=key[1])
+
+    value = {"returns_mre_median": 0.5, "gae_mre_median": 0.2, "returns_error": 2.0, "true_returns_error": 1.0}
+    rng = np.random.default_rng(0)
+    curves = [
+        {"arm": arm, "algorithm": "ppo", "agent": agent, "update": update}
+        | dict.fromkeys(reduce.TRUST, 0.1)
+        | {"episode_return": (learned if arm != "without a baseline" else 0.0) + rng.normal()}
+        for arm in ARMS
+        for agent in range(num_agents)
+        for update in range(6)
+    ]
+    return Results(
         settings=settings,
+        curves=pd.DataFrame(curves),
         pools=pd.DataFrame({"episodes": [3]}),
-        gradients={
-            key: noisy(early if key[2] == first else late, settings.sample_sizes, 6, dim=500, seed=key[1])
-            for key in keys
-        },
+        gradients={key: {kind: estimated(key, kind) for kind in KINDS} for key in keys},
+        steps={key: estimated(key, MAIN) for key in keys},
         values=pd.DataFrame(
             [
-                {"algorithm": a, "agent": i, "update": u, "returns_mre_median": 0.5 + i / 100, "gae_mre_median": 0.2}
+                {"algorithm": a, "agent": i, "update": u, "better": True}
+                | {name: number + i / 100 for name, number in value.items()}
                 for a, i, u in keys
             ]
         ),
-        landscapes={("ppo", i, last): landscape(gain + i / 100) for i in range(num_agents)},
+        landscapes={(a, i, u): made(gain + i / 100, grid=i == 0 and u == last) for a, i, u in keys},
     )
 
 
 def test_claims_are_decided_within_and_over_agents() -> None:
-    assert decided(results(3, early=300.0, late=3000.0, gain=2.0)) == ["supported"] * 4
-    opposite = decided(results(3, early=3000.0, late=300.0, gain=-2.0))
-    assert opposite == ["supported", "supported", "contradicted", "supported"]
+    """In order: rise early, rise late, growth, own targets, baseline, true baseline, arm, check of the fit."""
+    assert decided(results(3, early=300.0, late=3000.0, gain=2.0)) == ["supported"] * 8
+    opposite = decided(results(3, early=3000.0, late=300.0, gain=-2.0, better=0.5, learned=-100.0))
+    assert opposite[2] == opposite[4] == opposite[5] == opposite[6] == "contradicted" and opposite[3] == "supported"
     alone = results(1, early=300.0, late=3000.0, gain=2.0)
-    assert decided(alone) == ["supported"] * 2 + ["undecided"] * 2
+    assert decided(alone) == ["supported"] * 2 + ["undecided"] * 6
     first = next(findings.claims(alone))
     assert isinstance(first, Claim) and "within one agent" in first.test and first.n == 6
     assert decided(results(1, early=1e9, late=1e9, gain=0.0))[:2] == ["undecided"] * 2
     assert math.isnan(reduce.over_agents([math.nan]).value)
 
 
-def decided(found: findings.Results) -> list[str]:
+def test_steps_that_lower_the_reward_are_counted_by_look_with_intervals_over_agents() -> None:
+    found = results(3, early=300.0, late=3000.0, gain=-2.0)
+    signs = reduce.sign_table(found.landscape_steps)
+    assert len(signs) == 2 and (signs.looks == 6).all() and (signs.lowered == 1).all() and (signs.n == 3).all()
+    assert signs.slope.tolist() == pytest.approx([-2 + 0.01] * 2, abs=0.05)
+    assert reduce.sign_table(results(3, early=300.0, late=3000.0, gain=2.0).landscape_steps).lowered.max() == 0
+    grids = found.landscape_steps.dropna(subset=["agreement_own"])
+    assert len(grids) == 2 and grids.agreement_papers.notna().all(), "of one agent, at both scales"
+
+
+def test_arms_and_trust_regions_are_over_agents() -> None:
+    found = results(3, early=300.0, late=3000.0, gain=2.0)
+    without = one(found.arms, algorithm="ppo", arm="without a baseline")
+    assert without.difference == pytest.approx(-100, abs=2) and without.lo < -95 < without.hi + 10 and without.n == 3
+    trust = reduce.trust_table(found.curves)
+    assert len(trust) == len(ARMS) and trust.kl.tolist() == pytest.approx([0.1] * 3) and set(trust.n) == {3}
+
+
+def test_each_kind_has_its_own_truth() -> None:
+    table = results(1, early=300.0, late=3000.0, gain=2.0).baselines
+    assert len(table) == 2 * len(KINDS) * len(Settings().sample_sizes)
+    assert at(table, kind=MAIN).truths.tolist() == pytest.approx([1.0] * 6)
+
+
+def decided(found: Results) -> list[str]:
     return [each.verdict for each in findings.claims(found) if isinstance(each, Claim)]
 
 
@@ -326,13 +489,12 @@ def test_warnings_name_what_is_weak() -> None:
     told = list(findings.warnings(found))
     assert len(told) == 1 and "1 agent of each algorithm" in told[0]
     key = next(iter(found.gradients))
-    weak = Gradients(by_size=found.gradients[key].by_size, truth=found.gradients[key].truth, halves=np.eye(2, 500))
-    noisy_truth = findings.Results(**{**vars_of(found), "gradients": {**found.gradients, key: weak}})
+    kinds = found.gradients[key]
+    weak = Gradients(by_size=kinds[MAIN].by_size, truth=kinds[MAIN].truth, halves=np.eye(2, 500))
+    noisy_truth = replace(found, gradients={**found.gradients, key: {**kinds, MAIN: weak}})
     assert any("--truth-blocks" in each for each in findings.warnings(noisy_truth))
-
-
-def vars_of(found: findings.Results) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in ("settings", "pools", "gradients", "values", "landscapes")}
+    unfitted = replace(found, values=found.values.assign(better=False))
+    assert any("--fit-blocks" in each for each in findings.warnings(unfitted))
 
 
 def test_tables_hold_each_estimate_once() -> None:
@@ -350,10 +512,33 @@ def test_agents_are_the_papers_and_milestones_change_none() -> None:
         agent_settings("ppo", "Hopper-v5").policy_lr == 4.5e-4 and agent_settings("ppo", "Hopper-v5").value_lr == 2e-4
     )
     assert agent_settings("trpo", "Humanoid-v5").max_kl == 0.07
-    specs = agent_specs(Settings(num_agents=3)) + agent_specs(Settings(num_agents=3, seed=1))
-    assert len({spec.seed for spec in specs}) == 12
+    specs = [spec for seed in (0, 1) for spec in agent_specs(Settings(num_agents=3, seed=seed)).values()]
+    assert len({spec.seed for spec in specs}) == 2 * 3 * 2 * 3
+    first, without, bootstrap = (agent_specs(Settings())[arm, "ppo", 0] for arm in ARMS)
+    assert first.milestones and not without.milestones and not bootstrap.milestones
+    assert without.settings == replace(first.settings, advantage="returns")
+    assert bootstrap.settings == replace(first.settings, bootstrap="correct")
     assert SIZES["small"].updates == (0, 46, 91, 138)
-    assert STUDY.outline.estimate(SIZES["quick"]).counts["environment steps in trainings"] == 2 * 12 * 1024
+    assert STUDY.outline.estimate(SIZES["quick"]).counts["environment steps in trainings"] == 3 * 2 * 12 * 1024
+    assert SIZES["small"].parts.num_blocks * 2048 == 198_656, "pools of about 200,000 steps"
+    assert max(size for size in SIZES["paper"].step_sizes) == 524_288 and Settings().step_sizes == (1024,)
+
+
+def test_trpos_agents_are_those_of_the_other_study() -> None:
+    """Their keys are equal: what one study trains, the other finds."""
+    cells = {cell.name: cell for cell in corner_cells(["Hopper-v5"], steps=2048)}
+    theirs = agents_of(cells["trpo"], "report", 3, seed=0, iterations=150, heldout_every=10)
+    mine = [spec for (arm, name, _), spec in agent_specs(SIZES["small"]).items() if (arm, name) == (MINE, "trpo")]
+    assert [agent_key(a) for a in mine] == [agent_key(b) for b in theirs] and mine[0].milestones
+
+
+def test_points_of_a_grid_hold_the_line_once() -> None:
+    settings = Settings(landscape=(0.0, 1.0, 3.0))
+    line, grid = points(settings, grid=False), points(settings, grid=True)
+    assert grid[: len(line)] == line and len(line) == 2 * 3 and len(grid) == 2 * (3 + 2 * 2 * 3)
+    assert [each[0] for each in grid] == list(range(len(grid))), "each has random numbers of its own"
+    asked = step_estimates(settings)
+    assert asked[-1] == [settings.parts.update, settings.update_steps] and asked[-4][0] == settings.parts.truth.start
 
 
 @pytest.mark.parametrize(

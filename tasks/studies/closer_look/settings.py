@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
+from robustray.tasks.policy_gradients.agent_seeds import TRPO_CELL, cell_seed
 from robustray.tasks.policy_gradients.presets import ENVIRONMENTS, preset
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
 from robustray.tasks.study import Outline, Size, Work
@@ -19,8 +21,26 @@ _LEARNING_RATES: Mapping[str, tuple[float, float]] = {
     "Humanoid": (2.5e-4, 1e-4),
 }
 """Of PPO's policy and value network in this paper's table 1; TRPO is that of arXiv:2005.12729, and so is the rest."""
+KINDS: Mapping[str, tuple[Literal["agent", "true", "none"], float | None]] = {
+    "agent": ("agent", None),
+    "agent, λ = 1": ("agent", 1.0),
+    "true": ("true", None),
+    "true, λ = 1": ("true", 1.0),
+    "none": ("none", None),
+}
+"""Kinds of advantages: the value function in them (the agent's, the one that stands for the true one, none: discounted
+returns, of which standardising takes the mean), and GAE's λ (None: the agent's). At λ = 1 a value function changes only
+the variance of an estimate; below, also what is estimated. The first one is what the algorithms use."""
+SOURCES = ("an update's steps", "many steps")
+"""What the step of a landscape is made from: as many steps as an update has, or those behind the "true" gradient."""
+ARMS: Mapping[str, Mapping[str, Any]] = {
+    "as in the paper": {},
+    "without a baseline": {"advantage": "returns"},
+    "bootstrap at time limits": {"bootstrap": "correct"},
+}
+"""Trainings beside each other; the first one's agents are those that are looked at."""
 _MOST = 1_000
-"""Agents of an algorithm in one run."""
+"""Agents of an algorithm in one arm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +60,27 @@ class Settings:
     """Environment steps of one update, and of one block of a pool."""
     milestones: tuple[float, ...] = (0.0, 0.92)
     """Shares of the training at which agents are looked at; 0 is the untrained agent."""
-    sample_sizes: tuple[int, ...] = (256, 1024, 2048)
+    arms: bool = True
+    """Also train agents without a baseline, and agents that bootstrap at time limits and at the end of a rollout."""
+    heldout_every: int = 4
+    """Every how many updates of a training KL, ratios and value errors are also measured on held-out steps."""
+    sample_sizes: tuple[int, ...] = (256, 512, 1024)
     """Steps behind an estimate of the gradient, ascending."""
     num_repeats: int = 8
     """Independent estimates of each size."""
-    truth_blocks: int = 20
-    """Blocks behind the gradient that stands for the true one, and behind the value function that does."""
+    truth_blocks: int = 12
+    """Blocks behind the gradient that stands for the true one, and behind the large step of a landscape."""
+    fit_blocks: int = 8
+    """Blocks behind the value function that stands for the true one; no gradient is estimated from them."""
     heldout_blocks: int = 2
     """Blocks on which value functions are judged, and the surrogate that a step has not seen."""
-    landscape: tuple[float, ...] = (0.0, 1.0, 2.0, 3.0)
-    """Grid along the step that the algorithm takes at the last milestone, and along a random direction, in steps."""
-    landscape_steps: int = 1024
-    """Environment steps behind the reward at a point of the grid."""
+    landscape: tuple[float, ...] = (0.0, 1.0, 3.0)
+    """Places along the step that the algorithm takes, at every milestone of every agent; and, at the last one, along a
+    random direction, too: a grid."""
+    landscape_agents: int = 1
+    """Agents of each algorithm that get a grid; the others get the line along the step."""
+    landscape_steps: int = 512
+    """Environment steps behind the reward at a point."""
     seed: int = 0
     """Runs with different seeds share no agent."""
 
@@ -70,7 +99,7 @@ class Settings:
             raise InputError(f"milestones must ascend, got {', '.join(f'{share:g}' for share in self.milestones)}")
         checks.ascending(sample_sizes=self.sample_sizes)
         checks.counts(at_least=32, update_steps=self.update_steps)  # one for each of the 32 minibatches
-        checks.counts(at_least=2, truth_blocks=self.truth_blocks)
+        checks.counts(at_least=2, truth_blocks=self.truth_blocks, fit_blocks=self.fit_blocks)
         checks.counts(at_least=3, num_repeats=self.num_repeats)
         checks.counts(
             at_least=1,
@@ -78,8 +107,9 @@ class Settings:
             iterations=self.iterations,
             heldout_blocks=self.heldout_blocks,
             landscape_steps=self.landscape_steps,
+            heldout_every=self.heldout_every,
         )
-        checks.counts(seed=self.seed)
+        checks.counts(seed=self.seed, landscape_agents=self.landscape_agents)
         if self.num_agents > _MOST:
             raise InputError(f"num_agents must be at most {_MOST:,}, got {self.num_agents:,}")
         steps = self.update_steps
@@ -109,8 +139,14 @@ class Settings:
             per_repeat=math.ceil(self.sample_sizes[-1] / self.update_steps),
             repeats=self.num_repeats,
             truth_blocks=self.truth_blocks,
+            fit_blocks=self.fit_blocks,
             heldout_blocks=self.heldout_blocks,
         )
+
+    @property
+    def step_sizes(self) -> tuple[int, ...]:
+        """Steps behind an estimate of the algorithm's step: not fewer than an update has."""
+        return tuple(size for size in self.sample_sizes if size >= self.update_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +156,7 @@ class Parts:
     per_repeat: int
     repeats: int
     truth_blocks: int
+    fit_blocks: int
     heldout_blocks: int
 
     @property
@@ -128,9 +165,13 @@ class Parts:
         return range(first, first + self.truth_blocks)
 
     @property
+    def fit(self) -> range:
+        return range(self.truth.stop, self.truth.stop + self.fit_blocks)
+
+    @property
     def update(self) -> int:
         """The block that the value function is fitted on and the step is made from, as in a training."""
-        return self.truth.stop
+        return self.fit.stop
 
     @property
     def heldout(self) -> range:
@@ -153,19 +194,31 @@ def agent_settings(algorithm: str, environment: str, *, update_steps: int = 2048
     return preset("ppo", environment, policy_lr=policy_lr, value_lr=value_lr, steps_per_stream=update_steps)
 
 
-def agent_specs(settings: Settings) -> list[AgentSpec]:
-    """All agents, those of the first algorithm first."""
-    return [
-        AgentSpec(
+def agent_specs(settings: Settings) -> dict[tuple[str, str, int], AgentSpec]:
+    """(arm, algorithm, number) -> agent. Only those of the first arm have milestones."""
+    arms = list(ARMS) if settings.arms else list(ARMS)[:1]
+    return {
+        (arm, algorithm, number): AgentSpec(
             environment=settings.environment,
-            settings=agent_settings(algorithm, settings.environment, update_steps=settings.update_steps),
-            seed=(settings.seed * len(ALGORITHMS) + ALGORITHMS.index(algorithm)) * _MOST + number,
+            settings=replace(
+                agent_settings(algorithm, settings.environment, update_steps=settings.update_steps), **ARMS[arm]
+            ),
+            seed=_seed(settings.seed, place, algorithm, number),
             iterations=settings.iterations,
-            milestones=settings.updates,
+            milestones=() if place else settings.updates,
+            heldout_every=settings.heldout_every,
         )
+        for place, arm in enumerate(arms)
         for algorithm in settings.algorithms
         for number in range(settings.num_agents)
-    ]
+    }
+
+
+def _seed(seed: int, arm: int, algorithm: str, number: int) -> int:
+    """TRPO's agents of the first arm are those of the study implementation-matters, which so are trained once."""
+    if algorithm == "trpo" and not arm:
+        return cell_seed(seed, "report", TRPO_CELL, number)
+    return ((seed * len(ARMS) + arm) * len(ALGORITHMS) + ALGORITHMS.index(algorithm)) * _MOST + number
 
 
 def quick() -> Settings:
@@ -182,7 +235,9 @@ def small() -> Settings:
         milestones=(0.0, 0.31, 0.61, 0.92),
         sample_sizes=(512, 2048, 4096, 8192),
         num_repeats=10,
-        truth_blocks=50,
+        heldout_every=10,
+        truth_blocks=30,
+        fit_blocks=20,
         heldout_blocks=6,
         landscape=(0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
         landscape_steps=2048,
@@ -198,7 +253,9 @@ def paper() -> Settings:
         milestones=(0.0, 0.31, 0.61, 0.92),
         sample_sizes=(512, 2048, 8192, 32_768, 131_072, 524_288),
         num_repeats=10,
+        heldout_every=10,
         truth_blocks=488,
+        fit_blocks=2441,
         heldout_blocks=10,
         landscape=(0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
         landscape_steps=1_000_000,
@@ -211,9 +268,12 @@ SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": p
 def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
     agents = len(settings.algorithms) * settings.num_agents
-    trained = agents * settings.iterations * settings.update_steps
-    pooled = agents * len(settings.updates) * settings.parts.num_blocks * settings.update_steps
-    drawn = agents * len(settings.landscape) ** 2 * settings.landscape_steps
+    looks = agents * len(settings.updates)
+    trained = agents * (len(ARMS) if settings.arms else 1) * settings.iterations * settings.update_steps
+    pooled = looks * settings.parts.num_blocks * settings.update_steps
+    side = len(settings.landscape)
+    grids = len(settings.algorithms) * min(settings.landscape_agents, settings.num_agents)
+    drawn = 2 * (looks * side + grids * 2 * side * (side - 1)) * settings.landscape_steps
     return Work(
         counts={
             "environment steps in pools": pooled,

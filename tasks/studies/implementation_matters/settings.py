@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
+from robustray.tasks.policy_gradients.agent_seeds import MOST, Use, cell_seed
 from robustray.tasks.policy_gradients.presets import ENVIRONMENTS, preset
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
 from robustray.tasks.study import Outline, Size, Work
@@ -24,11 +25,6 @@ SWITCHES: Mapping[str, Mapping[bool, Mapping[str, Any]]] = {
     "lr_annealing": {True: {"anneal_lr": True}, False: {"anneal_lr": False}},
 }
 """The four optimisations that the paper ablates, each on and off, as settings of an agent."""
-
-Use = Literal["select", "report"]
-_USES: tuple[Use, ...] = ("select", "report")
-_MOST = 1_000
-"""Cells of one run, and agents of one use in a cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +77,8 @@ class Settings:
             heldout_every=self.heldout_every,
         )
         for name in ("num_seeds", "num_selection_seeds", "num_ablation_seeds"):
-            if getattr(self, name) > _MOST:
-                raise InputError(f"{name} must be at most {_MOST:,}, got {getattr(self, name):,}")
+            if getattr(self, name) > MOST:
+                raise InputError(f"{name} must be at most {MOST:,}, got {getattr(self, name):,}")
         checks.counts(at_least=32, steps=self.steps)  # one for each of the 32 minibatches
         checks.counts(seed=self.seed, evaluation_episodes=self.evaluation_episodes)
         for lr in self.ablation_lrs:
@@ -151,11 +147,8 @@ def ablation_cells(environments: Sequence[str], *, steps: int) -> list[Cell]:
 
 
 def agent_seed(seed: int, use: Use, cell: Cell, number: int) -> int:
-    """Of agent `number` of a cell. (seed, use, cell, number) -> seed is one to one: no agent that is reported shares
-    its random numbers with one that a choice was made by, with an agent of another cell, or of a run of another
-    seed.
-    """
-    return ((seed * len(_USES) + _USES.index(use)) * _MOST + cell.number) * _MOST + number
+    """Of agent `number` of a cell, by `cell_seed`: nothing that is reported has chosen anything."""
+    return cell_seed(seed, use, cell.number, number)
 
 
 def agents_of(

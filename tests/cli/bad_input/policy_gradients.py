@@ -107,6 +107,16 @@ CLOSER_LOOK = [
         says=("truth_blocks", "at least 2"),
     ),
     Case(
+        name="closer-look: a true value function of one block",
+        typed=LOOK + "--fit-blocks 1",
+        says=("fit_blocks", "at least 2"),
+    ),
+    Case(
+        name="closer-look: measured every 0 updates",
+        typed=LOOK + "--heldout-every 0",
+        says=("heldout_every", "at least 1"),
+    ),
+    Case(
         name="closer-look: a landscape without the step",
         typed=LOOK + "--landscape 0 0.5 2",
         says=("landscape", "1 (the step that is taken)"),
