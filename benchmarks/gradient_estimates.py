@@ -2,9 +2,9 @@
 
 python benchmarks/gradient_estimates.py [--blocks 16]
 
-One pool of an untrained Hopper agent. Ours: all five kinds of advantages in one pass (`policy_gradients`), and one kind
-alone. The loop: for each trajectory, the policy in PyTorch, the sum of log-probabilities times advantages, backward; the
-gradients add up. Both on one thread, float64; medians of rounds that take turns. Prints JSON.
+One pool of an untrained Hopper agent. Ours: all five kinds of advantages in one pass (`policy_gradients`), and one
+kind alone. The loop: for each trajectory, the policy in PyTorch, the sum of log-probabilities times advantages,
+backward; the gradients add up. Both on one thread, float64; medians of rounds that take turns. Prints JSON.
 """
 
 from __future__ import annotations

@@ -36,6 +36,8 @@ RUNS: Mapping[str, str] = {
     "replication-people": "replication --counts data/annotations/cifar10h_counts.parquet "
     "--predictions data/annotations/cifar101_pred_original.parquet",
     "labels-small": "labels --size small",
+    "implementation-matters-small": "implementation-matters --size small",
+    "closer-look-small": "closer-look --size small",
 }
 """Folder under docs/results -> words behind `robustray run`. Paths are relative: they are printed on the page."""
 

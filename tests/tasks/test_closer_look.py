@@ -521,7 +521,7 @@ def test_agents_are_the_papers_and_milestones_change_none() -> None:
     assert SIZES["small"].updates == (0, 46, 91, 138)
     assert STUDY.outline.estimate(SIZES["quick"]).counts["environment steps in trainings"] == 3 * 2 * 12 * 1024
     assert SIZES["small"].parts.num_blocks * 2048 == 198_656, "pools of about 200,000 steps"
-    assert max(size for size in SIZES["paper"].step_sizes) == 524_288 and Settings().step_sizes == (1024,)
+    assert max(size for size in SIZES["paper"].step_sizes) == 524_288 and Settings().step_sizes == (1024, 2048)
 
 
 def test_trpos_agents_are_those_of_the_other_study() -> None:

@@ -64,11 +64,11 @@ class Settings:
     """Also train agents without a baseline, and agents that bootstrap at time limits and at the end of a rollout."""
     heldout_every: int = 4
     """Every how many updates of a training KL, ratios and value errors are also measured on held-out steps."""
-    sample_sizes: tuple[int, ...] = (256, 512, 1024)
+    sample_sizes: tuple[int, ...] = (256, 1024, 2048)
     """Steps behind an estimate of the gradient, ascending."""
     num_repeats: int = 8
     """Independent estimates of each size."""
-    truth_blocks: int = 12
+    truth_blocks: int = 16
     """Blocks behind the gradient that stands for the true one, and behind the large step of a landscape."""
     fit_blocks: int = 8
     """Blocks behind the value function that stands for the true one; no gradient is estimated from them."""
