@@ -367,6 +367,19 @@ def test_a_landscape_starts_at_zero_and_climbs_along_the_step(step: str) -> None
     assert all(np.mean(each) < 0 and len(each) > 5 for each in found["episode_returns"])
 
 
+def test_the_reward_at_the_start_is_the_agents_own_and_chance_directions_are_across() -> None:
+    looked_at, rows = agent(), pool()
+    steps = {"step": np.zeros((1, len(looked_at.state.policy)), np.float32)}
+    given = context([[[0, 8, 9]], (9, 12), 12 * STEPS], agent=looked_at, pool=rows, steps=steps)
+    here = landscape_block([[0, 0, 0, 0.0, 0.0]], given)["episode_returns"][0]
+    found = reduce.difference(np.asarray(here), np.concatenate([np.asarray(each) for each in rows["episode_returns"]]))
+    assert found.lo < 0 < found.hi and found.n > 100
+    seen = steps_of(rows, 0, 8 * STEPS)
+    gradient = policy_gradient(looked_at.state, seen["observations"], seen["actions"], seen["advantages"])
+    cosine = reduce.cosines(gradient[None], random_direction(looked_at.state, 1.0)[None])[0, 0]
+    assert abs(cosine) < 4 / math.sqrt(len(gradient))
+
+
 def test_the_step_is_the_trainings_own_and_more_steps_make_another() -> None:
     looked_at, rows = agent("trpo"), pool(step="trpo")
     one, again, more = (taken_step(looked_at.state, steps_of(rows, 4, n * STEPS), 4) for n in (1, 1, 4))

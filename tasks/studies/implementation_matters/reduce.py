@@ -168,7 +168,9 @@ def trust_table(cells: Sequence[Cell], learned: Sequence[Learned]) -> pd.DataFra
     by_update = pd.concat(rows, ignore_index=True).groupby(["environment", "arm", "update"], sort=False)[list(CURVES)]
     means, errors, counts = by_update.mean(), by_update.sem(), by_update.count()
     half = errors * special.stdtrit(np.maximum(counts - 1, 1), 0.975)
-    return pd.concat([means, (means - half).add_suffix("_lo"), (means + half).add_suffix("_hi")], axis=1).reset_index()
+    low = means - half
+    low[[*TRUST, "action_std"]] = low[[*TRUST, "action_std"]].clip(lower=0)  # none of them can be below
+    return pd.concat([means, low.add_suffix("_lo"), (means + half).add_suffix("_hi")], axis=1).reset_index()
 
 
 # --- The 2^4 ----------------------------------------------------------------------------------------------------------
