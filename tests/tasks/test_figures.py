@@ -195,7 +195,8 @@ def test_an_axis_that_does_not_start_at_zero_says_so() -> None:
 
 def test_differences_of_shares_are_shown_in_points() -> None:
     rows = [figures.Row(label="a", value=-0.031, lo=-0.05, hi=0.011), figures.Row(label="b", value=0.2)]
-    drawn = figures.dot_rows(name="rows", **WORDS | {"alt": ""}, rows=rows, x_label="gain", points=True)
+    silent: dict[str, Any] = {**WORDS, "alt": ""}
+    drawn = figures.dot_rows(name="rows", **silent, rows=rows, x_label="gain", points=True)
     words = texts(drawn)
     assert "−3.1 points [−5.0, +1.1]" in words and "gain (percentage points)" in words and "+20" in words
     assert "%" not in "".join(words) and drawn.alt == "a: -3.1 points; b: +20.0 points"
