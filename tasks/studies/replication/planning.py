@@ -27,7 +27,7 @@ SCALES = (1, 2, 4, 8, 16)
 NEW_ANSWERS = (9, 12, 20, 40)
 CHOOSING = (5, 10, 20)
 """Answers per image that choose; only where the study has all its candidates."""
-NUM_CHECKS = 200
+NUM_CHECKS = 100
 """Simulated studies of the design that is recommended."""
 WHAT: Mapping[Half, str] = {"bias": "what the choice explains", "gap": "corrected gap"}
 TRUSTED = (0.8, 1.25)

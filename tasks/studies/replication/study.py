@@ -176,7 +176,7 @@ def _own(settings: Settings, lab: Lab) -> Findings:
         "plan",
         planning.check_block,
         range(planning.NUM_CHECKS),
-        block=25,
+        block=100,
         seed=settings.seed,
         settings=design,
         refs=refs,
