@@ -1,6 +1,6 @@
 """How many workers? Bias and coverage of what they say of labels, plain and extrapolated, in a simulated crowd.
 
-    python benchmarks/annotators.py [--studies 60 20]
+    python benchmarks/annotators.py [--scenes 1500 10000] [--studies 60 20] [--seed 1000]
 
 A study draws scenes, keeps those that nine workers confirm, asks nine (or five) others what is in them, and reports the
 headlines of `crowds.fewer` with basic bootstrap intervals. The truth is what 49 workers say of 100,000 scenes: with so
@@ -32,46 +32,45 @@ from robustray.tasks.studies.labels import reduce  # noqa: E402
 from robustray.tasks.studies.labels.crowd import Crowd, answer  # noqa: E402
 from robustray.tasks.studies.labels.reduce import Collected  # noqa: E402
 
-SCENES = (1_500, 10_000)
 TRUTH_SCENES, TRUTH_WORKERS, CHUNK = 100_000, 49, 10_000
 PRECISION, RESAMPLES = 0.6, 400
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--studies", type=int, nargs=2, default=(60, 20), help=f"of {SCENES[0]} and {SCENES[1]} scenes")
-    parser.add_argument("--workers", type=int, nargs="+", default=(9,))
+    parser.add_argument("--scenes", type=int, nargs="+", default=(1_500, 10_000))
+    parser.add_argument("--studies", type=int, nargs="+", default=(60, 20), help="of each number of scenes")
+    parser.add_argument("--workers", type=int, default=9)
+    parser.add_argument("--seed", type=int, default=1_000, help="of the first study; the law was chosen on 0 to 99")
     parser.add_argument("--output", type=Path, default=HERE / "records" / "annotators.json")
     arguments = parser.parse_args()
     start = time.process_time()
-    truth = headlines(TRUTH_SCENES, TRUTH_WORKERS, seed=10_000)
-    rows: list[dict[str, Any]] = []
-    for workers in arguments.workers:
-        for scenes, studies in zip(SCENES, arguments.studies, strict=True):
-            rows += judged(scenes, workers, studies, truth)
-            document = {
-                "what": "95 % intervals of headlines by workers' modes, against what 49 workers say",
-                "truth": dict(zip(HEADLINES, truth.tolist(), strict=True)),
-                "precision": PRECISION,
-                "seconds": round(time.process_time() - start, 1),
-                "rows": rows,
-            }
-            arguments.output.write_text(json.dumps(document, indent=1) + "\n")
-    print(pd.DataFrame(rows).to_string())
+    record = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    if "truth" not in record:
+        truth = headlines(TRUTH_SCENES, TRUTH_WORKERS, seed=10_000)
+        record |= {"truth": dict(zip(HEADLINES, truth.tolist(), strict=True)), "precision": PRECISION, "rows": []}
+    for scenes, studies in zip(arguments.scenes, arguments.studies, strict=True):
+        rows = judged(scenes, arguments, studies, np.array(list(record["truth"].values())))
+        record["rows"] = [row for row in record["rows"] if row["scenes"] != scenes] + rows
+        record["seconds"] = round(time.process_time() - start, 1)
+        arguments.output.write_text(json.dumps(record, indent=1) + "\n")
+        print(pd.DataFrame(rows).to_string())
 
 
-def judged(scenes: int, workers: int, studies: int, truth: np.ndarray) -> list[dict[str, Any]]:
-    found: dict[str, list[list[tuple[float, float, float]]]] = {"plain": [], "extrapolated": []}
-    for seed in range(studies):
+def judged(scenes: int, arguments: argparse.Namespace, studies: int, truth: np.ndarray) -> list[dict[str, Any]]:
+    workers = arguments.workers
+    found: dict[str, list[list[tuple[float, float, float]]]] = {}
+    for seed in range(arguments.seed, arguments.seed + studies):
         people = reduce.people(*asked(scenes, workers, seed))
         half = (workers + 1) // 2 | 1
         thinned = thin(people.votes, [half], num_answers=workers)
         plain, _ = thinned.changes(num_resamples=RESAMPLES)
         for name, estimates in (
             ("plain", plain[-len(HEADLINES) :]),
-            ("extrapolated", thinned.extrapolated(num_resamples=RESAMPLES)),
+            ("1 / workers", thinned.extrapolated(power=1, num_resamples=RESAMPLES)),
+            ("1 / workers²", thinned.extrapolated(power=2, num_resamples=RESAMPLES)),
         ):
-            found[name].append([(each.value, each.lo, each.hi) for each in estimates])
+            found.setdefault(name, []).append([(each.value, each.lo, each.hi) for each in estimates])
     rows = []
     for name, estimates in found.items():
         values, lo, hi = np.moveaxis(np.array(estimates), 2, 0)

@@ -125,12 +125,13 @@ def test_the_published_answers_with_fewer_workers(shared_data: Path) -> None:
     assert order[1] - rule[1] > 0.01, "three answers tie often: the rule itself moves the headline"
 
 
-def test_extrapolation_is_exact_for_shares_that_are_linear_in_one_by_workers() -> None:
-    """a + b / workers at 5 and 9 of 9 workers, the same in all images."""
+@pytest.mark.parametrize("power", [1, 2])
+def test_extrapolation_is_exact_for_its_own_law(power: int) -> None:
+    """a + b / workers^power at 5 and 9 of 9 workers, the same in all images."""
     sizes = (1, 5, 9)
-    k = np.stack([np.full((20, 4), 0.3 + 0.6 / size) for size in sizes], axis=1)
+    k = np.stack([np.full((20, 4), 0.3 + 0.6 / size**power) for size in sizes], axis=1)
     thinned = Thinned(num_answers=9, sizes=sizes, n=np.ones_like(k), k=k)
-    for each in thinned.extrapolated(num_resamples=200):
+    for each in thinned.extrapolated(power=power, num_resamples=200):
         assert (each.value, each.lo, each.hi) == pytest.approx((0.3, 0.3, 0.3))
 
 

@@ -183,7 +183,7 @@ def annotators_table(votes: Votes, *, num_resamples: int) -> Table:
         title="What fewer workers would have said",
         caption=f"The {len(found.n):,} images with {all_answers} answers ({left_out:,} with other numbers are left "
         "out): the mean over all subsets of an image's answers, none drawn at random. Change: from all answers, paired "
-        "by image. Extrapolated: to ever more workers, as if shares were a + b / workers, which they are only roughly. "
+        "by image. Extrapolated: to ever more workers, as if shares were a + b / workers², roughly as they are. "
         f"95 % bootstrap intervals (basic) over images.{too_many}",
         frame=pd.DataFrame(rows),
         formats=shown("value", "percent") | shown("change", "points", "change_lo", "change_hi"),
