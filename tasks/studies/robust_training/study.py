@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from robustray.tasks.attacks.autoattack import AutoAttack
 from robustray.tasks.attacks.blocks import attack_block, predict_block
-from robustray.tasks.attacks.settings import PGD
+from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.attacks.traces import gradient_block, trace_block
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from robustray.tasks.data.images import ImageData
-    from robustray.tasks.lab import Lab, Reference
+    from robustray.tasks.lab import Handle, Lab, Reference
     from robustray.tasks.study import Findings
 
 
@@ -83,7 +83,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 2. What needs nothing but the networks: predictions, the loss over the steps of PGD, and its gradient.
     asked = {network: predict(lab, model, test, num_images, block=settings.block) for network, model in models.items()}
-    traces = {
+    traces: dict[tuple[Network, Norm], dict[int, Handle[pd.DataFrame]]] = {
         (network, norm): follow(
             lab,
             models[network],
