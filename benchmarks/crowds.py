@@ -18,7 +18,6 @@ import itertools
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -287,14 +286,12 @@ def bootstrap(arguments: argparse.Namespace) -> dict[str, Any]:
         return resample(statistic, by_unit(10_000), num_resamples=RESAMPLES).estimates()
 
     found, seconds = cpu(run)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {
         "images": 10_000,
         "models": top.shape[1],
         "estimates": len(found),
         "resamples": RESAMPLES,
         "seconds": seconds,
-        "peak_gb": peak,
     }
 
 

@@ -62,7 +62,7 @@ def crowds(path: str) -> str:
     what = (
         f"{resampled['estimates']:,} estimates, {resampled['resamples']:,} resamples of {resampled['images']:,} images"
     )
-    lines.append(f"| {what} | {resampled['seconds']:.2f} | | | {resampled['peak_gb']:.2f} |")
+    lines.append(f"| {what} | {resampled['seconds']:.2f} | | | |")
     return "\n".join(lines) + "\n"
 
 
