@@ -63,7 +63,7 @@ class Settings:
     """Simulated studies of the first scenario in which several samplers choose from the same candidates. 0: none."""
     num_chosen: int = 2_000
     """Images that each of them chooses. Posterior matching needs about 27 candidates for each."""
-    num_mixtures: int = 8
+    num_mixtures: int = 4
     """Simulated studies of each scenario that are corrected by fitted mixtures of betas, too. 0: none."""
     num_resamples: int = 1_000
     """Resamples of images behind each interval."""
