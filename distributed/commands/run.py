@@ -141,7 +141,8 @@ def read_command(argv: list[str], command: str) -> tuple[Outline, RunFlags, Any]
         if any(word.partition("=")[0] == "--size" for word in words):
             raise InputError(f"--size and {CONFIG} both say what to start from: give one of them")
         start = recorded_settings(outline.settings, recorded, config)
-        size = next((name for name in SIZES if outline.sizes.get(name) == start), size)
+        known: list[Size] = [name for name in SIZES if outline.sizes.get(name) == start]
+        size = known[0] if known else size
     read = parse(both, words, prog=prog, default=both(run=RunFlags(size=size), study=start))
     refuse_idle(read.study, outline.sizes[size], start)
     return outline, read.run, read.study
