@@ -376,7 +376,8 @@ def test_the_reward_at_the_start_is_the_agents_own_and_chance_directions_are_acr
     assert found.lo < 0 < found.hi and found.n > 100
     seen = steps_of(rows, 0, 8 * STEPS)
     gradient = policy_gradient(looked_at.state, seen["observations"], seen["actions"], seen["advantages"])
-    cosine = reduce.cosines(gradient[None], random_direction(looked_at.state, 1.0)[None])[0, 0]
+    aside = random_direction(looked_at.state, 1.0).astype(np.float64)
+    cosine = reduce.cosines(gradient[None], aside[None])[0, 0]
     assert abs(cosine) < 4 / math.sqrt(len(gradient))
 
 

@@ -116,7 +116,7 @@ def _by_update(
 
 
 def _profiles(results: Results, place: str, tail: str) -> Figure | None:
-    samples = dict(zip(CORNERS, results.corners(place), strict=True))
+    samples: dict[str, np.ndarray] = dict(zip(CORNERS, results.corners(place), strict=True))
     return _profile(
         samples,
         name=f"profiles{tail}",
