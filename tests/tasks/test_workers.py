@@ -176,7 +176,8 @@ def test_an_update_is_a_refit_to_the_last_bit(model: Model) -> None:
 def test_without_smoothing_a_worker_with_one_answer_never_errs() -> None:
     """Why there is smoothing: a single answer makes him infallible or useless, never in between."""
     raw = (np.repeat(np.arange(6), 3), np.tile(np.arange(3), 6), np.repeat([0, 1, 0, 1, 0, 1], 3))
-    raw = tuple(np.append(each, last) for each, last in zip(raw, (5, 3, 0), strict=True))  # type: ignore[assignment]
+    image, worker, label = (np.append(each, last) for each, last in zip(raw, (5, 3, 0), strict=True))
+    raw = (image, worker, label)
     plain, smooth = (fit(answers_of(raw, 2), smoothing=amount) for amount in (0.0, 1.0))
     assert plain.workers[3, 1, 0] == pytest.approx(1) and 0.4 < smooth.workers[3, 1, 0] < 0.9
 
