@@ -39,6 +39,9 @@ CORRECTNESS = Schema(
     models="flag",
 )
 
+MOST_ANSWERS = 1_000
+"""Of one image. Tables of the chance of every count grow with its square."""
+
 Source = Literal["remeasured", "all candidates"]
 
 
@@ -135,6 +138,14 @@ def own_study(answers: CrowdTable, correctness: CrowdTable) -> OwnStudy:
             "replica"
         )
         original, replica = side(pool == ORIGINAL, SELECTION), side(pool == CANDIDATE, SELECTION)
+    for what, of in (("original set", original), ("second set", replica)):
+        if len(of) < 2:
+            raise InputError(f"{answers.name}: the {what} has a single image, which says nothing of how images differ")
+        if of.n_shown.max() > MOST_ANSWERS:
+            image, most = of.image[np.argmax(of.n_shown)], of.n_shown.max()
+            raise InputError(
+                f"{answers.name}: image {image} has {most:,} answers; at most {MOST_ANSWERS:,} are analysed"
+            )
     return OwnStudy(
         original=original,
         replica=replica,

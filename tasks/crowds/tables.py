@@ -7,6 +7,7 @@ file was written.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from robustray.tasks.lab.protocol import Reference
+
+MOST_CLASSES = 1_000_000
+"""Arrays as long as the largest class number are made: an identifier in the place of one would fill the memory."""
+PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+"""What pandas calls the index of a frame from which rows were taken: never a model."""
 
 Kind = Literal["name", "count", "flag", "label", "labels", "weight"]
 """name: text or whole number, kept as text. count: whole number from 0 on. flag: true or false. label: index of a
@@ -192,6 +198,7 @@ def read_table(path: str, schema: Schema) -> CrowdTable:
     others = [name for name in table.column_names if name not in schema.columns]
     models: dict[str, NDArray[Any]] = {}
     if schema.models:
+        others = [name for name in others if not PANDAS_INDEX.fullmatch(name)]
         if not others:
             raise InputError(f"{path} has no column of a model beside {', '.join(schema.columns)}")
         for name in others:
@@ -235,7 +242,14 @@ def _read(path: str, name: str, column: Column, values: pa.Array | pa.ChunkedArr
         return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.bool_)
     if column.kind == "weight":
         return _weights(where, values)
-    return _whole(where, values)
+    return _labels(where, values) if column.kind == "label" else _whole(where, values)
+
+
+def _labels(where: str, values: pa.Array) -> NDArray[np.int64]:
+    labels = _whole(where, values)
+    if len(labels) and labels.max() >= MOST_CLASSES:
+        raise InputError(f"{where}: {labels.max():,} is no class number, from 0 to below {MOST_CLASSES:,}")
+    return labels
 
 
 def _weights(where: str, values: pa.Array) -> NDArray[np.float64]:
@@ -300,7 +314,7 @@ def _read_lists(where: str, column: Column, values: pa.Array) -> Labels:
     flat = values.flatten()
     if flat.null_count:
         raise InputError(f"{where}: a list holds an empty value")
-    labels = Labels(values=_whole(where, flat), starts=np.concatenate([[0], np.cumsum(lengths)]))
+    labels = Labels(values=_labels(where, flat), starts=np.concatenate([[0], np.cumsum(lengths)]))
     pairs = np.stack([labels.rows, labels.values], axis=1)
     found, first = np.unique(pairs, axis=0, return_index=True)
     if len(found) < len(pairs):

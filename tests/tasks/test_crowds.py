@@ -225,6 +225,14 @@ def test_weights_are_those_of_images(tmp_path: Path) -> None:
             joined(tmp_path, changes)
 
 
+def test_the_index_that_pandas_writes_is_no_model(tmp_path: Path) -> None:
+    """It is a column of whole numbers: among predicted classes it would be a model that is nearly always wrong."""
+    right = joined(tmp_path, right={**RIGHT, "__index_level_0__": [4, 5, 6, 7, 8]})
+    assert right.models == ("m1", "m2")
+    with pytest.raises(InputError, match="no column of a model"):
+        joined(tmp_path, right={"image": RIGHT["image"], "__index_level_0__": [4, 5, 6, 7, 8]})
+
+
 def test_candidates_that_were_not_chosen_are_kept_for_planning(tmp_path: Path) -> None:
     """Of the selection's answers, whatever tasks showed them; none where the table has only chosen ones."""
     study = joined(tmp_path)

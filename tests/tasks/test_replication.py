@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.statistics import wilson
-from robustray.tasks.studies.replication import findings
+from robustray.tasks.studies.replication import findings, own
 from robustray.tasks.studies.replication.blocks import simulated_block
 from robustray.tasks.studies.replication.reduce import expected_gap, performance, study_frame
 from robustray.tasks.studies.replication.settings import SCENARIO_NAMES, Settings
@@ -523,6 +524,42 @@ def test_a_study_of_ones_own(tmp_path: Path) -> None:
     assert len(per_model) == 6
     tipping = next(table.frame for table in found.tables if table.name == "tipping-points").set_index("model")
     assert np.sign(tipping.logits["mean of all models"]) == np.sign(corrected.gap)
+
+
+def changed_study(folder: Path, **tables: Callable[[pd.DataFrame], pd.DataFrame]) -> Findings:
+    """A study of 150 images a side with answers given anew; tables: what is done to "study", to "correct"."""
+    write_study(folder)
+    for name in ("study", "correct"):
+        frame = pq.read_table(folder / f"{name}.parquet").to_pandas()
+        if name == "study":
+            frame = frame[frame.phase == "remeasure"].groupby("pool").head(150).reset_index(drop=True)
+        change = tables.get(name)
+        (frame if change is None else change(frame)).to_parquet(folder / f"{name}.parquet")
+    return own_findings(folder)
+
+
+@pytest.mark.parametrize("ticks", [0, 12])
+def test_where_all_answers_agree_nothing_is_said_of_the_choice(ticks: int, tmp_path: Path) -> None:
+    found = changed_study(tmp_path, study=lambda frame: frame.assign(n_selected=ticks))
+    assert "can't be said by answers that differ so little" in found.answer
+    assert [claim.verdict for claim in found.claims] == ["undecided"] * 3
+    assert {table.name for table in found.tables} == {"gaps", "answers"}, "no tipping point and no plan"
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_models_that_are_always_alike_lose_nothing(right: bool, tmp_path: Path) -> None:
+    def alike(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(**{name: right for name in frame.columns if name != "image"})
+
+    found = changed_study(tmp_path, correct=alike)
+    assert "costs 0.0 points [0.0, 0.0]" in found.answer and "0.0 points [0.0, 0.0] are left (n" in found.answer
+    assert "plan" not in {table.name for table in found.tables}
+
+
+def test_a_leniency_beyond_first_order_is_not_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that hardly depend on the frequency would need a leniency of hundreds of logits."""
+    monkeypatch.setattr(own, "MOST_LOGITS", 1e-3)
+    assert "are left, more than any leniency of up to 0.001 logits would make (n" in changed_study(tmp_path).answer
 
 
 def test_a_plan_is_made_and_simulated(tmp_path: Path) -> None:

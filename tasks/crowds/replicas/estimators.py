@@ -114,7 +114,8 @@ class FactorialMoments:
     With g(s) = sum of c_i s^i the chance to be right, E[correct * s^j] = sum of c_i E[s^(i + j)] over the replica for
     j = 0 .. 6, and both sides are means of (k)_j / (n)_j, whatever n (see `crowds.thinning.moments`). Least squares
     gives c; the accuracy at the original's frequencies is the sum of c_i E[s^i] over the original. No distribution is
-    fitted, nothing is thinned. Needs `degree + 6` answers of every image.
+    fitted, nothing is thinned. Needs `degree + 6` answers of every image. NaN where the replica's answers do not
+    determine the polynomial, as where all of them agree.
     """
 
     degree: int = 3
@@ -157,7 +158,12 @@ class FactorialMoments:
         def coefficients(second: Sums) -> Array:
             orthogonal, upper = np.linalg.qr((second.held @ of_cells)[:, place])
             wanted = of_cells[:, :EQUATIONS].T @ second.right
-            return np.asarray(np.linalg.solve(upper, np.swapaxes(orthogonal, 1, 2) @ wanted), dtype=np.float64)
+            pivots = np.abs(np.diagonal(upper, axis1=1, axis2=2))
+            unknown = pivots.min(axis=1) <= 1e-14 * pivots.max(axis=1)
+            upper[unknown] = np.eye(self.degree + 1)
+            found = np.asarray(np.linalg.solve(upper, np.swapaxes(orthogonal, 1, 2) @ wanted), dtype=np.float64)
+            found[unknown] = np.nan
+            return found
 
         return coefficients
 

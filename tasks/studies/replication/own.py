@@ -33,6 +33,8 @@ from robustray.tasks.study import Claim, Figure, Findings, Table
 
 VERDICTS = {"equivalent": "equivalent to none", "different": "biased", "undecided": "undecided"}
 ALL = "mean of all models"
+MOST_LOGITS = 2
+"""Tipping points beyond are not told in words: what a change of leniency does is known to first order only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +83,13 @@ def answer(results: Results, planned: Planned | None = None) -> str:
     start = f"{results.settings.data}: the replica costs {_points(raw)} of accuracy"
     images = f"n = {len(study.original):,} + {len(study.replica):,} images, {plural(len(study.models), 'model')}"
     if not np.isfinite(bias.value):
-        return (
-            f"{start}; how much of that is the choice of its images can't be said with {fewest_answers(study)} answers "
-            f"per image, factorial moments need 9 ({images})."
-        )
+        n = fewest_answers(study)
+        few = f"with {n} answers per image, factorial moments need 9" if n < 9 else "by answers that differ so little"
+        return f"{start}; how much of that is the choice of its images can't be said {few} ({images})."
     verdict = within_margin(bias, margin)
     told = (
         f"{start}, of which {_points(bias)} are the choice of its images by noisy readings ({VERDICTS[verdict]}, "
-        f"margin {100 * margin:g} points); {_points(gap)} are left, as much as a leniency of {_tipping(results)} logit "
-        f"towards the replica would make ({images})."
+        f"margin {100 * margin:g} points); {_points(gap)} are left{_tipping(results)} ({images})."
     )
     if verdict == "undecided" and planned is not None:
         advice = planned.plan.advice()
@@ -100,7 +100,12 @@ def answer(results: Results, planned: Planned | None = None) -> str:
 def _tipping(results: Results) -> str:
     found = tipping_points(results)
     assert found is not None, "asked for only where factorial moments run"
-    return format_value(found.set_index("model").logits[ALL], ".2f")
+    left, logits = found.set_index("model").loc[ALL, ["gap", "logits"]]
+    if abs(left) < 5e-4:
+        return ""
+    if not abs(logits) <= MOST_LOGITS:
+        return f", more than any leniency of up to {MOST_LOGITS} logits would make"
+    return f", as much as a leniency of {format_value(logits, '.2f')} logit towards the replica would make"
 
 
 def claims(results: Results) -> Iterator[Claim]:
@@ -178,11 +183,13 @@ def tables(results: Results) -> Iterator[Table]:
 
 
 def tipping_points(results: Results) -> pd.DataFrame | None:
-    """One row per model and their mean: corrected gap, and the leniency that would make it 0. None with few answers."""
+    """One row per model and their mean: corrected gap, and the leniency that would make it 0. None without one."""
     study = results.study
     if fewest_answers(study) < FactorialMoments().least_answers:
         return None
     slopes = FactorialMoments().slope(rows_of(study.original), rows_of(study.replica))
+    if not np.isfinite(slopes).all():
+        return None
     per_logit = pd.Series([slopes.mean(), *slopes], index=[ALL, *study.models])
     found = at(results.frame, estimator=MOMENTS).set_index("model").loc[per_logit.index, ["gap", "gap_lo", "gap_hi"]]
     logits = found.div(per_logit, axis=0).rename(columns=lambda name: name.replace("gap", "logits"))

@@ -84,17 +84,21 @@ class Plan:
 
 
 def plan(settings: Settings, study: OwnStudy, bias: Estimate) -> Plan | None:
-    """bias: of the study itself, raw minus corrected gap. None with fewer answers than factorial moments need.
+    """bias: of the study itself, raw minus corrected gap. None with fewer answers than factorial moments need, and
+    where nothing or everything is uncertain (models that are always right, a single HIT): no design follows from that.
 
     Predicted half-widths are multiplied by one number, so that at the study's own design they equal its interval: what
     a fitted world says of high moments is rough, and its errors are common to all designs.
     """
     n = fewest_answers(study)
-    if n < FactorialMoments().least_answers:
+    if n < FactorialMoments().least_answers or not 1e-9 < bias.hi - bias.lo < np.inf:
         return None
     fitted = study_world(study)
     sizes = len(study.original), len(study.replica)
-    calibration = (bias.hi - bias.lo) / 2 / predict(fitted, n).half_width("bias", *sizes)
+    predicted = predict(fitted, n).half_width("bias", *sizes)
+    if predicted <= 0:
+        return None
+    calibration = (bias.hi - bias.lo) / 2 / predicted
     return Plan(
         settings=settings,
         frame=design_frame(fitted, designs(study), _candidates_per_image(study), calibration),

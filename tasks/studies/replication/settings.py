@@ -88,7 +88,7 @@ class Settings:
         checks.counts(at_least=200, num_resamples=self.num_resamples)
         checks.counts(seed=self.seed, num_departed=self.num_departed, num_compared=self.num_compared)
         checks.counts(num_mixtures=self.num_mixtures)
-        checks.positive(margin=self.margin)
+        checks.shares(ends="()", margin=self.margin)
         checks.ascending(num_answers=self.num_answers)
         if self.num_answers[0] < 2:
             raise InputError(f"num_answers: a correction needs at least 2 answers per image, got {self.num_answers[0]}")

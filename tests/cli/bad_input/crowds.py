@@ -160,6 +160,23 @@ CROWDS = [
         typed="run replication --num-answers 5 --claimed-answers 5",
         says=("claimed_answers", "at least 9"),
     ),
+    Case(
+        name="a margin in points",
+        typed="run replication --data study.parquet --correctness right.parquet --margin 1",
+        says=("margin must be a share", "got 1"),
+    ),
+    Case(
+        name="a single original image",
+        typed=REPLICATION,
+        prepare=tables({column: values[:5] + values[6:] for column, values in STUDY.items()}),
+        says=("study.parquet", "the original set has a single image"),
+    ),
+    Case(
+        name="a million answers",
+        typed=REPLICATION,
+        prepare=tables(row("n_shown", 7, 1_000_000)),
+        says=("study.parquet", "image c2 has 1,000,000 answers", "at most 1,000"),
+    ),
     Case(name="people without models", typed="run replication --counts c.parquet", says=("--predictions",)),
     Case(
         name="no such people",
@@ -204,6 +221,12 @@ CROWDS = [
         typed=LABELS,
         prepare=votes({"main": [0, -1, 1]}),
         says=("main, row 1", "-1"),
+    ),
+    Case(
+        name="identifiers instead of classes",
+        typed=LABELS,
+        prepare=votes({"given": [10**12, 10**12, 1]}),
+        says=("given", "1,000,000,000,000 is no class number", "below 1,000,000"),
     ),
     Case(
         name="class names instead of numbers",
