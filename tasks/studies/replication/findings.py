@@ -147,6 +147,7 @@ def claims(results: Results) -> Iterator[Claim]:
         measured=f"corrected minus true gap, {n} new answers per image, all scenarios of the run",
         over=over,
         unit="points",
+        kind="check",
     )
     yield claim(
         "Factorial moments cover the truth.",
@@ -155,6 +156,7 @@ def claims(results: Results) -> Iterator[Claim]:
         measured="share of studies whose 95 % interval (basic bootstrap over images) holds the true gap, "
         f"{n} new answers per image, all scenarios of the run",
         over=f"{over} (Wilson)",
+        kind="check",
     )
 
     yield from _claims_of_scenarios(results)
@@ -173,6 +175,7 @@ def _claims_of_scenarios(results: Results) -> Iterator[Claim]:
             within(0.92, 0.98),
             measured=measured,
             over=f"{over} (Wilson)",
+            kind="check",
         )
     for name in (NAIVE, JACKKNIFE):
         yield claim(
@@ -191,6 +194,7 @@ def _claims_of_scenarios(results: Results) -> Iterator[Claim]:
         measured=f"largest median width over the scenarios, {n} new answers per image",
         over=f"{over} (order statistics)",
         unit="points",
+        kind="check",
     )
 
 

@@ -18,7 +18,7 @@ from robustray.tasks.crowds.replicas.estimators import (
     estimators_for,
     missing_mass,
 )
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.kit.claims import claim, describe
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, equivalent
@@ -29,7 +29,7 @@ from robustray.tasks.studies.replication import planning
 from robustray.tasks.studies.replication.blocks import MEAN, fewest_answers, rows_of
 from robustray.tasks.studies.replication.planning import Planned
 from robustray.tasks.studies.replication.settings import Settings
-from robustray.tasks.study import Claim, Figure, Findings, Table
+from robustray.tasks.study import Claim, Description, Figure, Findings, Table
 
 VERDICTS = {"equivalent": "equivalent to none", "different": "biased", "undecided": "undecided"}
 ALL = "mean of all models"
@@ -108,7 +108,7 @@ def _tipping(results: Results) -> str:
     return f", as much as a leniency of {format_value(logits, '.2f')} logit towards the replica would make"
 
 
-def claims(results: Results) -> Iterator[Claim]:
+def claims(results: Results) -> Iterator[Claim | Description]:
     bias = results.estimate("bias", MOMENTS)
     over = "HITs" if results.study.clustered else "images"
     measured = "raw gap minus the gap corrected by factorial moments, mean over models"
@@ -128,10 +128,9 @@ def claims(results: Results) -> Iterator[Claim]:
         over=over,
         unit="points",
     )
-    yield claim(
-        "Accuracy is lost that the choice of images does not explain.",
+    yield describe(
+        "Accuracy that is lost beyond what the choice of images explains",
         results.estimate("gap", MOMENTS),
-        above(0),
         measured="gap corrected by factorial moments, mean over models",
         over=over,
         unit="points",
