@@ -91,6 +91,7 @@ def test_a_study_of_ones_own_runs_as_printed_and_its_runs_find_it_again(
     printed = capsys.readouterr().out
     assert "With 20% outliers" in printed and "With 30% outliers" in printed and "400,000 samples" in printed
     (run, _) = sorted((folder / "runs").glob("outliers-study-*"))
+    assert main(["run", "outliers:study", "--shares", "0.1", "--workers", "0"]) == 2, "what is claimed compares two"
     assert main(["resume", run.name]) == 0 and main(["report", run.name]) == 0
     assert "is finished; nothing is left to do" in capsys.readouterr().out
     importlib.import_module("test_outliers").test_equal_errors_differ_by_nothing()
@@ -193,6 +194,16 @@ def test_a_grid_of_ones_own_is_one(folder: Path, repository: Path) -> None:
         command="robustray tune my_grids:restarts",
     )
     assert 0 < found["robust_accuracy"] < 1
+
+
+def test_an_optimisation_of_ones_own_runs_as_printed(
+    folder: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in modules(repository / "docs/design/engine.md").items():
+        (folder / name).write_text(text)
+    exec((folder / "perturb.py").read_text(), {})
+    first, last = (float(number) for number in re.findall(r"\d+\.\d+", capsys.readouterr().out))
+    assert first < 0.5 and last > 4 * first, "one perturbation within 0.2 of all images raises their loss"
 
 
 # -- docs/agents.md ----------------------------------------------------------------------------------------------------

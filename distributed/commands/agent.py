@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
         return 0
     verb = argv[0] if argv else ""
     if verb not in VERBS:
-        asked = f"there is no verb {verb!r} of agents" if verb else "agent: do what?"
+        asked = f"there is no verb {verb!r} of agents" if verb else "agent: no verb is given"
         raise InputError(f"{asked}{nearest(verb, VERBS)}; `{typed_as()} agent --help` explains them")
     kind, wanted, do = VERBS[verb]
     names, words = split_names(argv[1:], kind)
@@ -153,7 +153,7 @@ def evaluate(flags: EvaluateFlags, name: str) -> int:
         print_document({"agent": using.about(agent), **found.document()})
         return 0
     how = "the most probable action" if flags.deterministic else "actions are drawn"
-    print(f"{_words(agent)}\n{flags.episodes} episodes in {found.environment}, seed {flags.seed}, {how}\n")
+    print(f"{_words(agent)}\n{plural(flags.episodes, 'episode')} in {found.environment}, seed {flags.seed}, {how}\n")
     rows = [
         [str(row.episode), str(row.seed), f"{row.length:,}", f"{row.episode_return:,.2f}", _end(row.terminated)]
         for row in found.episodes.itertuples()
@@ -161,7 +161,9 @@ def evaluate(flags: EvaluateFlags, name: str) -> int:
     _print_table(["episode", "seed", "length", "return", "end"], rows, numeric=(0, 1, 2, 3))
     print()
     mean = found.mean_return
-    print(f"mean return: {format_estimate(mean.value, mean.interval)}, n = {mean.n} episodes of this one agent")
+    print(
+        f"mean return: {format_estimate(mean.value, mean.interval)}, n = {plural(mean.n, 'episode')} of this one agent"
+    )
     return 0
 
 

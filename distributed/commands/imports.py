@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
         return 0
     kind = argv[0] if argv else ""
     if kind not in IMPORTERS:
-        asked = f"there is no import of {kind!r}" if kind else "import what?"
+        asked = f"there is no import of {kind!r}" if kind else "import: nothing is named"
         raise InputError(f"{asked}{nearest(kind, IMPORTERS)}")
     module, usage = IMPORTERS[kind]
     importer = importlib.import_module(module)

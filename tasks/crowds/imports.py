@@ -190,9 +190,12 @@ def _json(path: Path) -> Any:
 
 
 def write(target: Path, columns: Mapping[str, Any]) -> None:
-    """Write a Parquet table. Raises: InputError where that is not possible."""
+    """Write a Parquet table. Raises: InputError where that is not possible, and for a name that says something else."""
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    if target.suffix != ".parquet":
+        raise InputError(f"{target} must end in .parquet, which says what it is")
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

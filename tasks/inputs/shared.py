@@ -24,7 +24,8 @@ from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import Objective, State
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.search.norms import GEOMETRIES
-from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.attacks.settings import NORMS, Norm
+from robustray.tasks.checks import check_choice, check_size
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import SharedAscent
@@ -170,7 +171,14 @@ def drawn(ascent: SharedAscent, num_images: int, step: int) -> np.ndarray:
 
 
 def universal(norm: Norm, eps: float, objective: Objective) -> Design:
-    """One perturbation (1, channels, height, width) within eps that is added to every image (arXiv:1610.08401)."""
+    """One perturbation (1, channels, height, width) within eps that is added to every image (arXiv:1610.08401).
+
+    Raises: InputError for a norm that is not known, and a size that is negative or, for linf, above 1.
+    """
+    check_choice("norm", norm, NORMS)
+    check_size("eps", eps)
+    if norm == "linf" and eps > 1:
+        raise InputError(f"eps must be at most 1 for linf, got {eps}: pixel units, 8/255 and not 8")
     return Design(apply=add, place=nowhere, project=ball(norm, eps), objective=objective)
 
 

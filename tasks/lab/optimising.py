@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from robustray.tasks.errors import InputError
 from robustray.tasks.lab import arrays, keys
 from robustray.tasks.lab.checkpoints import Checkpoints, Interval
 from robustray.tasks.lab.code import PIECE, code_hash, settings_roots
@@ -20,6 +21,7 @@ from robustray.tasks.lab.long_jobs import Diary, Kept, LongHandle, plan
 from robustray.tasks.lab.optimise import Optimised, OptimiseSpec
 from robustray.tasks.lab.protocol import Context, Needs, Reference
 from robustray.tasks.lab.store import Store
+from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,9 +88,12 @@ class OptimiseJob:
             settings=self.settings,
             seed=self.seed,
             device=self.device,
-            load=lambda role: worker.load(self.refs[role], self.device),
+            load=lambda role: worker.load(self._reference(role), self.device),
         )
-        state = _WithCurve(imported(self.function)(context))
+        begun = imported(self.function)(context)
+        if not hasattr(begun, "steps"):
+            raise InputError(f"it returned {begun!r}, no optimisation (steps, step, tensors, record, load, result)")
+        state = _WithCurve(begun)
         checkpoints.restore(state)
         self._take_steps(state, checkpoints, diary)
         name = arrays.publish(
@@ -96,6 +101,12 @@ class OptimiseJob:
         )
         checkpoints.clear()
         return Receipt(outcome="done", rows=1, name=name, message=diary.words)
+
+    def _reference(self, role: str) -> Reference:
+        if role not in self.refs:
+            known = nearest(role, self.refs) if self.refs else "; its spec has none"
+            raise InputError(f"there is no reference {role!r}{known}")
+        return self.refs[role]
 
     def _take_steps(self, state: _WithCurve, checkpoints: Checkpoints, diary: Diary) -> None:
         written = time.monotonic()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robustray.tasks.crowds.answers import CORRECTNESS
-from robustray.tasks.crowds.imports import CIFAR10_CLASSES, import_cifar10h, import_predictions
+from robustray.tasks.crowds.imports import CIFAR10_CLASSES, import_cifar10h, import_predictions, write
 from robustray.tasks.crowds.tables import read_table
 from robustray.tasks.errors import InputError
 from robustray.tasks.importers import IMPORTERS, cifar10h, predictions
@@ -153,3 +153,9 @@ def test_published_tables_came_from_such_files(shared_data: Path) -> None:
     names = [f"count_{name}" for name in CIFAR10_CLASSES]
     assert names == [column for column in table.columns if column.startswith("count_")]
     assert (table.label == table[names].to_numpy().argmax(axis=1)).mean() > 0.99, "columns are in the order of labels"
+
+
+def test_a_table_is_called_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"answers\.csv must end in \.parquet"):
+        write(tmp_path / "answers.csv", {"image": ["a"]})
+    assert not list(tmp_path.iterdir())

@@ -29,6 +29,12 @@ ASCENT = SharedAscent(norm="linf", step_size=0.02, num_steps=40, batch_size=64, 
 UNIVERSAL = universal("linf", EPS, CrossEntropy())
 
 
+@pytest.mark.parametrize(("norm", "eps"), [("l1", 0.1), ("linf", -0.1), ("linf", 8.0), ("l2", float("nan"))])
+def test_a_ball_that_is_none_is_refused(norm: Any, eps: float) -> None:
+    with pytest.raises(InputError, match=r"norm|eps"):
+        universal(norm, eps, CrossEntropy())
+
+
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
     return trained("cnn")

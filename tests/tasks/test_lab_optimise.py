@@ -282,6 +282,28 @@ def test_specs_that_cannot_be_used_are_refused_in_words(store: Store) -> None:
         def closure(context: Context) -> Any: ...
 
 
+@optimisation(version=1)
+def misspelt(context: Context) -> Any:
+    return context.load(context.settings)
+
+
+@optimisation(version=1)
+def nothing(context: Context) -> Any:
+    return context.settings
+
+
+def test_what_a_function_gets_wrong_is_told_in_words(store: Store, refs: dict[str, Reference]) -> None:
+    lab = SerialLab(store=store)
+    for function, given, says in (
+        (misspelt, refs, r"there is no reference 'modle': did you mean 'model'\? Known: data, model"),
+        (misspelt, {}, "there is no reference 'modle'; its spec has none"),
+        (nothing, refs, "it returned 'modle', no optimisation"),
+    ):
+        spec = OptimiseSpec(function=function, settings="modle", refs=given)
+        with pytest.raises(WorkFailed, match=says):
+            lab.optimise("design", [spec]).result()
+
+
 def test_what_an_optimisation_refuses_ends_the_step_in_words(store: Store, refs: dict[str, Reference]) -> None:
     lab = SerialLab(store=store)
     ascent = dataclasses.replace(ASCENT, batch_size=5000)

@@ -51,7 +51,7 @@ def answer(results: Results) -> str:
         rest = format_estimate(row.robust_accuracy, (row.lo, row.hi), "percent")
         parts.append(f"from {format_value(clean.robust_accuracy, 'percent')} to {rest} for {model}")
     return (
-        f"Under {attack_words(settings)} at {size_words(norm, results.reference[norm])}, accuracy falls "
+        f"Under {attack_words(settings)} at {size_words(norm, results.reference[norm])}, accuracy goes "
         f"{listed(parts)} (n = {results.num_images(data):,} images of {data})."
     )
 

@@ -28,7 +28,7 @@ def made(name: str, words: str, *says: str) -> Case:
 EVALUATE, RENDER = "evaluate agent.safetensors", "render agent.safetensors"
 named: dict[str, Any] = {"says": ("agent evaluate AGENT", "got 0 name(s)", "agent list")}
 AGENTS = [
-    Case(name="agent without a verb", typed="agent", says=("do what?", "evaluate", "agent --help")),
+    Case(name="agent without a verb", typed="agent", says=("no verb is given. Known", "evaluate", "agent --help")),
     Case(name="agent with another verb", typed="agent evalute x", says=("'evalute'", "did you mean 'evaluate'")),
     Case(name="agent without a name", typed="agent evaluate --episodes 3", **named),
     Case(name="agent with two names", typed="agent evaluate a b", says=("got 2 name(s): a b",)),

@@ -38,7 +38,7 @@ IMPORTS = [
         says=("annotations_classify_task.pkl", "SOURCE"),
     ),
     Case(name="real without labels", typed="import real real.json", prepare=file("real.json"), says=("--labels FILE",)),
-    Case(name="import nothing", typed="import", says=("import what", "cifar10", "weights")),
+    Case(name="import nothing", typed="import", says=("nothing is named. Known", "cifar10", "weights")),
     Case(name="import of no kind", typed="import cifar x", says=("'cifar'", "did you mean 'cifar10'")),
     Case(name="import from nowhere", typed="import weights", says=("from where", "FILE.pt")),
     Case(name="import of a missing file", typed="import weights w.pt", says=("no w.pt",)),
