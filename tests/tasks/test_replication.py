@@ -381,6 +381,8 @@ def test_performance_counts_hits_and_errors() -> None:
     assert row.bias == pytest.approx(0.04) and row.bias_hi - row.bias == pytest.approx(row.gap_hi - row.gap)
     squares = np.array([0.0004, 0.0036])
     assert row.rmse_se == pytest.approx(squares.std(ddof=1) / 2**0.5 / (2 * row.rmse))
+    single = performance(frame[frame.study == 0], 10).set_index("estimator").loc[RAW]
+    assert np.isnan([single.sd, single.sd_se, single.rmse_se]).all(), "one study shows no spread"
 
 
 def test_standard_errors_of_spread_are_those_of_repetitions() -> None:

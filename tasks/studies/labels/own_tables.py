@@ -109,7 +109,7 @@ def join(names: NDArray[np.str_], table: CrowdTable) -> Ranked:
     missing = found[place] != names
     if missing.any():
         raise InputError(
-            f"{table.name}: {int(missing.sum())} images with answers are not in it (the first is "
+            f"{table.name} lacks {int(missing.sum()):,} of the images that are asked about (the first is "
             f"{names[np.argmax(missing)]}): every model needs a prediction for each image"
         )
     return {model: values[first][place] for model, values in table.models.items()}

@@ -43,6 +43,10 @@ def door(settings: Settings, lab: Lab) -> Opened:
     """Read one's own tables, or open both sets of scenes. Raises: InputError."""
     if settings.votes:
         own = own_tables.load(settings, lab)
+        try:
+            aggregate(own.votes)
+        except InputError as error:
+            raise InputError(f"{settings.votes}: {error}") from error
         if settings.worker_model != "none":
             own_workers.check(own.table, own.votes)
         return Opened(refs={f"table {ref.name}": ref for ref in own_tables.references(settings).values()})

@@ -56,14 +56,17 @@ def performance(studies: pd.DataFrame, num_matching: int) -> pd.DataFrame:
         row |= columns("bias", bias, "bias_lo", "bias_hi")
         row |= columns("coverage", _holds(rows), "coverage_lo", "coverage_hi")
         row |= columns("width", width, "width_lo", "width_hi")
-        row |= {"sd": error.std(ddof=1), "sd_se": _root_se((error - bias.value) ** 2)}
+        sd = float(error.std(ddof=1)) if len(error) > 1 else float("nan")
+        row |= {"sd": sd, "sd_se": _root_se((error - bias.value) ** 2)}
         row |= {"rmse": float(np.sqrt(np.mean(error**2))), "rmse_se": _root_se(error**2)}
         found.append(row | {"n": len(rows)})
     return pd.DataFrame(found)
 
 
 def _root_se(squares: NDArray[np.float64]) -> float:
-    """Standard error of the root of a mean of independent squares (delta method)."""
+    """Standard error of the root of a mean of independent squares (delta method); NaN of a single one."""
+    if len(squares) < 2:
+        return float("nan")
     mean = float(squares.mean())
     return float(squares.std(ddof=1) / np.sqrt(len(squares)) / (2 * np.sqrt(mean))) if mean > 0 else 0.0
 

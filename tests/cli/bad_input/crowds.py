@@ -223,6 +223,12 @@ CROWDS = [
         says=("main, row 1", "-1"),
     ),
     Case(
+        name="more labels than can be divided",
+        typed=LABELS,
+        prepare=votes({"selected": [list(range(12)), list(range(12)), [1]]}),
+        says=("votes.parquet", "an image has 12 labels", "at most 10"),
+    ),
+    Case(
         name="identifiers instead of classes",
         typed=LABELS,
         prepare=votes({"given": [10**12, 10**12, 1]}),
