@@ -142,3 +142,9 @@ def test_a_rotation_keeps_lengths_and_other_axes() -> None:
 def test_bad_settings_are_refused_in_words(bad: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         Settings(**bad)
+
+
+def test_variances_that_do_not_settle_are_not_called_exact() -> None:
+    """At 100 times the deviations they ended with a likelihood below that of the closed form they start from."""
+    with pytest.raises(InputError, match="do not settle"):
+        within_ball(S, 500.0, num_samples=2_000, seed=0)

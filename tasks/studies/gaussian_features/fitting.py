@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from robustray.tasks.errors import InputError
 from robustray.tasks.lab.seeds import integer, stream
 
 Array = NDArray[np.float64]
@@ -58,12 +59,20 @@ def within_ball(s: Array, eps: float, *, num_samples: int, seed: int, num_rounds
 
     Convex in the inverse variances, so there is one optimum. The variances follow the second moments of moved samples
     in damped steps: undamped ones oscillate for large eps and end at different variances for equal axes.
+
+    Raises: InputError where they have not settled to 1 %, as for eps far above every deviation.
     """
     z = stream(seed, "gaussian-features ball").standard_normal((num_samples, len(s))) * np.sqrt(s)
     fitted = s + eps**2 / len(s)
     for k in range(num_rounds):
         moments = np.mean((z + worst_moves(z, fitted, eps)) ** 2, axis=0)
         fitted = np.exp(np.log(fitted) + 0.5 / (1 + k / 20) * (np.log(moments) - np.log(fitted)))
+    moments = np.mean((z + worst_moves(z, fitted, eps)) ** 2, axis=0)
+    if np.abs(np.log(moments / fitted)).max() > 0.01:
+        raise InputError(
+            f"eps {eps:g}: the exact robust variances do not settle so far above the largest deviation, "
+            f"{np.sqrt(s.max()):g}; take sizes up to about four times that"
+        )
     return fitted
 
 
