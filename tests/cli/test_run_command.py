@@ -83,7 +83,8 @@ def test_json_prints_one_document_and_the_rest_on_stderr(cli: Any, runs: Path) -
     outcome = cli(f"{FIRST} --seed 1 --json")
     document = only_document(outcome)
     assert "attack-sweep" in outcome.err and "passes of single images" in outcome.err
-    assert document["claims"] and all(claim["verdict"] for claim in document["claims"])
+    assert all(claim["verdict"] for claim in document["claims"])
+    assert document["descriptions"] and all(each["interval"] and each["n"] for each in document["descriptions"])
     assert len(pd.read_parquet(document["tables"]["images"])) == 80
     assert document == only_document(cli(f"{FIRST} --seed 1 --json"))
 
