@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.studies.gaussian_features import theory
+from robustray.tasks.studies.gaussian_features import findings, theory
+from robustray.tasks.studies.gaussian_features.findings import Results
 from robustray.tasks.studies.gaussian_features.fitting import Training, rotation, train, within_ball, worst_moves
 from robustray.tasks.studies.gaussian_features.settings import Settings
 
@@ -148,3 +150,27 @@ def test_variances_that_do_not_settle_are_not_called_exact() -> None:
     """At 100 times the deviations they ended with a likelihood below that of the closed form they start from."""
     with pytest.raises(InputError, match="do not settle"):
         within_ball(S, 500.0, num_samples=2_000, seed=0)
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_trainings_that_have_not_arrived_say_nothing_of_alignment(arrived: bool) -> None:
+    """A round covariance is what training starts from: its gradients are aligned before anything is learnt."""
+    settings = Settings(num_seeds=3, eps_train=(2.0,), num_samples=1_000)
+    exact = {eps: within_ball(S, eps, num_samples=1_000, seed=0) if eps else S for eps in (0.0, 2.0)}
+    trained = [
+        {"eps": eps, "mean": MEAN, "covariance": np.diag(exact[eps] * (1 + seed / 100)) if arrived else 30 * np.eye(2)}
+        for eps in exact
+        for seed in range(3)
+    ]
+    results = Results(
+        settings=settings,
+        trained=pd.DataFrame(trained),
+        exact=pd.DataFrame({"eps": [2.0] * 3, "variances": [exact[2.0]] * 3}),
+        rises=pd.DataFrame({"rise": [1.0, 1.1, 0.9]}),
+    )
+    found = findings.found(results)
+    assert [claim.estimate is None for claim in found.claims] == [False, False, not arrived, not arrived]
+    assert [claim.verdict for claim in found.claims[1:]] == (
+        ["supported"] * 3 if arrived else ["contradicted", "undecided", "undecided"]
+    )
+    assert [("raise num_steps" in words) for words in found.warnings] == [True] * (not arrived)
