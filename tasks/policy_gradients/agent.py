@@ -242,8 +242,10 @@ def load_agent(name: str | Path, *, store: str = "runs") -> Agent:
         data = files.read_file(place, next(file for file in wanted if file.name == found))
         if data is not None:
             return _agent_of(data)
-    kept = ", ".join(sorted({str(file.update) for file in states}, key=int))
-    raise InputError(f"agent {name}: no readable state before update {update or last}; kept are {kept}")
+    others = ", ".join(sorted({str(file.update) for file in states if file not in wanted}, key=int))
+    problem = f"its state before update {update or last} is damaged" if wanted else f"no state before update {update}"
+    rest = f"kept are those before update {others}" if others else "no other is kept"
+    raise InputError(f"agent {name}: {problem}; {rest}")
 
 
 def _agent_of(data: bytes) -> Agent:

@@ -260,7 +260,7 @@ def test_choices_come_as_the_environment_counts_them(store: Store) -> None:
     [
         ("nowhere.safetensors", "No such file"),
         ("0123456789abcdef", "no such agent"),
-        ("KEY@2", "no readable state before update 2; kept are 0, 3, 6"),
+        ("KEY@2", "no state before update 2; kept are those before update 0, 3, 6"),
         ("TORN", "no state of an agent"),
     ],
 )
@@ -271,6 +271,15 @@ def test_agents_that_are_not_there_are_refused(store: Store, tmp_path: Path, nam
     name = name.replace("KEY", found.key).replace("TORN", str(torn))
     with pytest.raises(InputError, match=says):
         load_agent(name, store=store.url)
+
+
+def test_a_damaged_state_is_not_said_to_be_kept(store: Store) -> None:
+    (found,) = learn(store, SPEC)
+    for file in files.list_files(store, found.key):
+        if file.kind == "state" and file.update == 6:
+            store.write(file.name, b"torn")
+    with pytest.raises(InputError, match=r"its state before update 6 is damaged; kept are those before update 0, 3$"):
+        load_agent(found.key, store=store.url)
 
 
 def test_what_does_not_fit_an_agent_is_refused(store: Store) -> None:

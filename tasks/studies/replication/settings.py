@@ -11,6 +11,18 @@ from robustray.tasks.report.numbers import format_seconds
 from robustray.tasks.study import Outline, Size, Work
 
 SCENARIO_NAMES = ("reference", "residual", "logistic", "root", "piled", "same")
+SIMULATED = (
+    "scenarios",
+    "num_studies",
+    "num_images",
+    "num_candidates",
+    "num_classes",
+    "num_departed",
+    "num_compared",
+    "num_chosen",
+    "num_mixtures",
+)
+"""Settings of simulated studies alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +137,17 @@ class Settings:
         if bool(self.data) != bool(self.correctness):
             given, lacking = ("data", "correctness") if self.data else ("correctness", "data")
             raise InputError(f"--{given} needs --{lacking}: a gap needs both the answers and the models' verdicts")
+
+    def idle(self) -> dict[str, str]:
+        """Fields that do nothing beside the others, and why (`study.refuse_idle`)."""
+        unused = {} if self.data else {"margin": "only --data takes it"}
+        if not self.counts:
+            unused["num_splits"] = "only --counts takes it"
+        if not self.original:
+            unused["leave_out"] = "only --original takes it"
+        if self.data or self.counts or self.original:
+            unused |= dict.fromkeys(SIMULATED, "it is about simulated studies, and your tables are analysed instead")
+        return unused
 
 
 def quick() -> Settings:

@@ -161,6 +161,16 @@ CROWDS = [
         says=("claimed_answers", "at least 9"),
     ),
     Case(
+        name="a simulated world for tables of one's own",
+        typed="run replication --data study.parquet --correctness right.parquet --scenario root",
+        says=("--scenarios does nothing here", "your tables are analysed instead"),
+    ),
+    Case(
+        name="a margin for simulated studies",
+        typed="run replication --margin 0.02",
+        says=("--margin does nothing here", "only --data takes it"),
+    ),
+    Case(
         name="a margin in points",
         typed="run replication --data study.parquet --correctness right.parquet --margin 1",
         says=("margin must be a share", "got 1"),
