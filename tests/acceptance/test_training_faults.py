@@ -229,7 +229,10 @@ def test_two_ranks_train_the_model_of_one_device(calm: Bench, calm_pair: Bench) 
 @pytest.mark.acceptance
 @pytest.mark.parametrize("what", [PROCESS, ACTOR, "ray::TrainController", "driver"])
 def test_part_of_a_pair_is_killed(what: str, pair: Bench, calm_pair: Bench) -> None:
-    """One of the two processes, the actor that waits for them, Ray Train's own actor, the driver."""
+    """One of the two processes, the actor that waits for them, Ray Train's own actor, the driver.
+
+    Processes whose actor is killed may reach the next checkpoint, after step 30, before the news does.
+    """
     driver = pair.until_step(27)
     if what == "driver":
         kill_driver(driver)
@@ -241,7 +244,7 @@ def test_part_of_a_pair_is_killed(what: str, pair: Bench, calm_pair: Bench) -> N
     words = pair.finish(driver)
     assert pair.weights() == calm_pair.weights(), "to the bit: the same ranks have the same parts of every batch"
     assert 0 < pair.repeated() <= INTERVAL
-    assert "goes on from its checkpoint after step 20" in words and "trained by 2 processes" in words
+    assert re.search(r"goes on from its checkpoint after step [23]0", words) and "trained by 2 processes" in words
     assert not pair.checkpoints()
 
 
