@@ -100,6 +100,8 @@ def test_a_folder_is_refused_exactly_where_a_socket_would_not_fit(
 
 def test_the_folder_does_not_matter_without_ray_of_our_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TMPDIR", "/" + "x" * 100)
+    with pytest.raises(InputError):
+        start.check_ray_folder()
     store = Store(str(tmp_path))
     open_lab(store=store, workers=0, address=None, device="cpu", data_root=None, progress=SilentProgress()).close()
     monkeypatch.setattr(ray, "is_initialized", lambda: True)  # the user's Ray, wherever its sockets are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Any
@@ -179,11 +180,8 @@ class HangsOnce(Target):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         path = os.environ.get("ROBUSTRAY_TEST_HANGS")
         if path and self.steps == 10:
-            try:
+            with contextlib.suppress(FileExistsError):  # another process was the first
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                pass
-            else:
                 time.sleep(3600)
         return super().step(action)
 
