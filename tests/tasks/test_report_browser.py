@@ -173,7 +173,7 @@ def test_a_long_table_says_which_of_its_rows_are_seen(browser: Browser, example:
         """
         const box = page.querySelector(".long"), words = page.querySelector(".seen");
         seen.first = words.textContent;
-        box.scrollTop = box.scrollHeight; await wait(); await wait();
+        box.scrollTop = box.scrollHeight; await drawn();
         seen.last = words.textContent;
         """,
     )
