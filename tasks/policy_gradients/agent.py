@@ -228,7 +228,10 @@ def load_agent(name: str | Path, *, store: str = "runs") -> Agent:
     path = Path(name)
     if path.suffix == ".safetensors":
         try:
-            return _agent_of(path.read_bytes())
+            data = path.read_bytes()
+            if not files.is_whole(path.name, data):
+                raise ValueError("its bytes are not those that its name promises: it is damaged, or was renamed")
+            return _agent_of(data)
         except (OSError, ValueError) as error:
             raise InputError(f"agent {name}: {str(error).strip().splitlines()[0]}") from error
     key, _, update = str(name).removeprefix("agent:").partition("@")

@@ -50,12 +50,17 @@ class AgentFile:
         return f"{FOLDER}/{self.key}/{self.kind}-{self.update:06d}-{self.code}-{self.sha}.{suffix}"
 
 
+def _parts(name: str) -> list[str]:
+    """Kind, update, code and digest of a file's name; empty for another name."""
+    parts = name.partition(".")[0].split("-")
+    return parts if len(parts) == 4 and parts[1].isdigit() else []
+
+
 def list_files(store: Store, key: str) -> list[AgentFile]:
     """All files of an agent, of any code; nothing is read."""
     found = []
     for name in store.list(f"{FOLDER}/{key}"):
-        parts = name.partition(".")[0].split("-")
-        if len(parts) == 4 and parts[1].isdigit():
+        if parts := _parts(name):
             found.append(AgentFile(key=key, kind=parts[0], update=int(parts[1]), code=parts[2], sha=parts[3]))
     return found
 
@@ -67,6 +72,12 @@ def read_file(store: Store, file: AgentFile) -> bytes | None:
     except FileNotFoundError:
         return None
     return data if sha256(data, _SHA_LENGTH) == file.sha else None
+
+
+def is_whole(name: str, data: bytes) -> bool:
+    """Whether bytes have the digest that their file's name tells; true for a name that tells none."""
+    parts = _parts(name)
+    return not parts or sha256(data, _SHA_LENGTH) == parts[3]
 
 
 def write_state(store: Store, key: str, code: str, state: AgentState) -> AgentFile:

@@ -37,6 +37,7 @@ def render_page(findings: Findings, facts: RunFacts) -> str:
 
 
 def _render(findings: Findings, facts: RunFacts, more_warnings: tuple[str, ...]) -> str:
+    heads, rows = step_table(facts.steps)
     return fill(
         "page.html.j2",
         findings,
@@ -46,8 +47,8 @@ def _render(findings: Findings, facts: RunFacts, more_warnings: tuple[str, ...])
         scale=SCALES[facts.size],
         day=facts.date[:10],
         paper_link=paper_link(facts.paper),
-        step_heads=STEP_HEADS,
-        steps=step_cells(facts.steps),
+        step_heads=heads,
+        steps=rows,
         evidence=(
             ("Settings", flat(facts.settings), ""),
             ("Data, weights and code (SHA-256)", flat(facts.hashes), "hash"),
@@ -159,23 +160,31 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return lines
 
 
-STEP_HEADS = ("items", "blocks", "computed", "from the store", "old", "retried", "failed items", "seconds", "items/s")
-
-
-def step_cells(steps: tuple[StepFacts, ...]) -> list[tuple[str, ...]]:
-    """One row per step, its name first, then what `STEP_HEADS` says."""
-    columns = (
-        [numbers.format_digits(step.items) for step in steps],
-        [numbers.format_digits(step.blocks) for step in steps],
-        [numbers.format_digits(step.computed_blocks) for step in steps],
-        [numbers.format_digits(step.reused_blocks) for step in steps],
-        [numbers.format_digits(step.old_blocks) for step in steps],
-        [numbers.format_digits(step.retried) for step in steps],
-        [numbers.format_digits(step.failed_items) for step in steps],
-        numbers.pad_decimals([numbers.format_digits(step.seconds, ",.1f") for step in steps]),
-        numbers.pad_decimals([numbers.format_digits(step.items_per_second) for step in steps]),
-    )
-    return list(zip([step.name for step in steps], *columns, strict=True))
+def step_table(steps: tuple[StepFacts, ...]) -> tuple[list[str], list[list[str]]]:
+    """Heads, and one row per step with its name first. A column that says nothing of any step is left out: a grid,
+    say, has no blocks beside its cells, and most runs retry nothing.
+    """
+    seconds = numbers.pad_decimals([numbers.format_digits(step.seconds, ",.1f") for step in steps])
+    speeds = numbers.pad_decimals([numbers.format_digits(step.items_per_second) for step in steps])
+    always = {"items", "computed", "from the store"}
+    columns = {
+        "items": [step.items for step in steps],
+        "blocks": [step.blocks for step in steps],
+        "computed": [step.computed_blocks for step in steps],
+        "from the store": [step.reused_blocks for step in steps],
+        "old": [step.old_blocks for step in steps],
+        "retried": [step.retried for step in steps],
+        "failed items": [step.failed_items for step in steps],
+    }
+    shown = {
+        head: [numbers.format_digits(value) for value in values]
+        for head, values in columns.items()
+        if head in always or (any(values) and (head != "blocks" or values != columns["items"]))
+    }
+    if any(step.seconds is not None for step in steps):
+        shown |= {"seconds": seconds, "items/s": speeds}
+    rows = [list(row) for row in zip([step.name for step in steps], *shown.values(), strict=True)]
+    return list(shown), rows
 
 
 def _figure(figure: Figure) -> dict[str, Any]:

@@ -217,3 +217,19 @@ def test_agents_of_a_store_are_listed_and_one_is_handed_on(tmp_path: Path) -> No
     assert about["spec"]["settings"]["steps_per_stream"] == 64 and about["update"] == 1
     with pytest.raises(InputError, match="export to"):
         using.export(agent, policy)
+
+
+def test_a_state_given_by_its_path_is_held_against_the_digest_in_its_name(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    store.create()
+    (learned,) = SerialLab(store=store).learn([SPEC]).result()
+    path = Path(store.path(learned.final.file.name))
+    whole = path.read_bytes()
+    other = bytearray(whole)
+    other[-1] ^= 1  # one bit of the last tensor: still a file that loads
+    path.write_bytes(other)
+    with pytest.raises(InputError, match="not those that its name promises"):
+        load_agent(path)
+    own = tmp_path / "my-agent.safetensors"
+    own.write_bytes(whole)
+    assert load_agent(own).state.updates_done == 2, "a name of one's own promises nothing"

@@ -15,7 +15,7 @@ import pytest
 
 from robustray.tasks.report import page as page_module
 from robustray.tasks.report.comparison import Difference, render_comparison
-from robustray.tasks.report.facts import SCALES, RunFacts
+from robustray.tasks.report.facts import SCALES, RunFacts, StepFacts
 from robustray.tasks.report.index import Card, render_index
 from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.report.page import paper_link, render_page
@@ -69,6 +69,19 @@ def test_everything_found_is_on_the_page(findings: Findings, facts: RunFacts) ->
     assert not missing
     alts = reader.all("img", "alt") + reader.all("svg", "aria-label")
     assert set(alts) == {f.alt for f in findings.figures} | {p.alt for p in findings.pictures}
+
+
+def test_the_table_of_steps_has_the_columns_that_say_something() -> None:
+    grid = StepFacts(name="cells", items=3, blocks=3, computed_blocks=1, reused_blocks=1, failed_items=1)
+    assert page_module.step_table((grid,)) == (
+        ["items", "computed", "from the store", "failed items"],
+        [["cells", "3", "1", "1", "1"]],
+    )
+    run = StepFacts(name="attack", items=8, blocks=2, computed_blocks=2, old_blocks=2, seconds=4.0, items_per_second=2.0)
+    heads, (row, other) = page_module.step_table((run, StepFacts(name="empty", items=0, blocks=0)))
+    assert heads == ["items", "blocks", "computed", "from the store", "old", "seconds", "items/s"]
+    assert row == ["attack", "8", "2", "2", "0", "2", "4.0", "2"] and len(other) == len(row)
+    assert page_module.step_table(()) == (["items", "computed", "from the store"], [])
 
 
 def test_what_concerns_a_repetition_stands_beside_the_steps_and_not_at_the_top(findings: Findings) -> None:
