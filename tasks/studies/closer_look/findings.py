@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from robustray.tasks.kit.claims import claim, describe
+from robustray.tasks.kit.claims import describe
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, estimate_of, one
 from robustray.tasks.kit.rules import above
@@ -82,13 +82,12 @@ def claims(results: Results) -> Iterator[Claim | Description]:
         agents = range(settings.num_agents)
         for update in dict.fromkeys((first, last)):
             rises = [reduce.rise(results.gradients[algorithm, agent, update][MAIN]) for agent in agents]
-            yield claim(
+            yield repeats.claim(
                 f"{name}, before update {update + 1}: estimates of the gradient agree better from more steps.",
                 over_agents([each.value for each in rises]) if several else rises[0],
                 above(0),
                 measured=f"mean pairwise cosine from {sizes[-1]:,} steps minus that from {sizes[0]:,}",
-                over="agents" if several else "estimates (jackknife), within one agent",
-                unit="number",
+                over="" if several else "estimates (jackknife), within one agent",
             )
         if last > first:
             yield repeats.claim(
