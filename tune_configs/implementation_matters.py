@@ -10,6 +10,7 @@ from robustray.tasks.grids.settings import LATE_RETURN, Cell, Grid, Level, Outco
 from robustray.tasks.policy_gradients.settings import AgentSpec
 from robustray.tasks.studies.implementation_matters.settings import (
     CORNERS,
+    SCHEDULED,
     SIZES,
     SWITCHES,
     UNCLIPPED,
@@ -107,8 +108,28 @@ def without_clipping(size: Size) -> Grid:
     )
 
 
+def kl_schedule(size: Size) -> Grid:
+    """TRPO+ with the bound on the mean KL that its configurations move over the training, and with one that stays.
+
+    robustray tune kl-schedule --size quick     4 agents of 1,536 steps, a quarter of a minute of CPU time
+    robustray tune kl-schedule --size small     20 agents of 307,200 steps, about half an hour of CPU time
+    expected, quick: returns from 10 to 50. Published for Hopper: TRPO+ 2466, with a bound that stayed. The larger sizes
+    have not been run here
+    """
+    return Grid(
+        question="Does TRPO+ learn more if its trust region changes as it was meant to?",
+        paper=PAPER,
+        outcomes=OUTCOMES,
+        cells=[
+            Cell(levels={"algorithm": name, "seed": number}, settings=spec)
+            for name, number, spec in _arms(SIZES[size])
+            if name in ("trpo+", SCHEDULED)
+        ],
+    )
+
+
 def _arms(settings: Settings) -> Iterator[tuple[str, int, AgentSpec]]:
-    """(corner or kind of PPO without clipping, number, agent) of the study's first environment."""
+    """(arm, number, agent) of the study's first environment."""
     for cell in corner_cells(settings.environments[:1], steps=settings.steps):
         agents = agents_of(
             cell,

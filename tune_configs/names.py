@@ -31,5 +31,9 @@ GRIDS: Mapping[str, tuple[str, str]] = {
         "robustray.tune_configs.implementation_matters:without_clipping",
         "PPO without its clipping, with the paper's other settings and with nothing else changed",
     ),
+    "kl-schedule": (
+        "robustray.tune_configs.implementation_matters:kl_schedule",
+        "TRPO+ with a trust region that changes over the training as it was meant to, and with one that stays",
+    ),
 }
 """Name -> (function, one line for `robustray list`). Listing imports none."""

@@ -24,10 +24,11 @@ from robustray.tasks.studies.implementation_matters import findings, improvement
 from robustray.tasks.studies.implementation_matters.published import PUBLISHED
 from robustray.tasks.studies.implementation_matters.results import Ablation, Results
 from robustray.tasks.studies.implementation_matters.settings import (
+    ARMS,
     CORNERS,
+    SCHEDULED,
     SIZES,
     SWITCHES,
-    UNCLIPPED,
     Settings,
     ablation_cells,
     agent_seed,
@@ -35,7 +36,13 @@ from robustray.tasks.studies.implementation_matters.settings import (
     corner_cells,
 )
 from robustray.tasks.studies.implementation_matters.study import STUDY, door
-from robustray.tune_configs.implementation_matters import code_level_lrs, step_by_optimisations, without_clipping
+from robustray.tasks.study import Claim
+from robustray.tune_configs.implementation_matters import (
+    code_level_lrs,
+    kl_schedule,
+    step_by_optimisations,
+    without_clipping,
+)
 
 PLACE = "Hopper-v5"
 TINY = Settings(num_seeds=1, iterations=1, ablation=False, steps=64, evaluation_episodes=2)
@@ -46,9 +53,12 @@ TINY = Settings(num_seeds=1, iterations=1, ablation=False, steps=64, evaluation_
 
 def test_cells_are_the_papers_settings_with_only_their_switches_changed() -> None:
     cells = {cell.name: cell for cell in corner_cells([PLACE], steps=2048)}
-    assert list(cells) == [*CORNERS, *UNCLIPPED]
+    assert list(cells) == list(ARMS)
     assert cells["trpo+"].settings == preset("trpo+", "Hopper")
     assert cells["ppo-unclipped"].settings == replace(preset("ppo", "Hopper"), ratio_clip=None)
+    scheduled = cells[SCHEDULED].settings
+    assert scheduled == replace(cells["trpo+"].settings, kl_schedule="linear")
+    assert [scheduled.kl_limit(update, 10) for update in (0, 5, 10)] == pytest.approx([0.04, 0.055, 0.07])
 
     ablated = ablation_cells([PLACE], steps=2048)
     assert len({cell.on for cell in ablated}) == len({cell.settings for cell in ablated}) == 2 ** len(SWITCHES)
@@ -65,7 +75,7 @@ def test_cells_are_the_papers_settings_with_only_their_switches_changed() -> Non
 def test_no_two_agents_share_a_seed_and_what_chooses_reports_nothing() -> None:
     places = ("Hopper-v5", "Walker2d-v5")
     cells = [*corner_cells(places, steps=64), *ablation_cells(places, steps=64)]
-    assert [cell.number for cell in cells] == list(range(len(cells)))
+    assert sorted(cell.number for cell in cells) == list(range(len(cells)))
     seeds = {
         use: [
             spec.seed for seed in (0, 1) for cell in cells for spec in agents_of(cell, use, 7, seed=seed, iterations=1)
@@ -74,13 +84,15 @@ def test_no_two_agents_share_a_seed_and_what_chooses_reports_nothing() -> None:
     }
     assert not set(seeds["select"]) & set(seeds["report"])
     assert all(len(set(found)) == len(found) for found in seeds.values())
-    assert agent_seed(0, "report", cells[-1], 999) < agent_seed(1, "select", cells[0], 0), "runs don't overlap"
+    assert agent_seed(0, "report", max(cells, key=lambda cell: cell.number), 999) < agent_seed(
+        1, "select", cells[0], 0
+    ), "runs don't overlap"
 
 
 def test_sizes_and_refusals() -> None:
     work = {size: STUDY.outline.estimate(settings) for size, settings in SIZES.items()}
-    assert work["quick"].counts["agents"] == 6 * 2 + 16 * (2 * 1 + 2)
-    assert work["small"].counts["updates"] == 60 * 150 + 16 * (2 * 2 + 4) * 75
+    assert work["quick"].counts["agents"] == 7 * 2 + 16 * (2 * 1 + 2)
+    assert work["small"].counts["updates"] == 70 * 150 + 16 * (2 * 2 + 4) * 75
     refused: list[dict[str, Any]] = [{"environments": ("Hopper",)}, {"steps": 31}, {"num_seeds": 1001}]
     for changed in refused:
         with pytest.raises(InputError):
@@ -110,7 +122,7 @@ def test_grids_hold_the_studys_own_agents() -> None:
     cells = corner_cells(settings.environments, steps=settings.steps)
     given = {"seed": settings.seed, "iterations": settings.iterations, "heldout_every": settings.heldout_every}
     asked = {spec for cell in cells for spec in agents_of(cell, "report", settings.num_seeds, **given)}
-    both = [*step_by_optimisations("quick").cells, *without_clipping("quick").cells]
+    both = [*step_by_optimisations("quick").cells, *without_clipping("quick").cells, *kl_schedule("quick").cells]
     assert {each.settings for each in both} == asked
 
 
@@ -165,7 +177,15 @@ def agents_with(means: dict[str, float], *, n: int = 10, spread: float = 10.0, *
     return pd.DataFrame(rows)
 
 
-MEANS = {"ppo": 900.0, "ppo-m": 500.0, "trpo+": 800.0, "trpo": 300.0, "ppo-noclip": 850.0, "ppo-unclipped": 600.0}
+MEANS = {
+    "ppo": 900.0,
+    "ppo-m": 500.0,
+    "trpo+": 800.0,
+    "trpo": 300.0,
+    "ppo-noclip": 850.0,
+    "ppo-unclipped": 600.0,
+    SCHEDULED: 750.0,
+}
 """Optimisations: +450; step: +150; so they matter more."""
 
 
@@ -341,7 +361,7 @@ def fewer_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def verdicts(settings: Settings, agents: pd.DataFrame, ablation: Ablation | None = None) -> dict[str, str]:
     results = Results(settings=settings, agents=agents, trust=pd.DataFrame(), ablation=ablation)
-    return {claim.words: claim.verdict for claim in findings.claims(results)}
+    return {claim.words: claim.verdict for claim in findings.claims(results) if isinstance(claim, Claim)}
 
 
 LONG = Settings(num_seeds=10, iterations=100, steps=2048, ablation=False)
@@ -416,7 +436,7 @@ def test_a_run_reports_agents_that_chose_nothing(tmp_path: Path, monkeypatch: py
     lab: Any = SimpleNamespace(learn=learn)
     found = STUDY.run(settings, lab)
     corners, selection, reported = asked
-    assert (len(corners), len(selection), len(reported)) == (6, 16 * 3, 16 * 2)
+    assert (len(corners), len(selection), len(reported)) == (len(ARMS), 16 * 3, 16 * 2)
     assert not {spec.seed for spec in selection} & {spec.seed for spec in (*corners, *reported)}
     assert {spec.settings.policy_lr for spec in reported} == {3e-4}, "the chosen one"
     tables = {table.name: table.frame for table in found.tables}
@@ -428,7 +448,7 @@ def test_a_run_in_the_plain_loop(tmp_path: Path) -> None:
     lab = SerialLab(store=Store(str(tmp_path / "runs")))
     found = STUDY.run(TINY, lab)
     arms = next(table.frame for table in found.tables if table.name == "trust-region")
-    assert len(arms) == 6 and (arms.heldout_kl > 0).all() and (arms.heldout_ratio_max > 1).all()
+    assert len(arms) == len(ARMS) and (arms.heldout_kl > 0).all() and (arms.heldout_ratio_max > 1).all()
     agents = next(table.frame for table in found.tables if table.name == "agents")
     assert math.isnan(at(agents, cell="ppo").rejected.iloc[0]) and one(agents, cell="trpo").rejected in (0.0, 1.0)
     assert isinstance(found.claims[0].n, int)

@@ -77,7 +77,9 @@ def test_the_table_of_steps_has_the_columns_that_say_something() -> None:
         ["items", "computed", "from the store", "failed items"],
         [["cells", "3", "1", "1", "1"]],
     )
-    run = StepFacts(name="attack", items=8, blocks=2, computed_blocks=2, old_blocks=2, seconds=4.0, items_per_second=2.0)
+    run = StepFacts(
+        name="attack", items=8, blocks=2, computed_blocks=2, old_blocks=2, seconds=4.0, items_per_second=2.0
+    )
     heads, (row, other) = page_module.step_table((run, StepFacts(name="empty", items=0, blocks=0)))
     assert heads == ["items", "blocks", "computed", "from the store", "old", "seconds", "items/s"]
     assert row == ["attack", "8", "2", "2", "0", "2", "4.0", "2"] and len(other) == len(row)

@@ -12,7 +12,7 @@ from robustray.tasks.kit.frames import at
 from robustray.tasks.studies.implementation_matters import improvements, reduce, spread
 from robustray.tasks.studies.implementation_matters.published import PUBLISHED, WORDS
 from robustray.tasks.studies.implementation_matters.results import Results
-from robustray.tasks.studies.implementation_matters.settings import CORNERS, UNCLIPPED, corner_cells
+from robustray.tasks.studies.implementation_matters.settings import ARMS, CORNERS, corner_cells
 from robustray.tasks.study import Figure
 
 RATIO_BOUND = figures.Level(value=1.2, words="1 + ε")
@@ -20,7 +20,7 @@ RATIO_BOUND = figures.Level(value=1.2, words="1 + ε")
 
 def drawings(results: Results) -> Iterator[Figure | None]:
     settings = results.settings
-    palette = figures.Palette([*CORNERS, *UNCLIPPED])
+    palette = figures.Palette(ARMS)
     for place in settings.environments:
         tail = f"-{place.partition('-v')[0].lower()}" if len(settings.environments) > 1 else ""
         yield _returns(results, place, tail)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from robustray.tasks.kit.claims import Repeats
+from robustray.tasks.kit.claims import Repeats, describe
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import estimate_of, one
 from robustray.tasks.kit.rules import Rule, above
@@ -18,8 +18,8 @@ from robustray.tasks.studies.implementation_matters import drawings, improvement
 from robustray.tasks.studies.implementation_matters.published import CAVEAT, PUBLISHED
 from robustray.tasks.studies.implementation_matters.reduce import OPTIMISATIONS, STEP
 from robustray.tasks.studies.implementation_matters.results import LEAST_AGENTS, UNITS, Results
-from robustray.tasks.studies.implementation_matters.settings import CORNERS
-from robustray.tasks.study import Claim, Findings
+from robustray.tasks.studies.implementation_matters.settings import CORNERS, SCHEDULED
+from robustray.tasks.study import Claim, Description, Findings
 
 CLAIMED = {
     "reward_scaling": "Reward scaling raises the return.",
@@ -70,7 +70,7 @@ def warnings(results: Results) -> Iterator[str]:
 # --- Claims -----------------------------------------------------------------------------------------------------------
 
 
-def claims(results: Results) -> Iterator[Claim]:
+def claims(results: Results) -> Iterator[Claim | Description]:
     settings = results.settings
     repeats = results.repeats(settings.num_seeds, settings.iterations)
     for place in settings.environments:
@@ -129,6 +129,17 @@ def claims(results: Results) -> Iterator[Claim]:
             "TRPO, the smallest of the three",
             {},
             above(1.2),
+        )
+        yield describe(
+            "TRPO+ with its bound on the KL moving as its configuration asks, against the bound of the paper's runs, "
+            "which stayed" + where,
+            reduce.contrast_of(
+                [reduce.values(results.agents, "final", environment=place, cell=x) for x in (SCHEDULED, "trpo+")],
+                (1, -1),
+            ),
+            measured="mean final return with the schedule minus that without (Welch)",
+            over="agents",
+            unit="number",
         )
     if results.effects is not None:
         yield from _effect_claims(results, results.effects)

@@ -15,6 +15,7 @@ WORDS = {
     "trpo": "TRPO",
     "ppo-noclip": "PPO-NoClip (other settings, too)",
     "ppo-unclipped": "PPO, only the clipping off",
+    "trpo+scheduled": "TRPO+, its bound on the KL moving",
 }
 
 PUBLISHED = Published(

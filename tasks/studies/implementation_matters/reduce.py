@@ -13,7 +13,7 @@ from scipy import special
 
 from robustray.tasks.kit.frames import at, columns
 from robustray.tasks.statistics import Estimate, mean_interval, welch_contrast
-from robustray.tasks.studies.implementation_matters.settings import CORNERS, SWITCHES, UNCLIPPED, Cell
+from robustray.tasks.studies.implementation_matters.settings import ARMS, CORNERS, SWITCHES, Cell
 
 if TYPE_CHECKING:
     from robustray.tasks.policy_gradients.jobs import Learned
@@ -124,11 +124,11 @@ def contrast_of(samples: Sequence[np.ndarray], weights: Sequence[float]) -> Esti
 
 
 def arm_table(agents: pd.DataFrame) -> pd.DataFrame:
-    """Returns by every measure, KL and ratios of each corner and of PPO without clipping, over agents."""
+    """Returns by every measure, KL and ratios of each arm, over agents."""
     shown = (*MEASURES, "kl", "heldout_kl", "ratio_max", "heldout_ratio_max", "rejected", "step_scale")
     rows = []
     for environment in dict.fromkeys(agents.environment):
-        for name in (*CORNERS, *UNCLIPPED):
+        for name in ARMS:
             row: dict[str, object] = {"environment": environment, "arm": name}
             for column in shown:
                 found = mean_of(values(agents, column, environment=environment, cell=name))

@@ -38,7 +38,7 @@ class Results:
 
     settings: Settings
     agents: pd.DataFrame
-    """Rows of `reduce.agent_table`, of the corners and of PPO without clipping."""
+    """Rows of `reduce.agent_table`, of all arms."""
     trust: pd.DataFrame
     ablation: Ablation | None
 

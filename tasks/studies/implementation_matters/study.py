@@ -1,8 +1,8 @@
 """Is PPO's advantage over TRPO its clipped step, or what its implementation does besides?  (arXiv:2005.12729)
 
-Agents of four corners, clipped or trust-region step with and without code-level optimisations, and of two kinds of PPO
-without clipping, with KL and ratios measured on steps that no update saw; and a 2^4 ablation whose learning rates are
-chosen by agents that are in no reported number.
+Agents of four corners, clipped or trust-region step with and without code-level optimisations, of two kinds of PPO
+without clipping and of TRPO+ with its schedule, with KL and ratios measured on steps that no update saw; and a 2^4
+ablation whose learning rates are chosen by agents that are in no reported number.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
-    # 1. Corners and PPO without clipping, with the paper's settings.
+    # 1. Corners, PPO without clipping and TRPO+ with its schedule, with the paper's settings.
     arms = [
         (cell, spec)
         for cell in corner_cells(settings.environments, steps=settings.steps)

@@ -44,7 +44,7 @@ def tables(results: Results) -> Iterator[Table]:
     )
     yield Table(
         name="agents",
-        title="All agents of the corners and without clipping",
+        title="All agents but those of the ablation",
         caption="One row per agent.",
         frame=results.agents,
         on_page=False,
@@ -125,7 +125,7 @@ def _arms(results: Results) -> Iterator[Table]:
     iqm = list(_with_ends("iqm")) if any(len(x) >= spread.LEAST_FOR_IQM for x in samples) else []
     yield Table(
         name="arms",
-        title="Corners, and PPO without clipping",
+        title="Corners, PPO without clipping, and TRPO+ with its schedule",
         caption=f"Final: mean episode return over the last {reduce.LAST} updates; best: of the best update, biased "
         f"upwards; drawn and deterministic: {settings.evaluation_episodes} whole episodes after the training, by drawn "
         "and by mean actions. Means over n agents with Student's t intervals"
