@@ -14,7 +14,7 @@ from robustray.tasks.crowds.classify import Aggregate, Votes, aggregate, votes_o
 from robustray.tasks.crowds.partition import divisions, max_k_cut
 from robustray.tasks.crowds.tables import CrowdTable, Labels
 from robustray.tasks.errors import InputError
-from robustray.tasks.studies.labels.evaluation import MULTI, accuracies, right, slices
+from robustray.tasks.studies.labels.evaluation import MULTI, Judge, accuracies, right, slices
 from robustray.tasks.studies.labels.reduce import multi_minus_single, shares
 
 # -- divisions into objects --------------------------------------------------------------------------------------------
@@ -167,6 +167,8 @@ def test_measures_by_hand() -> None:
     for predicted, measures in expected.items():
         hits = {name for name, flags in right(answers, found, np.array([predicted])).items() if flags[0]}
         assert hits == set(measures), predicted
+    judge, shares = Judge(answers, found), {5: 0.8, 1: 0.6, 2: 0.2, 7: 0.2, 300: 0}
+    assert {label: judge.selected(np.array([label]))[0] for label in shares} == shares
     assert [name for name, inside in slices(answers, found).items() if inside[0]] == [
         "all images",
         "several objects",

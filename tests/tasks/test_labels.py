@@ -251,6 +251,14 @@ def test_answers_of_ones_own(tmp_path: Path) -> None:
     assert (compared.difference["main label"], compared.n["main label"]) == (-1.0, 10)
     assert compared.p["main label"] == pytest.approx(2 / 2**10), "all ten discordant pairs on one side"
     assert compared.p["any label"] == 1, "no discordant pair"
+    assert (compared.difference["selection frequency"], compared.p["selection frequency"]) == (0, 1), "all select both"
+    selected = next(table.frame for table in found.tables if table.name == "selected")
+    assert (selected.selected == 1).all() and (selected.minus_given.dropna() == 0).all()
+    assert {figure.name for figure in found.figures} == {
+        *("headline", "objects-per-image", "selection-frequencies", "headlines-by-workers"),
+        "accuracy-several-objects",
+    }
+    assert found.claims == () and len(found.descriptions) == 2
     suspects = next(table.frame for table in found.tables if table.name == "suspect-labels")
     assert len(suspects) == 10 and (suspects.given_votes == 5).all()
     assert set(suspects.selected) == {"1:5 2:5"}

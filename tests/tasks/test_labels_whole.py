@@ -198,8 +198,11 @@ def test_the_whole_set(tmp_path: Path) -> None:
     assert accuracy["sees", "whole set", "top-1"] == 0.75 and accuracy["follows", "2 objects", "top-1"] == 1
     lost = frames["lost-on-several"].set_index("model").lost
     assert lost.to_dict() == {"follows": 0, "sees": 1}
-    claims = {claim.words: claim for claim in found.claims}
-    assert claims["All models lose more than 10 points of accuracy on images with several objects."].estimate == 0
+    described = {each.words: each for each in found.descriptions}
+    assert described["Accuracy that follows loses on images with several objects, the least of 2 models"].estimate == 0
+    assert [claim.words for claim in found.claims] == [
+        "People accept the best model's predictions as often as the given labels."
+    ], "one's own data have properties; the only claim is the one with a margin"
     accepted = frames["accepted"].set_index("model").accepted
     assert accepted.to_dict() == {"(the given labels)": 1, "follows": 1, "sees": 1}
     acceptance_ = frames["acceptance"].set_index("model")

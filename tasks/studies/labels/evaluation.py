@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,17 @@ from numpy.typing import NDArray
 
 from robustray.tasks.crowds.classify import Aggregate, Votes
 from robustray.tasks.kit.frames import columns
-from robustray.tasks.statistics import Estimate, holm, mcnemar_exact, paired_difference, proportion
+from robustray.tasks.statistics import (
+    Estimate,
+    by_unit,
+    holm,
+    mcnemar_exact,
+    paired_difference,
+    permutation_difference,
+    permutation_p,
+    proportion,
+    resample,
+)
 
 MEASURES: Mapping[str, str] = {
     "given label": "the label of the data set",
@@ -22,6 +34,10 @@ MEASURES: Mapping[str, str] = {
     "representative label": "the most selected label of an object",
 }
 """What counts as right. The three multi-label measures are different numbers: always say which."""
+SELECTED = "selection frequency"
+"""A score between right and wrong: the share of an image's workers who selected the predicted label."""
+GIVEN = "(the given labels)"
+"""Stands among the models, as what they are measured against."""
 ALL, SINGLE, MULTI, DIFFERENT = "all images", "one object", "several objects", "several objects, given is not main"
 
 
@@ -51,11 +67,19 @@ class Judge:
 
     def __call__(self, predicted: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
         """Measure -> (images,) whether a prediction is right. predicted: (images,) class of each image."""
-        key = np.where(predicted < self._votes.num_classes, self._rows + predicted, -1)
-        place = np.minimum(np.searchsorted(self._pairs, key), len(self._pairs) - 1)
-        place = np.where(self._pairs[place] == key, place, len(self._pairs))
+        place = self._place(predicted)
         own = predicted == self._votes.given, predicted == self._found.main_label
         return dict(zip(MEASURES, (*own, *self._flags[:, place]), strict=True))
+
+    def selected(self, predicted: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(images,) share of an image's workers who selected the predicted label: its selection frequency."""
+        return np.append(self._found.pair_votes, 0)[self._place(predicted)] / self._votes.num_workers
+
+    def _place(self, label: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(images,) pair of each image's label; the number of pairs where nobody selected it."""
+        key = np.where(label < self._votes.num_classes, self._rows + label, -1)
+        place = np.minimum(np.searchsorted(self._pairs, key), len(self._pairs) - 1)
+        return np.where(self._pairs[place] == key, place, len(self._pairs))
 
 
 def right(votes: Votes, found: Aggregate, predicted: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
@@ -86,6 +110,37 @@ def main_minus_given(
         yield model, paired_difference(hits["main label"][inside], hits["given label"][inside])
 
 
+def selected_shares(
+    votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]], *, num_resamples: int
+) -> pd.DataFrame:
+    """Mean selection frequency of the predicted label, and what it is less than the given label's, per model and slice.
+
+    One row per model and slice (all images; several objects), and first the given label's own. Basic bootstrap
+    intervals over images, one resample for all: every image has answers of its own, so that the luck of its workers is
+    drawn again with it.
+    """
+    judge, parts = Judge(votes, found), slices(votes, found)
+    scores = np.stack([judge.selected(label) for label in (votes.given, *predictions.values())], axis=1)
+    rows = []
+    for name in (ALL, MULTI):
+        table = scores[parts[name]]
+        if not len(table):
+            continue
+        held = np.concatenate([table, table[:, 1:] - table[:, :1]], axis=1)
+        estimates = resample(partial(_means, held), by_unit(len(table)), num_resamples=num_resamples).estimates()
+        means, differences = estimates[: table.shape[1]], estimates[table.shape[1] :]
+        first = {"model": GIVEN, "slice": name, **columns("selected", means[0])}
+        rows.append(first | {"minus_given": np.nan, "minus_lo": np.nan, "minus_hi": np.nan, "n": len(table)})
+        for model, mean, difference in zip(predictions, means[1:], differences, strict=True):
+            row = {"model": model, "slice": name, **columns("selected", mean)}
+            rows.append(row | columns("minus_given", difference, "minus_lo", "minus_hi") | {"n": len(table)})
+    return pd.DataFrame(rows)
+
+
+def _means(table: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    return weights @ table / weights.sum(axis=1, keepdims=True)
+
+
 COMPARED = 6
 """Models of which every two are compared: 15 pairs. More pairs would cost each of them power by Holm's correction."""
 
@@ -93,9 +148,10 @@ COMPARED = 6
 def comparisons(votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]]) -> pd.DataFrame:
     """Every two of the most accurate models (by the given label, on all images), on images with several objects.
 
-    One row per measure and pair: difference of accuracies, first minus second, paired by image (Tango's interval), the
-    exact McNemar p-value, and Holm's correction over the pairs of one measure, which are those shown. No rows with a
-    single model, or without images of several objects.
+    One row per measure and pair: difference, first minus second, paired by image, with its interval and p-value, and
+    Holm's correction over the pairs of one measure, which are those shown. What is right or wrong: Tango's interval and
+    the exact McNemar test. Selection frequencies, which lie in between: the paired permutation test, and its interval.
+    No rows with a single model, or without images of several objects.
     """
     given = {model: float((predicted == votes.given).mean()) for model, predicted in predictions.items()}
     best = sorted(given, key=lambda model: (-given[model], model))[:COMPARED]
@@ -112,6 +168,28 @@ def comparisons(votes: Votes, found: Aggregate, predictions: Mapping[str, NDArra
             estimate = paired_difference(a, b)
             row = {"measure": measure, "first": first, "second": second}
             own.append(row | columns("difference", estimate) | {"n": estimate.n})
-        corrected = holm(p_values)
-        rows += [row | {"p": p, "p_holm": float(q)} for row, p, q in zip(own, p_values, corrected, strict=True)]
+        rows += corrected(own, p_values)
+    if pairs:
+        shares = {model: judge.selected(predictions[model])[inside] for model in best}
+        rows += compared_scores(shares, pairs, measure=SELECTED)
     return pd.DataFrame(rows)
+
+
+def compared_scores(
+    scores: Mapping[str, NDArray[np.float64]], pairs: Sequence[tuple[str, str]], *, seed: int = 0, **what: str
+) -> list[dict[str, Any]]:
+    """Rows of pairs of models whose scores (images,) lie anywhere between 0 and 1: paired permutation tests."""
+    rows, p_values = [], []
+    for first, second in pairs:
+        a, b = scores[first], scores[second]
+        same = bool((a == b).all())
+        estimate = Estimate(value=0.0, lo=0.0, hi=0.0, n=len(a)) if same else permutation_difference(a, b, seed=seed)
+        p_values.append(1.0 if same else permutation_p(a, b, seed=seed))
+        rows.append({**what, "first": first, "second": second, **columns("difference", estimate), "n": len(a)})
+    return corrected(rows, p_values)
+
+
+def corrected(rows: Sequence[Mapping[str, Any]], p_values: Sequence[float]) -> list[dict[str, Any]]:
+    """Rows with their p-values, and these corrected over all of them (Holm)."""
+    found = holm(p_values).tolist()
+    return [{**row, "p": p, "p_holm": q} for row, p, q in zip(rows, p_values, found, strict=True)]

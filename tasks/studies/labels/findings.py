@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks import figures
+from robustray.tasks.crowds.optima import NOT_MAIN
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
@@ -23,11 +24,11 @@ from robustray.tasks.studies.labels.reduce import Bools, Collected, People
 from robustray.tasks.studies.labels.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table
 
-NOT_MAIN = "given label is not the main label, several objects"
 PAPER_NOT_MAIN = PaperFigure(
     figure="34.3 % (740 of 2,156)",
     scale="10,000 ImageNet validation images, nine annotators each; from the published answers",
     source="arXiv:2005.11295 and its annotations",
+    value=740 / 2156,
 )
 
 
@@ -81,13 +82,22 @@ def answer(results: Results) -> str:
     settings = results.settings
     found = results.shares(settings.claimed_precision)[NOT_MAIN]
     last = results.not_main(settings.precisions[-1])
+    start = (
+        f"Where {settings.claimed_precision:.0%} of searches are about the main object and an image is kept if "
+        f"{settings.claimed_threshold:.0%} of {settings.claimed_workers} workers confirm the query"
+    )
+    if not found.n:
+        return f"{start}, no image is kept in which people see several objects: nothing can be said of their labels."
     share = format_estimate(found.value, found.interval, "percent")
+    told = (
+        f"{start}, {share} of the images with several objects carry a label that people would not call main "
+        f"(n = {found.n:,})"
+    )
+    if not last.n:
+        return f"{told}."
     perfect = format_estimate(last.value, last.interval, "percent")
     return (
-        f"Where {settings.claimed_precision:.0%} of searches are about the main object and an image is kept if "
-        f"{settings.claimed_threshold:.0%} of {settings.claimed_workers} workers confirm the query, {share} of the "
-        f"images with several objects carry a label that people would not call main (n = {found.n:,}); where "
-        f"{settings.precisions[-1]:.0%} of searches are, it is {perfect} (n = {last.n:,}, by the truth)."
+        f"{told}; where {settings.precisions[-1]:.0%} of searches are, it is {perfect} (n = {last.n:,}, by the truth)."
     )
 
 
@@ -122,6 +132,7 @@ def claims(results: Results) -> Iterator[Claim]:
             below(0.01).given(50, "images"),
             measured=f"the same share at precision 1 ({how})",
             over="images (Wilson)",
+            kind="check",
         )
     if len(settings.num_workers) > 1:
         few, many = settings.num_workers[0], settings.num_workers[-1]

@@ -10,22 +10,31 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustray.tasks import figures
 from robustray.tasks.crowds.classify import Aggregate, Votes
-from robustray.tasks.kit.claims import claim
+from robustray.tasks.crowds.optima import NOT_MAIN, NOT_MAIN_SINGLE, SEVERAL
+from robustray.tasks.kit.claims import describe
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import columns, shown
-from robustray.tasks.kit.rules import above
+from robustray.tasks.kit.words import plural
 from robustray.tasks.report.numbers import format_estimate
-from robustray.tasks.studies.labels import own_ratings, own_whole, own_workers, parts, reduce
-from robustray.tasks.studies.labels.evaluation import COMPARED, comparisons, main_minus_given
-from robustray.tasks.studies.labels.findings import NOT_MAIN
+from robustray.tasks.studies.labels import (
+    fewer_workers,
+    own_ratings,
+    own_whole,
+    own_workers,
+    parts,
+    reduce,
+    vote_figures,
+)
+from robustray.tasks.studies.labels.evaluation import COMPARED, comparisons, main_minus_given, selected_shares
+from robustray.tasks.studies.labels.fewer_workers import Fewer
+from robustray.tasks.studies.labels.findings import PAPER_NOT_MAIN
 from robustray.tasks.studies.labels.own_ratings import Rated
 from robustray.tasks.studies.labels.own_tables import Own, top
 from robustray.tasks.studies.labels.own_whole import Whole
 from robustray.tasks.studies.labels.own_workers import Weighed
 from robustray.tasks.studies.labels.settings import Settings
-from robustray.tasks.study import Claim, Figure, Findings, Table
+from robustray.tasks.study import Claim, Description, Figure, Findings, Table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +64,11 @@ class Results:
         """The whole data set; None without --images."""
         return Whole.of(self.own.images[0], self.votes, self.found, self.own.images[1]) if self.own.images else None
 
+    @cached_property
+    def fewer(self) -> Fewer | None:
+        """Headlines had fewer workers answered."""
+        return Fewer.of(self.votes, num_resamples=self.settings.num_resamples)
+
 
 def findings(results: Results) -> Findings:
     return compose(answer(results), claims(results), tables(results), drawings(results), warnings(results))
@@ -62,40 +76,44 @@ def findings(results: Results) -> Findings:
 
 def answer(results: Results) -> str:
     shares = reduce.shares(results.votes, results.found)
-    several, other = shares["several objects"], shares[NOT_MAIN]
-    return (
+    several, other = shares[SEVERAL], shares[NOT_MAIN]
+    start = (
         f"{results.settings.votes}: people see several objects in "
         f"{format_estimate(several.value, several.interval, 'percent')} of the n = {several.n:,} images they answered "
-        f"about, and {format_estimate(other.value, other.interval, 'percent')} of these (n = {other.n:,}) carry a "
-        "label that people would not call main."
+        "about"
     )
+    if other.n:
+        share = format_estimate(other.value, other.interval, "percent")
+        return f"{start}, and {share} of these (n = {other.n:,}) carry a label that people would not call main."
+    alone = shares[NOT_MAIN_SINGLE]
+    share = format_estimate(alone.value, alone.interval, "percent")
+    return f"{start}; {share} of the images carry a label that people would not call main (n = {alone.n:,})."
 
 
-def claims(results: Results) -> Iterator[Claim]:
+def claims(results: Results) -> Iterator[Claim | Description]:
     votes, found = results.votes, results.found
-    yield claim(
-        "Many images with several objects carry a label that people would not call the main one.",
+    yield describe(
+        "Share of images with several objects whose label people would not call the main one",
         reduce.shares(votes, found)[NOT_MAIN],
-        above(0.05).given(50, "images"),
-        measured="share of images in which people see several objects whose given label is not people's main label",
+        measured="images in which people see several objects whose given label is not people's main label",
         over="images (Wilson)",
+        paper=PAPER_NOT_MAIN,
     )
-    yield claim(
-        "That happens more often with several objects than with one.",
+    yield describe(
+        "How much more often that happens with several objects than with one",
         reduce.multi_minus_single(votes, found),
-        above(0).given(50, "images"),
         measured="share of given labels that are not main, several objects minus one object",
         over="images (Newcombe)",
         unit="points",
     )
     if results.whole is not None:
-        yield from own_whole.claims(results.whole)
+        yield from own_whole.descriptions(results.whole)
     if results.rated is not None:
         yield from own_ratings.claims(results.rated, results.settings)
 
 
 def tables(results: Results) -> Iterator[Table]:
-    votes, found = results.votes, results.found
+    votes, found, num_resamples = results.votes, results.found, results.settings.num_resamples
     yield Table(
         name="headline",
         title="What people say of the labels",
@@ -107,8 +125,8 @@ def tables(results: Results) -> Iterator[Table]:
     if results.whole is not None:
         yield from own_whole.tables(results.whole)
     yield parts.tie_table(votes, found)
-    if np.bincount(votes.num_workers).argmax() > 1:
-        yield parts.annotators_table(votes, num_resamples=results.settings.num_resamples)
+    if results.fewer is not None:
+        yield fewer_workers.table(results.fewer)
     if results.accuracy is not None:
         yield parts.accuracy_table(results.accuracy)
         rows = [
@@ -123,14 +141,17 @@ def tables(results: Results) -> Iterator[Table]:
             frame=pd.DataFrame(rows),
             formats=shown("difference", "points"),
         )
+        yield _selected_table(selected_shares(votes, found, results.predictions, num_resamples=num_resamples))
         compared = comparisons(votes, found, results.predictions)
         if len(compared):
             yield Table(
                 name="comparisons",
                 title="Which of two models is better depends on what counts as right",
                 caption=f"Every two of the {COMPARED} most accurate models (by the given label) on images in which "
-                "people see several objects: difference, first minus second, paired by image (Tango's 95 % interval); "
-                "p: exact McNemar test; p_holm: corrected over the pairs of one measure.",
+                "people see several objects: difference, first minus second, paired by image. What is right or wrong: "
+                "Tango's 95 % interval, exact McNemar test; selection frequency (share of the workers who selected the "
+                "predicted label): paired permutation test and its interval. p_holm: corrected over the pairs of one "
+                "measure.",
                 frame=compared,
                 formats=shown("difference", "points"),
             )
@@ -144,6 +165,19 @@ def tables(results: Results) -> Iterator[Table]:
     yield parts.suspects(votes, found, results.names)
 
 
+def _selected_table(frame: pd.DataFrame) -> Table:
+    return Table(
+        name="selected",
+        title="How many workers select what a model predicts",
+        caption="Mean share of an image's workers who selected the predicted label, and what it is less than the given "
+        "label's on the same images. 95 % bootstrap intervals (basic) over images, whose workers are drawn again with "
+        "them.",
+        frame=frame,
+        formats=shown("selected", "percent") | shown("minus_given", "points", "minus_lo", "minus_hi"),
+        on_page=len(frame) <= 2 * (1 + parts.MOST_ROWS_OF_MODELS),
+    )
+
+
 def _judged(results: Results) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
     """Given labels and predictions of as many images as there are: with accepted labels, of the set, or with votes."""
     own = results.own
@@ -153,17 +187,10 @@ def _judged(results: Results) -> tuple[NDArray[np.int64], dict[str, NDArray[np.i
     return own.votes.given, results.predictions
 
 
-def drawings(results: Results) -> Iterator[Figure]:
-    shares = reduce.shares(results.votes, results.found)
-    yield figures.dot_rows(
-        name="headline",
-        title="What people say of the labels",
-        caption="Bars are 95 % Wilson intervals over images.",
-        alt="; ".join(f"{name}: {share.value:.0%}" for name, share in shares.items()),
-        rows=[figures.Row(label=name, value=share.value, lo=share.lo, hi=share.hi) for name, share in shares.items()],
-        x_label="share of images",
-        percent=True,
-    )
+def drawings(results: Results) -> Iterator[Figure | None]:
+    votes, found = results.votes, results.found
+    yield from vote_figures.drawings(reduce.shares(votes, found), votes, found, results.predictions)
+    yield None if results.fewer is None else fewer_workers.drawing(results.fewer)
     if results.accuracy is not None:
         yield parts.accuracy_figure(results.accuracy)
 
@@ -175,6 +202,6 @@ def warnings(results: Results) -> Iterator[str]:
     few = int((results.votes.num_workers < 5).sum())
     if few:
         yield (
-            f"{few:,} images have fewer than 5 answers: with few workers, labels that differ and objects that are "
-            "missed are partly noise"
+            f"{plural(few, 'image')} with fewer than 5 answers: with few workers, labels that differ and objects that "
+            "are missed are partly noise"
         )

@@ -14,8 +14,8 @@ from robustray.tasks.crowds.ratings import LOWER, RATED, UPPER, Accepted, Rating
 from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.rules import equivalent
-from robustray.tasks.statistics import holm, permutation_p, within_margin
-from robustray.tasks.studies.labels.evaluation import COMPARED
+from robustray.tasks.statistics import within_margin
+from robustray.tasks.studies.labels.evaluation import COMPARED, compared_scores
 from robustray.tasks.studies.labels.settings import Settings
 from robustray.tasks.study import Claim, Table
 
@@ -77,31 +77,19 @@ def tables(rated: Rated, settings: Settings) -> Iterator[Table]:
         frame=pd.DataFrame(rows),
         formats=formats,
     )
-    compared = _comparisons(rated, settings.seed)
-    if len(compared):
+    best = rated.by_given[:COMPARED]
+    if len(best) > 1:
+        scores = {model: rated.ratings.scores(rated.predictions[model], 0.0) for model in best}
         yield Table(
             name="acceptance-comparisons",
             title="Whose predictions do people accept more often?",
             caption=f"Every two of the {COMPARED} most accurate models (by the given label): mean score of the first "
-            "minus the second, unrated predictions taken as no. p: paired permutation test over images (signs of their "
-            "differences are flipped; the scores are shares, not yes or no); p_holm: corrected over these pairs.",
-            frame=compared,
-            formats={"difference": "points"},
+            "minus the second, unrated predictions taken as no, paired by image. p: paired permutation test over "
+            "images (signs of their differences are flipped; the scores are shares, not yes or no), with its 95 % "
+            "interval; p_holm: corrected over these pairs. Other raters are not drawn.",
+            frame=pd.DataFrame(compared_scores(scores, list(itertools.combinations(best, 2)), seed=settings.seed)),
+            formats=shown("difference", "points"),
         )
-
-
-def _comparisons(rated: Rated, seed: int) -> pd.DataFrame:
-    best = rated.by_given[:COMPARED]
-    scores = {model: rated.ratings.scores(rated.predictions[model], 0.0) for model in best}
-    rows, p_values = [], []
-    for first, second in itertools.combinations(best, 2):
-        a, b = scores[first], scores[second]
-        differs = a != b  # equal pairs add nothing to any flip
-        p_values.append(permutation_p(a[differs], b[differs], seed=seed) if differs.any() else 1.0)
-        row = {"first": first, "second": second, "difference": float((a - b).mean())}
-        rows.append(row | {"differing": int(differs.sum()), "n": len(a)})
-    corrected = holm(p_values).tolist()
-    return pd.DataFrame([row | {"p": p, "p_holm": q} for row, p, q in zip(rows, p_values, corrected, strict=True)])
 
 
 def claims(rated: Rated, settings: Settings) -> Iterator[Claim]:

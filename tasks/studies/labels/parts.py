@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from robustray.tasks import figures
 from robustray.tasks.crowds.classify import Aggregate, Votes
-from robustray.tasks.crowds.fewer import HEADLINES, affordable, most_frequent, thin
 from robustray.tasks.crowds.optima import ranges
 from robustray.tasks.kit.frames import at, columns, shown
 from robustray.tasks.statistics import Estimate
@@ -153,40 +152,6 @@ def tie_table(votes: Votes, found: Aggregate) -> Table:
         "objects and divisions into objects: not an interval, but what a rule for ties decides.",
         frame=pd.DataFrame(rows),
         formats={"lowest": "percent", "highest": "percent"},
-    )
-
-
-def annotators_table(votes: Votes, *, num_resamples: int) -> Table:
-    """Each headline had fewer workers answered, and its paired change from all of them."""
-    all_answers = most_frequent(votes)
-    left_out = int((votes.num_workers != all_answers).sum())
-    sizes = affordable(len(votes.num_workers) - left_out, all_answers)
-    skipped = sorted({*range(1, all_answers, 2)} - {*sizes})
-    found = thin(votes, sizes)
-    values, changes = found.changes(num_resamples=num_resamples)
-    places = [(size, name) for size in found.sizes for name in HEADLINES]
-    rows: list[dict[str, object]] = [
-        {
-            "workers": str(size),
-            "share": name,
-            **columns("value", value),
-            **columns("change", change, "change_lo", "change_hi"),
-        }
-        for (size, name), value, change in zip(places, values, changes, strict=True)
-    ]
-    too_many = f" Too many subsets for {', '.join(map(str, skipped))} workers: not shown." if skipped else ""
-    if len(found.sizes) > 1:
-        estimates = zip(HEADLINES, found.extrapolated(num_resamples=num_resamples), strict=True)
-        rows += [{"workers": "extrapolated", "share": name, **columns("value", each)} for name, each in estimates]
-    return Table(
-        name="annotators",
-        title="What fewer workers would have said",
-        caption=f"The {len(found.n):,} images with {all_answers} answers ({left_out:,} with other numbers are left "
-        "out): the mean over all subsets of an image's answers, none drawn at random. Change: from all answers, paired "
-        "by image. Extrapolated: to ever more workers, as if shares were a + b / workers², roughly as they are. "
-        f"95 % bootstrap intervals (basic) over images.{too_many}",
-        frame=pd.DataFrame(rows),
-        formats=shown("value", "percent") | shown("change", "points", "change_lo", "change_hi"),
     )
 
 

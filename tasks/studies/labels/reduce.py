@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustray.tasks.crowds.classify import Aggregate, Votes, aggregate
+from robustray.tasks.crowds.optima import NOT_MAIN, NOT_MAIN_OBJECT, NOT_MAIN_SINGLE, SEVERAL
 from robustray.tasks.crowds.tables import Labels
 from robustray.tasks.kit.frames import columns
 from robustray.tasks.statistics import Estimate, bootstrap, by_unit, newcombe_difference, proportion
@@ -170,12 +171,10 @@ def shares(votes: Votes, found: Aggregate) -> dict[str, Estimate]:
     multi = found.num_objects > 1
     other_label = found.main_label != votes.given
     return {
-        "several objects": proportion(multi),
-        "given label is not the main label, several objects": proportion(other_label[multi]),
-        "given label is not of the main object, several objects": proportion(
-            (found.given_object != found.main_object)[multi]
-        ),
-        "given label is not the main label, one object": proportion(other_label[~multi]),
+        SEVERAL: proportion(multi),
+        NOT_MAIN: proportion(other_label[multi]),
+        NOT_MAIN_OBJECT: proportion((found.given_object != found.main_object)[multi]),
+        NOT_MAIN_SINGLE: proportion(other_label[~multi]),
     }
 
 
