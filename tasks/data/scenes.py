@@ -1,6 +1,7 @@
 """Procedural scenes: objects with a shape and a texture on textured backgrounds, with exact masks and boxes.
 
     scenes:train    scenes:test,rho=0.9    scenes:test,n=900,size=64,multi=0.22,classes=18
+    scenes:test,classes=18,confusable=0.3
 
 Made for questions about what a classifier looks at (arXiv:2006.09994), what people call the main object
 (arXiv:2005.11295) and objects that can be designed (arXiv:2012.12235): the truth about every scene is known. There are
@@ -82,12 +83,35 @@ class SceneSettings:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConfusableScenes(SceneSettings):
+    """Scenes of 18 classes in some of which nobody can tell the main object from its sibling.
+
+    A class of its own, so that scenes without this option keep their names in stores. Raises: InputError.
+    """
+
+    classes: Literal[9, 18] = 18
+    confusable: float
+    """Share of scenes whose main object has stripes of half the contrast, whichever of the two siblings the label
+    names. Every classifier gets at most half of them right on average, so at most 1 - confusable / 2 of all scenes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.confusable <= 1:
+            raise InputError(f"scenes: confusable must be within [0, 1], got {self.confusable!r}")
+        if self.classes != 18:
+            raise InputError("scenes: confusable needs classes=18: pairs of classes that differ in their stripes")
+
+
 def parse_scenes(text: str) -> SceneSettings:
-    """`scenes:test,rho=0.9,size=48` -> settings. Raises: InputError naming the option that can't be read."""
+    """`scenes:test,rho=0.9,size=48` -> settings; with `confusable=`, a `ConfusableScenes`.
+
+    Raises: InputError naming the option that can't be read.
+    """
     split, *options = text.removeprefix("scenes:").split(",")
     if split not in NUM_IMAGES:
         raise InputError(f"{text!r} names no split of scenes{nearest(split, NUM_IMAGES)}")
-    kinds = {field.name: float if field.name in ("rho", "multi") else int for field in _OPTIONS}
+    kinds = {field.name: float if field.name in _SHARES else int for field in _OPTIONS}
     found: dict[str, Any] = {}
     for option in options:
         name, equals, value = option.partition("=")
@@ -100,10 +124,12 @@ def parse_scenes(text: str) -> SceneSettings:
         except ValueError as error:
             wanted = "a number" if kinds[name] is float else "a whole number"
             raise InputError(f"{text!r}: {name}{equals}{value}: give {wanted}") from error
-    return SceneSettings(**{"split": split, "n": NUM_IMAGES[split], **found})
+    kind = ConfusableScenes if "confusable" in found else SceneSettings
+    return kind(**{"split": split, "n": NUM_IMAGES[split], **found})
 
 
-_OPTIONS = [field for field in dataclasses.fields(SceneSettings) if field.name != "split"]
+_OPTIONS = [field for field in dataclasses.fields(ConfusableScenes) if field.name != "split"]
+_SHARES = ("rho", "multi", "confusable")
 
 
 def render(settings: SceneSettings, indices: Any) -> Scenes:
@@ -123,7 +149,25 @@ def _draw(settings: SceneSettings, rows: Any) -> Scenes:
         num_classes=settings.classes,
         multi=settings.multi,
         samples=settings.aa,
+        confusable=settings.confusable if isinstance(settings, ConfusableScenes) else 0.0,
     )
+
+
+def facts(settings: SceneSettings, indices: Any) -> dict[str, list[Any]]:
+    """What is true of the scenes `indices` beside their labels, masks and boxes, a column each.
+
+    Returns: "objects": the class names of all objects of a scene, the main one first; "background": the shape whose
+    family of backgrounds it has; and for `ConfusableScenes` "confusable": whether nobody can tell the main object from
+    its sibling.
+    """
+    # What is in a scene does not depend on its size: the truth is read off the smallest.
+    scenes = render(dataclasses.replace(settings, size=12, aa=1), indices)
+    names = settings.class_names
+    found: dict[str, list[Any]] = {
+        "objects": [[names[label] for label in row if label >= 0] for row in scenes.classes.tolist()],
+        "background": [SHAPES[family] for family in scenes.backgrounds.tolist()],
+    }
+    return found | ({"confusable": scenes.confusable.tolist()} if isinstance(settings, ConfusableScenes) else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +193,10 @@ class ScenesSource:
             masks=np.ascontiguousarray(scenes.masks[:, 0]),
             boxes=np.ascontiguousarray(scenes.boxes[:, 0]),
         )
+
+    def facts(self) -> dict[str, list[Any]]:
+        """See `facts`: of every scene of the data set."""
+        return facts(self.settings, np.arange(self.settings.n))
 
 
 def open_source(name: str, rest: str, data_root: str | None) -> ScenesSource:

@@ -9,7 +9,7 @@ shows), from which the colour follows exactly: nothing else differs between the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import cast
 
 import numpy as np
@@ -48,6 +48,8 @@ class Scenes:
     """(n, 3, 4): the tightest box of each mask, as `ImageData.boxes`; 0, 0, 0, 0 where there is none."""
     backgrounds: Ints
     """(n,): family of the background, 0 to 8; that of the shape with this number."""
+    confusable: Bools
+    """(n,): the main object is drawn halfway between its class and its sibling; see `halfway`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,9 +79,18 @@ class Placed:
 
 
 def draw(
-    rows: Ints, *, stream: str, seed: int, size: int, rho: float, num_classes: int, multi: float, samples: int
+    rows: Ints,
+    *,
+    stream: str,
+    seed: int,
+    size: int,
+    rho: float,
+    num_classes: int,
+    multi: float,
+    samples: int,
+    confusable: float = 0.0,
 ) -> Scenes:
-    """The scenes `rows` of the stream; see `scenes.SceneSettings` for the rest."""
+    """The scenes `rows` of the stream; see `scenes.SceneSettings` and `ConfusableScenes` for the rest."""
     count = _DRAWS + MAX_OBJECTS * _OF_OBJECT
     drawn = noise.uniform(seed, stream, 0, torch.from_numpy(rows), (count,), "cpu").numpy()
     labels = rows % num_classes
@@ -89,13 +100,21 @@ def draw(
 
     families = np.where(drawn[:, 0] < rho, main_shape, (drawn[:, 1] * NUM_SHAPES).astype(np.int64))
     objects = place(drawn, main_shape, main_striped, multi)
+    classes = np.stack([class_of(placed, textures_count) for placed in objects], axis=1)
+    blurred = drawn[:, 14] < confusable
+    objects[0] = halfway(objects[0], blurred)
+
     wave, base, amplitude = background(drawn, families, size, samples)
     images, masks = compose(objects, wave, base, amplitude, size, samples)
-
-    classes = np.stack([class_of(placed, textures_count) for placed in objects], axis=1)
     boxes = np.stack([boxes_of(masks[:, k]) for k in range(MAX_OBJECTS)], axis=1)
     return Scenes(
-        images=images, labels=labels, classes=classes, masks=masks, boxes=boxes, backgrounds=families.astype(np.int64)
+        images=images,
+        labels=labels,
+        classes=classes,
+        masks=masks,
+        boxes=boxes,
+        backgrounds=families.astype(np.int64),
+        confusable=blurred,
     )
 
 
@@ -103,6 +122,15 @@ def class_of(placed: Placed, textures_count: int) -> Ints:
     """(n,): the class of each object, -1 where there is none."""
     texture = placed.striped.astype(np.int64) if textures_count == 2 else 0
     return np.where(placed.shape < 0, -1, placed.shape * textures_count + texture)
+
+
+def halfway(placed: Placed, rows: Bools) -> Placed:
+    """The same objects, those in `rows` (n,) with stripes of half their contrast, whether they were plain or striped.
+
+    The two siblings of a pair then look exactly alike: which of them the label names cannot be seen.
+    """
+    faint = np.float32(0.5) * (placed.colour + placed.stripe)
+    return replace(placed, striped=placed.striped | rows, stripe=np.where(rows[:, None], faint, placed.stripe))
 
 
 # -- what is in a scene ------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def fill(
             described=description_rows(findings.descriptions),
             figures=[_figure(figure) for figure in findings.figures],
             tables=[page_table(table, tables.get(table.name)) for table in findings.tables],
-            pictures=[_picture(picture) for picture in findings.pictures],
+            pictures=[embedded(picture) for picture in findings.pictures],
             galleries=[_gallery(each) for each in findings.galleries],
             script=Markup(script),
             script_hash=f"sha256-{digest}",
@@ -197,7 +197,8 @@ def _figure(figure: Figure) -> dict[str, Any]:
     }
 
 
-def _picture(picture: Picture) -> dict[str, Any]:
+def embedded(picture: Picture) -> dict[str, Any]:
+    """A picture as a template shows it: its pixels stand in the page."""
     return {
         "name": picture.name,
         "title": picture.title,

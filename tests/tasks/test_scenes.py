@@ -14,8 +14,8 @@ from robustray.tasks.attacks.blocks import predict_block
 from robustray.tasks.attacks.search import noise
 from robustray.tasks.data import open_data
 from robustray.tasks.data.images import boxes_of, checked
-from robustray.tasks.data.scenes import GROUPS, SHAPES, SceneSettings, parse_scenes, render
-from robustray.tasks.data.scenes_draw import MAX_OBJECTS, Scenes, place
+from robustray.tasks.data.scenes import GROUPS, SHAPES, ConfusableScenes, SceneSettings, facts, parse_scenes, render
+from robustray.tasks.data.scenes_draw import MAX_OBJECTS, Scenes, halfway, place
 from robustray.tasks.data.views import merge_classes
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
@@ -59,7 +59,7 @@ def taken(scenes: Scenes, rows: Any) -> Scenes:
 # -- what decides a scene ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", ["", ",multi=0.5,classes=18,rho=0.4", ",aa=1,size=20"])
+@pytest.mark.parametrize("options", ["", ",multi=0.5,classes=18,rho=0.4", ",aa=1,size=20", ",confusable=0.5"])
 def test_a_scene_depends_on_its_index_only(options: str) -> None:
     many = render(parse_scenes(f"scenes:test,n=300{options}"), range(300))
     few = parse_scenes(f"scenes:test,n=7{options}")
@@ -153,6 +153,64 @@ def test_siblings_share_their_shape_and_superclasses_hold_every_class() -> None:
     assert list(GROUPS) == list(merged.fetch().classes)
 
 
+def test_the_siblings_of_a_confusable_scene_look_alike() -> None:
+    """Whether an object was plain or striped leaves no trace once it is drawn halfway."""
+    drawn = noise.uniform(0, "scenes test", 0, torch.arange(40), (50,), "cpu").numpy()
+    shapes, rows = np.arange(40) % 9, np.arange(40) % 3 == 0
+    plain, striped = (place(drawn, shapes, np.full(40, kind), 0.0)[0] for kind in (False, True))
+    blurred = [halfway(placed, rows) for placed in (plain, striped)]
+    for field in dataclasses.fields(plain):
+        values = [getattr(placed, field.name) for placed in blurred]
+        assert np.array_equal(values[0][rows], values[1][rows]), field.name
+    assert not blurred[0].striped[~rows].any() and blurred[1].striped[~rows].all(), "the others stay what they were"
+    contrast = abs(plain.stripe - plain.colour)
+    np.testing.assert_allclose(abs(blurred[0].stripe - plain.colour)[rows], contrast[rows] / 2, atol=1e-6)
+
+
+def test_confusable_scenes_differ_from_the_others_in_the_main_objects_texture_only() -> None:
+    clear, some = (
+        parse_scenes(f"scenes:test,n=1800,classes=18,multi=0.3,aa=1{more}") for more in ("", ",confusable=0.3")
+    )
+    assert type(clear) is SceneSettings and isinstance(some, ConfusableScenes)
+    before, after = render(clear, range(1_800)), render(some, range(1_800))
+    assert not before.confusable.any()
+    share = after.confusable.mean()
+    assert abs(share - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 1_800)
+    for name in ("labels", "classes", "masks", "boxes", "backgrounds"):
+        assert np.array_equal(getattr(before, name), getattr(after, name)), name
+    changed = (before.images != after.images).any(1)
+    assert not changed[~after.confusable].any() and changed[after.confusable].any((1, 2)).all()
+    assert not changed[~before.masks[:, 0]].any()
+
+
+def test_facts_are_those_of_the_drawn_scenes() -> None:
+    settings = parse_scenes("scenes:test,n=300,multi=0.5,size=40,confusable=0.4,rho=0.5")
+    rows = [7, 250, 3, 111]
+    drawn, said = render(settings, rows), facts(settings, rows)
+    names = settings.class_names
+    for k in range(len(rows)):
+        there = drawn.classes[k][drawn.classes[k] >= 0]
+        assert (
+            said["objects"][k] == [names[label] for label in there] and len(there) == drawn.masks[k].any((1, 2)).sum()
+        )
+        assert said["background"][k] == SHAPES[drawn.backgrounds[k]]
+    assert said["confusable"] == drawn.confusable.tolist()
+    assert "confusable" not in facts(parse_scenes("scenes:test,classes=18"), rows)
+
+
+GOLDEN = {
+    "scenes:test,n=90": "7c9cee2346a97019",
+    "scenes:train,n=90,rho=0.9,multi=0.5": "d4441a0c6a1d07fc",
+    "scenes:test,n=9,classes=18,multi=0.3,aa=1,seed=3": "8ae1149432122d98",
+}
+"""How their content hashes begin: they are in the keys of published results, so that additions must not change them."""
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_scenes_stay_what_they_were(name: str) -> None:
+    assert open_data(name, data_root=None).content_hash.startswith(GOLDEN[name])
+
+
 def test_scenes_are_data_by_name(tmp_path: Path) -> None:
     ref = open_data("scenes:test,n=90,rho=0.9", data_root=None)
     data = checked(ref.fetch())
@@ -162,9 +220,19 @@ def test_scenes_are_data_by_name(tmp_path: Path) -> None:
     assert same_content.content_hash == ref.content_hash
     hashes = {
         open_data(f"scenes:test,n=90{each}", data_root=None).content_hash
-        for each in ("", ",rho=0.9", ",rho=0.8", ",size=24", ",aa=1", ",seed=1", ",multi=0.5", ",classes=18")
+        for each in (
+            "",
+            ",rho=0.9",
+            ",rho=0.8",
+            ",size=24",
+            ",aa=1",
+            ",seed=1",
+            ",multi=0.5",
+            ",classes=18",
+            ",confusable=1",
+        )
     }
-    assert len(hashes) == 8
+    assert len(hashes) == 9
 
 
 def test_a_small_network_learns_the_shapes_in_seconds(tmp_path: Path) -> None:
@@ -194,6 +262,8 @@ def test_a_small_network_learns_the_shapes_in_seconds(tmp_path: Path) -> None:
         ("scenes:test,classes=10", "classes must be 9 or 18, got 10"),
         ("scenes:test,aa=3", "aa must be 1 or 2"),
         ("scenes:test,seed=-1", "seed must be"),
+        ("scenes:test,confusable=1.2", r"confusable must be within \[0, 1\], got 1.2"),
+        ("scenes:test,classes=9,confusable=0.2", "confusable needs classes=18"),
     ],
 )
 def test_options_that_can_not_be_drawn_are_refused(text: str, says: str) -> None:

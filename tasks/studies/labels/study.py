@@ -15,7 +15,7 @@ import numpy as np
 
 from robustray.tasks.attacks.blocks import predict_block
 from robustray.tasks.crowds.classify import aggregate
-from robustray.tasks.data.scenes import SceneSettings, parse_scenes
+from robustray.tasks.data.scenes import ConfusableScenes, SceneSettings, parse_scenes
 from robustray.tasks.data.views import relabel, subset
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
@@ -148,9 +148,12 @@ def _own(settings: Settings, lab: Lab) -> Findings:
 
 def _scenes(settings: Settings, name: str) -> SceneSettings:
     try:
-        return parse_scenes(getattr(settings, name))
+        scenes = parse_scenes(getattr(settings, name))
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+    if isinstance(scenes, ConfusableScenes):
+        raise InputError(f"{name}: the simulated crowd sees every texture; leave out confusable=")
+    return scenes
 
 
 def _compare(a: RunTables, b: RunTables) -> Findings:

@@ -326,6 +326,11 @@ CROWDS = [
     Case(name="ratings of nothing", typed=LABELS + "--ratings rated.parquet", says=("--ratings needs --predictions",)),
     Case(name="predictions without votes", typed="run labels --predictions p.parquet", says=("--votes",)),
     Case(name="a crowd without siblings", typed="run labels --test-data scenes:test", says=("classes=18",)),
+    Case(
+        name="a crowd that would see what nobody can",
+        typed="run labels --test-data scenes:test,confusable=0.3",
+        says=("test_data", "leave out confusable="),
+    ),
     Case(name="a crowd for photographs", typed="run labels --test-data cifar10:test", says=("scenes", "--votes")),
     Case(name="a search better than perfect", typed="run labels --precisions 0.5 1.2", says=("precisions", "1.2")),
 ]
