@@ -10,6 +10,7 @@ from typing import Any
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.protocol import Lab
+from robustray.tasks.lab.runs import Run
 from robustray.tasks.lab.store import Store
 from robustray.tasks.study import Findings, load_study, refuse_idle
 from robustray.tasks.words import nearest
@@ -52,11 +53,15 @@ def run(
     from robustray.tasks.execution import Request, execute
     from robustray.tasks.report.progress import make_progress
 
+    progress = make_progress()
+
     def make_lab(opened: Store) -> BlockLab:
         root = data_root or os.environ.get("ROBUSTRAY_DATA") or None
-        return open_lab(
-            store=opened, workers=workers, address=None, device=device, data_root=root, progress=make_progress()
-        )
+        return open_lab(store=opened, workers=workers, address=None, device=device, data_root=root, progress=progress)
+
+    def on_start(run: Run, lab: BlockLab) -> None:
+        del run
+        progress.expect(found.outline.estimate(settings).parts, lab.workers)
 
     request = Request(
         study=found,
@@ -65,6 +70,6 @@ def run(
         command=f"robustray.run({study!r}, {settings!r})",
         options={"workers": workers, "device": device, "data_root": data_root},
     )
-    result = execute(request, store=Store(store), make_lab=make_lab, rewalk=True)
+    result = execute(request, store=Store(store), make_lab=make_lab, on_start=on_start, rewalk=True)
     assert result.findings is not None
     return result.findings

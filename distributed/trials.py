@@ -300,7 +300,7 @@ class Teller(Silent):
         self._of += total
         self._items += done
 
-    def advance(self, step: str, n: int) -> None:
+    def advance(self, step: str, n: int, seconds: float) -> None:
         self._items += n
         self._soon()
 

@@ -196,14 +196,61 @@ class Findings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkPass:
+    """A unit of cost: one image forward and backward through a network, with its gradient by the image."""
+
+    models: tuple[str, ...]
+    """As after `--model`; of several the mean, for every image meets all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentStep:
+    """A unit of cost: one step of a simulator."""
+
+    environment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumpySecond:
+    """A unit of cost: a second of one core of the machine on which the study's pieces were timed, for studies that draw
+    numbers and multiply matrices and have no network."""
+
+
+UnitOfCost: TypeAlias = NetworkPass | EnvironmentStep | NumpySecond
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one step of a run will do, as far as the settings tell."""
+
+    step: str
+    items: int
+    """As many as the step will have, over all that it is asked for."""
+    cost: float
+    """Of one item, in the units of `Work.unit`."""
+    times: int = 1
+    """More than 1 where the step is asked for so often, each time with at most `items / times`: the images that stand
+    after an attack are fewer than before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
-    """An estimate of what a run will do, for `robustray show`."""
+    """An estimate of what a run will do, for `robustray show` and for the time that a run says is left."""
 
     counts: Mapping[str, int]
     """What is done (in the plural) -> how often, at most, the heaviest first: {"passes of single images": 2_000_000,
     "images": 10_000}, {"environment steps": 50_000}, {"simulated studies": 300}."""
     note: str
     """One sentence: what dominates, and a measured time with its machine."""
+    parts: tuple[Part, ...] = ()
+    """The steps with what they cost; empty where that is not known, as in a study of one's own that does not say it."""
+    unit: UnitOfCost | None = None
+    """What `Part.cost` counts."""
+
+    @property
+    def cost(self) -> float:
+        """Of all parts."""
+        return sum(part.items * part.cost for part in self.parts)
 
     @property
     def words(self) -> str:

@@ -191,6 +191,8 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
         )
 
     def on_start(run: Run, lab: BlockLab) -> None:
+        work = request.study.outline.estimate(request.settings)
+        progress.expect(work.parts, lab.workers)
         state = "goes on" if run.file.attempts > 1 else "new run"
         print_start(
             study=request.study.outline.name,
@@ -198,7 +200,7 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
             store=f"{store.url} ({state} {run.id})",
             workers=lab.workers,
             devices=lab.describe_devices(),
-            work=request.study.outline.estimate(request.settings),
+            work=work,
             console=console,
         )
 

@@ -6,6 +6,7 @@ Everything happens in this process; nothing is stored. Which of the numbers to r
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -142,8 +143,9 @@ def _told(progress: Progress, step: str, indices: Sequence[int]) -> Iterator[Seq
     progress.start(step, len(indices), 0)
     try:
         for block in _blocks(indices):
+            began = time.monotonic()
             yield block
-            progress.advance(step, len(block))
+            progress.advance(step, len(block), time.monotonic() - began)
     finally:
         progress.finish(step)
 

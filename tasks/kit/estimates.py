@@ -1,8 +1,19 @@
-"""How many images a run is about, counted before any are opened. Imports nothing heavy: settings modules call it."""
+"""How many images a run is about and what its steps cost, before any are opened. Imports nothing heavy: settings
+modules call it.
+
+Costs of studies with networks are counted in passes of `study.NetworkPass`: an image forward and backward.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+from robustray.tasks.study import Part
+from robustray.tasks.training.settings import TrainSpec
+from robustray.tasks.training.work import training_passes
+
+LOOK = 0.5
+"""An image that is only looked at, forward and in fp32, with what a row costs besides."""
 
 KNOWN: Mapping[str, int] = {
     "digits:train": 1_442,
@@ -13,6 +24,10 @@ KNOWN: Mapping[str, int] = {
     "cifar100:test": 10_000,
 }
 """Sizes of data sets that are the same wherever they are."""
+CLASSES: Mapping[str, int] = {"cifar100": 100, "scenes": 9}
+"""Of data sets that have another number than 10."""
+SCENES: Mapping[str, int] = {"train": 3_600, "test": 1_800}
+"""Of scenes whose name gives none."""
 
 
 def num_images(names: Iterable[str], *, otherwise: int, given: int = 0) -> tuple[dict[str, int], str]:
@@ -22,6 +37,27 @@ def num_images(names: Iterable[str], *, otherwise: int, given: int = 0) -> tuple
     behind it: `"photos taken as 10,000 images. "`.
     """
     names = tuple(names)
-    unknown = [name for name in names if not given and name not in KNOWN]
+    unknown = [name for name in names if not given and count_of(name) is None]
     remark = f"{', '.join(unknown)} taken as {otherwise:,} images. " if unknown else ""
-    return {name: given or KNOWN.get(name, otherwise) for name in names}, remark
+    return {name: given or count_of(name) or otherwise for name in names}, remark
+
+
+def count_of(name: str) -> int | None:
+    """Images of a data set by name; None where that is not known before it is opened."""
+    if not name.startswith("scenes:"):
+        return KNOWN.get(name)
+    split, *options = name.removeprefix("scenes:").split(",")
+    given = dict(option.partition("=")[::2] for option in options).get("n", "")
+    return int(given) if given.isdecimal() else SCENES.get(split)
+
+
+def num_classes(name: str) -> int:
+    """Classes of a data set by name; 10 where that is not known before it is opened."""
+    given = dict(option.partition("=")[::2] for option in name.split(",")[1:]).get("classes", "")
+    return int(given) if given.isdecimal() else CLASSES.get(name.partition(":")[0], 10)
+
+
+def training_part(trainings: Sequence[tuple[TrainSpec, int]], *, step: str = "train") -> Part:
+    """Trainings, each with the number of its images."""
+    passes = sum(training_passes(spec, count) for spec, count in trainings)
+    return Part(step=step, items=len(trainings), cost=passes / max(1, len(trainings)))

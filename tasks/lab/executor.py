@@ -40,7 +40,7 @@ class ProgressLike(Protocol):
     """Who shows how far the work is."""
 
     def start(self, step: str, total: int, done: int) -> None: ...
-    def advance(self, step: str, n: int) -> None: ...
+    def advance(self, step: str, n: int, seconds: float) -> None: ...
     def finish(self, step: str) -> None: ...
     def message(self, text: str) -> None: ...
     def close(self) -> None: ...
@@ -52,8 +52,8 @@ class Silent:
     def start(self, step: str, total: int, done: int) -> None:
         del step, total, done
 
-    def advance(self, step: str, n: int) -> None:
-        del step, n
+    def advance(self, step: str, n: int, seconds: float) -> None:
+        del step, n, seconds
 
     def finish(self, step: str) -> None:
         del step

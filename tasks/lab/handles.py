@@ -52,7 +52,7 @@ class Pending:
         self.count.seconds += receipt.seconds
         self.count.computed_items += job.num_items
         self.lab.journal.block(job, receipt)
-        self.lab.progress.advance(self.step, job.num_items)
+        self.lab.progress.advance(self.step, job.num_items, receipt.seconds)
 
     def failed(self, job: Job, receipt: Receipt) -> None:
         self._settled([job])
@@ -216,7 +216,7 @@ class MapHandle(Pending):
             self.lab.store.delete(piece.name)
             del self.found[piece.first]
             jobs.append(next(job for block in self.blocks if (job := _part(block, piece)) is not None))
-            self.lab.progress.advance(self.step, -jobs[-1].num_items)
+            self.lab.progress.advance(self.step, -jobs[-1].num_items, 0.0)
         self.count.reused_blocks -= len(jobs)
         self.count.retried += len(jobs)
         self.submit(jobs)

@@ -101,6 +101,19 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def format_left(seconds: float, at_least: bool) -> str:
+    """`"about 40 s left"`, `"at least 3 min left"`, `"about 2 h 10 min left"`: no finer than an estimate is."""
+    about = "at least" if at_least else "about"
+    if seconds < 60:
+        step = 1 if seconds < 10 else 5
+        return f"{about} {max(1, step * round(seconds / step))} s left"
+    minutes = seconds / 60
+    if minutes < 60:
+        return f"{about} {round(minutes)} min left"
+    tens = 10 * round(minutes / 10)
+    return f"{about} {tens // 60} h {tens % 60:02d} min left"
+
+
 def exact(value: Any) -> str:
     """A setting as one would type it, without rounding: 0.1, `8/255` for what is exactly that, `pgd`."""
     if not isinstance(value, float) or len(repr(value)) <= 8:

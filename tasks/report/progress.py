@@ -1,6 +1,7 @@
 """Progress of a run, drawn by the driver only: bars on a terminal, plain lines elsewhere, or nothing.
 
-A step may be asked for in hundreds of handles; all of one name add up under one bar.
+A step may be asked for in hundreds of handles; all of one name add up under one bar. Time is told once, for the whole
+run (`remaining.py`), never for a step: nobody waits for a step.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from robustray.tasks.report.numbers import format_seconds
+from robustray.tasks.report.numbers import format_left
+from robustray.tasks.report.remaining import Left, Remaining
+from robustray.tasks.study import Part
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -22,12 +25,16 @@ if TYPE_CHECKING:
 class Progress(Protocol):
     """What the driver tells while it works."""
 
+    def expect(self, parts: Sequence[Part], workers: int | None) -> None:
+        """Before the first step: what the whole run will do. workers: see `Remaining`."""
+        ...
+
     def start(self, step: str, total: int, done: int) -> None:
         """A handle of `step` was opened: `total` items, of which `done` were found in the store."""
         ...
 
-    def advance(self, step: str, n: int) -> None:
-        """`n` more items of `step` were computed."""
+    def advance(self, step: str, n: int, seconds: float) -> None:
+        """`n` more items of `step` were computed, in so many seconds of one worker. A negative n: they are lost."""
         ...
 
     def finish(self, step: str) -> None:
@@ -44,7 +51,7 @@ class Progress(Protocol):
 
 
 _RECENT_S = 60.0
-"""What is left is told from the pace since then: the last images of an attack may cost a hundred times the first."""
+"""The pace is that since then: the last images of an attack may cost a hundred times the first."""
 
 
 @dataclass(kw_only=True)
@@ -87,13 +94,11 @@ class Tally:
 
     @property
     def words(self) -> str:
-        """`"1,200/10,000 · 85.3/s · 1 min 43 s left"`: the recent pace, and when all is done that of all."""
+        """`"1,200/10,000 · 85.3/s"`: the recent pace, and when all is done that of all."""
         parts = [f"{self.done:,}/{self.total:,}"]
         rate = self.recent_rate if self.done < self.total else self.rate
         if rate is not None:
             parts.append(f"{rate:,.1f}/s" if rate >= 0.1 else f"{60 * rate:.1f}/min")
-            if self.done < self.total:
-                parts.append(f"{format_seconds((self.total - self.done) / rate)} left")
         if self.reused:
             parts.append(f"{self.reused:,} from the store")
         return " · ".join(parts)
@@ -106,8 +111,9 @@ def _rate(count: int, seconds: float) -> float | None:
 class SilentProgress:
     """Says nothing, for `--json` and for tests."""
 
+    def expect(self, parts: Sequence[Part], workers: int | None) -> None: ...
     def start(self, step: str, total: int, done: int) -> None: ...
-    def advance(self, step: str, n: int) -> None: ...
+    def advance(self, step: str, n: int, seconds: float) -> None: ...
     def finish(self, step: str) -> None: ...
     def message(self, text: str) -> None: ...
     def close(self) -> None: ...
@@ -120,7 +126,11 @@ class _Tallies(ABC):
         self.stream = stream
         self.clock = clock
         self.tallies: dict[str, Tally] = {}
+        self.remaining = Remaining(began=clock())
         self.closed = False
+
+    def expect(self, parts: Sequence[Part], workers: int | None) -> None:
+        self.remaining = Remaining(parts=parts, workers=workers, began=self.clock())
 
     def start(self, step: str, total: int, done: int) -> None:
         assert 0 <= done <= total, f"{done} of {total} items done"
@@ -129,11 +139,13 @@ class _Tallies(ABC):
         tally.total += total
         tally.reused += done
         tally.open_handles += 1
+        self.remaining.asked(step, total, done, now)
         self._changed(step, tally)
 
-    def advance(self, step: str, n: int) -> None:
-        tally = self.tallies[step]
-        tally.advance(n, self.clock())
+    def advance(self, step: str, n: int, seconds: float) -> None:
+        tally, now = self.tallies[step], self.clock()
+        tally.advance(n, now)
+        self.remaining.computed(step, n, seconds, now)
         self._changed(step, tally)
 
     def finish(self, step: str) -> None:
@@ -143,6 +155,11 @@ class _Tallies(ABC):
         self._changed(step, tally)
         if tally.open_handles == 0:
             self._ended(step, tally)
+
+    @property
+    def left(self) -> Left | None:
+        """Of the whole run, now."""
+        return self.remaining.left(self.clock())
 
     @abstractmethod
     def _changed(self, step: str, tally: Tally) -> None:
@@ -154,7 +171,8 @@ class _Tallies(ABC):
 
 
 class LineProgress(_Tallies):
-    """Plain lines: one per step every `every` seconds while it moves, and one when all its handles have ended.
+    """Plain lines: one per step every `every` seconds while it moves, and one when all its handles have ended. Behind
+    each stands what is left of the whole run.
 
     A step that ends again and again (a study that opens one handle after the other) says so only every `every` seconds,
     and for the last time when all is closed.
@@ -190,11 +208,13 @@ class LineProgress(_Tallies):
         line = f"{step}: {tally.words}"
         if not self.closed and line != self._last_line.get(step):
             self._told[step], self._last_line[step] = self.clock(), line
-            print(line, file=self.stream, flush=True)
+            left = self.left
+            whole = "" if left is None or left.seconds <= 0 else f" · whole run: {format_left(*left)}"
+            print(line + whole, file=self.stream, flush=True)
 
 
 class BarProgress(_Tallies):
-    """One Rich bar per step name."""
+    """One Rich bar per step name, and one line below them for the whole run."""
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
@@ -211,6 +231,7 @@ class BarProgress(_Tallies):
             refresh_per_second=4,
         )
         self._ids: dict[str, TaskID] = {}
+        self._whole: TaskID | None = None
 
     def message(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False)
@@ -225,8 +246,19 @@ class BarProgress(_Tallies):
             return
         if step not in self._ids:
             self._bars.start()  # not before there is something to draw; a second start does nothing
+            if self._whole is not None:  # stays the last one
+                self._bars.remove_task(self._whole)
             self._ids[step] = self._bars.add_task(step, total=tally.total, words="")
+            self._whole = self._bars.add_task("whole run", total=1.0, words="")
         self._bars.update(self._ids[step], total=tally.total, completed=tally.done, words=tally.words)
+        self._show_whole()
+
+    def _show_whole(self) -> None:
+        left = self.left
+        if self._whole is not None and left is not None:
+            spent = self.clock() - self.remaining.began
+            share = spent / ((spent + left.seconds) or 1.0)
+            self._bars.update(self._whole, completed=share, words=format_left(*left) if left.seconds > 0 else "")
 
     def _ended(self, step: str, tally: Tally) -> None:
         pass  # the finished bar stays as it is

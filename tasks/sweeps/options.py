@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import ExitRule
 from robustray.tasks.kit import checks
+from robustray.tasks.study import Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,20 @@ def passes(attack: str, options: Options) -> int:
         "transfer": (crafted + 2) * len(options.sources) + 1,
     }
     return known.get(attack) or PASSES.get(attack, options.num_steps)
+
+
+STAGES: Mapping[str, int] = {"autoattack": 4, "fast-cascade": 2}
+"""Of cascades: how often an image that stands is attacked."""
+EARLY = 0.5
+"""Of the passes that an attack may take, the share that an image takes on average: many fall before the last one."""
+
+
+def sweep_part(swept: Sequence[tuple[str, int]], options: Options) -> Part:
+    """The step "attack" of `sweeps.cells`: an attack, and with how many images it starts, for each cell and size."""
+    times = sum(STAGES.get(attack, 1) for attack, _ in swept)
+    items = sum(STAGES.get(attack, 1) * count for attack, count in swept)
+    cost = EARLY * sum(passes(attack, options) * count for attack, count in swept)
+    return Part(step="attack", items=items, cost=cost / max(1, items), times=max(1, times))
 
 
 def block_size(attack: str, options: Options, *, num_restarts: int = 1) -> int:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ from robustray.tasks.study import STUDIES, load_study
 from tests.chromium import Browser, fetched_for
 from tests.contract.tiny import OTHERWISE, TINY
 
+ROUNDED = 0.05
+"""Shares of images are rounded in a plan, and how many a class has is not known."""
 PATIENCE_S = 240.0
 """For a command in a process of its own, on a busy machine."""
 
@@ -69,6 +72,11 @@ def command(line: str) -> str:
             signal.signal(number, handler)
     assert code == 0, err.getvalue()[-3000:]
     return out.getvalue()
+
+
+def shown(tiny: Tiny) -> dict[str, Any]:
+    """What `show --json` says of the tiny run."""
+    return json.loads(command(f"show {tiny.name} {TINY[tiny.name]} --json"))
 
 
 def tables(document: dict[str, Any]) -> dict[str, bytes]:
@@ -121,11 +129,25 @@ def test_every_study_has_a_tiny_run_and_every_tiny_run_a_study() -> None:
 
 
 def test_it_shows_what_a_run_would_do(tiny: Tiny) -> None:
-    shown = json.loads(command(f"show {tiny.name} {TINY[tiny.name]} --json"))
-    counts = shown["work"]["counts"]
-    assert counts and all(isinstance(count, int) and count > 0 for count in counts.values()) and shown["work"]["note"]
+    work = shown(tiny)["work"]
+    assert work["counts"] and all(isinstance(count, int) and count > 0 for count in work["counts"].values())
+    assert work["note"]
     printed = command(f"show {tiny.name} --size paper")
     assert printed.splitlines()[-1].startswith("nothing was run")
+
+
+def test_its_plan_has_the_steps_and_the_counts_of_its_run(tiny: Tiny) -> None:
+    """The time that is left is told from the plan: a step that it lacks would make the estimate jump."""
+    parts = {part["step"]: part for part in shown(tiny)["work"]["parts"]}
+    assert set(parts) <= set(load_study(tiny.name).steps)
+    computed = Counter[str]()
+    for block in blocks(tiny.store / tiny.document["run"]):
+        computed[block["step"]] += block["items"]
+    assert set(computed) <= set(parts)
+    for step, part in parts.items():
+        found = computed[step]
+        assert found <= part["items"] * (1 + ROUNDED), (step, found, part["items"])
+        assert part["times"] > 1 or found >= part["items"] * (1 - ROUNDED), (step, found, part["items"])
 
 
 def test_it_answers_with_n_and_verdicts_by_stated_rules(tiny: Tiny) -> None:

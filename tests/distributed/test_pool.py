@@ -70,7 +70,7 @@ class Told(Silent):
         self.done = 0
         self.at = dict(at or {})
 
-    def advance(self, step: str, n: int) -> None:
+    def advance(self, step: str, n: int, seconds: float) -> None:
         self.done += n
         for moment in [moment for moment in self.at if self.done >= moment]:
             self.at.pop(moment)()

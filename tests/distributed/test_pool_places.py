@@ -94,7 +94,7 @@ class Ask(Silent):
     def __init__(self, items: int, action: Callable[[], None]) -> None:
         self.items, self.action, self.done = items, action, 0
 
-    def advance(self, step: str, n: int) -> None:
+    def advance(self, step: str, n: int, seconds: float) -> None:
         if self.done < self.items <= self.done + n:
             self.action()
         self.done += n

@@ -60,7 +60,7 @@ class Told:
         assert 0 <= done <= total
         self.total, self.done, self.open = self.total + total, self.done + done, self.open + 1
 
-    def advance(self, step: str, n: int) -> None:
+    def advance(self, step: str, n: int, seconds: float) -> None:
         self.done += n
         assert 0 <= self.done <= self.total
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import num_images
-from robustray.tasks.study import Outline, Size, Work
-from robustray.tasks.sweeps.options import PASSED, Options, passes
+from robustray.tasks.kit.estimates import LOOK, count_of, num_images, training_part
+from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
+from robustray.tasks.sweeps.options import PASSED, Options, passes, sweep_part
+from robustray.tasks.training.recipes import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +149,32 @@ def estimate(settings: Settings) -> Work:
         },
         note=f"{remark}Images that fall early cost less: standard models about a tenth of this, robust ones about "
         f"half{stages}." + (f" The transfer matrix, {transfer:,} of it, has no early exit." if transfer else ""),
+        parts=plan(settings, images),
+        unit=NetworkPass(models=settings.models),
+    )
+
+
+def plan(settings: Settings, images: Mapping[str, int]) -> tuple[Part, ...]:
+    """The steps of a run. images: by data set."""
+    models, norms, several = len(settings.models), len(settings.norms), len(settings.models) > 1
+    named = (*settings.models, *settings.sources)
+    trainings = [(spec, count_of(spec.data_name) or 0) for name, spec in RECIPES.items() if name in named]
+    swept = [
+        (attack, count)
+        for norm in settings.norms
+        for attack in settings.attacks
+        for count in images.values()
+        for _ in range(len(settings.eps(norm)) * settings.num_seeds * models)
+    ]
+    chosen = sum(min(settings.num_transfer, count) for count in images.values()) * models * norms * several
+    per_source = (settings.num_steps + 1) * settings.num_restarts + 2 + models
+    shown = settings.num_examples * len(images) * models * norms
+    return (
+        training_part(trainings),
+        Part(step="clean", items=sum(images.values()) * models, cost=LOOK),
+        sweep_part(swept, settings),
+        Part(step="transfer", items=chosen, cost=per_source),
+        Part(step="examples", items=shown, cost=settings.num_steps + 2),
     )
 
 

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple, get_args
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.kit.estimates import LOOK, training_part
+from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.training.schedules import Schedule
 from robustray.tasks.training.settings import Augmentation, TrainSpec
 
@@ -158,7 +159,26 @@ def estimate(settings: Settings) -> Work:
     return Work(
         counts={"training passes of single images": trained, "predictions": tested, "trainings": len(networks)},
         note=MEASURED.get((settings.arch, settings.side), "Trainings dominate."),
+        parts=plan(settings),
+        unit=NetworkPass(models=(settings.arch,)),
     )
+
+
+def plan(settings: Settings) -> tuple[Part, ...]:
+    """The steps of a run on scenes."""
+    networks, num_train = settings.networks(), settings.num_train
+    cut = sum(network.trained_on != ORIGINAL for network in networks)
+    built = len(settings.versions) * len(settings.rhos) * settings.num_test + cut * num_train
+    looked = len(networks) * (len(settings.versions) + 1) * settings.num_test
+    return (
+        Part(step="versions", items=built, cost=BUILD),
+        training_part([(settings.spec(network, "scenes:train"), num_train) for network in networks]),
+        Part(step="clean", items=looked, cost=LOOK),
+    )
+
+
+BUILD = 0.6
+"""Passes that a version costs to cut and paste; measured at quick size."""
 
 
 MEASURED: Mapping[tuple[str, int], str] = {

@@ -10,7 +10,9 @@ from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.kit import checks
-from robustray.tasks.study import Outline, Work
+from robustray.tasks.kit.estimates import LOOK, num_images, training_part
+from robustray.tasks.study import NetworkPass, Outline, Part, Work
+from robustray.tasks.sweeps.options import EARLY
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
 
 Source = Literal["standard", "robust"]
@@ -174,6 +176,41 @@ def estimate(settings: Settings) -> Work:
             "students": 7 * cells * chains,
         },
         note="Students dominate; digits: under a minute of CPU time; network S on CIFAR-10: hours on two cores.",
+        parts=plan(settings),
+        unit=NetworkPass(models=(settings.model, settings.student)),
+    )
+
+
+SETS = 7
+"""Training sets of students: D, four that are made of it, and two controls."""
+
+
+def plan(settings: Settings) -> tuple[Part, ...]:
+    """The steps of a run; the sets for D_rand and D_det at every size, of which the first may be enough."""
+    count, _ = num_images([settings.train_data, settings.test_data], otherwise=50_000)
+    held = round(settings.held_out * count[settings.train_data])
+    used, num_test, chains = count[settings.train_data] - held, count[settings.test_data], settings.num_chains
+    sizes = len(settings.eps_construct)
+    sources = [settings.source(kind, 0) for kind in ("standard", "robust")]
+    making = (
+        Part(step="match", items=2 * used * chains, cost=settings.match_steps),
+        Part(step="perturb", items=2 * used * chains * sizes, cost=settings.perturb_steps, times=2 * chains * sizes),
+        Part(step="noise", items=used * chains, cost=LOOK),
+    )
+    if settings.build:
+        return training_part([(spec, used) for spec in sources * chains]), *making
+    pupils = [
+        settings.pupil(settings.train_data, lr, augmentation, 0)
+        for lr in settings.student_lrs
+        for augmentation in settings.student_augmentations
+    ] * SETS
+    attacked = (SETS + len(sources)) * chains * len(settings.eps_test)
+    return (
+        training_part([(spec, used) for spec in [*sources, *pupils] * chains]),
+        *making,
+        Part(step="held-out", items=len(pupils) * held * chains, cost=LOOK),
+        Part(step="test", items=(len(pupils) + len(sources)) * num_test * chains, cost=LOOK),
+        Part(step="attack", items=attacked * num_test, cost=EARLY * (settings.test_steps + 2), times=attacked),
     )
 
 

@@ -12,7 +12,7 @@ from robustray.tasks.kit import checks
 from robustray.tasks.policy_gradients.agent_seeds import MOST, Use, cell_seed
 from robustray.tasks.policy_gradients.presets import ENVIRONMENTS, preset
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
-from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.study import EnvironmentStep, Outline, Part, Size, Work
 
 CORNERS = ("ppo", "ppo-m", "trpo+", "trpo")
 """The 2x2: clipped or trust-region step, with and without code-level optimisations."""
@@ -242,7 +242,20 @@ def estimate(settings: Settings) -> Work:
         f"{updates * settings.steps / 3_300 / 60:,.1f} CPU-minutes, a second for the start of each three agents, and "
         "the evaluations, at 6,000 steps a second and up to 1,000 steps an episode. Humanoid takes about "
         "1.6 times as long.",
+        parts=(
+            Part(step="learn", items=agents, cost=(TRAINED * updates * settings.steps) / agents + BEGIN),
+            Part(step="evaluate", items=2 * reported * settings.evaluation_episodes, cost=COLLECTED * EPISODE),
+        ),
+        unit=EnvironmentStep(environment=settings.environments[0]),
     )
+
+
+TRAINED, COLLECTED = 3.6, 4.0
+"""Steps of the simulator alone that a step costs with its update, and with the agent that acts; measured on Hopper."""
+BEGIN = 4_000
+"""The same of the start of an agent, a third of a second."""
+EPISODE = 50
+"""Steps of an evaluation's episode: of agents that have hardly learnt, as at quick size; at most 1,000."""
 
 
 OUTLINE = Outline(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.kit.estimates import LOOK, training_part
+from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
+from robustray.tasks.training.settings import TrainSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +151,24 @@ def estimate(settings: Settings) -> Work:
     return Work(
         counts={"scenes shown to a crowd": asked, "training images": 2 * settings.epochs * scenes[1]},
         note="Drawing scenes and two small trainings dominate: about half a minute of one core at quick size.",
+        parts=plan(settings, scenes),
+        unit=NetworkPass(models=("scenes:cnn",)),
+    )
+
+
+SEARCH = 4.0
+"""Passes that a scene costs which is drawn and shown to a crowd; measured at quick size."""
+
+
+def plan(settings: Settings, scenes: Sequence[int]) -> tuple[Part, ...]:
+    """The steps of a run on simulated crowds. scenes: to test and to train on; about half of the latter are kept."""
+    tested, trained = scenes
+    spec = TrainSpec(model="scenes:cnn", data="scenes:train", epochs=settings.epochs, batch_size=64, lr=0.2)
+    trains = settings.epochs > 0
+    return (
+        Part(step="crowd", items=len(settings.precisions) * tested + trains * trained, cost=SEARCH),
+        training_part([(spec, trained // 2)] * 2 * trains),
+        Part(step="predict", items=2 * tested * trains, cost=LOOK),
     )
 
 

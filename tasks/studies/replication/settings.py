@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.report.numbers import format_seconds
-from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.study import NumpySecond, Outline, Part, Size, Work
 
 SCENARIO_NAMES = ("reference", "residual", "logistic", "root", "piled", "same")
 SIMULATED = (
@@ -188,16 +188,36 @@ def estimate(settings: Settings) -> Work:
         return Work(counts={"resamples": settings.num_resamples}, note="Ten seconds for 70,000 images and 67 models.")
     if settings.counts:
         splits = settings.num_splits
-        return Work(counts={"splits": splits}, note=f"About {format_seconds(0.8 * splits)} of one core.")
+        return Work(
+            counts={"splits": splits},
+            note=f"About {format_seconds(0.8 * splits)} of one core.",
+            parts=(Part(step="splits", items=splits, cost=0.8),),
+            unit=NumpySecond(),
+        )
+    parts = plan(settings)
     studies = settings.num_studies * len(settings.scenarios)
     images = settings.num_images * 2 + settings.num_candidates
-    seconds = studies * (0.03 * len(settings.num_answers) * settings.num_resamples / 1_000 + 0.6e-6 * images)
-    seconds += settings.num_departed * (0.5 * settings.num_resamples / 1_000 + 1.5e-6 * images)
-    seconds += 0.5 * settings.num_mixtures * len(settings.scenarios)
-    seconds += settings.num_compared * (0.1 * settings.num_resamples / 1_000 + 2e-6 * images)
+    seconds = sum(part.items * part.cost for part in parts)
     return Work(
         counts={"simulated studies": studies, "simulated images": studies * images},
         note=f"Intervals by bootstrap dominate: about {format_seconds(seconds)} of one core.",
+        parts=parts,
+        unit=NumpySecond(),
+    )
+
+
+def plan(settings: Settings) -> tuple[Part, ...]:
+    """The steps of a run on simulated studies, in seconds of one core."""
+    resamples, images = settings.num_resamples / 1_000, settings.num_images * 2 + settings.num_candidates
+    return (
+        Part(
+            step="studies",
+            items=settings.num_studies * len(settings.scenarios),
+            cost=0.03 * len(settings.num_answers) * resamples + 0.6e-6 * images,
+        ),
+        Part(step="departures", items=settings.num_departed, cost=0.5 * resamples + 1.5e-6 * images),
+        Part(step="samplers", items=settings.num_compared, cost=0.1 * resamples + 2e-6 * images),
+        Part(step="mixtures", items=settings.num_mixtures * len(settings.scenarios), cost=0.5),
     )
 
 

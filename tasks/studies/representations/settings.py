@@ -9,7 +9,8 @@ from typing import Literal
 from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.kit import checks
-from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.kit.estimates import LOOK, num_images, training_part
+from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.training.how import how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.twins import KINDS, TwinSettings
@@ -174,6 +175,24 @@ def estimate(settings: Settings) -> Work:
     return Work(
         counts={"gradient steps of single images": inversions + units, "trainings": trainings},
         note=note,
+        parts=plan(settings),
+        unit=NetworkPass(models=(settings.architecture,)),
+    )
+
+
+def plan(settings: Settings) -> tuple[Part, ...]:
+    """The steps of a run."""
+    count, _ = num_images([settings.train_data, settings.test_data], otherwise=10_000)
+    networks, targets = len(KINDS) * settings.num_seeds, settings.num_targets
+    excited = networks * settings.num_units * settings.unit_starts
+    made = targets * (networks * len(settings.starts) + settings.num_seeds) + excited
+    trainings = [*settings.wanted().values(), *[settings.judge_spec()] * (not settings.judge)]
+    return (
+        training_part([(spec, count[settings.train_data]) for spec in trainings]),
+        Part(step="latents", items=count[settings.test_data] * (networks + 1) + made, cost=LOOK),
+        Part(step="invert", items=targets * networks * len(settings.starts), cost=settings.inversion_steps),
+        Part(step="class", items=targets * settings.num_seeds, cost=settings.inversion_steps),
+        Part(step="visualise", items=excited, cost=settings.unit_steps),
     )
 
 

@@ -10,10 +10,10 @@ from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import num_images
+from robustray.tasks.kit.estimates import LOOK, num_images, training_part
 from robustray.tasks.kit.sizes import reference_size
-from robustray.tasks.study import Outline, Size, Work
-from robustray.tasks.sweeps.options import PASSED, PASSES
+from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
+from robustray.tasks.sweeps.options import PASSED, PASSES, Options, sweep_part
 from robustray.tasks.training.how import HowTrained, how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.settings import Select, TrainSpec
@@ -267,6 +267,39 @@ def estimate(settings: Settings) -> Work:
         counts={PASSED: trained + tested, "images in training": num_train * settings.epochs * len(networks)},
         note=f"{remark}{len(networks)} trainings take up to {trained:,} of them, the attacks on the test images up to "
         f"{tested:,} (images that fall early cost less)." + (f" {measured}." if measured else ""),
+        parts=plan(settings, num_train),
+        unit=NetworkPass(models=(settings.model,)),
+    )
+
+
+TRACED = 2
+"""Passes that a step costs whose loss is kept; measured at quick size."""
+
+
+def plan(settings: Settings, num_train: int) -> tuple[Part, ...]:
+    """The steps of a run."""
+    networks = settings.networks()
+    count, _ = num_images([settings.test_data], otherwise=10_000, given=settings.num_images)
+    num_test = count[settings.test_data]
+    looked_at = [(network, norm) for network in networks for norm in settings.tested_in(network)]
+    swept = [("pgd", num_test) for _, norm in looked_at for _ in settings.eps_test(norm)]
+    swept += [
+        ("autoattack", settings.num_autoattack)
+        for network, norm in looked_at
+        if settings.autoattack_eps(norm, network.eps) is not None
+    ]
+    shown = settings.num_examples * sum(network.seed == settings.seed for network in networks)
+    options = Options(num_steps=settings.test_steps)
+    return (
+        training_part([(settings.spec(network), num_train) for network in networks]),
+        Part(step="clean", items=num_test * len(networks), cost=LOOK),
+        Part(
+            step="trace",
+            items=2 * settings.num_traced * len(looked_at),
+            cost=TRACED * (settings.test_steps + settings.trace_steps) / 2,
+        ),
+        Part(step="gradients", items=shown, cost=1),
+        sweep_part(swept, options),
     )
 
 

@@ -10,7 +10,8 @@ from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.kit import checks
-from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, training_part
+from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.training.how import how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.twins import KINDS, Kind, TwinSettings
@@ -233,8 +234,6 @@ def paper() -> Settings:
 
 
 SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": paper()}
-NUM_CLASSES: Mapping[str, int] = {"cifar100:train": 100}
-"""Classes of known training data; the estimate takes 10 for others."""
 
 
 def estimate(settings: Settings) -> Work:
@@ -242,9 +241,14 @@ def estimate(settings: Settings) -> Work:
     if settings.image:
         steps = settings.ascent(settings.tasks[0]).num_steps
         counts = {"gradient steps of single images": steps}
-        return Work(counts=counts, note="One picture: seconds, once there is a network.")
+        return Work(
+            counts=counts,
+            note="One picture: seconds, once there is a network.",
+            parts=(Part(step="picture", items=1, cost=steps),),
+            unit=NetworkPass(models=(settings.architecture,)),
+        )
     networks = len(KINDS) * settings.num_seeds
-    generations = settings.per_class * NUM_CLASSES.get(settings.train_data, 10) * len(settings.laws)
+    generations = settings.per_class * num_classes(settings.train_data) * len(settings.laws)
     items = {task: generations if task == "generate" else settings.num_images * len(LABELS) for task in settings.tasks}
     steps = sum(networks * items[task] * settings.ascent(task).num_steps for task in settings.tasks)
     trainings = len(settings.wanted()) + len(KINDS) - len(settings.named_judges())
@@ -261,6 +265,25 @@ def estimate(settings: Settings) -> Work:
             "trainings": trainings,
         },
         note=note,
+        parts=plan(settings, items),
+        unit=NetworkPass(models=(settings.architecture,)),
+    )
+
+
+def plan(settings: Settings, items: Mapping[Task, int]) -> tuple[Part, ...]:
+    """The steps of a run. items: images that each network makes, by task."""
+    count, _ = num_images([settings.train_data, settings.test_data], otherwise=10_000)
+    networks, num_train = len(KINDS) * settings.num_seeds, count[settings.train_data]
+    judges = [settings.judge_spec(kind) for kind in KINDS if kind not in settings.named_judges()]
+    seeds = sum(items[task] for task in settings.tasks if task == "generate") * len(KINDS)
+    seen = networks * sum(items[task] * (len(KINDS) if task == "generate" else 1) for task in settings.tasks) + seeds
+    return (
+        training_part([(spec, num_train) for spec in [*settings.wanted().values(), *judges]]),
+        Part(step="latents", items=count[settings.test_data] * (networks + len(KINDS)) + seen, cost=LOOK),
+        *(
+            Part(step=task, items=networks * items[task], cost=settings.ascent(task).num_steps)
+            for task in settings.tasks
+        ),
     )
 
 

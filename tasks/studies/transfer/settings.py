@@ -10,7 +10,9 @@ from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, training_part
+from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
+from robustray.tasks.sweeps.options import EARLY
 from robustray.tasks.training.schedules import Schedule
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
 
@@ -205,7 +207,37 @@ def estimate(settings: Settings) -> Work:
             "logistic regressions on latents": settings.num_seeds * sources,
         },
         note=MEASURED.get(settings.arch, "Training the sources dominates."),
+        parts=plan(settings),
+        unit=NetworkPass(models=(settings.arch,)),
     )
+
+
+def plan(settings: Settings) -> tuple[Part, ...]:
+    """The steps of a run. Classes count as equally large, and a target of one's own as --per-class says."""
+    count, _ = num_images([settings.train_data, settings.test_data], otherwise=10_000)
+    classes = max(settings.num_source_classes, num_classes(settings.train_data))
+    share = (settings.num_source_classes or classes) / classes
+    num_train, num_probed = (round(share * count[name]) for name in (settings.train_data, settings.test_data))
+    others = (classes - settings.num_source_classes) or classes
+    few = others * (settings.per_class or round(count[settings.train_data] / classes))
+    num_test, held = count[settings.test_data] - num_probed, round(settings.held_out * few)
+    sources, lrs, chains = settings.sources(), len(settings.tune_lrs), settings.num_seeds
+    trainings = [(settings.source_spec(source, 0, settings.train_data), num_train) for source in sources]
+    tunings = [(settings.tune_spec("source", 0, settings.train_data, lr), few - held) for lr in settings.tune_lrs]
+    number = len(sources) * chains
+    return (
+        training_part((trainings + tunings * len(sources)) * chains),
+        Part(step="clean", items=number * num_probed, cost=LOOK),
+        Part(step="probe", items=number * num_probed, cost=EARLY * (settings.probe_steps + 2)),
+        Part(step="latents", items=number * (few + num_test), cost=LOOK),
+        Part(step="head", items=number, cost=HEAD * few),
+        Part(step="held-out", items=number * lrs * held, cost=LOOK),
+        Part(step="test", items=number * num_test, cost=LOOK),
+    )
+
+
+HEAD = 3.0
+"""Passes that a logistic regression on a latent costs, for every image that it is fitted on; measured at quick size."""
 
 
 MEASURED: Mapping[str, str] = {

@@ -10,7 +10,8 @@ from robustray.tasks.corruptions.tables import CORRUPTIONS, SEVERITIES, TABLES, 
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import GRADIENTS, Gradients, SharedAscent
 from robustray.tasks.kit import checks
-from robustray.tasks.study import Outline, Work
+from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, training_part
+from robustray.tasks.study import NetworkPass, Outline, Part, Work
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
 
 
@@ -137,6 +138,27 @@ def estimate(settings: Settings) -> Work:
             "looks at each test image": 4 * cells * settings.num_chains,
         },
         note="Training the classifiers dominates; scenes: under a minute of CPU time.",
+        parts=plan(settings, cells),
+        unit=NetworkPass(models=(settings.model,)),
+    )
+
+
+def plan(settings: Settings, cells: int) -> tuple[Part, ...]:
+    """The steps of a run. cells: clean and corrupted ones."""
+    count, _ = num_images([settings.train_data], otherwise=10_000)
+    num_train, chains = count[settings.train_data], settings.num_chains
+    count, _ = num_images([settings.test_data], otherwise=10_000, given=settings.num_images)
+    num_test = count[settings.test_data]
+    patched = len(settings.classes) or num_classes(settings.test_data)
+    # four kinds of patch on every cell; three of them alone on two grounds; all other classes' patches, twice
+    looked = chains * num_test * (4 * cells + 6 + 2 * (patched - 1))
+    return (
+        training_part([(settings.training(chain), num_train) for chain in range(chains)]),
+        Part(step="training-images", items=chains * num_train, cost=LOOK),
+        Part(step="design", items=chains, cost=settings.design_steps * settings.design_batch),
+        Part(step="plain", items=2 * chains, cost=1),
+        Part(step="look", items=looked, cost=LOOK),
+        Part(step="pictures", items=4 * settings.num_examples, cost=1),
     )
 
 
