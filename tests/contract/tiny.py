@@ -19,7 +19,7 @@ TINY: Mapping[str, str] = {
     "backgrounds": "--rhos 0 0.9 --side 16 --num-train 180 --num-test 90 --epochs 2 --num-seeds 1 --block 40 "
     "--num-examples 2",
     "synthesis": "--architecture digits:mlp --num-seeds 1 --epochs 2 --per-class 2 --generate-steps 3 --num-images 8 "
-    "--inpaint-steps 3 --enlarge-steps 3 --num-examples 2",
+    "--inpaint-steps 3 --enlarge-steps 3 --translate-steps 3 --sketch-steps 3 --paint-steps 3 --num-examples 2",
     "labels": "--test-data scenes:test,n=300,classes=18,multi=0.5,size=16,aa=1 "
     "--train-data scenes:train,n=130,classes=18,multi=0.5,size=16,aa=1 --epochs 1 --num-resamples 200 --block 100",
     "unadversarial": "--train-data scenes:train,n=270,size=16 --test-data scenes:test,n=54,size=16 --num-images 0 "

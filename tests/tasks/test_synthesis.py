@@ -15,20 +15,23 @@ from torch import Tensor, nn
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Context
-from robustray.tasks.studies.synthesis import damage, reduce
+from robustray.tasks.studies.synthesis import damage, edited, quality
 from robustray.tasks.studies.synthesis.blocks import (
     enlarge_block,
     generate_block,
     inpaint_block,
     other_label,
-    picture_block,
+    paint_block,
+    sketch_block,
+    translate_block,
 )
+from robustray.tasks.studies.synthesis.claims import claims
 from robustray.tasks.studies.synthesis.compare import compare
-from robustray.tasks.studies.synthesis.findings import claims
+from robustray.tasks.studies.synthesis.doors import check_images
+from robustray.tasks.studies.synthesis.picture_block import ITS_OWN, picture_block
 from robustray.tasks.studies.synthesis.results import Generations
-from robustray.tasks.studies.synthesis.scores import classifier_score, score_interval
 from robustray.tasks.studies.synthesis.settings import SIZES, estimate
-from robustray.tasks.studies.synthesis.study import check_images, real_images
+from robustray.tasks.studies.synthesis.study import active_units, real_images
 from robustray.tasks.study import RunTables
 from tests.tasks.digits_networks import trained
 
@@ -108,59 +111,16 @@ def test_a_hole_is_filled_with_the_mean_of_the_image_and_known_pixels_stay(data:
 def test_enlarging_and_averaging_undo_each_other(factor: int) -> None:
     small = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(damage.reduced(damage.enlarged(small, factor), factor), small)
-    assert damage.inconsistency(damage.enlarged(small, factor), small, factor) == pytest.approx(np.zeros(3), abs=1e-6)
-    assert damage.inconsistency(damage.enlarged(1.5 * small, factor), small, factor) == pytest.approx(np.full(3, 0.5))
+    assert quality.inconsistency(damage.enlarged(small, factor), small, factor) == pytest.approx(np.zeros(3), abs=1e-6)
+    assert quality.inconsistency(damage.enlarged(1.5 * small, factor), small, factor) == pytest.approx(np.full(3, 0.5))
     grey = torch.full((1, 1, 4, 4), 0.25)
     torch.testing.assert_close(damage.bicubic(grey, factor), torch.full((1, 1, 4 * factor, 4 * factor), 0.25))
-
-
-def test_signal_to_noise_by_hand() -> None:
-    a = torch.full((2, 1, 4, 4), 0.5)
-    assert damage.psnr(a, a + 0.1) == pytest.approx([20, 20], abs=1e-4)
-    assert damage.psnr(a, a) == pytest.approx([20 * np.log10(510)] * 2), "half a grey level"
-    where = torch.zeros(2, 1, 4, 4)
-    where[:, :, :1] = 1
-    b = torch.where(where == 1, a + 0.01, a + 0.3)
-    assert damage.psnr(a, b, where) == pytest.approx([40, 40], abs=1e-3)
 
 
 def test_a_wrong_class_is_any_other_one() -> None:
     drawn = [other_label(2, 5, 0, index) for index in range(400)]
     assert set(drawn) == {0, 1, 3, 4} and min(np.bincount(drawn)[[0, 1, 3, 4]]) > 60
     assert drawn[7] == other_label(2, 5, 0, 7)
-
-
-# --- Scores -----------------------------------------------------------------------------------------------------------
-
-
-def test_scores_of_sure_and_of_unsure_judges() -> None:
-    sure = np.eye(5)[np.arange(50) % 5]
-    assert classifier_score(sure) == pytest.approx(5), "every class, each without a doubt"
-    assert classifier_score(np.full((50, 5), 0.2)) == pytest.approx(1), "no idea"
-    assert classifier_score(np.eye(5)[np.zeros(50, int)]) == pytest.approx(1), "sure of one class for all"
-    p = np.array([[0.9, 0.1], [0.2, 0.8]])
-    mean = p.mean(0)
-    assert classifier_score(p) == pytest.approx(np.exp((p * np.log(p / mean)).sum(1).mean()))
-
-
-def test_the_jackknife_leaves_out_one_image_at_a_time() -> None:
-    generator = np.random.default_rng(0)
-    p = generator.dirichlet(np.ones(4), size=40)
-    without = np.array([classifier_score(np.delete(p, i, axis=0)) for i in range(40)])
-    error = np.sqrt(39 / 40 * ((without - without.mean()) ** 2).sum())
-    found = score_interval(p)
-    from scipy import stats
-
-    assert found.value == pytest.approx(classifier_score(p)) and found.n == 40
-    assert found.hi - found.value == pytest.approx(stats.t.ppf(0.975, 39) * error)
-    assert score_interval(np.full((9, 4), 0.25)).interval == pytest.approx((1, 1))
-    assert score_interval(np.eye(4)[np.arange(400) % 4]).hi == pytest.approx(4)
-
-
-@pytest.mark.parametrize("bad", [np.zeros((0, 3)), np.ones((2, 3)), [[-0.5, 1.5]], np.ones(3)])
-def test_what_are_no_probabilities(bad: Any) -> None:
-    with pytest.raises(InputError, match="class probabilities"):
-        classifier_score(bad)
 
 
 # --- Blocks -----------------------------------------------------------------------------------------------------------
@@ -229,13 +189,19 @@ def test_known_pixels_are_put_back_and_are_softly_tied_before() -> None:
 @pytest.mark.parametrize("labels", ["true", "predicted", "wrong"])
 def test_rows_do_not_depend_on_how_items_are_cut(data: ImageData, labels: str) -> None:
     net = trained("cnn")
+    also = {
+        "true": [(sketch_block, "sketch"), (paint_block, "paint")],
+        "wrong": [(translate_block, "translate")],
+        "predicted": [],
+    }[labels]
     for block, task, items in (
         (inpaint_block, "inpaint", list(range(20))),
         (enlarge_block, "super-resolution", list(range(20))),
+        *[(block, task, list(range(20))) for block, task in also],
         (generate_block, "generate", [[label, number] for label in range(4) for number in range(5)]),
     ):
-        settings = settings_of(task, inpaint_steps=4, enlarge_steps=4, generate_steps=4)
-        settings |= {"labels": labels, "law": "class"}
+        settings = settings_of(task, **{f"{name}_steps": 4 for name in ("inpaint", "enlarge", "generate", "paint")})
+        settings |= {"labels": labels, "law": "class", "units": [3, 9, 17]}
         whole = block(items, context(net, data, settings))
         part = block(items[3:5], context(net, data, settings))
         for name, values in whole.items():
@@ -243,7 +209,7 @@ def test_rows_do_not_depend_on_how_items_are_cut(data: ImageData, labels: str) -
 
 
 def test_a_picture_of_ones_own_keeps_what_is_known(data: ImageData) -> None:
-    settings = settings_of("inpaint") | {"task": "inpaint", "hole_at": [1, 2, 3], "target": 1}
+    settings = settings_of("inpaint") | {"task": "inpaint", "hole_at": [1, 2, 3], "target": 1, "unit": ITS_OWN}
     found = picture_block([0], context(Linear(), data, settings))
     image, original = found["image"][0, 0], data.batch([0])[0][0, 0]
     hole = torch.zeros(8, 8, dtype=torch.bool)
@@ -252,7 +218,7 @@ def test_a_picture_of_ones_own_keeps_what_is_known(data: ImageData) -> None:
     steps = found["steps"][0].tolist()
     assert steps[0] == 0 and steps[-1] == QUICK.inpaint_steps and found["path"].shape == (1, len(steps), 1, 8, 8)
     assert torch.equal(found["path"][:, 0], found["damaged"]) and found["wanted"].tolist() == [1]
-    settings |= {"task": "super-resolution", "target": -1}
+    settings |= {"task": "super-resolution", "target": ITS_OWN}
     small = ImageData(name="own", images=data.images[:, :, ::2, ::2].copy(), labels=data.labels, classes=data.classes)
     enlarged = picture_block([0], context(Linear(), small, settings))
     assert enlarged["image"].shape == (1, 1, 8, 8)
@@ -264,11 +230,15 @@ def test_a_picture_of_ones_own_keeps_what_is_known(data: ImageData) -> None:
 
 def judged(correct: int, n: int = 100) -> pd.DataFrame:
     labels = np.zeros(n, dtype=int)
-    return pd.DataFrame({"label": labels, "prediction": np.where(np.arange(n) < correct, 0, 1)})
+    rows = pd.DataFrame({"label": labels, "prediction": np.where(np.arange(n) < correct, 0, 1)})
+    rows["logits"] = list(5 * np.eye(10)[np.arange(n) % 10] * (np.arange(n) < correct)[:, None])
+    rows["latent"] = list(np.random.default_rng(0).normal(size=(n, 3)) + 10 - correct / 10)
+    return rows
 
 
 def made_results(robust: dict[str, int], standard: dict[str, int]) -> Any:
-    """Of two laws; kind of judge -> generations it recognises, the same for all seeds."""
+    """Of two laws; kind of judge -> generations it recognises, the same for all seeds. What is recognised more often
+    has surer judges, and lies nearer to the real images."""
     generations: dict[Any, Generations] = {}
     for law in ("class", "noise"):
         for seed in range(3):
@@ -278,7 +248,13 @@ def made_results(robust: dict[str, int], standard: dict[str, int]) -> Any:
                     rows=rows,
                     judged={judge: judged(count + seed) for judge, count in counts.items()},  # type: ignore[misc]
                 )
-    return SimpleNamespace(settings=replace(QUICK, task="generate"), generations=generations)
+    return SimpleNamespace(
+        settings=replace(QUICK, task="generate", per_class=10),
+        generations=generations,
+        natural=dict.fromkeys(("standard", "robust"), judged(100)),
+        real=range(100),
+        reference=range(100),
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,7 +269,7 @@ def made_results(robust: dict[str, int], standard: dict[str, int]) -> Any:
 )
 def test_both_judges_have_to_agree(robust: Any, standard: Any, expected: str) -> None:
     found = claims(made_results(robust, standard), pd.DataFrame())
-    assert [claim.verdict for claim in found] == [expected] * 2
+    assert [claim.verdict for claim in found] == [expected] * 6, "recognised, score and distance, from both laws"
     assert found[0].estimate == pytest.approx((robust["standard"] - standard["standard"]) / 100)
 
 
@@ -309,12 +285,12 @@ def test_edits_are_paired_by_picture_and_only_what_nobody_told_counts() -> None:
             ("robust", "true", 50),
             ("damaged", "", 20),
         )
-        for seed in (range(3) if labels else [reduce.NO_SEED])
+        for seed in (range(3) if labels else [edited.NO_SEED])
     ]
-    edited = pd.concat(parts, ignore_index=True)
-    difference = reduce.edit_difference(edited, "inpaint", "standard", range(3))
+    table = pd.concat(parts, ignore_index=True)
+    difference = edited.edit_difference(table, "inpaint", "standard", range(3))
     assert difference.value == pytest.approx(0.2) and difference.n == 50 and difference.lo > 0
-    assert reduce.edit_difference(edited, "inpaint", "damaged", range(3)).value == pytest.approx(0.4)
+    assert edited.edit_difference(table, "inpaint", "damaged", range(3)).value == pytest.approx(0.4)
 
 
 def test_two_runs_are_compared_seed_image_by_seed_image() -> None:
@@ -347,7 +323,7 @@ def test_two_runs_are_compared_seed_image_by_seed_image() -> None:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ({"task": "paint"}, "task"),
+        ({"task": "panit"}, "task"),
         ({"laws": ()}, "laws"),
         ({"laws": ("grey",)}, "laws"),
         ({"per_class": 0}, "per_class"),
@@ -357,6 +333,14 @@ def test_two_runs_are_compared_seed_image_by_seed_image() -> None:
         ({"inpaint_steps": 0}, "num_steps"),
         ({"anchor": -1.0}, "anchor"),
         ({"target": "3"}, "target goes with a picture"),
+        ({"task": "generate", "model": "run:a"}, "to generate one picture, give --target"),
+        ({"unit": 3}, "unit goes with a picture"),
+        ({"image": "x.png", "task": "sketch"}, "give the class"),
+        ({"image": "x.png", "task": "paint", "target": "3"}, "coordinate of the latent"),
+        ({"image": "x.png", "task": "inpaint", "unit": 3}, "unit goes with --task paint"),
+        ({"image": "x.png", "task": "paint", "mask": "m.png", "hole_at": (1, 1, 2)}, "give one"),
+        ({"image": "x.png", "task": "translate", "target": "3", "mask": "m.png"}, "mask goes with"),
+        ({"image": "x.png", "task": "inpaint", "side": 224}, "give --model too"),
         ({"hole_at": (1, 1, 2)}, "hole_at goes with a picture"),
         ({"image": "x.png"}, "say what is done to it"),
         ({"image": "x.png", "task": "generate"}, "starts at no picture"),
@@ -377,7 +361,8 @@ def test_bad_settings_are_refused_in_words(bad: dict[str, Any], says: str) -> No
         ({"factor": 3}, "factor 3 does not divide"),
         ({"seed_factor": 3}, "seed_factor 3 does not divide"),
         ({"num_images": 25}, "num_images 25"),
-        ({"per_class": 7}, "6 images of class 'a', 7 are needed"),
+        ({"per_class": 4}, "6 images of class 'a', 8 are needed"),
+        ({"neighbours": 8}, "neighbours 8: only 8 generations"),
     ],
 )
 def test_images_that_do_not_fit(data: ImageData, bad: Any, says: str) -> None:
@@ -386,8 +371,18 @@ def test_images_that_do_not_fit(data: ImageData, bad: Any, says: str) -> None:
 
 
 def test_real_images_are_as_many_of_each_class(data: ImageData) -> None:
-    chosen = real_images(replace(QUICK, per_class=3), data)
-    assert len(set(chosen)) == 12 and np.bincount(data.labels[chosen]).tolist() == [3, 3, 3, 3]
+    both = real_images(replace(QUICK, per_class=3), data)
+    assert not set(both[0]) & set(both[1]), "what is measured from is not what is measured"
+    for chosen in both:
+        assert len(set(chosen)) == 12 and np.bincount(data.labels[chosen]).tolist() == [3, 3, 3, 3]
+
+
+def test_units_that_are_painted_are_ever_active() -> None:
+    activations = np.zeros((200, 4))
+    activations[:5, 1] = 1
+    activations[:1, 2] = 1
+    activations[:, 3] = 1
+    assert active_units(activations) == [1, 3], "one image of two hundred is too few"
 
 
 def test_one_picture_takes_one_optimisation() -> None:

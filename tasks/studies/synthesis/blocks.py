@@ -1,4 +1,4 @@
-"""What the study maps: generations from seeds, and damaged pictures mended by descending a classifier's loss."""
+"""What the study maps: generations from seeds, edits of test images towards a class, and paintings with features."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from robustray.tasks.lab.seeds import stream
 if TYPE_CHECKING:
     import torch
 
-    from robustray.tasks.inputs.items import Ascended
-
-SHOWN_STEPS = 7
-"""Iterates of a picture's path that are kept, start and end included."""
+    from robustray.tasks.studies.synthesis.edits import Made
 
 
 @block_function(
@@ -42,15 +39,14 @@ def generate_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[
     import torch
 
     from robustray.tasks.attacks.gradient.verdicts import predict_logits
-    from robustray.tasks.attacks.objective import CrossEntropy
-    from robustray.tasks.inputs.items import ascend
     from robustray.tasks.studies.synthesis.damage import seed_images
+    from robustray.tasks.studies.synthesis.edits import generate
 
     law, factor = context.settings["law"], context.settings["factor"]
     model = context.load("model")
     start = seed_images(context.load("data"), law, items, factor=factor, seed=context.seed).to(context.device)
     labels = torch.tensor([label for label, _ in items], device=context.device)
-    found = ascend(context.settings["ascent"], model, start, labels, objective=CrossEntropy(targeted=True))
+    found = generate(model, start, labels, context.settings["ascent"]).found
     return {
         "label": labels,
         "number": [number for _, number in items],
@@ -75,9 +71,10 @@ _EDITED = {
     "distance": pa.float32(),
     "prediction": pa.int16(),
 }
+_PLACED = {**_EDITED, "top": pa.int16(), "left": pa.int16()}
 
 
-@block_function(version=1, columns={**_EDITED, "top": pa.int16(), "left": pa.int16()})
+@block_function(version=1, columns=_PLACED)
 def inpaint_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
     """Test images with a square lost and filled again: towards a class, known pixels softly tied to what they were.
 
@@ -86,17 +83,14 @@ def inpaint_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]
     place of the square. `image` is the result as it is, `mended` has its known pixels put back; prediction: of the
     model itself on that.
     """
-    from robustray.tasks.studies.synthesis.damage import filled, hole_places, holes, pasted
+    from robustray.tasks.studies.synthesis.edits import inpaint
 
     images, labels = load_images(indices, context)
-    places = hole_places(indices, images.shape[1:], context.settings["hole"], seed=context.seed)
-    hole = holes(places, images.shape[1:], context.settings["hole"]).to(images.device)
-    damaged = filled(images, hole)
-    wanted = _wanted(indices, labels, damaged, context)
-    found = inpaint(context.settings, context.load("model"), damaged, hole, wanted)
-    mended = pasted(found.images, damaged, hole)
-    columns = _columns(indices, labels, wanted, damaged, mended, found, context)
-    return columns | {"top": places[:, 0], "left": places[:, 1]}
+    hole, places = _squares(indices, images, context)
+    settings = context.settings
+    target = _target(indices, labels, context)
+    made = inpaint(context.load("model"), images, hole, target, settings["ascent"], anchor=settings["anchor"])
+    return _columns(indices, labels, made, context) | places
 
 
 @block_function(version=1, columns=_EDITED)
@@ -105,99 +99,85 @@ def enlarge_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]
 
     settings: {"ascent", "labels", "factor"}; `labels` and wanted as in `inpaint_block`. `mended` is `image`.
     """
-    from robustray.tasks.studies.synthesis.damage import enlarged, reduced
+    from robustray.tasks.studies.synthesis.damage import reduced
+    from robustray.tasks.studies.synthesis.edits import enlarge
 
     images, labels = load_images(indices, context)
     factor = context.settings["factor"]
-    damaged = enlarged(reduced(images, factor), factor)
-    wanted = _wanted(indices, labels, damaged, context)
-    found = enlarge(context.settings, context.load("model"), damaged, wanted)
-    return _columns(indices, labels, wanted, damaged, found.images, found, context)
+    target = _target(indices, labels, context)
+    made = enlarge(context.load("model"), reduced(images, factor), factor, target, context.settings["ascent"])
+    return _columns(indices, labels, made, context)
+
+
+@block_function(version=1, columns=_EDITED)
+def translate_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Test images (`damaged`: as they are) turned into ones of another class: settings {"ascent", "labels"}."""
+    from robustray.tasks.studies.synthesis.edits import translate
+
+    images, labels = load_images(indices, context)
+    target = _target(indices, labels, context)
+    assert target is not None, "a translation is asked for another class than the picture shows"
+    made = translate(context.load("model"), images, target, context.settings["ascent"])
+    return _columns(indices, labels, made, context)
+
+
+@block_function(version=1, columns=_EDITED)
+def sketch_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Outlines of test images (`damaged`) turned into pictures of their class: settings {"ascent", "labels"}."""
+    from robustray.tasks.studies.synthesis.damage import outlines
+    from robustray.tasks.studies.synthesis.edits import from_sketch
+
+    images, labels = load_images(indices, context)
+    target = _target(indices, labels, context)
+    assert target is not None, "a sketch comes with what it is meant to be"
+    made = from_sketch(context.load("model"), outlines(images), target, context.settings["ascent"])
+    return _columns(indices, labels, made, context)
 
 
 @block_function(
     version=1,
     columns={
-        "wanted": pa.int16(),
-        "damaged": Tensor("float32"),
-        "image": Tensor("float32"),
-        "path": Tensor("float32"),
-        "steps": Tensor("int64"),
-        "path_objective": Tensor("float32"),
-        "distance": pa.float32(),
-        "logits_before": Tensor("float32"),
-        "logits": Tensor("float32"),
+        **{name: kind for name, kind in _PLACED.items() if name not in ("wanted", "objective_before", "objective")},
+        "unit": pa.int64(),
+        "activation_before": pa.float32(),
+        "activation_free": pa.float32(),
+        "activation": pa.float32(),
     },
 )
-def picture_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """One picture of one's own, mended or enlarged, with the iterates on the way: items are [0].
+def paint_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Test images with a random coordinate of the latent painted into a random square.
 
-    settings: {"task", "ascent", "anchor", "factor", "hole_at", "target"}; target -1: what the model sees in the damaged
-    picture. For super-resolution the picture is the small one. `image` of an inpainting has its known pixels put back.
+    settings: {"ascent", "anchor", "hole", "units"}: among these units one is drawn for each image. activation: of the
+    unit in the picture as it was, in the result (free), and in the result with everything else put back (`mended`).
     """
     import torch
 
-    from robustray.tasks.attacks.gradient.verdicts import predict_logits
-    from robustray.tasks.studies.synthesis.damage import enlarged, filled, holes, pasted
+    from robustray.tasks.latents.cache import look
+    from robustray.tasks.studies.synthesis.edits import paint
 
     settings, model = context.settings, context.load("model")
-    images, _ = load_images(items, context)
-    hole = None
-    if settings["task"] == "inpaint":
-        top, left, side = settings["hole_at"]
-        hole = holes(torch.tensor([[top, left]]).numpy(), images.shape[1:], side).to(images.device)
-        damaged = filled(images, hole)
-    else:
-        damaged = enlarged(images, settings["factor"])
-    before = predict_logits(model, damaged)
-    wanted = before.argmax(1) if settings["target"] < 0 else torch.full_like(before.argmax(1), settings["target"])
-    steps = torch.linspace(0, settings["ascent"].num_steps, SHOWN_STEPS).round().long().unique()
-    record = steps.tolist()
-    if hole is None:
-        found = enlarge(settings, model, damaged, wanted, record)
-        image = found.images
-    else:
-        found = inpaint(settings, model, damaged, hole, wanted, record)
-        image = pasted(found.images, damaged, hole)
-    return {
-        "wanted": wanted,
-        "damaged": damaged,
-        "image": image,
-        "path": found.path,
-        "steps": steps[None],
-        "path_objective": found.path_loss,
-        "distance": found.distance,
-        "logits_before": before,
-        "logits": predict_logits(model, image),
+    images, labels = load_images(indices, context)
+    mask, places = _squares(indices, images, context)
+    among = settings["units"]
+    units = [among[int(stream(context.seed, "painted unit", index).integers(len(among)))] for index in indices]
+    drawn = torch.tensor(units, device=images.device)
+    made = paint(model, images, mask, drawn, settings["ascent"], anchor=settings["anchor"])
+    seen = {
+        name: look(model, each)[1].gather(1, drawn[:, None])[:, 0]
+        for name, each in (("_before", images), ("_free", made.found.images), ("", made.mended))
     }
+    columns = _columns(indices, labels, made, context) | places | {"unit": drawn}
+    for name in ("wanted", "objective_before", "objective"):
+        del columns[name]
+    return columns | {f"activation{name}": values for name, values in seen.items()}
 
 
-def inpaint(
-    settings: Mapping[str, Any],
-    model: Any,
-    damaged: torch.Tensor,
-    hole: torch.Tensor,
-    wanted: torch.Tensor,
-    record: Sequence[int] = (),
-) -> Ascended:
-    """Cross-entropy of `wanted` plus the weighted mean squared change of known pixels, descended within the ball."""
-    from robustray.tasks.attacks.objective import CrossEntropy
-    from robustray.tasks.inputs.items import ascend
-    from robustray.tasks.inputs.objectives import Anchored
-
-    objective = Anchored(objective=CrossEntropy(targeted=True), weight=settings["anchor"])
-    state = {"goal": wanted, "known": damaged, "hole": hole}
-    return ascend(settings["ascent"], model, damaged, state, objective=objective, record=record)
-
-
-def enlarge(
-    settings: Mapping[str, Any], model: Any, damaged: torch.Tensor, wanted: torch.Tensor, record: Sequence[int] = ()
-) -> Ascended:
-    """Cross-entropy of `wanted`, descended within a small ball."""
-    from robustray.tasks.attacks.objective import CrossEntropy
-    from robustray.tasks.inputs.items import ascend
-
-    return ascend(settings["ascent"], model, damaged, wanted, objective=CrossEntropy(targeted=True), record=record)
+EDIT_BLOCKS = {
+    "inpaint": inpaint_block,
+    "super-resolution": enlarge_block,
+    "translate": translate_block,
+    "sketch": sketch_block,
+}
 
 
 def other_label(label: int, num_classes: int, seed: int, index: int) -> int:
@@ -205,16 +185,25 @@ def other_label(label: int, num_classes: int, seed: int, index: int) -> int:
     return (label + 1 + int(stream(seed, "wrong label", index).integers(num_classes - 1))) % num_classes
 
 
-def _wanted(indices: Sequence[int], labels: torch.Tensor, damaged: torch.Tensor, context: Context) -> torch.Tensor:
-    import torch
+def _squares(indices: Sequence[int], images: torch.Tensor, context: Context) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Masks of each image's square, and where it is."""
+    from robustray.tasks.studies.synthesis.damage import hole_places, holes
 
-    from robustray.tasks.attacks.gradient.verdicts import predict_logits
+    side = context.settings["hole"]
+    places = hole_places(indices, images.shape[1:], side, seed=context.seed)
+    mask = holes(places, images.shape[1:], side).to(images.device)
+    return mask, {"top": places[:, 0], "left": places[:, 1]}
+
+
+def _target(indices: Sequence[int], labels: torch.Tensor, context: Context) -> torch.Tensor | None:
+    """The classes asked for, by the rule; None: what the model sees itself."""
+    import torch
 
     rule = context.settings["labels"]
     if rule == "true":
         return labels
     if rule == "predicted":
-        return predict_logits(context.load("model"), damaged).argmax(1)
+        return None
     num_classes = context.load("data").num_classes
     wrong = [
         other_label(label, num_classes, context.seed, index)
@@ -223,26 +212,18 @@ def _wanted(indices: Sequence[int], labels: torch.Tensor, damaged: torch.Tensor,
     return torch.tensor(wrong, device=labels.device)
 
 
-def _columns(
-    indices: Sequence[int],
-    labels: torch.Tensor,
-    wanted: torch.Tensor,
-    damaged: torch.Tensor,
-    mended: torch.Tensor,
-    found: Ascended,
-    context: Context,
-) -> dict[str, Any]:
+def _columns(indices: Sequence[int], labels: torch.Tensor, made: Made, context: Context) -> dict[str, Any]:
     from robustray.tasks.attacks.gradient.verdicts import predict_logits
 
     return {
         "index": indices,
         "label": labels,
-        "wanted": wanted,
-        "damaged": damaged,
-        "image": found.images,
-        "mended": mended,
-        "objective_before": found.path_loss[:, 0],
-        "objective": found.loss,
-        "distance": found.distance,
-        "prediction": predict_logits(context.load("model"), mended).argmax(1),
+        "wanted": made.wanted,
+        "damaged": made.start,
+        "image": made.found.images,
+        "mended": made.mended,
+        "objective_before": made.found.path_loss[:, 0],
+        "objective": made.found.loss,
+        "distance": made.found.distance,
+        "prediction": predict_logits(context.load("model"), made.mended).argmax(1),
     }

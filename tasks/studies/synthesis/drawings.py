@@ -11,8 +11,9 @@ from robustray.tasks import figures
 from robustray.tasks.kit.words import plural, slug
 from robustray.tasks.latents.cache import matrix
 from robustray.tasks.studies.synthesis import reduce
+from robustray.tasks.studies.synthesis.edited import BASELINES
+from robustray.tasks.studies.synthesis.kinds import ASKED, REPORTED, TITLES, Edit, Law
 from robustray.tasks.studies.synthesis.results import Results
-from robustray.tasks.studies.synthesis.settings import Edit, Law
 from robustray.tasks.study import Figure, Picture
 from robustray.tasks.training.twins import KINDS
 
@@ -35,6 +36,8 @@ def drawings(
             yield _generations(results, law)
         for task in edits:
             yield _edits(results, task)
+        if any(seed == results.settings.seed for _, seed in results.paintings):
+            yield _paintings(results)
 
 
 def _recognised(results: Results, generations: pd.DataFrame, palette: figures.Palette) -> Figure:
@@ -65,25 +68,30 @@ def _recognised(results: Results, generations: pd.DataFrame, palette: figures.Pa
 
 def _seen(results: Results, task: Edit, table: pd.DataFrame, palette: figures.Palette) -> Figure:
     asked = {"predicted": "asked for what it saw", "true": "told the class", "wrong": "asked for a wrong class"}
+    wanted = task == "translate"
+    name, lo, hi = ("sees_wanted", "wanted_lo", "wanted_hi") if wanted else ("sees_true", "true_lo", "true_hi")
+    several = len(ASKED[task]) > 1
     rows = [
         figures.Row(
-            label=f"{row.what}, {asked[row.labels]}" if row.labels else str(row.what),
-            value=row.sees_true,
-            lo=row.true_lo,
-            hi=row.true_hi,
+            label=f"{row.what}, {asked[row.labels]}" if several and row.labels else str(row.what),
+            value=getattr(row, name),
+            lo=getattr(row, lo),
+            hi=getattr(row, hi),
             color_by=str(row.what),
         )
         for row in table.itertuples()
+        if row.labels or not wanted  # a baseline was asked for nothing
     ]
-    title = {"inpaint": "Inpainting", "super-resolution": "Super-resolution"}[task]
+    only = "Only the first two rows are evidence: below, the network was told the class, or asked for a wrong one. "
+    what = "class asked for" if wanted else "true class"
     return figures.dot_rows(
         name=slug("seen", task),
-        title=f"{title}: what an independent judge sees",
-        caption="Only the first two rows are evidence of mending: below, the network was told the class, or asked "
-        f"for a wrong one. Share of pictures in which the judge sees the true class, n = {int(table.n.min()):,}, "
-        f"{plural(results.settings.num_seeds, 'pair')} of twins; 95 % intervals over twins and pictures.",
+        title=f"{TITLES[task]}: what an independent judge sees",
+        caption=f"{only if several else 'Right is better. '}Share of pictures in which the judge sees the {what}, "
+        f"n = {int(table.n.min()):,}, {plural(results.settings.num_seeds, 'pair')} of twins; 95 % intervals over twins "
+        "and pictures.",
         rows=rows,
-        x_label="true class seen by the standard judge",
+        x_label=f"{what} seen by the standard judge",
         palette=palette,
         percent=True,
     )
@@ -111,19 +119,60 @@ def _generations(results: Results, law: Law) -> Picture:
 def _edits(results: Results, task: Edit) -> Picture:
     """The first pictures that were drawn, with the networks of the first seed."""
     settings, count = results.settings, results.settings.num_examples
-    shown = {str(what): results.baselines[task, what].images[:count] for what in reduce.BASELINES[task]}
-    mended = {kind: results.edits[task, kind, settings.seed, "predicted"].rows.iloc[:count] for kind in reversed(KINDS)}
+    shown = {str(what): results.baselines[task, what].images[:count] for what in BASELINES[task]}
+    asked = REPORTED[task]
+    mended = {kind: results.edits[task, kind, settings.seed, asked].rows.iloc[:count] for kind in reversed(KINDS)}
     shown |= {kind: matrix(rows, "mended") for kind, rows in mended.items()}
-    rows, wrong = mended["robust"], results.edits[task, "robust", settings.seed, "wrong"].rows.iloc[:count]
-    shown["robust,\nwrong\nclass"] = matrix(wrong, "mended")
+    rows = wanted = mended["robust"]
+    words = {
+        "translate": "Asked for a random other class (its name behind the true one).",
+        "sketch": "Told the class that the drawing is meant to show.",
+    }.get(task, "")
+    if "wrong" in ASKED[task][1:]:
+        wanted = results.edits[task, "robust", settings.seed, "wrong"].rows.iloc[:count]
+        shown["robust,\nwrong\nclass"] = matrix(wanted, "mended")
+        words = (
+            "Asked for what the network itself sees in the damaged picture; last row: for a wrong class (its name "
+            "behind the true one)."
+        )
     classes = results.images.classes
+    names = [
+        classes[true] if true == other else f"{classes[true]} / {classes[other]}"
+        for true, other in zip(rows.label, wanted.wanted, strict=True)
+    ]
+    titles = {
+        "inpaint": "Pictures with a square lost",
+        "super-resolution": "Pictures enlarged",
+        "translate": "Pictures turned into another class",
+        "sketch": "Drawings turned into pictures",
+    }
     return figures.image_rows(
         name=task,
-        title={"inpaint": "Pictures with a square lost", "super-resolution": "Pictures enlarged"}[task],
-        caption="Asked for what the network itself sees in the damaged picture; last row: for a wrong class (its name "
-        f"behind the true one). The first {len(rows)} of {settings.num_images:,} random test images, networks of the "
-        "first seed" + ("; known pixels put back." if task == "inpaint" else "."),
+        title=titles[task],
+        caption=f"{words} The first {len(rows)} of {settings.num_images:,} random test images, networks of the first "
+        "seed" + ("; known pixels put back." if task == "inpaint" else "."),
         rows=shown,
-        columns=[f"{classes[true]} / {classes[asked]}" for true, asked in zip(rows.label, wrong.wanted, strict=True)],
+        columns=names,
+        side=SIDE,
+    )
+
+
+def _paintings(results: Results) -> Picture:
+    """The first pictures that were drawn, painted by the networks of the first seed, each with its own coordinates."""
+    settings = results.settings
+    parts = {
+        kind: results.paintings[kind, settings.seed].rows.iloc[: settings.num_examples]
+        for kind in reversed(KINDS)
+        if (kind, settings.seed) in results.paintings
+    }
+    first = next(iter(parts.values()))
+    shown = {"original": matrix(first, "damaged")} | {kind: matrix(rows, "mended") for kind, rows in parts.items()}
+    return figures.image_rows(
+        name="paint",
+        title="Squares painted with a random coordinate of the latent",
+        caption="Each network excites a coordinate of its own, drawn at random; everything outside the square is put "
+        f"back. The first {len(first)} of {settings.num_images:,} random test images, networks of the first seed.",
+        rows=shown,
+        columns=[results.images.classes[label] for label in first.label],
         side=SIDE,
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from robustray.tasks.studies.synthesis.settings import Edit, Labels, Law, Settings
+from robustray.tasks.studies.synthesis.fields import Settings
+from robustray.tasks.studies.synthesis.kinds import Edit, Labels, Law
 from robustray.tasks.training.twins import Kind
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ class Edits:
     """Of one network, with one rule for the class that is asked for."""
 
     rows: pd.DataFrame
-    """Of `inpaint_block` or `enlarge_block`, by index."""
-    judged: pd.DataFrame
-    """Of `latent_block` with the standard judge on `mended`, in the same order."""
+    """Of the task's block (`EDIT_BLOCKS`), by index."""
+    judged: Mapping[Kind, pd.DataFrame]
+    """Kind of judge -> rows of `latent_block` on `mended`, in the same order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,8 +43,18 @@ class Baseline:
     """Pictures that no network has touched, in the order of the edits."""
 
     images: NDArray[Any]
-    predictions: NDArray[Any]
-    """The standard judge's."""
+    predictions: Mapping[Kind, NDArray[Any]]
+    """Each kind of judge's."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Paintings:
+    """Of one network."""
+
+    rows: pd.DataFrame
+    """Of `paint_block`, by index."""
+    high: NDArray[Any]
+    """(width,): what each coordinate exceeds on one test image of a hundred."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,10 +71,16 @@ class Results:
     natural: Mapping[Kind, pd.DataFrame]
     """Kind of judge -> rows of `latent_block` on all test images."""
     real: Sequence[int]
-    """Test images that stand beside the generations: as many of each class."""
+    """Test images that stand beside the generations as an anchor: as many of each class."""
+    reference: Sequence[int]
+    """Other test images, as many again, from which generations and anchor are measured."""
+    train_features: NDArray[Any]
+    """(training images, width): the standard judge's; (0, 0) where nothing is generated."""
     seeds: Mapping[Law, Mapping[Kind, pd.DataFrame]]
     """Law, kind of judge -> rows of `latent_block` on the seeds themselves."""
     generations: Mapping[tuple[Law, Kind, int], Generations]
     edits: Mapping[tuple[Edit, Kind, int, Labels], Edits]
     baselines: Mapping[tuple[Edit, str], Baseline]
-    """(task, "original", "damaged" or "bicubic")."""
+    """(task, "original", "damaged" or "bicubic"), as of `edited.BASELINES`."""
+    paintings: Mapping[tuple[Kind, int], Paintings]
+    """Networks with a coordinate that is ever active."""

@@ -1,136 +1,16 @@
-"""The settings of the study and its three sizes. Imports nothing heavy: the command line reads it."""
+"""The three sizes of the study, what they cost, and how it is explained. Imports nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-from robustray.tasks.attacks.precision import Precision
-from robustray.tasks.errors import InputError
-from robustray.tasks.inputs.settings import Ascent
-from robustray.tasks.kit import checks
 from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, training_part
+from robustray.tasks.studies.synthesis.fields import Settings
+from robustray.tasks.studies.synthesis.kinds import ASKED, Task
 from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.training.how import how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
-from robustray.tasks.training.twins import KINDS, Kind, TwinSettings
-
-Task = Literal["generate", "inpaint", "super-resolution"]
-Edit = Literal["inpaint", "super-resolution"]
-TASKS: tuple[Task, ...] = ("generate", "inpaint", "super-resolution")
-EDITS: tuple[Edit, ...] = ("inpaint", "super-resolution")
-Law = Literal["class", "noise"]
-LAWS: tuple[Law, ...] = ("class", "noise")
-Labels = Literal["true", "predicted", "wrong"]
-LABELS: tuple[Labels, ...] = ("predicted", "true", "wrong")
-"""Which class an edit asks for: what the network itself sees in the damaged picture, the true one, a random other."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(TwinSettings):
-    """Can one classifier, and nothing else, make and mend images? Does robust training decide it?"""
-
-    robust_judge: str = ""
-    """A second, robust judge of generations; none: one of the judge's architecture is trained here."""
-    task: Literal["all", "generate", "inpaint", "super-resolution"] = "all"
-    """Only one of the tasks; with an image, what is done to it."""
-    image: str = ""
-    """A picture of your own: it is inpainted or enlarged, and no study is run."""
-    model: str = ""
-    """Network that does it (run:KEY, small:s@weights.safetensors); none: the robust one of the first seed."""
-    target: str = ""
-    """Class that it is asked for; none: what the network itself sees in the damaged picture."""
-    hole_at: tuple[int, ...] = ()
-    """Where the picture is damaged: row, column and side of a square, in pixels of the network; none: drawn."""
-
-    laws: tuple[Law, ...] = LAWS
-    """Where generations start: at a draw from the Gaussian of the class's training images, or at noise around grey."""
-    per_class: int
-    """Generations of each class, from each law, by each network; the same seeds for all networks."""
-    seed_factor: int = 1
-    """Training images are averaged over squares of this side before the Gaussian is fitted."""
-    generate_eps: float
-    """Ball (l2) around the seed, in pixel units."""
-    generate_step: float
-    """Length of a step."""
-    generate_steps: int
-    num_images: int
-    """Test images that are inpainted and enlarged, drawn at random."""
-    hole: int
-    """Side of the square that is lost, in pixels; its place is drawn per image, it is filled with the image's mean."""
-    inpaint_eps: float
-    """Ball around the damaged picture."""
-    inpaint_step: float
-    inpaint_steps: int
-    anchor: float = 10.0
-    """Weight of the mean squared change of known pixels, subtracted from the objective."""
-    factor: int
-    """By which super-resolution enlarges: squares of this side are averaged first."""
-    enlarge_eps: float
-    """Ball around the enlarged picture: small, so that what is known stays."""
-    enlarge_step: float
-    enlarge_steps: int
-    num_examples: int = 8
-    """Images of each task that are shown: the first ones of those drawn."""
-    precision: Precision = "auto"
-    """Arithmetic of the optimisations' gradients; judgements are always fp32."""
-    block: int = 64
-    """Optimised images per block of work."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checks.choices(("all", *TASKS), task=self.task)
-        checks.choices(LAWS, laws=self.laws)
-        checks.several(laws=self.laws)
-        checks.counts(at_least=1, per_class=self.per_class, seed_factor=self.seed_factor, num_images=self.num_images)
-        checks.counts(at_least=1, hole=self.hole, block=self.block)
-        checks.counts(at_least=2, factor=self.factor)
-        checks.counts(num_examples=self.num_examples)
-        checks.sizes(anchor=self.anchor)
-        checks.positive(generate_eps=self.generate_eps, inpaint_eps=self.inpaint_eps, enlarge_eps=self.enlarge_eps)
-        for task in TASKS:
-            self.ascent(task)  # refuses the rest
-        self._check_picture()
-
-    def _check_picture(self) -> None:
-        if not self.image:
-            given = [name for name in ("model", "target", "hole_at") if getattr(self, name)]
-            if given:
-                raise InputError(f"{given[0]} goes with a picture of your own: give --image too")
-            return
-        if self.task not in EDITS:
-            raise InputError(
-                f"image {self.image}: say what is done to it, --task inpaint or --task super-resolution "
-                "(a generation starts at no picture)"
-            )
-        if self.hole_at and (len(self.hole_at) != 3 or min(self.hole_at) < 0 or self.hole_at[2] < 1):
-            raise InputError(
-                f"hole_at: {' '.join(map(str, self.hole_at))}: give row, column and side of the square, three numbers"
-            )
-        if self.hole_at and self.task != "inpaint":
-            raise InputError("hole_at goes with --task inpaint")
-
-    def named_judges(self) -> dict[Kind, str]:
-        """Both kinds, where they were given."""
-        given = super().named_judges()
-        if self.robust_judge:
-            given["robust"] = self.robust_judge
-        return given
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """What this run does."""
-        return TASKS if self.task == "all" else (self.task,)
-
-    def ascent(self, task: Task) -> Ascent:
-        """Steps of a task: best iterate of all, as in the paper's code."""
-        eps, size, steps = {
-            "generate": (self.generate_eps, self.generate_step, self.generate_steps),
-            "inpaint": (self.inpaint_eps, self.inpaint_step, self.inpaint_steps),
-            "super-resolution": (self.enlarge_eps, self.enlarge_step, self.enlarge_steps),
-        }[task]
-        return Ascent(eps=eps, step_size=size, num_steps=steps, keep="best", precision=self.precision)
+from robustray.tasks.training.twins import KINDS
 
 
 def quick() -> Settings:
@@ -147,7 +27,7 @@ def quick() -> Settings:
         lr=0.1,
         train_steps=4,
         attack_precision="fp32",
-        per_class=20,
+        per_class=16,
         seed_factor=2,
         generate_eps=0.8,
         generate_step=0.04,
@@ -161,6 +41,15 @@ def quick() -> Settings:
         enlarge_eps=0.6,
         enlarge_step=0.06,
         enlarge_steps=40,
+        translate_eps=1.5,
+        translate_step=0.1,
+        translate_steps=40,
+        sketch_eps=1.5,
+        sketch_step=0.1,
+        sketch_steps=40,
+        paint_eps=1.5,
+        paint_step=0.1,
+        paint_steps=40,
         precision="fp32",
     )
 
@@ -197,6 +86,15 @@ def small() -> Settings:
         enlarge_eps=1.5,
         enlarge_step=0.15,
         enlarge_steps=40,
+        translate_eps=11.4,
+        translate_step=0.3,
+        translate_steps=100,
+        sketch_eps=5.7,
+        sketch_step=0.3,
+        sketch_steps=60,
+        paint_eps=10.0,
+        paint_step=0.15,
+        paint_steps=140,
     )
 
 
@@ -230,6 +128,15 @@ def paper() -> Settings:
         enlarge_eps=1.5,
         enlarge_step=0.15,
         enlarge_steps=40,
+        translate_eps=11.4,
+        translate_step=0.3,
+        translate_steps=100,
+        sketch_eps=5.7,
+        sketch_step=0.3,
+        sketch_steps=60,
+        paint_eps=10.0,
+        paint_step=0.15,
+        paint_steps=140,
     )
 
 
@@ -238,7 +145,7 @@ SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": p
 
 def estimate(settings: Settings) -> Work:
     """Gradient steps of all optimisations; trainings beside them."""
-    if settings.image:
+    if settings.one_picture:
         steps = settings.ascent(settings.tasks[0]).num_steps
         counts = {"gradient steps of single images": steps}
         return Work(
@@ -249,7 +156,10 @@ def estimate(settings: Settings) -> Work:
         )
     networks = len(KINDS) * settings.num_seeds
     generations = settings.per_class * num_classes(settings.train_data) * len(settings.laws)
-    items = {task: generations if task == "generate" else settings.num_images * len(LABELS) for task in settings.tasks}
+    asked: Mapping[Task, int] = {task: len(labels) for task, labels in ASKED.items()}
+    items = {
+        task: generations if task == "generate" else settings.num_images * asked.get(task, 1) for task in settings.tasks
+    }
     steps = sum(networks * items[task] * settings.ascent(task).num_steps for task in settings.tasks)
     trainings = len(settings.wanted()) + len(KINDS) - len(settings.named_judges())
     times = {
@@ -275,8 +185,8 @@ def plan(settings: Settings, items: Mapping[Task, int]) -> tuple[Part, ...]:
     count, _ = num_images([settings.train_data, settings.test_data], otherwise=10_000)
     networks, num_train = len(KINDS) * settings.num_seeds, count[settings.train_data]
     judges = [settings.judge_spec(kind) for kind in KINDS if kind not in settings.named_judges()]
-    seeds = sum(items[task] for task in settings.tasks if task == "generate") * len(KINDS)
-    seen = networks * sum(items[task] * (len(KINDS) if task == "generate" else 1) for task in settings.tasks) + seeds
+    made = networks * sum(items[task] for task in settings.tasks if task != "paint")  # which no judge looks at
+    seen = len(KINDS) * (made + items.get("generate", 0)) + num_train * ("generate" in items)
     return (
         training_part([(spec, num_train) for spec in [*settings.wanted().values(), *judges]]),
         Part(step="latents", items=count[settings.test_data] * (networks + len(KINDS)) + seen, cost=LOOK),

@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robustray.tasks.errors import InputError
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import NEEDS, settled, trained_modules
 from robustray.tasks.lab.seeds import stream
-from robustray.tasks.latents.cache import STEP, latent_block, latents, look
+from robustray.tasks.latents.cache import STEP, latent_block, latents, look, matrix
 from robustray.tasks.studies.synthesis import picture
-from robustray.tasks.studies.synthesis.blocks import enlarge_block, generate_block, inpaint_block, picture_block
+from robustray.tasks.studies.synthesis.blocks import EDIT_BLOCKS, generate_block, paint_block
 from robustray.tasks.studies.synthesis.compare import compare
 from robustray.tasks.studies.synthesis.damage import bicubic, reduced
+from robustray.tasks.studies.synthesis.doors import check_images
+from robustray.tasks.studies.synthesis.edited import BASELINES
+from robustray.tasks.studies.synthesis.fields import Settings
 from robustray.tasks.studies.synthesis.findings import findings
-from robustray.tasks.studies.synthesis.reduce import BASELINES
-from robustray.tasks.studies.synthesis.results import Baseline, Edits, Generations, Results
-from robustray.tasks.studies.synthesis.settings import EDITS, LABELS, OUTLINE, Edit, Labels, Law, Settings
+from robustray.tasks.studies.synthesis.kinds import ASKED, EDITS, Edit, Labels, Law, Task
+from robustray.tasks.studies.synthesis.picture_block import picture_block
+from robustray.tasks.studies.synthesis.results import Baseline, Edits, Generations, Paintings, Results
+from robustray.tasks.studies.synthesis.settings import OUTLINE
 from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.training.twin_networks import check_twins, follow_twins, gather, twin_modules
 from robustray.tasks.training.twins import KINDS, Kind
@@ -35,12 +38,13 @@ if TYPE_CHECKING:
 
     from robustray.tasks.data.images import ImageData
     from robustray.tasks.lab import Handle, Lab, Reference
+    from robustray.tasks.lab.protocol import BlockFunction
     from robustray.tasks.study import Findings
 
 
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open data and networks and try them on each other. Raises: InputError."""
-    if settings.image:
+    if settings.one_picture:
         refs, warnings = picture.check(settings, lab)
     else:
         refs = check_twins(settings, lab, judges=KINDS)
@@ -55,38 +59,9 @@ def door(settings: Settings, lab: Lab) -> Opened:
     )
 
 
-def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
-    """Raises: InputError for images that cannot be damaged as the settings say, and for too few of them."""
-    check_sizes(settings, test)
-    if settings.num_images > len(test):
-        raise InputError(f"num_images {settings.num_images}: {test.name} has {len(test)} images")
-    if "generate" in settings.tasks:
-        for data, least, why in (
-            (train, 2, "seeds are drawn from a Gaussian"),
-            (test, settings.per_class, "real images"),
-        ):
-            sizes = np.bincount(data.labels, minlength=data.num_classes)
-            if sizes.min() < least:
-                raise InputError(
-                    f"{data.name} has {sizes.min()} images of class {data.classes[int(sizes.argmin())]!r}, {least} are "
-                    f"needed ({why}): lower per_class, or take other data"
-                )
-
-
-def check_sizes(settings: Settings, data: ImageData) -> None:
-    """Raises: InputError for a hole that fills the image and for factors that do not divide its sides."""
-    height, width = data.shape[1:]
-    if settings.hole >= min(height, width):
-        raise InputError(f"hole {settings.hole}: images of {data.name} are {height}x{width}, the hole must be smaller")
-    for name in ("factor", "seed_factor"):
-        factor = getattr(settings, name)
-        if height % factor or width % factor or factor >= min(height, width):
-            raise InputError(f"{name} {factor} does not divide the sides of {data.name}'s images, {height}x{width}")
-
-
 def run(settings: Settings, lab: Lab) -> Findings:
     settings = settled(settings, lab, "precision", "attack_precision")
-    if settings.image:
+    if settings.one_picture:
         return picture.run(settings, lab)
 
     # 1. The twins and their two judges, and what all of them make of the test images.
@@ -123,31 +98,31 @@ def run(settings: Settings, lab: Lab) -> Findings:
         for key, model in twins.items()
     }
 
-    # 3. Edits of the same random test images, asked for three classes each.
+    # 3. Edits of the same random test images, asked for the classes of each task.
     pictures = chosen(range(len(images)), settings.num_images, seed=settings.seed, what="pictures")
-    mended: dict[tuple[Edit, Kind, int, Labels], Handle[pd.DataFrame]] = {
-        (task, *key, labels): lab.map(
+
+    def edited(task: Task, function: BlockFunction, model: Reference, more: dict[str, Any]) -> Handle[pd.DataFrame]:
+        return lab.map(
             task,
-            inpaint_block if task == "inpaint" else enlarge_block,
+            function,
             pictures,
             block=settings.block,
             seed=settings.seed,
-            settings={
-                "ascent": settings.ascent(task),
-                "labels": labels,
-                **(
-                    {"hole": settings.hole, "anchor": settings.anchor}
-                    if task == "inpaint"
-                    else {"factor": settings.factor}
-                ),
-            },
+            settings={"ascent": settings.ascent(task), **more},
             refs={"model": model, "data": test},
             needs=NEEDS,
         )
+
+    damage: dict[Edit, dict[str, Any]] = {
+        "inpaint": {"hole": settings.hole, "anchor": settings.anchor},
+        "super-resolution": {"factor": settings.factor},
+    }
+    mended: dict[tuple[Edit, Kind, int, Labels], Handle[pd.DataFrame]] = {
+        (task, *key, labels): edited(task, EDIT_BLOCKS[task], model, {"labels": labels, **damage.get(task, {})})
         for task in EDITS
         if task in settings.tasks
         for key, model in twins.items()
-        for labels in LABELS
+        for labels in ASKED[task]
     }
 
     # 4. What the judges see, in what was made and in what nothing was done to.
@@ -161,12 +136,31 @@ def run(settings: Settings, lab: Lab) -> Findings:
         }
         for law in (settings.laws if made else ())
     }
-    seen_mended = {key: judged(handle, len(pictures), judges["standard"], "mended") for key, handle in mended.items()}
+    seen_mended = {
+        key: {kind: judged(handle, len(pictures), judge, "mended") for kind, judge in judges.items()}
+        for key, handle in mended.items()
+    }
+    seen_train = latents(lab, judges["standard"], train, range(len(lab.load(train)))) if made else None
     rows = {key: handle.result() for key, handle in looked.items()}
     edits: dict[tuple[Edit, Kind, int, Labels], Edits] = {
-        key: Edits(rows=mended[key].result(), judged=seen.result()) for key, seen in seen_mended.items()
+        key: Edits(rows=mended[key].result(), judged={kind: each.result() for kind, each in seen.items()})
+        for key, seen in seen_mended.items()
     }
 
+    # 5. Squares of the same pictures painted with random coordinates of each network's own latent.
+    active = {key: active_units(matrix(rows["twin", *key])) for key in (twins if "paint" in settings.tasks else ())}
+    painted = {
+        key: edited(
+            "paint",
+            paint_block,
+            twins[key],
+            {"anchor": settings.paint_anchor, "hole": settings.hole, "units": units},
+        )
+        for key, units in active.items()
+        if units
+    }
+
+    anchor, reference = real_images(settings, images) if made else ([], [])
     return findings(
         Results(
             settings=settings,
@@ -174,47 +168,60 @@ def run(settings: Settings, lab: Lab) -> Findings:
             names={key: model.name for key, model in models.items()},
             accuracies={key: float((each.prediction == each.label).mean()) for key, each in rows.items()},
             natural={kind: rows["judge", kind, settings.judge_spec(kind).seed] for kind in KINDS},
-            real=real_images(settings, images) if made else [],
+            real=anchor,
+            reference=reference,
+            train_features=matrix(seen_train.result()) if seen_train else np.zeros((0, 0)),
             seeds={law: {kind: each.result() for kind, each in seen.items()} for law, seen in seen_seeds.items()},
             generations={
                 key: Generations(rows=made[key].result(), judged={kind: each.result() for kind, each in seen.items()})
                 for key, seen in seen_made.items()
             },
             edits=edits,
-            baselines=baselines(settings, images, pictures, edits, lab.load(judges["standard"])),
+            baselines=baselines(
+                settings, images, pictures, edits, {kind: lab.load(ref) for kind, ref in judges.items()}
+            ),
+            paintings={
+                key: Paintings(rows=each.result(), high=np.quantile(matrix(rows["twin", *key]), 0.99, axis=0))
+                for key, each in painted.items()
+            },
         )
     )
 
 
-def real_images(settings: Settings, test: ImageData) -> list[int]:
-    """`per_class` random test images of every class: as many as there are generations of it."""
-    found: list[int] = []
+def active_units(activations: np.ndarray) -> list[int]:
+    """Coordinates that at least one test image of a hundred excites: (n, width) -> their numbers."""
+    return np.flatnonzero(np.quantile(activations, 0.99, axis=0) > 0).tolist()
+
+
+def real_images(settings: Settings, test: ImageData) -> tuple[list[int], list[int]]:
+    """Anchor and reference: `per_class` random test images of every class each, no image in both."""
+    anchor: list[int] = []
+    reference: list[int] = []
     for label in range(test.num_classes):
-        members = np.flatnonzero(test.labels == label)
-        found += stream(settings.seed, "real images", label).permutation(members)[: settings.per_class].tolist()
-    return found
+        drawn = stream(settings.seed, "real images", label).permutation(np.flatnonzero(test.labels == label))
+        anchor += drawn[: settings.per_class].tolist()
+        reference += drawn[settings.per_class : 2 * settings.per_class].tolist()
+    return anchor, reference
 
 
 def baselines(
-    settings: Settings, images: ImageData, pictures: list[int], edits: dict[Any, Edits], judge: Any
-) -> dict[tuple[Any, str], Baseline]:
-    """What the judge sees in the pictures as they were, as they were damaged, and enlarged without any network."""
+    settings: Settings, images: ImageData, pictures: list[int], edits: dict[Any, Edits], judges: dict[Kind, Any]
+) -> dict[tuple[Edit, str], Baseline]:
+    """What the judges see in the pictures as they were, as they were damaged, and enlarged without any network."""
     import torch
 
-    from robustray.tasks.latents.cache import matrix
-
     originals = images.batch(pictures)[0]
-    found = {}
+    found: dict[tuple[Edit, str], Baseline] = {}
     for task in EDITS:
         if task not in settings.tasks:
             continue
-        damaged = torch.from_numpy(matrix(edits[task, "standard", settings.seed, LABELS[0]].rows, "damaged"))
-        shown: dict[str, torch.Tensor] = {"original": originals, "damaged": damaged}
+        damaged = matrix(edits[task, "standard", settings.seed, ASKED[task][0]].rows, "damaged")
+        shown: dict[str, torch.Tensor] = {"original": originals, "damaged": torch.from_numpy(damaged)}
         if "bicubic" in BASELINES[task]:
             shown["bicubic"] = bicubic(reduced(originals, settings.factor), settings.factor)
-        for what, each in shown.items():
-            predictions = look(judge, each)[0].argmax(1).numpy()
-            found[task, what] = Baseline(images=each.numpy(), predictions=predictions)
+        for what in BASELINES[task]:
+            seen = {kind: look(judge, shown[what])[0].argmax(1).numpy() for kind, judge in judges.items()}
+            found[task, what] = Baseline(images=shown[what].numpy(), predictions=seen)
     return found
 
 
@@ -226,8 +233,8 @@ STUDY = Study(
         "train": TRAIN,
         STEP: latent_block,
         "generate": generate_block,
-        "inpaint": inpaint_block,
-        "super-resolution": enlarge_block,
+        **EDIT_BLOCKS,
+        "paint": paint_block,
         "picture": picture_block,
     },
     compare=compare,

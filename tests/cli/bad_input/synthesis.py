@@ -13,12 +13,12 @@ RUN = "run synthesis --workers 0 "
 PICTURE = RUN + "--image mine.png --task inpaint "
 
 
-def picture(mode: str = "L", size: int = 8) -> Prepare:
-    """`mine.png`."""
+def picture(mode: str = "L", size: int = 8, name: str = "mine.png") -> Prepare:
+    """A black picture."""
     pixels = np.zeros((size, size) if mode == "L" else (size, size, 3), np.uint8)
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "png")
-    return file("mine.png", buffer.getvalue())
+    return file(name, buffer.getvalue())
 
 
 SYNTHESIS = [
@@ -29,7 +29,7 @@ SYNTHESIS = [
     Case(
         name="synthesis: more of a class than there are",
         typed=RUN + "--per-class 300",
-        says=("digits:test", "300 are needed", "per_class"),
+        says=("digits:test", "600 are needed", "per_class"),
     ),
     Case(name="synthesis: no such law", typed=RUN + "--laws class gray", says=("laws", "'gray'", "noise")),
     Case(
@@ -92,5 +92,47 @@ SYNTHESIS = [
         typed=RUN + "--model digits:mlp@w.safetensors",
         prepare=weights(),
         says=("model goes with a picture", "--image"),
+    ),
+    Case(
+        name="synthesis: a mask of another size",
+        typed=PICTURE + "--mask mask.png",
+        prepare=both(picture(), picture(size=9, name="mask.png")),
+        says=("--mask mask.png has 9x9 pixels", "8x8"),
+    ),
+    Case(
+        name="synthesis: a mask without a hole",
+        typed=PICTURE + "--mask mask.png",
+        prepare=both(picture(), picture(name="mask.png")),
+        says=("--mask mask.png has no white pixel",),
+    ),
+    Case(
+        name="synthesis: a mask where nothing is lost",
+        typed=RUN + "--image mine.png --task translate --target 3 --mask mask.png",
+        prepare=both(picture(), picture(name="mask.png")),
+        says=("mask goes with --task inpaint",),
+    ),
+    Case(
+        name="synthesis: no such coordinate",
+        typed=RUN + "--image mine.png --task paint --unit 64 --model digits:mlp@w.safetensors",
+        prepare=both(picture(), weights()),
+        says=("--unit 64", "64 coordinates"),
+    ),
+    Case(
+        name="synthesis: painting without latents",
+        typed=RUN + "--image mine.png --task paint --model own:build",
+        prepare=both(picture(), model("return z")),
+        says=("own:build with digits:test", "no latents"),
+    ),
+    Case(
+        name="synthesis: a translation to nothing",
+        typed=RUN + "--image mine.png --task translate",
+        prepare=picture(),
+        says=("--task translate", "--target CLASS"),
+    ),
+    Case(
+        name="synthesis: a class that a network of photographs does not have",
+        typed=RUN + "--image mine.png --task translate --side 32 --model small:s@w.safetensors --target 10",
+        prepare=both(picture("RGB", 40), weights("small:s")),
+        says=("--target 10", "no class of small:s@w.safetensors", "Known: 0, 1"),
     ),
 ]
