@@ -128,6 +128,8 @@ def _drive(
     on_start: Callable[[Run, BlockLab], None] | None,
 ) -> Result:
     """Walk through the study as the one driver of `run`."""
+    from robustray.tasks.data.reference import photograph_notes
+
     try:
         if retry_failed:
             run.forget_failures()
@@ -135,7 +137,11 @@ def _drive(
         lab.fresh = frozenset(run.file.fresh)
         lab.declared = request.study.declared
         run.file.hashes = {what: ref.content_hash for what, ref in opened.refs.items()} | {"code": identity.code}
-        run.file.environment = {"versions": versions(), "hardware": {**hardware(lab.device), **opened.decided}}
+        run.file.environment = {
+            "versions": versions(),
+            "hardware": {**hardware(lab.device), **opened.decided},
+            "photographs": photograph_notes(opened.refs.values(), lab.load),
+        }
         run.save("running")
         if on_start is not None:
             on_start(run, lab)

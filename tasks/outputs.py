@@ -131,7 +131,8 @@ def _warnings(run: Run) -> list[str]:
 
 
 def _notes(run: Run) -> list[str]:
-    found = []
+    done = run.file.environment.get("photographs", {})  # runs of earlier versions have none
+    found = [f"{name}: {'; '.join(notes)}." for name, notes in done.items()]
     for name, count in run.counts.items():
         if count.old_blocks:
             found.append(

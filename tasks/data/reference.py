@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -146,6 +146,17 @@ def _sized(text: str) -> FolderSource | None:
     if path.is_dir() and any(path.glob("*.parquet")):
         raise InputError(f"{text!r}: size= is for folders of pictures, {path} holds Parquet shards")
     return _open_folder(path, int(size))
+
+
+def photograph_notes(refs: Iterable[object], load: Callable[[DataRef], ImageData]) -> dict[str, list[str]]:
+    """Name -> what was done to its pictures, for the references to folders that are read at a size; others are not
+    loaded. load: as `Lab.load`."""
+    sized = {
+        ref.name: ref
+        for ref in refs
+        if isinstance(ref, DataRef) and isinstance(ref.source, FolderSource) and ref.source.side
+    }
+    return {name: list(load(ref).notes) for name, ref in sized.items()}
 
 
 def at_size(text: str, side: int) -> str:

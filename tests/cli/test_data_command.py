@@ -14,6 +14,7 @@ from PIL import Image
 
 from robustray.tasks.data import open_data
 from robustray.tasks.data.scenes import facts, parse_scenes
+from tests.cli.conftest import OWN
 
 SCENES = "scenes:test,n=36,multi=0.5,confusable=0.3"
 
@@ -49,12 +50,31 @@ def test_scenes_are_shown_with_all_that_is_true_of_them(cli: Any, tmp_path: Path
     assert json.loads(cli("status --json").out)["runs"] == []
 
 
-def test_photographs_of_mixed_sizes_are_shown_with_what_was_done_to_them(cli: Any, tmp_path: Path) -> None:
+def photographs(folder: Path, *pictures: tuple[str, tuple[int, ...]]) -> None:
+    """A folder of class folders: a class and a shape, (height, width) or (height, width, 3), for each picture."""
     pixels = np.random.default_rng(0)
-    for k, (label, shape) in enumerate((("ant", (50, 80)), ("ant", (70, 60)), ("bee", (64, 64)))):
-        folder = tmp_path / "photos" / label
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels.integers(0, 256, (*shape, 3), dtype=np.uint8)).save(folder / f"{k}.png")
+    for k, (label, shape) in enumerate(pictures):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.integers(0, 256, shape, dtype=np.uint8)).save(folder / label / f"{k}.png")
+
+
+def test_any_study_says_what_was_done_to_photographs(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "my_mod.py").write_text(OWN)
+    pictures = [(label, (12 + k, 20 - k)) for label in ("ant", "bee", "cat") for k in range(4)]
+    photographs(tmp_path / "photos", *pictures)
+    flags = "--attack fgsm --norm linf --eps-linf 0.1 --num-images 0 --num-examples 1 --workers 0"
+    typed = f"run attack-sweep --data ./photos,size=8 --model my_mod:build {flags}"
+    outcome = cli(f"{typed} --json")
+    assert outcome.code == 0, outcome.err
+    said = "./photos,size=8: pictures of 20 x 12 to 17 x 15 pixels are resized to 8 x 8 (bicubic, short side first"
+    page = Path(json.loads(outcome.out)["report"])
+    assert said in page.read_text()
+    again = cli(f"report {page.parent.name}")
+    assert again.code == 0 and said in page.read_text(), "a page that is written again says it, too"
+
+
+def test_photographs_of_mixed_sizes_are_shown_with_what_was_done_to_them(cli: Any, tmp_path: Path) -> None:
+    photographs(tmp_path / "photos", ("ant", (50, 80, 3)), ("ant", (70, 60, 3)), ("bee", (64, 64, 3)))
     outcome = cli("data ./photos,size=60 --json")
     assert outcome.code == 0
     document = json.loads(outcome.out)
