@@ -1,7 +1,8 @@
 """The published files of the labels study's data, to the Parquet tables of `run labels`.
 
 ImageNetMultiLabel (MadryLab/ImageNetMultiLabel, folder `data`): `annotations_classify_task.pkl`, one row per image with
-the answers of its workers, and `image_info.pkl`, what became of each of 10,000 images; tables of old pandas in pickles,
+the answers of its workers; `annotations_contains_task.pkl`, one row per image with the labels asked about, how many saw
+and how many ticked each; and `image_info.pkl`, what became of each of 10,000 images; tables of old pandas in pickles,
 read by a reader that runs nothing. Reassessed ImageNet (google-research/reassessed-imagenet): `real.json`, 50,000 lists
 of labels in the order of the file names, and `raters.npz`, who said what of which label.
 
@@ -53,6 +54,30 @@ def import_votes(source: Path, target: Path) -> int:
         columns["main"] += main
         columns["selected"] += selected
     _whole(source, columns["given"] + columns["main"] + [label for each in columns["selected"] for label in each])
+    write(target, columns)
+    return len(columns["image"])
+
+
+def import_contains(source: Path, target: Path) -> int:
+    """Write image, given, label, n_shown, n_selected; returns how many (image, label) pairs there are.
+
+    Raises: InputError as `read_frame`, and for rows whose lists don't fit each other.
+    """
+    names = ["query", "selected", "total", "imagenet_label"]
+    frame = read_frame(source, names)
+    columns: dict[str, list[Any]] = {"image": [], "given": [], "label": [], "n_shown": [], "n_selected": []}
+    for row, (image, labels, selected, shown, given) in enumerate(
+        zip(*(frame[name] for name in ("index", *names)), strict=True)
+    ):
+        lists = all(isinstance(each, list) for each in (labels, selected, shown))
+        if not isinstance(image, str) or not lists or not len(labels) == len(selected) == len(shown):
+            raise InputError(f"{source}, row {row} (the first is 0): query, selected and total differ in length")
+        columns["image"] += [image] * len(labels)
+        columns["given"] += [given] * len(labels)
+        columns["label"] += labels
+        columns["n_shown"] += shown
+        columns["n_selected"] += selected
+    _whole(source, [value for name in ("given", "label", "n_shown", "n_selected") for value in columns[name]])
     write(target, columns)
     return len(columns["image"])
 
@@ -124,4 +149,4 @@ def given_of(labels: Path, images: NDArray[np.str_]) -> NDArray[np.int64]:
 def _whole(source: Path, labels: list[Any]) -> None:
     wrong = [each for each in labels if not isinstance(each, int) or isinstance(each, bool) or each < 0]
     if wrong:
-        raise InputError(f"{source}: {wrong[0]!r} is no class: whole numbers from 0 on")
+        raise InputError(f"{source}: {wrong[0]!r} is no class and no count: whole numbers from 0 on")

@@ -14,8 +14,8 @@ from robustray.tasks.importers import Written
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """Convert MadryLab/ImageNetMultiLabel's folder data to votes.parquet, and images.parquet where labels are given.
-    Its pickles are read as data: nothing in them is run."""
+    """Convert MadryLab/ImageNetMultiLabel's folder data to votes.parquet, contains.parquet where its file is there,
+    and images.parquet where labels are given. Its pickles are read as data: nothing in them is run."""
 
     output: Annotated[str | None, optional("FOLDER")] = None
     """Folder to write to; the source if not given."""
@@ -24,8 +24,8 @@ class Flags:
 
 
 def run(source: Path, flags: Flags) -> Written:
-    """Raises: InputError as `import_votes` and `import_splits`."""
-    from robustray.tasks.crowds.label_imports import import_splits, import_votes
+    """Raises: InputError as `import_votes`, `import_contains` and `import_splits`."""
+    from robustray.tasks.crowds.label_imports import import_contains, import_splits, import_votes
 
     answers = source / "annotations_classify_task.pkl"
     if not answers.is_file():
@@ -34,6 +34,10 @@ def run(source: Path, flags: Flags) -> Written:
     votes, images = folder / "votes.parquet", folder / "images.parquet"
     lines = [f"wrote {votes} ({import_votes(answers, votes):,} answers)"]
     following = f"run labels --votes {shlex.quote(str(votes))}"
+    asked, contains = source / "annotations_contains_task.pkl", folder / "contains.parquet"
+    if asked.is_file():
+        lines.append(f"wrote {contains} ({import_contains(asked, contains):,} images and labels)")
+        following += f" --contains {shlex.quote(str(contains))}"
     if flags.labels is None:
         lines.append("not written: images.parquet (all 10,000 images), whose labels --labels FILE.parquet would give")
     else:

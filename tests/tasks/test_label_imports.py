@@ -15,7 +15,8 @@ import pytest
 
 from robustray.tasks.crowds import pickled_frames
 from robustray.tasks.crowds.classify import VOTES, votes_of
-from robustray.tasks.crowds.label_imports import import_ratings, import_splits, import_votes
+from robustray.tasks.crowds.contains import CONTAINS, Contains
+from robustray.tasks.crowds.label_imports import import_contains, import_ratings, import_splits, import_votes
 from robustray.tasks.crowds.pickled_frames import read_frame
 from robustray.tasks.crowds.ratings import RATINGS, Ratings
 from robustray.tasks.crowds.sets import ACCEPTED, IMAGES
@@ -131,6 +132,36 @@ def test_answers_of_imagenet_multilabel(tmp_path: Path) -> None:
     assert names.tolist() == ["a.JPEG", "b.JPEG"] and votes.given.tolist() == [2, 7]
     split = read_table(str(tmp_path / "images.parquet"), IMAGES)
     assert split["split"].tolist() == ["classified", "never-ticked"] and split["given"].tolist() == [0, 1]
+
+
+def contains(folder: Path, **changes: Any) -> Path:
+    """Two images as the published table has them: lists of labels asked about, of ticks and of workers."""
+    objects: dict[str, list[Any]] = {
+        "query": [[5, 7, scalar(9)], [2]],
+        "selected": [[4, 9, 0], [3]],
+        "total": [[9, 9, 4], array([8], (1,), "i8")],
+        "sel_dict": [{5: (4, 9), scalar(7): (9, 9), 9: (0, 4)}, {2: (3, 8)}],
+    }
+    numbers = {"Unnamed: 0": [12, 3], "image_number": [10, 0], "imagenet_label": [7, 2], "num_queries": [3, 1]}
+    table = frame(["b.JPEG", "a.JPEG"], [("O8", objects | changes), ("i8", numbers)])
+    return write(folder / "annotations_contains_task.pkl", table)
+
+
+def test_answers_about_single_labels(tmp_path: Path) -> None:
+    classify(tmp_path)
+    contains(tmp_path)
+    done = imagenet_multilabel.run(tmp_path, imagenet_multilabel.Flags())
+    assert "4 images and labels" in done.lines[1] and "--contains" in done.next
+    table = read_table(str(tmp_path / "contains.parquet"), CONTAINS)
+    assert table["image"].tolist() == ["b.JPEG"] * 3 + ["a.JPEG"] and table["given"].tolist() == [7, 7, 7, 2]
+    assert table["n_selected"].tolist() == [4, 9, 0, 3] and table["n_shown"].tolist() == [9, 9, 4, 8]
+    found = Contains.of(table)
+    assert found.images.tolist() == ["a.JPEG", "b.JPEG"] and found.label.tolist() == [2, 5, 7, 9]
+
+
+def test_lists_about_single_labels_that_do_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"row 1 .*differ in length"):
+        import_contains(contains(tmp_path, total=[[9, 9, 4], [8, 8]]), tmp_path / "contains.parquet")
 
 
 def test_the_tiny_pickle_names_what_the_published_one_names(tmp_path: Path) -> None:

@@ -258,7 +258,8 @@ def test_answers_of_ones_own(tmp_path: Path) -> None:
         *("headline", "objects-per-image", "selection-frequencies", "headlines-by-workers"),
         "accuracy-several-objects",
     }
-    assert found.claims == () and len(found.descriptions) == 2
+    assert found.claims == () and len(found.descriptions) == 3
+    assert found.descriptions[2].estimate is None and "--contains" in found.descriptions[2].measured
     suspects = next(table.frame for table in found.tables if table.name == "suspect-labels")
     assert len(suspects) == 10 and (suspects.given_votes == 5).all()
     assert set(suspects.selected) == {"1:5 2:5"}

@@ -19,6 +19,7 @@ from robustray.tasks.kit.words import plural
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.studies.labels import (
     fewer_workers,
+    own_contains,
     own_ratings,
     own_whole,
     own_workers,
@@ -29,6 +30,7 @@ from robustray.tasks.studies.labels import (
 from robustray.tasks.studies.labels.evaluation import COMPARED, comparisons, main_minus_given, selected_shares
 from robustray.tasks.studies.labels.fewer_workers import Fewer
 from robustray.tasks.studies.labels.findings import PAPER_NOT_MAIN
+from robustray.tasks.studies.labels.own_contains import Asked
 from robustray.tasks.studies.labels.own_ratings import Rated
 from robustray.tasks.studies.labels.own_tables import Own, top
 from robustray.tasks.studies.labels.own_whole import Whole
@@ -50,6 +52,8 @@ class Results:
     """Main answers by a model of the workers; None if none was asked for."""
     rated: Rated | None
     """How people rate predictions; None without ratings."""
+    asked: Asked | None
+    """Answers about single labels; None without any."""
 
     @property
     def votes(self) -> Votes:
@@ -71,7 +75,14 @@ class Results:
 
 
 def findings(results: Results) -> Findings:
-    return compose(answer(results), claims(results), tables(results), drawings(results), warnings(results))
+    return compose(
+        answer(results),
+        claims(results),
+        tables(results),
+        drawings(results),
+        None if results.asked is None else own_contains.pieces(results.asked),
+        warnings(results),
+    )
 
 
 def answer(results: Results) -> str:
@@ -106,6 +117,8 @@ def claims(results: Results) -> Iterator[Claim | Description]:
         over="images (Newcombe)",
         unit="points",
     )
+    if results.asked is None:
+        yield own_contains.undetermined()
     if results.whole is not None:
         yield from own_whole.descriptions(results.whole)
     if results.rated is not None:

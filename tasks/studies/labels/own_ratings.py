@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,11 @@ from robustray.tasks.studies.labels.settings import Settings
 from robustray.tasks.study import Claim, Table
 
 Ints = NDArray[np.int64]
+Source = Literal["ratings", "contains"]
+NAMES: Mapping[Source, str] = {"ratings": "acceptance", "contains": "contains-acceptance"}
+"""Of the tables."""
+BEHIND: Mapping[Source, str] = {"ratings": "", "contains": " (contains)"}
+"""Behind titles and claims."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +33,13 @@ class Rated:
     ratings: Ratings
     predictions: Mapping[str, Ints]
     accepted: Mapping[str, Accepted]
+    source: Source = "ratings"
+    """Names the tables: answers about single labels may stand in two tables beside each other."""
+
+    @property
+    def over(self) -> str:
+        """What intervals are over: raters too, where the answers say who gave them."""
+        return "images and raters" if self.ratings.asked.shape[1] > 1 else "images"
 
     @property
     def by_given(self) -> list[str]:
@@ -35,9 +48,14 @@ class Rated:
         return sorted(accuracy, key=lambda model: (-accuracy[model], model))
 
 
-def rate(ratings: Ratings, predictions: Mapping[str, Ints], settings: Settings) -> Rated:
+def rate(ratings: Ratings, predictions: Mapping[str, Ints], settings: Settings, source: Source = "ratings") -> Rated:
     found = acceptance(ratings, predictions, num_resamples=settings.num_resamples, seed=settings.seed)
-    return Rated(ratings=ratings, predictions=predictions, accepted=found)
+    return Rated(ratings=ratings, predictions=predictions, accepted=found, source=source)
+
+
+def _raters(rated: Rated) -> str:
+    count = rated.ratings.asked.shape[1]
+    return f", {count:,} raters" if count > 1 else ""
 
 
 def verdict(accepted: Accepted, margin: float) -> str:
@@ -66,13 +84,13 @@ def tables(rated: Rated, settings: Settings) -> Iterator[Table]:
     for name in ("lower_minus_given", "upper_minus_given"):
         formats |= shown(name, "points", f"{name}_lo", f"{name}_hi")
     yield Table(
-        name="acceptance",
-        title="Would people accept the prediction?",
-        caption=f"{num_images:,} images, {rated.ratings.asked.shape[1]:,} raters. Mean share of yes among those asked "
+        name=NAMES[rated.source],
+        title=f"Would people accept the prediction?{BEHIND[rated.source]}",
+        caption=f"{num_images:,} images{_raters(rated)}. Mean share of yes among those asked "
         f"about the predicted label; of the given label it is {100 * base.value:.1f} % [{100 * base.lo:.1f}, "
         f"{100 * base.hi:.1f}]. Predictions that nobody was asked about count as no (lower) or as yes (upper); leaving "
         "them out (rated only) is no bound and favours models with odd predictions. Minus given: on the same images. "
-        "95 % bootstrap intervals (basic) over images and raters. Equivalent: both bounds lie within "
+        f"95 % bootstrap intervals (basic) over {rated.over}. Equivalent: both bounds lie within "
         f"±{100 * settings.margin:g} points; different: both outside. The most accurate model first.",
         frame=pd.DataFrame(rows),
         formats=formats,
@@ -81,8 +99,8 @@ def tables(rated: Rated, settings: Settings) -> Iterator[Table]:
     if len(best) > 1:
         scores = {model: rated.ratings.scores(rated.predictions[model], 0.0) for model in best}
         yield Table(
-            name="acceptance-comparisons",
-            title="Whose predictions do people accept more often?",
+            name=f"{NAMES[rated.source]}-comparisons",
+            title=f"Whose predictions do people accept more often?{BEHIND[rated.source]}",
             caption=f"Every two of the {COMPARED} most accurate models (by the given label): mean score of the first "
             "minus the second, unrated predictions taken as no, paired by image. p: paired permutation test over "
             "images (signs of their differences are flipped; the scores are shares, not yes or no), with its 95 % "
@@ -95,11 +113,11 @@ def tables(rated: Rated, settings: Settings) -> Iterator[Table]:
 def claims(rated: Rated, settings: Settings) -> Iterator[Claim]:
     best = rated.by_given[0]
     yield claim(
-        "People accept the best model's predictions as often as the given labels.",
+        f"People accept the best model's predictions as often as the given labels{BEHIND[rated.source]}.",
         rated.accepted[best].bounds,
         equivalent(settings.margin).given(50, "images"),
         measured=f"share of yes for the prediction of the most accurate model ({best}) minus the given label's, from "
         "the lower bound (unrated: no) to the upper one (unrated: yes)",
-        over="images and raters (bootstrap)",
+        over=f"{rated.over} (bootstrap)",
         unit="points",
     )

@@ -1,4 +1,4 @@
-"""One's own tables, opened, checked and joined: the door of `--votes` and of what may stand beside it."""
+"""One's own tables, opened, checked and joined: the door of `--votes`, `--contains` and what stands beside them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from robustray.tasks.crowds.classify import PREDICTIONS, VOTES, Votes, votes_of
 from robustray.tasks.crowds.confusion import CLASSES, Classes
+from robustray.tasks.crowds.contains import CONTAINS, Contains
 from robustray.tasks.crowds.ratings import RATINGS, Ratings
 from robustray.tasks.crowds.sets import ACCEPTED, IMAGES, AcceptedLabels, WholeSet
 from robustray.tasks.crowds.tables import CrowdTable, Schema, open_table
@@ -26,6 +27,7 @@ Ranked = Mapping[str, NDArray[np.int64]]
 SCHEMAS: Mapping[str, Schema] = {
     "votes": VOTES,
     "predictions": PREDICTIONS,
+    "contains": CONTAINS,
     "images": IMAGES,
     "accepted": ACCEPTED,
     "ratings": RATINGS,
@@ -47,6 +49,7 @@ class Own:
     images: tuple[WholeSet, Ranked] | None
     accepted: tuple[AcceptedLabels, Ranked] | None
     ratings: tuple[Ratings, Ranked] | None
+    contains: tuple[Contains, Ranked] | None
     classes: Classes | None
     notes: tuple[str, ...]
 
@@ -56,26 +59,42 @@ def references(settings: Settings) -> dict[str, Reference]:
     return {name: open_table(path, SCHEMAS[name]) for name, path in paths.items() if path}
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OwnContains:
+    """Answers about single labels, without any about what is in an image."""
+
+    contains: Contains
+    ranked: Ranked
+    notes: tuple[str, ...]
+
+
+def load_contains(settings: Settings, lab: Lab) -> OwnContains:
+    """Raises: InputError naming file, column and row of what does not fit."""
+    tables = {name: lab.load(ref) for name, ref in references(settings).items()}
+    contains = Contains.of(tables["contains"])
+    return OwnContains(contains=contains, ranked=joined(contains.images, tables), notes=_unused(tables))
+
+
 def load(settings: Settings, lab: Lab) -> Own:
     """Raises: InputError naming file, column and row of what does not fit."""
     tables = {name: lab.load(ref) for name, ref in references(settings).items()}
     votes, names = votes_of(tables["votes"])
-    predictions = tables.get("predictions")
-
-    def joined(images: NDArray[np.str_]) -> Ranked:
-        return join(images, predictions) if predictions is not None else {}
-
-    ranked = joined(names)
-    images = accepted = ratings = classes = None
+    ranked = joined(names, tables)
+    images = accepted = ratings = contains = classes = None
     if "images" in tables:
         whole = WholeSet.of(tables["images"], names, votes.given)
-        images = whole, joined(whole.names)
+        images = whole, joined(whole.names, tables)
     if "accepted" in tables:
         fitting = AcceptedLabels.of(tables["accepted"])
-        accepted = fitting, joined(fitting.names)
+        accepted = fitting, joined(fitting.names, tables)
     if "ratings" in tables:
         rated = Ratings.of(tables["ratings"])
-        ratings = rated, joined(rated.images)
+        ratings = rated, joined(rated.images, tables)
+    notes = _unused(tables)
+    if "contains" in tables:
+        asked = Contains.of(tables["contains"])
+        contains = asked, joined(asked.images, tables)
+        notes += _same_labels(tables, names, votes.given, asked)
     if "classes" in tables:
         largest = [votes.num_classes - 1]
         largest += [int(each.max()) for each in ranked.values()]
@@ -91,13 +110,39 @@ def load(settings: Settings, lab: Lab) -> Own:
         images=images,
         accepted=accepted,
         ratings=ratings,
+        contains=contains,
         classes=classes,
-        notes=tuple(
-            f"columns {', '.join(table.unused)} of {table.name} are not used"
-            for table in tables.values()
-            if table.unused
-        ),
+        notes=notes,
     )
+
+
+def _unused(tables: Mapping[str, CrowdTable]) -> tuple[str, ...]:
+    return tuple(
+        f"columns {', '.join(table.unused)} of {table.name} are not used" for table in tables.values() if table.unused
+    )
+
+
+def _same_labels(
+    tables: Mapping[str, CrowdTable], names: NDArray[np.str_], given: NDArray[np.int64], asked: Contains
+) -> tuple[str, ...]:
+    """A word about images that one of the two tables lacks. Raises: InputError where their given labels differ."""
+    both, at, place = np.intersect1d(names, asked.images, assume_unique=True, return_indices=True)
+    differs = given[at] != asked.given[place]
+    if differs.any():
+        image = np.argmax(differs)
+        raise InputError(
+            f"{tables['contains'].name}: image {both[image]} has given label {asked.given[place][image]}, but "
+            f"{given[at][image]} in {tables['votes'].name}"
+        )
+    lacking = len(names) - len(both)
+    if not lacking:
+        return ()
+    return (f"{lacking:,} images of {tables['votes'].name} are not in {tables['contains'].name}",)
+
+
+def joined(images: NDArray[np.str_], tables: Mapping[str, CrowdTable]) -> Ranked:
+    """Predictions of these images; none without a table of them. Raises: InputError as `join`."""
+    return join(images, tables["predictions"]) if "predictions" in tables else {}
 
 
 def join(names: NDArray[np.str_], table: CrowdTable) -> Ranked:

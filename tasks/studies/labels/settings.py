@@ -12,19 +12,22 @@ from robustray.tasks.kit.estimates import LOOK, training_part
 from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.training.settings import TrainSpec
 
+TABLES = ("votes", "predictions", "contains", "images", "accepted", "ratings", "classes")
+"""Settings that are files of one's own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How far labels that people only confirmed are from what they would have called the main object. A simulated crowd
-    on scenes; with --votes (and --predictions) answers about your own images instead."""
+    on scenes; with --votes or --contains (and --predictions) answers about your own images instead."""
 
     votes: str = ""
     """Answers about your own images instead of simulated ones: a Parquet file with the columns image, given (its label,
     a class number), main (the label a worker calls main), selected (list: a label for each object he sees), and
     optionally worker."""
     predictions: str = ""
-    """Beside --votes: a Parquet file with the column image and one column per model: a predicted class number, or a
-    list of them, the best first."""
+    """Beside --votes or --contains: a Parquet file with the column image and one column per model: a predicted class
+    number, or a list of them, the best first."""
     images: str = ""
     """Beside --votes: all images of the data set, with the columns image, given, and split: classified (those in
     --votes), only-given (no other label was plausible), never-ticked (nobody ticked the given label) or too-few."""
@@ -38,6 +41,10 @@ class Settings:
     """Beside --votes: names of the classes, with the columns class, name and superclass."""
     margin: float = 0.03
     """Of equivalence: differences in the share of accepted labels below it are as good as none."""
+    contains: str = ""
+    """Answers to "does the image contain an object of this class?", alone or beside --votes: the columns image, given,
+    label, n_shown (how many workers were asked), n_selected (how many ticked it), and optionally worker (one row per
+    answer then)."""
     worker_model: Literal["none", "one-coin", "dawid-skene"] = "none"
     """Beside --votes with a column worker that names the same person in all images: weigh the main answers by what they
     show of each worker's errors, one accuracy each or a whole confusion matrix."""
@@ -91,12 +98,14 @@ class Settings:
                     f"{name}: the simulated crowd needs the truth about each image, which only scenes have, got "
                     f"{getattr(self, name)!r}; people's answers about other images go into --votes"
                 )
-        if self.predictions and not self.votes:
-            raise InputError("--predictions needs --votes: predictions are judged by what people see")
+        if self.predictions and not (self.votes or self.contains):
+            raise InputError("--predictions needs --votes or --contains: predictions are judged by what people see")
         for name, needed in (
             ("images", "votes"),
             ("classes", "votes"),
+            ("accepted", "votes"),
             ("accepted", "predictions"),
+            ("ratings", "votes"),
             ("ratings", "predictions"),
         ):
             if getattr(self, name) and not getattr(self, needed):
@@ -142,10 +151,10 @@ SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": p
 
 def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
-    if settings.votes:
-        given = (settings.votes, settings.predictions, settings.images, settings.accepted, settings.ratings)
+    if settings.votes or settings.contains:
+        given = [getattr(settings, name) for name in TABLES]
         note = "Seconds for 60,000 answers and 67 models; a minute for 25,000 images with ratings."
-        return Work(counts={"tables": sum(map(bool, (*given, settings.classes)))}, note=note)
+        return Work(counts={"tables of one's own": sum(map(bool, given))}, note=note)
     scenes = [int(dict(_options(text)).get("n", "3600")) for text in (settings.test_data, settings.train_data)]
     asked = len(settings.precisions) * scenes[0] + scenes[1]
     return Work(

@@ -3,7 +3,7 @@
 Labels of large data sets were not given by people who say what they see: a search proposes an image for a class, and
 workers confirm that it contains it. A simulated crowd on scenes, whose truth is known, makes labels that way, sees the
 kept images again with all plausible labels, and judges networks that were trained on the labels it made. With --votes
-the same aggregation and evaluation run on people's answers about images of one's own.
+or --contains the same aggregation and evaluation run on people's answers about images of one's own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from robustray.tasks.data.views import relabel, subset
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.images import check_apart, predict
-from robustray.tasks.studies.labels import evaluation, findings, own, own_ratings, own_tables, own_workers, reduce
+from robustray.tasks.studies.labels import (
+    evaluation,
+    findings,
+    own,
+    own_contains,
+    own_ratings,
+    own_tables,
+    own_workers,
+    reduce,
+)
 from robustray.tasks.studies.labels.blocks import crowd_block
 from robustray.tasks.studies.labels.crowd import Crowd
 from robustray.tasks.studies.labels.reduce import Collected
@@ -31,6 +40,7 @@ from robustray.tasks.training.settings import TrainSpec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from robustray.tasks.crowds.contains import Contains
     from robustray.tasks.data.images import ImageData
     from robustray.tasks.lab import Lab
     from robustray.tasks.lab.protocol import Handle, Reference
@@ -41,6 +51,9 @@ NETWORK, GIVEN, MAIN = "scenes:cnn", "trained on given labels", "trained on main
 
 def door(settings: Settings, lab: Lab) -> Opened:
     """Read one's own tables, or open both sets of scenes. Raises: InputError."""
+    if settings.contains and not settings.votes:
+        own_tables.load_contains(settings, lab)
+        return Opened(refs={f"table {ref.name}": ref for ref in own_tables.references(settings).values()})
     if settings.votes:
         own = own_tables.load(settings, lab)
         try:
@@ -59,7 +72,9 @@ def door(settings: Settings, lab: Lab) -> Opened:
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
-    return _own(settings, lab) if settings.votes else _simulated(settings, lab)
+    if settings.votes:
+        return _own(settings, lab)
+    return _contains(settings, lab) if settings.contains else _simulated(settings, lab)
 
 
 def _simulated(settings: Settings, lab: Lab) -> Findings:
@@ -139,11 +154,25 @@ def _own(settings: Settings, lab: Lab) -> Findings:
             weighed=own_workers.weigh(opened.table, opened.votes, settings)
             if settings.worker_model != "none"
             else None,
+            asked=_asked(settings, *opened.contains) if opened.contains else None,
             rated=own_ratings.rate(opened.ratings[0], own_tables.top(opened.ratings[1]), settings)
             if opened.ratings
             else None,
         )
     )
+
+
+def _contains(settings: Settings, lab: Lab) -> Findings:
+    opened = own_tables.load_contains(settings, lab)
+    return own_contains.findings(_asked(settings, opened.contains, opened.ranked, opened.notes))
+
+
+def _asked(
+    settings: Settings, contains: Contains, ranked: own_tables.Ranked, notes: tuple[str, ...] = ()
+) -> own_contains.Asked:
+    predicted = own_tables.top(ranked)
+    rated = own_ratings.rate(contains.ratings, predicted, settings, "contains") if predicted else None
+    return own_contains.Asked(settings=settings, contains=contains, rated=rated, notes=notes)
 
 
 def _scenes(settings: Settings, name: str) -> SceneSettings:
@@ -158,11 +187,17 @@ def _scenes(settings: Settings, name: str) -> SceneSettings:
 
 def _compare(a: RunTables, b: RunTables) -> Findings:
     """Headlines of two runs: with the search's precision where both crowds are simulated."""
-    people = [bool(run.settings.get("votes")) for run in (a, b)]
-    if people[0] != people[1]:
-        raise InputError("one run is about people's answers, the other about a simulated crowd's: nothing to compare")
-    keys = ("share",) if all(people) else ("precision", "share")
-    return comparison(Compared(table="headline", keys=keys, value="value"))(a, b)
+    kinds = [
+        "what is in images" if run.settings.get("votes") else "labels" if run.settings.get("contains") else "scenes"
+        for run in (a, b)
+    ]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"one run is of answers about {kinds[0]}, the other of answers about {kinds[1]}: nothing to compare"
+        )
+    keys = ("precision", "share") if kinds[0] == "scenes" else ("share",)
+    table = "contains" if kinds[0] == "labels" else "headline"
+    return comparison(Compared(table=table, keys=keys, value="value"))(a, b)
 
 
 STUDY = Study(

@@ -66,6 +66,15 @@ RATED: Mapping[str, list[Any]] = {
 }
 
 
+ASKED: Mapping[str, list[Any]] = {
+    "image": ["a", "a"],
+    "given": [0, 0],
+    "label": [0, 1],
+    "n_shown": [4, 4],
+    "n_selected": [3, 1],
+}
+
+
 def beside(name: str, columns: Mapping[str, list[Any]], **changes: Any) -> Prepare:
     """`votes.parquet`, `predicted.parquet` and one more table, with some of its columns replaced."""
 
@@ -324,6 +333,31 @@ CROWDS = [
         says=("classes.parquet", "class 1 is missing"),
     ),
     Case(name="ratings of nothing", typed=LABELS + "--ratings rated.parquet", says=("--ratings needs --predictions",)),
+    Case(
+        name="ticks by more than were asked",
+        typed="run labels --workers 0 --contains asked.parquet",
+        prepare=beside("asked.parquet", ASKED, n_selected=[3, 5]),
+        says=("asked.parquet", "n_selected, row 1", "5 of 4 workers"),
+    ),
+    Case(
+        name="nobody was asked about the given label",
+        typed="run labels --workers 0 --contains asked.parquet",
+        prepare=beside("asked.parquet", ASKED, label=[1, 2]),
+        says=("asked.parquet", "given label", "a)"),
+    ),
+    Case(
+        name="a label that was asked about twice",
+        typed=LABELS + "--contains asked.parquet",
+        prepare=beside("asked.parquet", ASKED, label=[0, 0]),
+        says=("asked.parquet", "row 1", "earlier row"),
+    ),
+    Case(
+        name="two tables of other given labels",
+        typed=LABELS + "--contains asked.parquet",
+        prepare=beside("asked.parquet", ASKED, given=[1, 1], label=[0, 1]),
+        says=("asked.parquet", "image a has given label 1, but 0 in votes.parquet"),
+    ),
+    Case(name="images without votes", typed="run labels --contains c.parquet --images i.parquet", says=("--votes",)),
     Case(name="predictions without votes", typed="run labels --predictions p.parquet", says=("--votes",)),
     Case(name="a crowd without siblings", typed="run labels --test-data scenes:test", says=("classes=18",)),
     Case(
