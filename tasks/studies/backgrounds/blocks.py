@@ -24,9 +24,10 @@ def partners(version: str, labels: NDArray[np.int64], kept: Sequence[int], seed:
 
     Mixed-Same: another image of the same class. Mixed-Rand: a class drawn uniformly among all (its own included, as we
     read the paper, which leaves it open), then an image of it. Mixed-Next: an image of the next class, the last one's
-    next being the first. Never the image itself. Draws depend on (seed, version, image) and on which images are kept.
+    next being the first. No image gets its own background. Draws depend on (seed, version, image) and on which images
+    are kept.
 
-    labels: of all images. Raises: InputError for a class with a single image where another one is needed.
+    labels: the labels of all images. Raises: InputError for a class with a single image where another one is needed.
     """
     if not version.startswith("mixed"):
         return [[image, NO_OTHER] for image in kept]

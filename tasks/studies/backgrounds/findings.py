@@ -24,7 +24,7 @@ TABLE_2 = "table 2, ResNet-50 trained on IN-9L"
 TABLE_5 = "table 5"
 SCALE = "ResNet-50, nine classes of ImageNet, 4,050 test images"
 MOST_BARS = 3
-"""Networks that bars still tell apart; more of them are a matrix."""
+"""The most networks that are drawn as bars; more of them are drawn as a matrix."""
 GAP = "accuracy on Mixed-Same minus accuracy on Mixed-Rand, paired by seed and foreground"
 
 
@@ -75,7 +75,7 @@ def _answer_on_scenes(results: Results) -> str:
 
 
 def claims(results: Results) -> Iterator[Claim | Description]:
-    """Of the paper, with scenes; of a user's own models only what they do."""
+    """The paper's claims, tested on scenes. A user's own models are described and not judged."""
     settings, top = results.settings, results.top
     if settings.data:
         for model in settings.models:
@@ -256,7 +256,8 @@ def gap_curve(results: Results, palette: figures.Palette) -> Figure | None:
 
 
 def versions_figure(results: Results, palette: figures.Palette) -> Figure:
-    """Accuracy by version at the largest correlation, or of one's own models: bars of a few networks, else a matrix."""
+    """Accuracy by version, at the largest correlation or of the user's own models: as bars for a few networks, else as
+    a matrix."""
     settings = results.settings
     rows = results.accuracy if settings.data else at(results.accuracy, rho=results.top)
     networks = list(dict.fromkeys(rows.network))

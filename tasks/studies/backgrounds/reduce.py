@@ -1,8 +1,8 @@
 """From predictions to estimates: accuracy by version, BG-gap, what decides an image.
 
-Records have one row per network and test image: `images` (which images: "rho 0.9", a data set), `rho` (NaN for one's
-own), `network` (trained on what, or a model's name), `seed`, `index`, `label`, one column of predictions per version,
-and `background_rand`, the class of the background in Mixed-Rand.
+Records have one row per network and test image: `images` (which images: "rho 0.9", a data set), `rho` (NaN for the
+user's own images), `network` (what it was trained on, or a model's name), `seed`, `index`, `label`, one column of
+predictions per version, and `background_rand`, the class of the background in Mixed-Rand.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Results:
         return estimate_of(one(self.accuracy, rho=rho, network=network_words(trained_on), version=version), "accuracy")
 
     def own_gap(self, model: str) -> Estimate:
-        """BG-gap of a model on one's own images."""
+        """BG-gap of a model on the user's own images."""
         return estimate_of(one(at(self.gaps, network=model), network=model), "gap")
 
 

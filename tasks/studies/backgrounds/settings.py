@@ -38,18 +38,19 @@ class Network(NamedTuple):
     trained_on: str
     """A key of `WORDS`."""
     seed: int
-    """Of the whole chain: the training images, the training, and what is pasted on what in training images."""
+    """Seed of a whole chain: of the training images, of the training, and of the choice of what is pasted on what in
+    training images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How much of a classifier's answer comes from the background."""
+    """Measure how much of a classifier's answer comes from the background."""
 
     data: str = ""
-    """One's own images with boxes or masks, instead of scenes: a folder of class folders with a boxes.csv, or Parquet
+    """Your own images with boxes or masks, instead of scenes: a folder of class folders with a boxes.csv, or Parquet
     with a column box or mask."""
     models: tuple[str, ...] = ()
-    """Trained models to judge on one's own images. None: the versions are only built."""
+    """Trained models to judge on your own images. If none is given, the versions are only built."""
     build: str = ""
     """Folder into which every version is written, as Parquet that --data reads."""
     versions: tuple[Version, ...] = VERSIONS
@@ -74,11 +75,11 @@ class Settings:
     lr: float = 0.2
     """Peak learning rate."""
     schedule: Schedule = "triangular"
-    """Of the learning rate: triangular, steps (drops to a tenth at lr_drops), cosine, constant."""
+    """Schedule of the learning rate: triangular, steps (drops to a tenth at lr_drops), cosine or constant."""
     lr_drops: tuple[float, ...] = ()
     """Epochs after which the learning rate drops, for steps."""
     weight_decay: float = 5e-4
-    """On all parameters."""
+    """Weight decay on all parameters."""
     augmentation: Augmentation = "none"
     """crop-flip: a random crop of the padded image, mirrored in half of the cases."""
     num_seeds: int = 3
@@ -110,7 +111,7 @@ class Settings:
         checks.counts(seed=self.seed, num_examples=self.num_examples)
         checks.shares(ends="()", margin=self.margin)
         if self.models and not self.data:
-            raise InputError("models are judged on one's own images: give --data, or leave --models out to train here")
+            raise InputError("models are judged on your own images: give --data, or leave --models out to train here")
         if self.data and not self.models and not self.build:
             raise InputError("data without models and build: give --models to judge, --build FOLDER to write, or both")
         if not self.data:

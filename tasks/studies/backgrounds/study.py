@@ -3,8 +3,8 @@
 Networks are trained on scenes whose backgrounds go together with their class more or less often, and judged on versions
 of the same test images: with the object removed, with the background removed, and with the object on the background of
 another image of its own, a random or the next class. What a background of another class costs is the BG-gap. Where
-class and background have nothing to do with each other there must be none: that is the null. With `--data`, versions of
-one's own images are built instead, for one's own models or to take away.
+class and background are independent, there must be no gap: this checks the experiment itself. With `--data`, versions
+of the user's own images are built instead, to judge the user's own models or to be used elsewhere.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class World:
     """Test images of one kind, in all their versions, with the same foregrounds in the same order."""
 
     name: str
-    """`"rho 0.9"`, or the name of one's own data."""
+    """`"rho 0.9"`, or the name of the user's own data."""
     rho: float
-    """NaN for one's own."""
+    """Correlation of class and background; NaN for the user's own images."""
     base: Reference
     reasons: list[str]
     """Per image of the base why it is in no version; "" for those that are."""
@@ -279,7 +279,8 @@ def build(settings: Settings, lab: Lab, data: Mapping[str, Mapping[str, Referenc
 
 
 def folders(settings: Settings) -> dict[tuple[str, str], Path]:
-    """(images, version) -> `build/VERSION` for one's own images, `build/rho-0.9/VERSION` for scenes; {}: no build."""
+    """(images, version) -> `build/VERSION` for the user's own images, `build/rho-0.9/VERSION` for scenes; {} where
+    nothing is built."""
     if not settings.build:
         return {}
     root = Path(settings.build).expanduser()

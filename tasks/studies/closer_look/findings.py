@@ -53,15 +53,15 @@ def warnings(results: Results) -> Iterator[str]:
     if len(weak):
         row = weak.loc[weak.truth_halves.idxmin()]
         yield (
-            f"the gradient that stands for the true one is noisy itself: its two halves have the cosine "
+            f"the gradient that is taken for the true one is noisy itself: its two halves have the cosine "
             f"{row.truth_halves:.2f} ({NAMES[row.algorithm]} before update {row['update'] + 1}); take more "
             "--truth-blocks"
         )
     worse = results.values[~results.values.better.astype(bool)]
     if len(worse):
         yield (
-            f"in {plural(len(worse), 'look')} the value function that stands for the true one predicts no better than "
-            "the agent's on steps that it was not fitted on: nothing there is the true value; take more --fit-blocks"
+            f"in {plural(len(worse), 'look')} the value function that is taken for the true one predicts no better "
+            "than the agent's on steps that it was not fitted on, so it is not the true one; take more --fit-blocks"
         )
     short = results.pools[results.pools.episodes == 0]
     if len(short):
@@ -72,7 +72,8 @@ def warnings(results: Results) -> Iterator[str]:
 
 
 def claims(results: Results) -> Iterator[Claim | Description]:
-    """Of the paper; and what the step did to the reward, for which the paper has no direction."""
+    """The paper's claims, and descriptions of what the step did to the reward, for which the paper predicts no
+    direction."""
     settings = results.settings
     several = settings.num_agents > 1
     sizes, first, last = settings.sample_sizes, settings.updates[0], settings.updates[-1]
@@ -98,7 +99,7 @@ def claims(results: Results) -> Iterator[Claim | Description]:
             )
         late = at(results.values, algorithm=algorithm, update=last)
         yield repeats.claim(
-            f"{name}: the value function fits its own targets better than the returns that they stand for.",
+            f"{name}: the value function fits its own targets better than the returns that they estimate.",
             over_agents((late.returns_mre_median - late.gae_mre_median).tolist()),
             above(0),
             measured="on held-out steps, median relative error to returns minus that to V_old + A, by agent",
@@ -107,8 +108,8 @@ def claims(results: Results) -> Iterator[Claim | Description]:
         if settings.arms:
             yield _arm_claim(results, algorithm)
         yield repeats.claim(
-            f"{name}: the value function that stands for the true one predicts held-out returns better than the "
-            "agent's.",
+            f"{name}: the value function that is taken for the true one predicts held-out returns better than "
+            "the agent's.",
             over_agents((1 - late.true_returns_error / late.returns_error).tolist()),
             above(0),
             measured="1 minus the ratio of squared errors to returns, before the last look, by agent",

@@ -20,12 +20,12 @@ from robustray.tasks.studies.closer_look.settings import KINDS
 from robustray.tasks.studies.closer_look.values import with_values
 
 CHUNK = 16_384
-"""Steps in one pass."""
+"""Environment steps in one pass."""
 
 
 def policy_gradients(state: AgentState, observations: Array, actions: Array, advantages: Array) -> NDArray[np.float64]:
-    """Of the surrogate, which is to grow, at the policy as it is, where every ratio is 1; with regard to all its
-    parameters. advantages: (kinds, N), of which each kind is standardised over all steps. -> (kinds, parameters).
+    """Gradients of the surrogate, which is to grow, with regard to all parameters of the policy as it is, where every
+    ratio is 1. advantages: (kinds, N), of which each kind is standardised over all steps. Returns: (kinds, parameters).
 
     The gradient of a step's log-probability is the same for all kinds, which only weigh it: one pass forward and one
     back, then a product of matrices for each kind. Computed in float64, in chunks.
@@ -54,7 +54,7 @@ def advantages_of(state: AgentState, truth: AgentState, pool: Pool, first: int, 
     """(kinds, num_steps) in the order of `KINDS`, of the steps from block `first` on.
 
     Advantages are those of whole blocks, also where an estimate uses the first steps of one only. Without a baseline,
-    discounted returns stand for them.
+    discounted returns are used instead.
     """
     rows = steps_of(pool, first, -(-num_steps // pool["values"].shape[1]) * pool["values"].shape[1])
     shape = (-1, pool["values"].shape[1])

@@ -55,7 +55,8 @@ def landscape_block(items: Sequence[Sequence[float]], context: Context) -> Mappi
     and returns of the complete episodes that the policy plays there, raw and undiscounted.
 
     settings: ([(row of the step, first, end of the blocks behind it) of each source], (first, end) of held-out blocks,
-    environment steps per point). refs: agent, pool, steps. Every point has random numbers of its own.
+    environment steps per point). refs: agent, pool, steps. Each point is drawn with random numbers that no other point
+    uses.
     """
     agent, pool, steps = context.load("agent"), context.load("pool"), context.load("steps")["step"]
     sources, heldout, num_steps = context.settings

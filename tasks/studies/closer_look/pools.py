@@ -27,7 +27,7 @@ Pool = Mapping[str, Array]
 POOL, LANDSCAPE = "closer look: pool", "closer look: landscape"
 """Purposes of rollouts."""
 COLUMNS = ("observations", "actions", "values", "rewards", "advantages", "returns", "not_terminal", "complete")
-"""Of a pool, for analyses."""
+"""The columns of a pool that analyses read."""
 
 
 # --- Pools ------------------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def collect_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
 def rollouts_of(
     agent: Agent, policy: NDArray[np.float32], streams: Sequence[int], purpose: str, num_steps: int
 ) -> Iterator[Rollout]:
-    """With the agent's filters, frozen, whatever the policy."""
+    """Rollouts of any policy with the agent's filters, which stay as they are."""
     state = agent.state
     environment = open_environment(state.spec.environment, clip_actions=state.spec.settings.clip_actions)
     try:

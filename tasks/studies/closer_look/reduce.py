@@ -1,4 +1,5 @@
-"""From gradients, value errors and rewards to estimates. No lab, no agent, no drawing."""
+"""From gradients, value errors and rewards to estimates. Nothing here computes through the lab, runs an agent or
+draws."""
 
 from __future__ import annotations
 
@@ -195,8 +196,8 @@ TRUST = ("kl", "kl_max", "ratio_max", "ratio_outside", "heldout_kl", "heldout_kl
 
 
 def trust_table(curves: pd.DataFrame) -> pd.DataFrame:
-    """Of each arm, over agents: means over updates of the mean KL and the share of ratios outside the bound, and the
-    largest KL of a state and the largest ratio over all updates."""
+    """One row for each arm, over agents: means over updates of the mean KL and of the share of ratios outside the
+    bound, and the largest KL of a state and the largest ratio over all updates."""
     rows = []
     for (algorithm, arm), mine in curves.groupby(["algorithm", "arm"], sort=False):
         by_agent = mine.groupby("agent")
@@ -258,8 +259,8 @@ def agreement(landscape: pd.DataFrame, surrogate: str = "surrogate") -> float:
 
 
 def slope(line: pd.DataFrame) -> Estimate:
-    """Of the true reward along the step, per step: least squares through the mean returns at the places, with a Welch
-    interval over episodes; NaN where no episode ended at a place."""
+    """Slope of the true reward along the step, per step: least squares through the mean returns at the places, with a
+    Welch interval over episodes; NaN where no episode ended at a place."""
     places = line.along.to_numpy(np.float64)
     centred = places - places.mean()
     samples = [np.asarray(each, dtype=np.float64) for each in line.episode_returns]
@@ -291,8 +292,9 @@ def landscape_table(landscapes: Mapping[Key, pd.DataFrame]) -> pd.DataFrame:
 
 
 def sign_table(steps: pd.DataFrame) -> pd.DataFrame:
-    """Of each algorithm and source, over looks: how often the step lowered the mean return though the surrogate rose,
-    and the mean slope of the reward; intervals over agents, whose looks are not independent."""
+    """One row for each algorithm and source, over looks: how often the step lowered the mean return although the
+    surrogate rose, and the mean slope of the reward. Intervals are over agents, since the looks at one agent are not
+    independent."""
     rows = []
     for (algorithm, source), mine in steps.groupby(["algorithm", "step from"], sort=False):
         known = mine.dropna(subset=["gain", "slope"])

@@ -14,7 +14,8 @@ from robustray.tasks.studies.closer_look.reduce import Gradients, Key
 from robustray.tasks.studies.closer_look.settings import KINDS, Settings
 
 LEAST_AGENTS = 3
-"""Of an algorithm, for what is said of trainings: estimates within one agent say nothing of other agents."""
+"""The fewest agents of an algorithm for a claim about its trainings: estimates within one agent say nothing of other
+agents."""
 NAMES = {"ppo": "PPO", "trpo": "TRPO"}
 MAIN = next(iter(KINDS))
 """The kind of advantages that the algorithms use."""
@@ -29,7 +30,7 @@ class Results:
     """Learning curves of all agents: also arm, algorithm, agent."""
     pools: pd.DataFrame
     gradients: Mapping[Key, Mapping[str, Gradients]]
-    """By kind of advantages."""
+    """Gradients by kind of advantages."""
     steps: Mapping[Key, Gradients | None]
     """The algorithm's steps in the place of gradients; None where no size is one that an update may have."""
     values: pd.DataFrame

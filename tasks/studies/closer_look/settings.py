@@ -20,7 +20,8 @@ _LEARNING_RATES: Mapping[str, tuple[float, float]] = {
     "Walker2d": (4e-4, 3e-4),
     "Humanoid": (2.5e-4, 1e-4),
 }
-"""Of PPO's policy and value network in this paper's table 1; TRPO is that of arXiv:2005.12729, and so is the rest."""
+"""Learning rates of PPO's policy and value network in this paper's table 1. TRPO, and everything else, is as in
+arXiv:2005.12729."""
 KINDS: Mapping[str, tuple[Literal["agent", "true", "none"], float | None]] = {
     "agent": ("agent", None),
     "agent, λ = 1": ("agent", 1.0),
@@ -28,9 +29,10 @@ KINDS: Mapping[str, tuple[Literal["agent", "true", "none"], float | None]] = {
     "true, λ = 1": ("true", 1.0),
     "none": ("none", None),
 }
-"""Kinds of advantages: the value function in them (the agent's, the one that stands for the true one, none: discounted
-returns, of which standardising takes the mean), and GAE's λ (None: the agent's). At λ = 1 a value function changes only
-the variance of an estimate; below, also what is estimated. The first one is what the algorithms use."""
+"""Kinds of advantages: the value function in them (the agent's; the one fitted to many more steps, taken for the true
+one; or none, which leaves discounted returns, whose mean is taken out by standardising), and GAE's λ (None: the
+agent's). At λ = 1 a value function changes only the variance of an estimate; below 1 it also changes what is estimated.
+The first kind is what the algorithms use."""
 SOURCES = ("an update's steps", "many steps")
 """What the step of a landscape is made from: as many steps as an update has, or those behind the "true" gradient."""
 ARMS: Mapping[str, Mapping[str, Any]] = {
@@ -45,17 +47,17 @@ _MOST = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How well deep policy gradient methods do what they are derived from: how far estimates of the gradient agree, how
-    well the value function predicts, and whether the objective that a step climbs is the reward."""
+    """Measure how well deep policy gradient methods do what they are derived from: how far estimates of the gradient
+    agree, how well the value function predicts, and whether the objective that a step climbs is the reward."""
 
     environment: str = "Hopper-v5"
-    """Of Hopper, Walker2d and Humanoid, for which the paper's settings exist, with a version."""
+    """Environment with its version: one of Hopper, Walker2d and Humanoid, for which the paper's settings exist."""
     algorithms: tuple[str, ...] = ALGORITHMS
-    """Of ppo and trpo."""
+    """Which of ppo and trpo are trained."""
     num_agents: int = 1
     """Agents of each algorithm."""
     iterations: int = 12
-    """Their updates."""
+    """Updates of each agent."""
     update_steps: int = 1024
     """Environment steps of one update, and of one block of a pool."""
     milestones: tuple[float, ...] = (0.0, 0.92)
@@ -69,9 +71,9 @@ class Settings:
     num_repeats: int = 8
     """Independent estimates of each size."""
     truth_blocks: int = 16
-    """Blocks behind the gradient that stands for the true one, and behind the large step of a landscape."""
+    """Blocks behind the gradient that is taken for the true one, and behind the large step of a landscape."""
     fit_blocks: int = 8
-    """Blocks behind the value function that stands for the true one; no gradient is estimated from them."""
+    """Blocks behind the value function that is taken for the true one. No gradient is estimated from them."""
     heldout_blocks: int = 2
     """Blocks on which value functions are judged, and the surrogate that a step has not seen."""
     landscape: tuple[float, ...] = (0.0, 1.0, 3.0)
@@ -187,7 +189,7 @@ class Parts:
 
 
 def agent_settings(algorithm: str, environment: str, *, update_steps: int = 2048) -> PolicyGradient:
-    """As the paper's table 1 has an algorithm, with this many steps for an update."""
+    """Settings of an algorithm as in the paper's table 1, with the given number of steps for an update."""
     if algorithm == "trpo":
         return preset("trpo", environment, steps_per_stream=update_steps)
     policy_lr, value_lr = _LEARNING_RATES[environment.partition("-v")[0]]

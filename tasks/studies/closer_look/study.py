@@ -58,7 +58,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
         for update in settings.updates
     }
 
-    # 1. One pool for each agent and milestone; from a part of it, the value function that stands for the true one.
+    # 1. One pool for each agent and milestone; from a part of it, the value function taken for the true one.
     collected = {
         key: lab.map("collect", collect_block, range(parts.num_blocks), block=BLOCKS_AT_ONCE, refs={"agent": agent})
         for key, agent in agents.items()
@@ -154,7 +154,7 @@ def step_estimates(settings: Settings) -> list[list[int]]:
 
 
 def _gradients(settings: Settings, found: pd.DataFrame) -> dict[str, Gradients]:
-    """By kind of advantages."""
+    """Gradients by kind of advantages."""
     rows = np.stack(list(found.gradients)).astype(np.float64)
     return {kind: by_size(rows[:, place], settings.sample_sizes, settings) for place, kind in enumerate(KINDS)}
 

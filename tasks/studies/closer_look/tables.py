@@ -36,7 +36,7 @@ def tables(results: Results) -> Iterator[Table]:
     yield Table(
         name="baselines",
         title="What a value function does to estimates",
-        caption="Kinds: the agent's value function, the one that stands for the true one, none (discounted returns, "
+        caption="Kinds: the agent's value function, the one that is taken for the true one, none (discounted returns, "
         "whose mean standardising takes); with the agent's λ of GAE and with λ = 1, where a value function changes "
         "only the variance of an estimate. To truth: with the gradient from many more steps by the same kind; "
         "truths: the cosine of that one with the first kind's, 1 where both estimate the same. N½ as below. 95 % "

@@ -1,4 +1,4 @@
-"""What value functions predict: the agent's, and one fitted to the returns of many more steps. Changes no agent."""
+"""What value functions predict: the agent's, and one fitted to the returns of many more steps. No agent is changed."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def with_values(state: AgentState, value: NDArray[np.float32]) -> AgentState:
 
 @block_function(version=1, columns={"value": Tensor("float32"), "rounds": pa.int64(), "better": pa.bool_()})
 def truth_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """(one item) The parameters of the value function that stands for the true one: the agent's layers, started anew
-    and fitted to the discounted returns of complete episodes.
+    """For its one item: the parameters of the value function that is taken for the true one. It has the agent's layers,
+    started anew and fitted to the discounted returns of complete episodes.
 
-    Its own check: on the blocks that are left out of the fit, its squared error must not be above that of the agent's
-    value function; else it is fitted for another round, three at most. better: whether it passed. settings: (first,
-    end) of its blocks. refs: agent, pool.
+    The fit is checked on blocks that are left out of it: its squared error must not be above that of the agent's value
+    function. Otherwise it is fitted for another round, three at most. better: whether it passed the check. settings:
+    (first, end) of its blocks. refs: agent, pool.
     """
     agent, pool = context.load("agent"), context.load("pool")
     first, end = context.settings

@@ -74,7 +74,7 @@ class Results:
 
     @property
     def arrived(self) -> bool:
-        """Whether trainings end near what they should: nothing else of them is judged before."""
+        """Whether trainings end near the exact solution. Nothing else about them is judged unless they do."""
         return all(self.deviation(eps).mean() < TRAINING_TOLERANCE for eps in (0.0, *self.settings.eps_train))
 
 
@@ -94,7 +94,7 @@ def answer(results: Results) -> str:
 
 
 def claims(results: Results) -> Iterator[Claim]:
-    """Each over seeds."""
+    """The claims, each tested over seeds."""
     settings, large = results.settings, results.settings.eps_train[-1]
     expected = theory.vulnerability(results.s, settings.penalty / min(settings.variances))
     seeds, arrived = Repeats(count=settings.num_seeds, over="seeds", unit="number"), results.arrived

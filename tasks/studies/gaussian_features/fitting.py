@@ -22,13 +22,13 @@ class Training:
     variances: tuple[float, ...]
     mean: tuple[float, ...]
     angle: float
-    """Degrees by which the first two axes are turned: training is not told the axes."""
+    """Degrees by which the first two axes are turned, so that training does not know the axes."""
     num_steps: int
     batch_size: int
     lr: float
-    """Of Adam; a tenth of it for the last third of the steps."""
+    """Learning rate of Adam; a tenth of it for the last third of the steps."""
     ascent_steps: int
-    """Of the adversary, in every step."""
+    """Ascent steps of the adversary in every step of training."""
 
 
 def worst_moves(z: Array, s: Array, eps: float) -> Array:
@@ -60,7 +60,7 @@ def within_ball(s: Array, eps: float, *, num_samples: int, seed: int, num_rounds
     Convex in the inverse variances, so there is one optimum. The variances follow the second moments of moved samples
     in damped steps: undamped ones oscillate for large eps and end at different variances for equal axes.
 
-    Raises: InputError where they have not settled to 1 %, as for eps far above every deviation.
+    Raises: InputError where they have not converged to 1 %, as for eps far above every deviation.
     """
     z = stream(seed, "gaussian-features ball").standard_normal((num_samples, len(s))) * np.sqrt(s)
     fitted = s + eps**2 / len(s)
@@ -79,9 +79,9 @@ def within_ball(s: Array, eps: float, *, num_samples: int, seed: int, num_rounds
 def train(training: Training, eps: float, seed: int) -> tuple[Array, Array]:
     """Adversarial training: Adam on the mean and on a factor A of the inverse covariance A A', over fresh batches.
 
-    The adversary climbs by move <- eps M (z + move) / |M (z + move)| from no move: along every axis of M it goes on in
-    the direction of z, as the exact worst move does; from random directions it is still away from it after 15 steps
-    where eps is large. eps = 0 is plain maximum likelihood.
+    The adversary climbs by move <- eps M (z + move) / |M (z + move)|, starting with no move: along every axis of M it
+    keeps the direction of z, as the exact worst move does. From random directions it is still away from that move after
+    15 steps where eps is large. eps = 0 is plain maximum likelihood.
 
     Returns: mean (d,) and covariance (d, d), in the axes of the variances.
     """

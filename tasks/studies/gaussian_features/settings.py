@@ -14,9 +14,9 @@ class Settings:
     """Two Gaussians, N(mean, S) and N(-mean, S), and an adversary that moves every point in l2."""
 
     variances: tuple[float, ...] = (1.0, 25.0)
-    """Of S, along its own axes; unequal ones, or there is nothing to align."""
+    """Variances of S along its own axes. They must differ: with equal ones there is nothing to align."""
     mean: tuple[float, ...] = (2.0, 5.0)
-    """Of the class +1, along the same axes."""
+    """Mean of the class +1 along the same axes."""
     angle: float = 30.0
     """Degrees by which the first two axes are turned before anything is trained or drawn."""
     eps_train: tuple[float, ...] = (1.0, 2.0, 4.0, 10.0)
@@ -26,19 +26,19 @@ class Settings:
     penalty: float = 2.0
     """Theorem 1's penalty, in units of 1 / the smallest variance: above 1."""
     num_samples: int = 20_000
-    """Behind each sampled number."""
+    """Samples behind each sampled number."""
     num_seeds: int = 5
     """Trainings and samples of each size, with seeds from `seed` up; at least 2."""
     seed: int = 0
-    """Of the first of them."""
+    """Seed of the first repetition; the others follow it."""
     num_steps: int = 3_000
     """Steps of adversarial training."""
     batch_size: int = 256
     """Fresh points per step."""
     lr: float = 0.03
-    """Of Adam; a tenth of it for the last third of the steps."""
+    """Learning rate of Adam; a tenth of it for the last third of the steps."""
     ascent_steps: int = 15
-    """Of the adversary, in every step of training."""
+    """Ascent steps of the adversary in every step of training."""
 
     def __post_init__(self) -> None:
         checks.counts(at_least=2, num_seeds=self.num_seeds, batch_size=self.batch_size)

@@ -1,8 +1,8 @@
 """Why does robust training align gradients with classes?  (arXiv:1905.02175, section 4)
 
-Two Gaussians whose covariance an l2 adversary makes the learner overestimate. Robust parameters come from the closed
-form (an adversary with a mean budget), from exact robust likelihood (a budget for each point) and from adversarial
-training; Theorems 1 to 3 are held against samples and trainings, within tolerances fixed here.
+The data are two Gaussians whose covariance an l2 adversary makes the learner overestimate. Robust parameters come from
+the closed form (an adversary with a mean budget), from exact robust likelihood (a budget for each point) and from
+adversarial training. Theorems 1 to 3 are compared with samples and trainings, within tolerances fixed here.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ CLAIMED = {
     "orthogonal_init": "Orthogonal initialisation with scaled layers raises the return.",
     "lr_annealing": "Annealing the learning rates raises the return.",
 }
-"""What the paper says of its figure 1; of value clipping it says nothing of the kind."""
+"""What the paper says about its figure 1. It says nothing similar about value clipping."""
 
 
 def findings(results: Results) -> Findings:
@@ -146,7 +146,7 @@ def claims(results: Results) -> Iterator[Claim | Description]:
 
 
 def _excess_claim(results: Results, place: str, repeats: Repeats, words: str) -> Claim:
-    """By two rules at once: the interval, and how often it is wrong where nothing differs."""
+    """A claim with two rules: the interval must lie above 0, and it must rarely do so where nothing differs."""
     alarms = results.false_alarms.get(place)
     limit = f"and only where that rule finds ACLI > AAI in at most {improvements.LARGEST_RATE:.0%} of simulated data "
     limit += "without it, at these numbers of agents and spreads"

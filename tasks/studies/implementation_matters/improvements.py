@@ -19,7 +19,7 @@ from robustray.tasks.statistics.bootstrap import Statistic
 
 Array = NDArray[np.float64]
 LARGEST_RATE = 0.05
-"""Of simulated data sets without a difference in which the interval of ACLI - AAI may exclude 0 from below."""
+"""Largest share of simulated data sets without a difference in which the interval of ACLI - AAI may lie above 0."""
 NUM_SIMULATED, NUM_RESAMPLES = 1_000, 1_000
 """Data sets of each kind of equality, and resamples behind the interval of each."""
 
@@ -77,11 +77,11 @@ class FalseAlarms:
     """How often the interval of ACLI - AAI lies above 0 in data of which ACLI = AAI is true."""
 
     rate: float
-    """The larger one of two kinds of equality: no difference at all, and the step's effect and the interaction as
+    """The larger rate of two ways to be equal: no difference at all; or the step's effect and the interaction as
     measured, with the optimisations' effect as large as the step's."""
     lo: float
     hi: float
-    """Wilson's interval of that rate."""
+    """Upper end of Wilson's interval of that rate."""
     num_simulated: int
 
     @property

@@ -1,4 +1,5 @@
-"""From agents to estimates: returns, contrasts of the 2x2, effects of the 2^4, trust regions. No lab, no drawing."""
+"""From agents to estimates: returns, contrasts of the 2x2, effects of the 2^4, trust regions. Nothing here computes
+through the lab or draws."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ CONTRASTS: Mapping[str, tuple[float, ...]] = {
     "trpo+ − ppo-m": (0.0, -1.0, 1.0, 0.0),
     "ppo − trpo": (1.0, 0.0, 0.0, -1.0),
 }
-"""Signed contrasts; weights of `CORNERS`."""
+"""Contrasts of the 2x2: for each, the weights of the `CORNERS`."""
 MEASURES: Mapping[str, str] = {
     "final": "final",
     "best": "best update",
@@ -56,7 +57,7 @@ def final_return(curve: pd.DataFrame) -> float:
 
 
 def best_return(curve: pd.DataFrame) -> float:
-    """Of the best update: biased upwards, the more so the noisier an agent is."""
+    """Return of the best update. It is biased upwards, the more so the noisier an agent is."""
     found = curve.episode_return.to_numpy(np.float64)
     return float(np.nanmax(found)) if np.isfinite(found).any() else math.nan
 
@@ -67,7 +68,7 @@ def agent_table(
     """One row per agent. `cells[i]` is that of `learned[i]`. KL: mean over updates; ratio_max: largest over updates;
     rejected: share of TRPO's updates whose line search accepted nothing, step_scale: the mean scale of the others.
 
-    evaluations: rows of `evaluate_block` of each agent; None: they have none, and NaN stands for it.
+    evaluations: rows of `evaluate_block` of each agent; where it is None, the evaluated return is NaN.
     """
     rows = []
     for number, (cell, found) in enumerate(zip(cells, learned, strict=True)):
@@ -109,7 +110,7 @@ def values(agents: pd.DataFrame, column: str, **where: object) -> np.ndarray:
 
 
 def mean_of(found: np.ndarray) -> Estimate:
-    """Over agents; NaN without any."""
+    """The mean over agents; NaN without any."""
     return mean_interval(found) if len(found) else Estimate(value=math.nan, lo=-math.inf, hi=math.inf, n=0)
 
 
@@ -219,8 +220,8 @@ def effects() -> Iterator[tuple[str, ...]]:
 
 
 def effect_table(cells: Sequence[Cell], agents: pd.DataFrame) -> pd.DataFrame:
-    """On minus off, averaged over the other switches; of two switches half the difference that one makes to the
-    other's effect. Every cell has the weight 1/8 or -1/8."""
+    """Effect of each switch: on minus off, averaged over the other switches; and of each pair, half the difference that
+    one switch makes to the other's effect. Every cell has the weight 1/8 or -1/8."""
     rows = []
     for environment in dict.fromkeys(cell.environment for cell in cells):
         mine = [cell for cell in cells if cell.environment == environment]

@@ -23,18 +23,18 @@ UNITS = f"agents per cell with {LEAST_STEPS:,} environment steps each"
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """What the 16 cells gave."""
+    """Results of the 16 cells of the ablation."""
 
     cells: Sequence[Cell]
     agents: pd.DataFrame
     """Rows of `reduce.agent_table`, of reported agents only."""
     selection: pd.DataFrame | None
-    """What the learning rates were chosen by; None where there was one only."""
+    """Returns by which the learning rates were chosen; None where there was only one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What a run gave."""
+    """Results of a run."""
 
     settings: Settings
     agents: pd.DataFrame
@@ -88,6 +88,7 @@ class Results:
         return estimate_of(one(self.contrasts, environment=environment, contrast=name), "difference")
 
     def repeats(self, num_agents: int, iterations: int) -> Repeats:
-        """What claims rest on: so many agents per cell, none of which counts where they learned from too few steps."""
+        """The evidence behind claims: the number of agents per cell. Agents that learned from too few steps do not
+        count."""
         count = num_agents if iterations * self.settings.steps >= LEAST_STEPS else 0
         return Repeats(count=count, least=LEAST_AGENTS, units=UNITS, over="agents", unit="number")

@@ -38,13 +38,14 @@ class Settings:
     on and off."""
 
     environments: tuple[str, ...] = ("Hopper-v5",)
-    """Of Hopper, Walker2d and Humanoid, for which the paper's settings exist, with a version: Hopper-v5."""
+    """Environments with their versions (Hopper-v5): any of Hopper, Walker2d and Humanoid, for which the paper's
+    settings exist."""
     num_seeds: int = 2
     """Agents of each of the corners, of PPO without clipping and of TRPO+ with its schedule."""
     iterations: int = 3
     """Their updates; learning rates are annealed over these."""
     ablation: bool = True
-    """Also the 16 cells."""
+    """Also train the 16 cells of the ablation."""
     ablation_lrs: tuple[float, ...] = (1e-4, 3e-4)
     """Learning rates of the policy that each cell chooses from; of a single one nothing is chosen."""
     num_selection_seeds: int = 1
@@ -61,7 +62,7 @@ class Settings:
     """Whole episodes that every reported agent plays after its training, with drawn actions and as many with mean ones;
     0: none."""
     seed: int = 0
-    """Every agent of a run has a seed of its own, and runs with different seeds share none."""
+    """Seed from which every agent of a run gets its own; runs with different seeds share none."""
 
     def __post_init__(self) -> None:
         checks.several(environments=self.environments, ablation_lrs=self.ablation_lrs)
@@ -106,12 +107,13 @@ class Cell:
 
     environment: str
     name: str
-    """Of a corner "ppo-m"; of a cell of the ablation its switches that are on, "reward_scaling+lr_annealing"."""
+    """Name of a corner, "ppo-m"; or the switches that are on in a cell of the ablation,
+    "reward_scaling+lr_annealing"."""
     number: int
     """Its place among all cells of a run: where its seeds begin."""
     settings: PolicyGradient
     on: frozenset[str] = frozenset()
-    """Of a cell of the ablation: the switches that are on."""
+    """The switches that are on, for a cell of the ablation."""
 
 
 def corner_cells(environments: Sequence[str], *, steps: int) -> list[Cell]:
@@ -160,7 +162,7 @@ def ablation_cells(environments: Sequence[str], *, steps: int) -> list[Cell]:
 
 
 def agent_seed(seed: int, use: Use, cell: Cell, number: int) -> int:
-    """Of agent `number` of a cell, by `cell_seed`: nothing that is reported has chosen anything."""
+    """Seed of agent `number` of a cell, by `cell_seed`, so that no agent that is reported took part in a choice."""
     return cell_seed(seed, use, cell.number, number)
 
 

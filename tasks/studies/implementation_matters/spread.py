@@ -1,4 +1,4 @@
-"""What the spread over agents allows to say: interquartile means, profiles, agents needed. No lab, no drawing."""
+"""What follows from the spread over agents: interquartile means, profiles, and how many agents are needed."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def switch_samples(cells: Sequence[Cell], agents: pd.DataFrame, environment: str
 
 
 def power_of(difference: float, spreads: Sequence[float], weights: Sequence[float], n: int) -> float:
-    """Of Welch's two-sided test at 5 % of a contrast with n agents in each corner that counts: by the noncentral t with
-    the degrees of freedom that these spreads give."""
+    """Power of Welch's two-sided test at 5 % of a contrast with n agents in each corner that takes part in it, by the
+    noncentral t distribution with the degrees of freedom that these spreads give."""
     parts = np.array([(w * s) ** 2 / n for w, s in zip(weights, spreads, strict=True) if w])
     if not parts.any():
         return 1.0 if difference else 0.0
@@ -126,8 +126,8 @@ def agents_needed(difference: float, spreads: Sequence[float], weights: Sequence
 def power_table(
     agents: pd.DataFrame, contrasts: pd.DataFrame, published: Mapping[tuple[str, str], float | None]
 ) -> pd.DataFrame:
-    """One row per contrast: the spreads' root mean square over the corners that count, and agents needed in each corner
-    for the measured difference and for the paper's, both at the measured spreads.
+    """One row per contrast: the spreads' root mean square over the corners that take part, and agents needed in each
+    corner for the measured difference and for the paper's, both at the measured spreads.
 
     contrasts: rows of `reduce.contrast_table`. published: (environment, contrast) -> the paper's difference.
     """
@@ -156,5 +156,5 @@ def power_table(
 
 
 def iqm_columns(x: Array) -> dict[str, float]:
-    """As columns of a row."""
+    """The interquartile mean and its interval as columns of a row."""
     return columns("iqm", iqm(x), "iqm_lo", "iqm_hi")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from robustray.tasks.inputs.items import Ascended
 
 NO_IMAGE = -1
-"""In `start_index`: it started at noise."""
+"""Value of `start_index` for an inversion that started at noise."""
 POINTS = 10
-"""Of a path at which the objective is kept, besides its start."""
+"""Number of points of a path, besides its start, at which the objective is recorded."""
 
 _OPTIMISED = {
     "index": pa.int64(),
@@ -57,9 +57,10 @@ def invert_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
 
 @block_function(version=1, columns=_OPTIMISED)
 def class_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """As `invert_block`, for the class of the image alone: minus the cross-entropy with its label, from the same start.
+    """Like `invert_block`, but for the class of the image alone: minus the cross-entropy with its label, from the same
+    start.
 
-    The baseline that knows the class of a target and nothing else of it.
+    This is the baseline that knows the class of a target and nothing else about it.
     """
     from robustray.tasks.attacks.objective import CrossEntropy
     from robustray.tasks.inputs.items import ascend

@@ -18,7 +18,7 @@ from robustray.tasks.training.twins import KINDS
 CELL = ["what", "start"]
 COLUMNS = [*CELL, "seed", "index", "closer_pixels", "closer_judge"]
 unpaired = comparison(Compared(table="ranks", keys=("what", "start"), value="pixels", lo="pixels_lo", hi="pixels_hi"))
-"""For runs with other targets: as of independent runs."""
+"""Differences of runs with different targets, computed as for independent runs."""
 
 
 def compare(a: RunTables, b: RunTables) -> Findings:

@@ -31,7 +31,7 @@ MEASURES = ("pixels", "judge")
 CLASS_ONLY, CLASS_MEAN, GLOBAL_MEAN, SAME_CLASS = "class only", "class mean", "mean of all", "same class"
 BASELINES = (CLASS_ONLY, CLASS_MEAN, GLOBAL_MEAN, SAME_CLASS)
 EVERY_SEED = -1
-"""In `seed`: an image that no network made."""
+"""Value of `seed` for an image that no network made."""
 
 
 # --- One row per image ------------------------------------------------------------------------------------------------

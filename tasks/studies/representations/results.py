@@ -26,7 +26,7 @@ class Baselines:
     latents: NDArray[Any]
     """(c + 1, width): the judge's."""
     predictions: NDArray[Any]
-    """(c + 1,): the judge's."""
+    """(c + 1,): predictions of the judge."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,9 +34,9 @@ class Units:
     """Visualised units of one network."""
 
     rows: pd.DataFrame
-    """Of `unit_block`; by unit, then by number of the start."""
+    """Rows of `unit_block`, by unit and then by number of the start."""
     judged: pd.DataFrame
-    """Of `latent_block` with the judge, in the same order."""
+    """Rows of `latent_block` with the judge, in the same order."""
     latents: NDArray[Any]
     """(test images, width): of the network itself."""
     chosen: Sequence[int]
@@ -45,7 +45,7 @@ class Units:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
-    """Rows of all steps."""
+    """The rows of all steps."""
 
     settings: Settings
     images: ImageData

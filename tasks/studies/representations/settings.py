@@ -28,7 +28,8 @@ class Settings(TwinSettings):
     num_targets: int
     """Test images to be inverted, drawn at random; the same for all networks."""
     num_candidates: int = 100
-    """Test images of its own class among which a target is ranked, the target included; all, where there are fewer."""
+    """How many test images of a target's class it is ranked among, itself included; all of them where there are
+    fewer."""
     inversion_steps: int
     """Gradient steps of an inversion."""
     step_size: float

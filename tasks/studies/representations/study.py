@@ -1,9 +1,9 @@
 """Is an image with the same representation the same image?  (arXiv:1906.00945, sections 4 and 5)
 
-For twins of networks that differ in nothing but robust training: images are optimised until their latent is that of a
-target, from noise and from another image; and coordinates of the latent are excited. What comes out is judged against
-the dumb explanations: is the target found among other images of its own class, where a class mean, an image made for
-the class alone and any other image of the class find it by chance only?
+The networks are twins that differ in nothing but robust training. Images are optimised until their latent is that of a
+target, from noise and from another image, and coordinates of the latent are excited. The results are compared with what
+needs no inversion: is the target found among other images of its own class, where a class mean, an image made for the
+class alone and any other image of the class find it only by chance?
 """
 
 from __future__ import annotations

@@ -76,12 +76,13 @@ _PLACED = {**_EDITED, "top": pa.int16(), "left": pa.int16()}
 
 @block_function(version=1, columns=_PLACED)
 def inpaint_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """Test images with a square lost and filled again: towards a class, known pixels softly tied to what they were.
+    """Test images in which a square is lost and filled again towards a class; known pixels are softly tied to what they
+    were.
 
     settings: {"ascent", "labels", "hole", "anchor"}. wanted: the class that was asked for, by the rule `labels`:
     "true", "predicted" (by this model from the damaged picture), or "wrong" (a random other one, by image). top, left:
-    place of the square. `image` is the result as it is, `mended` has its known pixels put back; prediction: of the
-    model itself on that.
+    place of the square. `image` is the result as it is, `mended` has its known pixels put back; prediction: what the
+    model itself sees in it.
     """
     from robustray.tasks.studies.synthesis.edits import inpaint
 

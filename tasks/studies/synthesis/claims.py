@@ -50,7 +50,7 @@ EDIT_CLAIMS: dict[Edit, tuple[tuple[str, str, str], ...]] = {
         ),
     ),
 }
-"""Task -> what robust networks are held against, the claim, and what is measured."""
+"""Task -> what robust networks are compared with, the claim, and what is measured."""
 
 
 def claims(results: Results, edited: pd.DataFrame) -> list[Claim]:
@@ -117,7 +117,7 @@ def _agreed(
     measured: str,
     number: bool = False,
 ) -> Claim:
-    """By the standard judge; not decided where the robust one disagrees about the sign."""
+    """The verdict by the standard judge, or undecided where the robust judge disagrees about the sign."""
     primary, second = by("standard"), by("robust")
     found = repeats(results).claim(
         words, primary, replace(rule, note=AGREE), measured=measured, unit="number" if number else None
@@ -126,5 +126,5 @@ def _agreed(
 
 
 def repeats(results: Results) -> Repeats:
-    """What the claims rest on."""
+    """The evidence behind the claims, in words."""
     return Repeats(count=results.settings.num_seeds, units="pairs of twins", over="twins and images")

@@ -20,7 +20,7 @@ COLUMNS = [*ITEM, "what", "seed", "standard_judge"]
 unpaired = comparison(
     Compared(table="recognised", keys=("what", "law"), value="standard_judge", lo="standard_lo", hi="standard_hi")
 )
-"""For runs with other seed images: as of independent runs."""
+"""Differences of runs with different seed images, computed as for independent runs."""
 
 
 def compare(a: RunTables, b: RunTables) -> Findings:

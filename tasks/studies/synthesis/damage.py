@@ -19,7 +19,7 @@ from robustray.tasks.studies.synthesis.kinds import Law
 RIDGE = 1e-4
 """Added to the variances of a class (public code of arXiv:1906.09453)."""
 EDGE = 0.4
-"""Of the fastest change of an image: what changes faster is a line of its drawing."""
+"""Share of the fastest change of an image; where it changes faster than that, its drawing has a line."""
 NUMBERS = 1 << 20
 """More than anyone draws of one class: places of noise."""
 

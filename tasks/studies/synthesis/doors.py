@@ -1,4 +1,4 @@
-"""What the study refuses before any work."""
+"""Checks that refuse bad input before any work begins."""
 
 from __future__ import annotations
 

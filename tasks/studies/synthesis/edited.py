@@ -23,7 +23,7 @@ from robustray.tasks.training.twins import KINDS, Kind
 
 NOTHING = Estimate(value=float("nan"), lo=float("nan"), hi=float("nan"), n=0)
 NO_SEED = -1
-"""In `seed`: no network made it."""
+"""Value of `seed` for a picture that no network made."""
 BASELINES: Mapping[Edit, Sequence[str]] = {
     "inpaint": ("original", "damaged"),
     "super-resolution": ("original", "damaged", "bicubic"),
@@ -47,8 +47,9 @@ def edited_table(results: Results) -> pd.DataFrame:
     """One row per edited picture and per baseline: task, what, labels (the rule), seed, index, label, wanted, sees_true
     and sees_wanted (the standard judge), robust_true and robust_wanted, moved, and what `MEASURES` names.
 
-    psnr and ssim: of the result against the original; for holes with known pixels put back, and also inside the hole,
-    before (filled with the mean) and after, outside it, and of the whole, before known pixels are put back.
+    psnr and ssim compare the result with the original. For holes this is done with known pixels put back, and in
+    addition inside the hole, before (filled with the mean) and after; outside it; and on the whole picture before known
+    pixels are put back.
     """
     parts = []
     for (task, kind, seed, labels), made in results.edits.items():
@@ -73,7 +74,7 @@ def edited_table(results: Results) -> pd.DataFrame:
 
 
 def _fidelity(results: Results, task: Edit, rows: pd.DataFrame, image: Tensor, mended: Tensor) -> dict[str, Any]:
-    """What `MEASURES` names, one entry per picture."""
+    """The quantities that `MEASURES` names, one entry per picture."""
     originals = results.images.batch(rows["index"].to_numpy())[0]
     found: dict[str, Any] = {"psnr": psnr(mended, originals), "ssim": ssim(mended, originals)}
     if task == "inpaint":
@@ -127,8 +128,8 @@ def edit_difference(
 ) -> Estimate:
     """Share of pictures in which a judge sees what it should, robust network minus `other`, paired by picture.
 
-    That is the true class, which nobody told the network, in mended and enlarged pictures; and the class asked for in
-    translations and sketches. other: "standard", or a baseline.
+    In mended and enlarged pictures that is the true class, which the network was not given; in translations and
+    sketches it is the class that was asked for. other: "standard", or a baseline.
     """
     column = f"{SEEN[judge]}_{'wanted' if task == 'translate' else 'true'}"
     found = []
@@ -164,7 +165,7 @@ def painted_table(results: Results) -> pd.DataFrame:
 
 
 def paint_table(painted: pd.DataFrame) -> pd.DataFrame:
-    """Rows: both kinds of network."""
+    """One row for each kind of network."""
     found = []
     for kind in reversed(KINDS):
         these = at(painted, what=kind)

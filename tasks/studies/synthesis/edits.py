@@ -30,7 +30,7 @@ from robustray.tasks.studies.synthesis.damage import enlarged, filled, pasted
 
 Goal = int | Tensor
 UNIT_SHARE = 0.1
-"""Of the coordinate in the objective of painting (the paper's code)."""
+"""Weight of the coordinate in the objective of painting, as in the paper's code."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,7 +112,8 @@ def paint(
     anchor: float = 1_000.0,
     record: Sequence[int] = (),
 ) -> Made:
-    """One coordinate z of the latent excited where `mask` is 1 (section 4.6): 0.1 z - anchor mean((x0 - x)^2 (1 - m)).
+    """Excite one coordinate z of the latent where `mask` is 1 (section 4.6): 0.1 z - anchor mean((x0 - x)^2 (1 - m)) is
+    maximised.
 
     With the paper's anchor of 90 the rest drifts visibly; `mended` has it put back. Paint again on the result for a
     second coordinate.

@@ -58,7 +58,7 @@ class Settings(TwinSettings):
     anchor: float = 10.0
     """Weight of the mean squared change of known pixels, subtracted from the objective."""
     factor: int
-    """By which super-resolution enlarges: squares of this side are averaged first."""
+    """Factor by which super-resolution enlarges; squares of this side are averaged first."""
     enlarge_eps: float
     """Ball around the enlarged picture: small, so that what is known stays."""
     enlarge_step: float
@@ -78,7 +78,7 @@ class Settings(TwinSettings):
     paint_anchor: float = 1_000.0
     """Weight of the mean squared change outside what is painted, against a tenth of the coordinate."""
     neighbours: int = 3
-    """Of precision and recall: the k-th nearest neighbour is the radius of a ball around an image."""
+    """k of precision and recall: the distance to the k-th nearest neighbour is the radius of a ball around an image."""
     num_examples: int = 8
     """Images of each task that are shown: the first ones of those drawn."""
     precision: Precision = "auto"
@@ -136,7 +136,7 @@ class Settings(TwinSettings):
             raise InputError(f"side {self.side} is that of a network of yours: give --model too")
 
     def named_judges(self) -> dict[Kind, str]:
-        """Both kinds, where they were given."""
+        """Names of both kinds of judge, where they were given."""
         given = super().named_judges()
         if self.robust_judge:
             given["robust"] = self.robust_judge
@@ -144,12 +144,12 @@ class Settings(TwinSettings):
 
     @property
     def one_picture(self) -> bool:
-        """No study: something is done to a picture of one's own, or one is made."""
+        """Whether this is no study: the user's own picture is changed, or a single one is made."""
         return (bool(self.image) and self.task != "all") or (self.task == "generate" and bool(self.target))
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """What this run does."""
+        """The tasks of this run."""
         return TASKS if self.task == "all" else (self.task,)
 
     def ascent(self, task: Task) -> Ascent:

@@ -69,7 +69,8 @@ def findings(results: Results) -> Findings:
 
 
 def answer(results: Results, reduced: Reduced) -> str:
-    """What an independent judge recognises: of generations where there are any, else of edits; else what is painted."""
+    """What an independent judge recognises: in generations if there are any, else in edits; and what is painted if
+    there are neither."""
     settings, generations = results.settings, reduced.generations
     how = (
         f"{settings.architecture} at {size_words(settings.norm, settings.eps)}, "

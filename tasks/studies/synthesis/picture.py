@@ -1,4 +1,5 @@
-"""One picture of one's own, made or changed by one network: no study, no claim, a result and how it came about."""
+"""One picture of the user's own, made or changed by one network. There is no claim: the page shows the result and how
+it came about."""
 
 from __future__ import annotations
 
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 SHOWN = 320
 """CSS pixels of the result, about."""
 MOST_CLASSES = 20
-"""That the page lists, those of the highest probability."""
+"""The most classes that the page lists, those of the highest probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What the network takes and answers."""
+    """The images that the network takes and the classes that it answers."""
 
     name: str
     shape: tuple[int, int, int]
@@ -100,7 +101,7 @@ def _check_picture(settings: Settings, world: World, pictures: dict[str, ImageDa
 
 
 def _world(settings: Settings, lab: Lab) -> World:
-    """Of the test images; or, with a side, of a network whose classes have numbers."""
+    """The world of the test images; or, with a side, of a network whose classes are numbered."""
     if not settings.side:
         known: ImageData = lab.load(lab.data(settings.test_data))
         return World(name=known.name, shape=known.shape, classes=known.classes)

@@ -1,4 +1,4 @@
-"""The one block of work of a picture of one's own."""
+"""The one block of work for a picture of the user's own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from robustray.tasks.studies.synthesis.edits import Made
 
 SHOWN_STEPS = 7
-"""Iterates of a picture's path that are kept, start and end included."""
+"""Number of iterates of a picture's path that are recorded, start and end included."""
 ITS_OWN = -1
-"""In "target" and "unit": what the model sees in the damaged picture; the coordinate that the picture excites most."""
+"""Value of "target" for the class that the model sees in the damaged picture, and of "unit" for the coordinate that the
+picture excites most."""
 
 
 @block_function(

@@ -1,4 +1,4 @@
-"""How far a picture is from what it was. Nothing here knows a network."""
+"""How far a picture is from what it was. No network is used here."""
 
 from __future__ import annotations
 

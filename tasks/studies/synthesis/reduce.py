@@ -83,7 +83,7 @@ def _judged(judge: Kind, estimate: Estimate) -> dict[str, float]:
 
 
 def sees(judged: pd.DataFrame, labels: pd.Series) -> NDArray[np.bool_]:
-    """The judge sees these labels."""
+    """Per image, whether the judge sees these labels."""
     return judged.prediction.to_numpy() == labels.to_numpy()
 
 
@@ -133,7 +133,7 @@ def _row(results: Results, what: str, law: str, judged: Mapping[Kind, pd.DataFra
 
 
 def _scored(results: Results, judged: Mapping[Kind, pd.DataFrame]) -> dict[str, Estimate]:
-    """By name, of one set of images, class by class in equal numbers."""
+    """The scores of one set of images by name, class by class in equal numbers."""
     k, dealt = results.settings.neighbours, groups(results)
     made, real = matrix(judged["standard"]), reference(results, "standard")
     precise, far = scores.precision(made, real, k), scores.nearest(made, results.train_features)
@@ -196,7 +196,8 @@ def frechet_difference(results: Results, law: Law, judge: Kind) -> Estimate:
 def _difference(
     results: Results, law: Law, judge: Kind, column: str, statistic: Callable[[NDArray[Any]], float]
 ) -> Estimate:
-    """Of each pair of twins by the grouped jackknife that leaves the same seed images out of both, then over pairs."""
+    """Difference of each pair of twins by the grouped jackknife, which leaves the same seed images out of both; then
+    over pairs."""
     found = []
     for pair in _pairs(results, law):
         robust, standard = (matrix(each.judged[judge], column) for each in pair)

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Generations:
-    """Of one network from one law."""
+    """Generations of one network from one law."""
 
     rows: pd.DataFrame
-    """Of `generate_block`, by class and number."""
+    """Rows of `generate_block`, by class and number."""
     judged: Mapping[Kind, pd.DataFrame]
     """Kind of judge -> rows of `latent_block`, in the same order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Edits:
-    """Of one network, with one rule for the class that is asked for."""
+    """Edits by one network, with one rule for the class that is asked for."""
 
     rows: pd.DataFrame
-    """Of the task's block (`EDIT_BLOCKS`), by index."""
+    """Rows of the task's block (`EDIT_BLOCKS`), by index."""
     judged: Mapping[Kind, pd.DataFrame]
     """Kind of judge -> rows of `latent_block` on `mended`, in the same order."""
 
@@ -44,22 +44,22 @@ class Baseline:
 
     images: NDArray[Any]
     predictions: Mapping[Kind, NDArray[Any]]
-    """Each kind of judge's."""
+    """Predictions of each kind of judge."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Paintings:
-    """Of one network."""
+    """Paintings by one network."""
 
     rows: pd.DataFrame
-    """Of `paint_block`, by index."""
+    """Rows of `paint_block`, by index."""
     high: NDArray[Any]
     """(width,): what each coordinate exceeds on one test image of a hundred."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
-    """Rows of all steps."""
+    """The rows of all steps."""
 
     settings: Settings
     images: ImageData
@@ -71,7 +71,7 @@ class Results:
     natural: Mapping[Kind, pd.DataFrame]
     """Kind of judge -> rows of `latent_block` on all test images."""
     real: Sequence[int]
-    """Test images that stand beside the generations as an anchor: as many of each class."""
+    """Test images to compare the generations with, as many of each class."""
     reference: Sequence[int]
     """Other test images, as many again, from which generations and anchor are measured."""
     train_features: NDArray[Any]

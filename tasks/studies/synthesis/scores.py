@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 GROUPS = 10
 """Into which images are dealt for the grouped jackknife."""
 ROWS = 256
-"""Of a matrix of distances at once."""
+"""Rows of a matrix of distances that are computed at once."""
 
 
 # --- By what the judge says -------------------------------------------------------------------------------------------
@@ -119,9 +119,9 @@ def grouped_jackknife(
 ) -> Estimate:
     """A statistic of images with an interval over images, leaving out one group at a time, with Student's t.
 
-    statistic: of the images that a mask (n,) keeps. groups: (n,) numbers, equally many images in each as far as that
-    goes: every set that is left has the same n, so the bias that depends on n is common to all. For a mean it is the
-    usual interval of group means. The ends are cut at `limits`; infinite (or those) for a single group.
+    statistic: a function of a mask (n,) that selects images. groups: (n,) numbers, equally many images in each as far
+    as that goes: every set that is left has the same n, so the bias that depends on n is common to all. For a mean it
+    is the usual interval of group means. The ends are cut at `limits`; infinite (or those) for a single group.
     """
     of = np.asarray(groups)
     names = np.unique(of)

@@ -31,14 +31,15 @@ class Results:
     target_name: str
     test_name: str
     transfers: pd.DataFrame
-    """See `reduce`."""
+    """The rows that `reduce` describes."""
     probes: pd.DataFrame
     """Per source and chain: right on its own test images, clean and attacked."""
     num_fit: int
     num_held: int
     """Training images of the target in a chain."""
     examples: Sequence[np.ndarray]
-    """Of each class of the target (k, channels, height, width); those of classes with fewer images are left out."""
+    """The first k images of each class of the target, (k, channels, height, width); classes with fewer images are left
+    out."""
 
     @property
     def names(self) -> list[str]:
@@ -73,7 +74,7 @@ class Results:
         return len(self.transfers["correct"].iloc[0])
 
     def chosen_gain(self, mode: str, candidates: str = ROBUST) -> Estimate:
-        """Of what the other chains choose, over the standard source."""
+        """Gain of the source that the other chains choose, over the standard source."""
         return estimate_of(one(self.choices, mode=mode, candidates=candidates), "gain")
 
     def accuracy_of(self, mode: str, source: str) -> Estimate:

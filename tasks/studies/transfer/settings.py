@@ -30,26 +30,26 @@ class Source(NamedTuple):
     eps: float
     """At which it is trained; 0 for standard training."""
     replica: int = 0
-    """From 1: one of the further standard sources, which differ from the first in their seed only."""
+    """0, or the number, from 1 on, of a further standard source, which differs from the first in its seed only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Whether what a network has learnt on some classes serves others better after robust training."""
+    """Measure whether what a network has learnt on some classes serves other classes better after robust training."""
 
     train_data: str = "scenes:train,n=1800,size=16"
     """Images to train on: the sources on the first classes, the transfer on the others."""
     test_data: str = "scenes:test,n=2400,size=16"
     """Images of the same classes, on which everything is reported."""
     num_source_classes: int = 6
-    """How many classes are the sources', from the first one on; 0: all of them, with --target."""
+    """How many classes the sources are trained on, from the first one on. 0 means all of them and needs --target."""
     target: str = ""
     """Instead of the other classes: a folder of your own, photographs of any sizes in class folders (or any data by
     name). They are resized to the sources' images: the short side first, then the centre is cut out."""
     target_test: str = ""
     """Test images of the target; none: a share of it is held out."""
     test_share: float = 0.3
-    """That share, of every class, the same for all chains."""
+    """Share of the images of every class that is held out for testing, the same images in all chains."""
 
     arch: str = "scenes:cnn"
     """Architecture, without weights: scenes:cnn, small:s, or my_pkg.my_mod:function with latents."""
@@ -68,11 +68,11 @@ class Settings:
     augmentation: Augmentation = "none"
     """Augmentation of all training images."""
     weight_decay: float = 5e-4
-    """On all parameters."""
+    """Weight decay on all parameters."""
     probe_eps: float = 0.1
     """l2 size at which sources are attacked on their own test images."""
     probe_steps: int = 10
-    """Steps of that PGD."""
+    """Steps of the PGD attack on the sources."""
     num_seeds: int = 3
     """Chains of sources, few-shot images and fine-tuning, with the seeds seed, seed + 1, ...; claims need two."""
 
@@ -133,7 +133,7 @@ class Settings:
 
     @property
     def robust(self) -> list[Source]:
-        """Candidates of the claim."""
+        """The robust sources that the claim chooses among."""
         return [Source(f"robust, ε = {eps:g}", eps) for eps in self.eps_train]
 
     @property
@@ -148,7 +148,7 @@ class Settings:
     def source_spec(self, source: Source, chain: int, data: object) -> TrainSpec:
         """How a source is trained on `data`, a name or a reference.
 
-        One without training has learning rate 0: its weights are the initial ones of the chain's standard source.
+        A source without training has learning rate 0: its weights are the initial ones of the chain's standard source.
         """
         untrained = source.name == RANDOM
         spec = TrainSpec(
@@ -191,7 +191,7 @@ class Settings:
         )
 
     def attack(self) -> PGD:
-        """What sources are probed with."""
+        """The attack under which the sources' accuracy is measured."""
         return PGD(norm="l2", eps=self.probe_eps, num_steps=self.probe_steps, precision=self.precision)
 
 
@@ -213,7 +213,8 @@ def estimate(settings: Settings) -> Work:
 
 
 def plan(settings: Settings) -> tuple[Part, ...]:
-    """The steps of a run. Classes count as equally large, and a target of one's own as --per-class says."""
+    """The steps of a run. The estimate takes classes to be equally large and your own target to have --per-class images
+    of each."""
     count, _ = num_images([settings.train_data, settings.test_data], otherwise=10_000)
     classes = max(settings.num_source_classes, num_classes(settings.train_data))
     share = (settings.num_source_classes or classes) / classes

@@ -149,7 +149,7 @@ def probe(settings: Settings, lab: Lab, worlds: Worlds, sources: Sources) -> pd.
 def fixed_features(
     settings: Settings, lab: Lab, worlds: Worlds, sources: Sources, parts: Parts
 ) -> list[dict[str, Any]]:
-    """Rows of `reduce`: a logistic regression on the latents of each source, which is not changed at all."""
+    """Rows as `reduce` describes them, of a logistic regression on the latents of each source, which stays as it is."""
     test: ImageData = lab.load(worlds.target_test)
     asked = {}
     for (chain, source), model in sources.items():

@@ -31,7 +31,7 @@ class Worlds:
     target: Reference
     target_test: Reference
     prepared: str = ""
-    """What was done to the target's images; "" for none."""
+    """What was done to the target's images, in words; empty if nothing was done."""
 
 
 def open_worlds(settings: Settings, lab: Lab) -> Worlds:
@@ -58,7 +58,7 @@ def open_worlds(settings: Settings, lab: Lab) -> Worlds:
 
 
 def own_target(settings: Settings, lab: Lab, source: Reference, source_test: Reference) -> Worlds:
-    """One's own images at the size of the sources' images. Raises: InputError."""
+    """The user's own images, brought to the size of the sources' images. Raises: InputError."""
     shape = lab.load(source).shape
     square = shape[1] == shape[2]
     own = lab.data(at_size(settings.target, shape[1]) if square else settings.target)

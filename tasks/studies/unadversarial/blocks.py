@@ -42,7 +42,7 @@ class PatchKind:
 
 @dataclass(frozen=True, kw_only=True)
 class DesignSettings:
-    """A design."""
+    """How patches are designed."""
 
     kind: PatchKind
     ascent: SharedAscent
@@ -56,7 +56,7 @@ class Look:
     ground: Ground = "image"
     """What a patch lies on; grey and noise show whether it is recognised by itself."""
     corruption: str = ""
-    """Of the whole, patch included; none if empty."""
+    """Corruption of the whole image, patch included; empty for none."""
     severity: int = 0
     table: Table = "cifar10-c"
 
@@ -65,7 +65,8 @@ class Look:
 def design(context: Context) -> SharedParameter:
     """Patches (k, channels, height, width) that lower the cross-entropy with the true class.
 
-    settings: `DesignSettings`. "data" is the training set: each patch sees the images of its own class only.
+    settings: `DesignSettings`. The reference "data" is the training set; each patch is designed on the images of its
+    own class only.
     """
     import numpy as np
     import torch

@@ -38,7 +38,8 @@ def found(results: Results) -> Findings:
 
 
 def answer(results: Results) -> str:
-    """With the designed patch against without, and what is left under corruptions."""
+    """Accuracy with the designed patch against accuracy without a patch, and what is left of the gain under
+    corruptions."""
     with_patch, without = (results.accuracy(name, CLEAN[0]) for name in ("designed", "none"))
     corrupted, plain = (results.corrupted(name) for name in ("designed", "none"))
     names = listed(results.classes[label] for label in results.kind.classes)
@@ -215,7 +216,7 @@ def pictures(results: Results) -> Iterator[Picture]:
     yield figures.image_grid(
         name="squares",
         title="The patches",
-        caption="Of the first chain, as they are before they are turned, moved and scaled.",
+        caption="The patches of the first chain, before they are turned, moved and scaled.",
         alt=f"patches of {plural(len(kind.classes), 'class')}",
         images=squares,
         rows=[WORDS[name] for name in results.patches],

@@ -34,7 +34,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
-    """Rows of all steps."""
+    """The rows of all steps."""
 
     settings: Settings
     classes: tuple[str, ...]
@@ -57,7 +57,7 @@ class Results:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """Corrupted ones."""
+        """The corrupted cells."""
         return tuple(dict.fromkeys(cell for _, _, cell in self.seen if cell.corruption))
 
     def right(self, chain: int, patch: str, cells: Iterable[Cell]) -> np.ndarray:
@@ -90,7 +90,8 @@ class Results:
 
 
 def accuracy_table(results: Results) -> pd.DataFrame:
-    """One row for each patch, corruption and severity; means over chains. Clean: an empty corruption, severity 0."""
+    """One row for each patch, corruption and severity: means over chains. Clean images have an empty corruption and
+    severity 0."""
     rows = []
     for patch in PATCHES:
         for cell in (Cell("", 0), *results.cells):

@@ -48,9 +48,9 @@ class Settings:
     shift: float = 0.3
     """Share of the image's side by which it may be moved along each axis; with 0.3 it is sometimes partly cut off."""
     smallest: float = 0.9
-    """Smallest scale."""
+    """Smallest factor by which a patch is scaled."""
     largest: float = 1.1
-    """Largest scale."""
+    """Largest factor by which a patch is scaled."""
     design_steps: int
     """Steps of the design, each on a batch of images at fresh places."""
     design_step: float = 0.01
@@ -58,7 +58,7 @@ class Settings:
     design_last: float = 0.01
     """Change of a pixel in the last step; between them it falls linearly."""
     design_batch: int
-    """Images per step."""
+    """Images per step of the design."""
     gradients: Gradients = "fresh"
     """fresh: steps follow the gradient of their own batch; cumulative: the sum of all so far, as the released code."""
 
@@ -103,7 +103,7 @@ class Settings:
         self.training(0)
 
     def ascent(self, chain: int) -> SharedAscent:
-        """The design's steps."""
+        """How the design moves the patches in each step."""
         return SharedAscent(
             norm="linf",
             step_size=self.design_step,

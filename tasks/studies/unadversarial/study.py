@@ -1,10 +1,11 @@
 """Can an object be designed so that a fixed network recognises it more easily?  (arXiv:2012.12235, sections 2 and 3)
 
 Classifiers are trained as usual and frozen. For each class a square patch is moved, by signed gradient steps at random
-places on training images, until the class is recognised as well as it can be. On test images, at places drawn anew and
-the same for all, it meets three that were not designed: no patch, a patch of noise, and the training image of the class
-that the classifier is surest of. Then the patched images are corrupted, in ways that the design has not seen. And: is
-the patch recognised by itself, and what does it do on objects of another class?
+places on training images, until the class is recognised as well as it can be. On test images, at places that are drawn
+anew and are the same for all, it is compared with three that were not designed: no patch, a patch of noise, and the
+training image of the class that the classifier is surest of. Then the patched images are corrupted in ways that the
+design has not seen. Two more questions are whether the patch is recognised by itself, and what it does on objects of
+another class.
 """
 
 from __future__ import annotations
