@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from robustray.tasks.crowds.answers import OwnStudy, Side, own_study
+from robustray.tasks.crowds.replicas.causes import PARTS
 from robustray.tasks.crowds.replicas.cells import Remeasured
 from robustray.tasks.crowds.replicas.chosen import FACTS as PLAN_FACTS
 from robustray.tasks.crowds.replicas.chosen import SAMPLERS, choose_by_all
+from robustray.tasks.crowds.replicas.decompose import CauseProtocol, decomposed
 from robustray.tasks.crowds.replicas.departures import DEPARTURES, DESIGNS, ESTIMATORS, departed
 from robustray.tasks.crowds.replicas.estimators import MOMENTS, RAW, Estimator, estimators_for, gaps
 from robustray.tasks.crowds.replicas.simulate import FACTS, Protocol, simulate
@@ -117,6 +119,18 @@ def sampler_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
         ),
         "facts": np.array([[each.facts[name] for name in PLAN_FACTS] for each in found]),
     }
+
+
+@block_function(version=1, columns={"study": pa.int64(), "parts": Tensor("float64")})
+def cause_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Simulated studies by number. context.settings: a `CauseProtocol`.
+
+    parts: (parts, 3) value and interval, in the order of `PARTS`.
+    """
+    protocol = cast(CauseProtocol, context.settings)
+    found = [decomposed(protocol, context.seed, item) for item in items]
+    ends = [[(study[name].value, study[name].lo, study[name].hi) for name in PARTS] for study in found]
+    return {"study": np.asarray(items), "parts": np.array(ends)}
 
 
 @dataclass(frozen=True, kw_only=True)

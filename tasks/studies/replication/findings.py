@@ -25,6 +25,7 @@ from robustray.tasks.kit.words import slug
 from robustray.tasks.report.numbers import format_estimate, format_interval, format_value
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.replication import reduce
+from robustray.tasks.studies.replication.causing import Caused, caused_parts
 from robustray.tasks.studies.replication.departing import Departed, departed_parts, tipping_table
 from robustray.tasks.studies.replication.mixing import Mixed, mixed_parts
 from robustray.tasks.studies.replication.sampling import Sampled, sampled_parts
@@ -62,6 +63,7 @@ class Results:
     departed: Departed | None = None
     sampled: Sampled | None = None
     mixed: Mixed | None = None
+    caused: Caused | None = None
 
     @property
     def shown_scenario(self) -> str:
@@ -90,6 +92,7 @@ def findings(results: Results) -> Findings:
         None if results.mixed is None else mixed_parts(results.mixed),
         None if results.sampled is None else sampled_parts(results.sampled),
         None if results.departed is None else departed_parts(results.departed),
+        None if results.caused is None else caused_parts(results.caused),
         warnings(results),
     )
 

@@ -21,6 +21,7 @@ SIMULATED = (
     "num_compared",
     "num_chosen",
     "num_mixtures",
+    "num_causes",
 )
 """Settings of simulated studies alone."""
 
@@ -77,6 +78,9 @@ class Settings:
     """Images that each of them chooses. Posterior matching needs about 27 candidates for each."""
     num_mixtures: int = 4
     """Simulated studies of each scenario that are corrected by fitted mixtures of betas, too. 0: none."""
+    num_causes: int = 5
+    """Simulated studies of each of eight worlds in which the gap has two causes, the choice of images and images with
+    several objects. 0: none."""
     num_resamples: int = 1_000
     """Resamples of images behind each interval."""
     seed: int = 0
@@ -99,7 +103,7 @@ class Settings:
         checks.counts(at_least=2, num_matching=self.num_matching)
         checks.counts(at_least=200, num_resamples=self.num_resamples)
         checks.counts(seed=self.seed, num_departed=self.num_departed, num_compared=self.num_compared)
-        checks.counts(num_mixtures=self.num_mixtures)
+        checks.counts(num_mixtures=self.num_mixtures, num_causes=self.num_causes)
         checks.shares(ends="()", margin=self.margin)
         checks.ascending(num_answers=self.num_answers)
         if self.num_answers[0] < 2:
@@ -158,7 +162,13 @@ def quick() -> Settings:
 def small() -> Settings:
     """robustray run replication --size small      two CPU cores, half an hour: six scenarios of 1,000."""
     return Settings(
-        scenarios=SCENARIO_NAMES, num_studies=1_000, num_departed=500, num_compared=200, num_mixtures=200, block=25
+        scenarios=SCENARIO_NAMES,
+        num_studies=1_000,
+        num_departed=500,
+        num_compared=200,
+        num_mixtures=200,
+        num_causes=1_000,
+        block=25,
     )
 
 
@@ -170,6 +180,7 @@ def paper() -> Settings:
         num_departed=1_000,
         num_compared=1_000,
         num_mixtures=200,
+        num_causes=1_000,
         num_chosen=10_000,
         num_candidates=195_000,
         num_classes=1_000,
@@ -218,6 +229,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
         Part(step="departures", items=settings.num_departed, cost=0.5 * resamples + 1.5e-6 * images),
         Part(step="samplers", items=settings.num_compared, cost=0.1 * resamples + 2e-6 * images),
         Part(step="mixtures", items=settings.num_mixtures * len(settings.scenarios), cost=0.5),
+        Part(step="causes", items=8 * settings.num_causes, cost=0.1 * resamples + 0.6e-6 * images),
     )
 
 

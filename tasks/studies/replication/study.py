@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from robustray.tasks.crowds.answers import ANSWERS, CORRECTNESS, own_study
+from robustray.tasks.crowds.replicas.decompose import CauseProtocol
 from robustray.tasks.crowds.replicas.estimators import MOMENTS, estimators_for
 from robustray.tasks.crowds.replicas.ranked import RANKS, TOPS, Ranked, ranked
 from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
@@ -25,11 +26,13 @@ from robustray.tasks.studies.replication.blocks import (
     DepartureProtocol,
     OwnProtocol,
     SamplerProtocol,
+    cause_block,
     departure_block,
     own_block,
     sampler_block,
     simulated_block,
 )
+from robustray.tasks.studies.replication.causing import Caused, protocols
 from robustray.tasks.studies.replication.departing import Departed
 from robustray.tasks.studies.replication.mixing import Mixed, MixtureProtocol, mixture_block
 from robustray.tasks.studies.replication.sampling import Sampled
@@ -83,6 +86,7 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
     departing = _departing(settings, lab) if settings.num_departed else None
     sampling = _sampling(settings, lab) if settings.num_compared else None
     mixing = {scenario: _mixing(settings, lab, scenario) for scenario in settings.scenarios if settings.num_mixtures}
+    causing = {name: _causing(settings, lab, protocol) for name, protocol in protocols(settings).items()}
     rows = {scenario: handle.result() for scenario, handle in handles.items()}
     names = list(estimators_for(settings.claimed_answers))
     studies = reduce.study_frame(rows, settings.num_answers, names, settings.num_matching)
@@ -99,6 +103,9 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
             if mixing
             else None,
             sampled=Sampled(settings=settings, rows=sampling.result()) if sampling else None,
+            caused=Caused(settings=settings, rows={name: each.result() for name, each in causing.items()})
+            if causing
+            else None,
         )
     )
 
@@ -139,6 +146,17 @@ def _mixing(settings: Settings, lab: Lab, scenario: str) -> Handle[pd.DataFrame]
         block=min(settings.block, 10),
         seed=settings.seed,
         settings=MixtureProtocol(study=_protocol(settings, scenario), num_answers=settings.claimed_answers),
+    )
+
+
+def _causing(settings: Settings, lab: Lab, protocol: CauseProtocol) -> Handle[pd.DataFrame]:
+    return lab.map(
+        "causes",
+        cause_block,
+        range(settings.num_causes),
+        block=settings.block,
+        seed=settings.seed,
+        settings=protocol,
     )
 
 
@@ -277,6 +295,7 @@ STUDY = Study(
         "departures": departure_block,
         "samplers": sampler_block,
         "mixtures": mixture_block,
+        "causes": cause_block,
         "own": own_block,
         "plan": planning.check_block,
         "splits": real.real_block,
