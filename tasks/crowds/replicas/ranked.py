@@ -27,6 +27,10 @@ RANKS = Schema(
     },
     models="label",
 )
+ANNOTATED = Schema(
+    what="one row per image of the original, and whether it is one of those that replicas were matched to",
+    columns={"image_id": Column(kind="name"), "in_annotated20k": Column(kind="flag")},
+)
 TOPS = (1, 5)
 """A prediction is right if the true class is among the first one, or the first five."""
 
@@ -39,19 +43,38 @@ class Ranked:
     original: NDArray[np.int64]
     """(images, models) ranks; 0: not among them."""
     original_class: NDArray[np.str_]
+    original_image: NDArray[np.str_]
+    annotated: NDArray[np.bool_] | None
+    """(images,) which of the original's images the replicas were matched to; None where no table says so."""
     replicas: Mapping[str, NDArray[np.int64]]
     """Replica -> (its images, models); an image's rank may differ a little between them, as published ones do."""
     places: Mapping[str, NDArray[np.intp]]
     """Replica -> place of its images among those of all replicas."""
     union_class: NDArray[np.str_]
     """(images of all replicas,)"""
+    union_image: NDArray[np.str_]
+
+    def strata(self) -> NDArray[np.str_]:
+        """(original's images, then those of all replicas) whose numbers were fixed: classes, and of the original those
+        that were annotated."""
+        first = np.char.add("o", self.original_class)
+        if self.annotated is not None:
+            first = np.char.add(first, np.where(self.annotated, " annotated", ""))
+        return np.concatenate([first, np.char.add("r", self.union_class)])
 
 
-def ranked(original: CrowdTable, replicas: Mapping[str, CrowdTable], leave_out: Sequence[str] = ()) -> Ranked:
+def ranked(
+    original: CrowdTable,
+    replicas: Mapping[str, CrowdTable],
+    leave_out: Sequence[str] = (),
+    annotated: CrowdTable | None = None,
+) -> Ranked:
     """Join a study's tables; models that every table has are kept, but for those to leave out.
 
+    annotated: of the form `ANNOTATED`, every image of the original.
+
     Raises: InputError for an image twice in a table, an image with another class in two replicas, a class with one
-    image, or no model that all have.
+    image (or one annotated image), no model that all have, or an image of the original that `annotated` has not.
     """
     unknown = sorted(set(leave_out) - set(original.models))
     if unknown:
@@ -84,10 +107,39 @@ def ranked(original: CrowdTable, replicas: Mapping[str, CrowdTable], leave_out: 
         models=tuple(models),
         original=_ranks(original, models),
         original_class=original["class_id"],
+        original_image=original["image_id"],
+        annotated=None if annotated is None else _annotated(original, annotated),
         replicas={name: _ranks(table, models) for name, table in replicas.items()},
         places=places,
         union_class=classes[first],
+        union_image=images,
     )
+
+
+def _annotated(original: CrowdTable, annotated: CrowdTable) -> NDArray[np.bool_]:
+    place = place_of(original["image_id"], annotated["image_id"])
+    if (place < 0).any():
+        missing = original["image_id"][place < 0]
+        raise InputError(
+            f"{annotated.name}: {len(missing)} images of {original.name} are not in it (the first is {missing[0]})"
+        )
+    flags = np.asarray(annotated["in_annotated20k"][place])
+    for here in (True, False):
+        found, count = np.unique(original["class_id"][flags == here], return_counts=True)
+        if len(found) == 0 or count.min() < 2:
+            which = "annotated images" if here else "images that are not annotated"
+            says = "has one of them" if len(found) else "has any"
+            raise InputError(
+                f"{annotated.name}: {which}: {f'class {found[count.argmin()]}' if len(found) else 'no class'} {says}"
+            )
+    return flags
+
+
+def place_of(wanted: NDArray[np.str_], images: NDArray[np.str_]) -> NDArray[np.intp]:
+    """(wanted,) the row of each image; -1 where there is none."""
+    order = np.argsort(images, kind="stable")
+    place = order[np.minimum(np.searchsorted(images[order], wanted), len(images) - 1)]
+    return np.where(images[place] == wanted, place, -1)
 
 
 def _ranks(table: CrowdTable, models: Sequence[str]) -> NDArray[np.int64]:
@@ -96,13 +148,14 @@ def _ranks(table: CrowdTable, models: Sequence[str]) -> NDArray[np.int64]:
 
 def accuracies(of: Ranked, top: int, original_weights: Array, replica_weights: Array) -> Array:
     """(resamples, 1 + replicas, models): of the original, then of every replica in the order of `replicas`."""
-    parts = [_shares(of.original, top, original_weights)]
+    parts = [shares(of.original, top, original_weights)]
     for name, ranks in of.replicas.items():
-        parts.append(_shares(ranks, top, replica_weights[:, of.places[name]]))
+        parts.append(shares(ranks, top, replica_weights[:, of.places[name]]))
     return np.stack(parts, axis=1)
 
 
-def _shares(ranks: NDArray[np.int64], top: int, weights: Array) -> Array:
+def shares(ranks: NDArray[np.int64], top: int, weights: Array) -> Array:
+    """(resamples, models) accuracy on a set."""
     right = ((ranks > 0) & (ranks <= top)).astype(np.float64)
     return np.asarray(weights @ right / weights.sum(axis=1, keepdims=True))
 

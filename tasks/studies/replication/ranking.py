@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from robustray.tasks import figures
-from robustray.tasks.crowds.replicas.ranked import Ranked, accuracies, line, probit, ranked
+from robustray.tasks.crowds.replicas.ranked import Ranked, accuracies, line, probit, ranked, shares
 from robustray.tasks.crowds.tables import CrowdTable
 from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
@@ -21,6 +21,7 @@ from robustray.tasks.lab.protocol import Context, Tensor, block_function
 from robustray.tasks.lab.seeds import integer
 from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.statistics import Estimate, by_unit, resample
+from robustray.tasks.studies.replication.determining import determined_parts
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Table
 
@@ -41,45 +42,58 @@ class RankedProtocol:
     leave_out: tuple[str, ...]
     """Models that are not used."""
     num_resamples: int
+    annotated: bool = False
+    """Whether there is a reference "annotated", of the form `ANNOTATED`."""
 
 
-@block_function(version=1, columns={"top": pa.int64(), "accuracy": Tensor("float64"), "sets": Tensor("float64")})
+@block_function(version=2, columns={"top": pa.int64(), "accuracy": Tensor("float64"), "sets": Tensor("float64")})
 def ranked_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """Top-1 and top-5, by item. References: "original" and the replicas. context.settings: a `RankedProtocol`.
+    """Top-1 and top-5, by item. References: "original" and the replicas; "annotated". context.settings: a
+    `RankedProtocol`.
 
-    All with value and 95 % interval (last axis): accuracy: (1 + replicas, models, 3); sets: (replicas, 7, 3) mean drop
-    over models, then slope, intercept and correlation of accuracy on the replica on that on the original, plain and
-    between probits.
+    All with value and 95 % interval (last axis): accuracy: (1 + replicas, models, 3); sets: (replicas, 8, 3) mean drop
+    over models, the same against the annotated images alone (NaN where no table says which), then slope, intercept and
+    correlation of accuracy on the replica on that on the original, plain and between probits.
     """
     protocol = cast(RankedProtocol, context.settings)
-    of = ranked(
-        cast(CrowdTable, context.load("original")),
-        {name: cast(CrowdTable, context.load(name)) for name in protocol.replicas},
-        protocol.leave_out,
-    )
+    of = joined(context, protocol)
     done = [_estimates(of, top, protocol.num_resamples, integer(context.seed, "ranked")) for top in items]
     return {"top": np.asarray(items)} | {
         name: np.stack([part[place] for part in done]) for place, name in enumerate(("accuracy", "sets"))
     }
 
 
+def joined(context: Context, protocol: RankedProtocol) -> Ranked:
+    """The tables of a block's references."""
+    return ranked(
+        cast(CrowdTable, context.load("original")),
+        {name: cast(CrowdTable, context.load(name)) for name in protocol.replicas},
+        protocol.leave_out,
+        cast(CrowdTable, context.load("annotated")) if protocol.annotated else None,
+    )
+
+
 def _estimates(of: Ranked, top: int, num_resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """One resample of images for all models and sets: the original's by class, and all replicas' images by class."""
     num = len(of.original)
-    strata = np.concatenate([np.char.add("o", of.original_class), np.char.add("r", of.union_class)])
+    strata = of.strata()
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         found = accuracies(of, top, weights[:, :num], weights[:, num:])
         first, others = found[:, :1], found[:, 1:]
         mean = (first - others).mean(axis=-1, keepdims=True)
-        sets = np.concatenate([mean, line(first, others), line(probit(first), probit(others))], axis=-1)
+        against = np.full_like(mean, np.nan)
+        if of.annotated is not None:
+            part = shares(of.original[of.annotated], top, weights[:, :num][:, of.annotated])
+            against = (part[:, None] - others).mean(axis=-1, keepdims=True)
+        sets = np.concatenate([mean, against, line(first, others), line(probit(first), probit(others))], axis=-1)
         return np.concatenate([found.reshape(len(weights), -1), sets.reshape(len(weights), -1)], axis=1)
 
     drawn = resample(statistic, by_unit(len(strata), strata=strata), num_resamples=num_resamples, seed=seed)
     table = np.array([(each.value, each.lo, each.hi) for each in drawn.estimates("basic")])
     shape = 1 + len(of.replicas), len(of.models)
     cut = shape[0] * shape[1]
-    return table[:cut].reshape(*shape, 3), table[cut:].reshape(len(of.replicas), 7, 3)
+    return table[:cut].reshape(*shape, 3), table[cut:].reshape(len(of.replicas), 8, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +102,8 @@ class Results:
     of: Ranked
     rows: pd.DataFrame
     """Of `ranked_block`."""
+    known: pd.DataFrame | None = None
+    """Of `determining.labelled_block`; None without labels."""
 
     def sets(self) -> pd.DataFrame:
         """One row per top and replica: mean drop over models, its range, the two lines."""
@@ -98,8 +114,10 @@ class Results:
                 parts: dict[str, Any] = {"top": row.top, "set": name, "images": len(self.of.replicas[name])}
                 estimates = [self._estimate(values) for values in row.sets[place]]
                 parts |= columns("drop", estimates[0], "drop_lo", "drop_hi")
+                if self.of.annotated is not None:
+                    parts |= columns("drop_annotated", estimates[1], "drop_annotated_lo", "drop_annotated_hi")
                 parts |= {"least": float(drops.min()), "most": float(drops.max())}
-                for words, three in (("", estimates[1:4]), ("probit_", estimates[4:])):
+                for words, three in (("", estimates[2:5]), ("probit_", estimates[5:])):
                     for what, estimate in zip(LINES, three, strict=True):
                         label = f"{words}{what}"
                         parts |= columns(label, estimate, f"{label}_lo", f"{label}_hi")
@@ -124,7 +142,13 @@ class Results:
 
 def findings(results: Results) -> Findings:
     sets = results.sets()
-    return compose(_answer(results, sets), _claims(results, sets), _tables(results, sets), _figure(results))
+    return compose(
+        _answer(results, sets),
+        _claims(results, sets),
+        _tables(results, sets),
+        determined_parts(results),
+        _figure(results),
+    )
 
 
 def _answer(results: Results, sets: pd.DataFrame) -> str:
@@ -161,14 +185,21 @@ def _tables(results: Results, sets: pd.DataFrame) -> Iterator[Table]:
     )
     lines = [f"{words}{what}" for words in ("", "probit_") for what in LINES]
     formats = shown("drop", "points", "drop_lo", "drop_hi") | {"least": "points", "most": "points"}
+    against = ""
+    if results.of.annotated is not None:
+        formats |= shown("drop_annotated", "points", "drop_annotated_lo", "drop_annotated_hi")
+        against = (
+            f" drop_annotated: from the {int(results.of.annotated.sum()):,} annotated images of the original alone, "
+            "those that the replicas were matched to."
+        )
     for name in lines:
         formats |= shown(name, ".3f", f"{name}_lo", f"{name}_hi")
     yield Table(
         name="replicas",
         title="What models lose on each replica",
         caption=f"{how} drop: accuracy on the original minus that on the replica, mean over {len(results.of.models)} "
-        "models; least, most: of a single model. slope, intercept, correlation: of accuracy on the replica on accuracy "
-        "on the original over models, by least squares; probit_: the same between normal quantiles.",
+        f"models; least, most: of a single model.{against} slope, intercept, correlation: of accuracy on the replica "
+        "on accuracy on the original over models, by least squares; probit_: the same between normal quantiles.",
         frame=sets,
         formats=formats,
     )

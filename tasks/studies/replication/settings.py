@@ -48,6 +48,12 @@ class Settings:
     """Beside --original: files of the same form, one for each replica; they may share images."""
     leave_out: tuple[str, ...] = ()
     """With --original: models that are not used."""
+    annotated: str = ""
+    """With --original: a Parquet file with image_id and in_annotated20k (true for those images of the original that
+    replicas were matched to), to print the drops from these alone, too."""
+    accepted: str = ""
+    """With --original: all labels that fit an image, a Parquet file with image, given and accepted (a list, may be
+    empty): what images that several labels fit would explain."""
     num_splits: int = 200
     """With --counts: random divisions of images and answers that are averaged."""
     margin: float = 0.01
@@ -135,6 +141,9 @@ class Settings:
         names = [name.rsplit("/", 1)[-1] for name in self.replicas]
         if len(set(names)) < len(names):
             raise InputError(f"replicas: two files are called {next(n for n in names if names.count(n) > 1)}")
+        reserved = [name for name in ("original", "annotated", "accepted") if f"{name}.parquet" in names]
+        if reserved:
+            raise InputError(f"replicas: {reserved[0]}.parquet: a replica goes by the name of its file, rename it")
         asked = [name for name in ("data", "counts", "original") if getattr(self, name)]
         if len(asked) > 1:
             raise InputError(f"--{asked[0]} and --{asked[1]} are two different analyses: give one of them")
@@ -148,7 +157,7 @@ class Settings:
         if not self.counts:
             unused["num_splits"] = "only --counts takes it"
         if not self.original:
-            unused["leave_out"] = "only --original takes it"
+            unused |= dict.fromkeys(("leave_out", "annotated", "accepted"), "only --original takes it")
         if self.data or self.counts or self.original:
             unused |= dict.fromkeys(SIMULATED, "it is about simulated studies, and your tables are analysed instead")
         return unused

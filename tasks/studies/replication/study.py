@@ -14,13 +14,24 @@ from typing import TYPE_CHECKING
 from robustray.tasks.crowds.answers import ANSWERS, CORRECTNESS, own_study
 from robustray.tasks.crowds.replicas.decompose import CauseProtocol
 from robustray.tasks.crowds.replicas.estimators import MOMENTS, estimators_for
-from robustray.tasks.crowds.replicas.ranked import RANKS, TOPS, Ranked, ranked
+from robustray.tasks.crowds.replicas.labelled import labelled
+from robustray.tasks.crowds.replicas.ranked import ANNOTATED, RANKS, TOPS, Ranked, ranked
 from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
 from robustray.tasks.crowds.replicas.simulate import Protocol
+from robustray.tasks.crowds.sets import ACCEPTED, AcceptedLabels
 from robustray.tasks.crowds.tables import open_table
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
-from robustray.tasks.studies.replication import findings, own, planning, ranking, real, real_findings, reduce
+from robustray.tasks.studies.replication import (
+    determining,
+    findings,
+    own,
+    planning,
+    ranking,
+    real,
+    real_findings,
+    reduce,
+)
 from robustray.tasks.studies.replication.blocks import (
     MEAN,
     DepartureProtocol,
@@ -233,30 +244,52 @@ def _real(settings: Settings, lab: Lab) -> Findings:
 
 def _without_answers(settings: Settings, lab: Lab) -> Findings:
     refs = _ranked_tables(settings)
-    replicas = tuple(name for name in refs if name != "original")
-    rows = lab.map(
-        "ranked",
-        ranking.ranked_block,
-        list(TOPS),
-        block=1,
-        seed=settings.seed,
-        settings=ranking.RankedProtocol(
-            replicas=replicas, leave_out=settings.leave_out, num_resamples=settings.num_resamples
-        ),
-        refs=refs,
-    ).result()
-    return ranking.findings(ranking.Results(settings=settings, of=_ranked(settings, lab, refs), rows=rows))
+    protocol = ranking.RankedProtocol(
+        replicas=tuple(name for name in refs if name not in SINGLE),
+        leave_out=settings.leave_out,
+        num_resamples=settings.num_resamples,
+        annotated=bool(settings.annotated),
+    )
+    seed = settings.seed
+    drops = lab.map("ranked", ranking.ranked_block, list(TOPS), block=1, seed=seed, settings=protocol, refs=refs)
+    known = (
+        lab.map("labelled", determining.labelled_block, list(TOPS), block=1, seed=seed, settings=protocol, refs=refs)
+        if settings.accepted
+        else None
+    )
+    return ranking.findings(
+        ranking.Results(
+            settings=settings,
+            of=_ranked(settings, lab, refs),
+            rows=drops.result(),
+            known=None if known is None else known.result(),
+        )
+    )
+
+
+SINGLE = ("original", "annotated", "accepted")
+"""References that are no replica."""
 
 
 def _ranked(settings: Settings, lab: Lab, refs: dict[str, Reference]) -> Ranked:
-    replicas = {name: lab.load(ref) for name, ref in refs.items() if name != "original"}
-    return ranked(lab.load(refs["original"]), replicas, settings.leave_out)
+    """Raises: InputError as `ranked` and `labelled`."""
+    replicas = {name: lab.load(ref) for name, ref in refs.items() if name not in SINGLE}
+    annotated = lab.load(refs["annotated"]) if settings.annotated else None
+    of = ranked(lab.load(refs["original"]), replicas, settings.leave_out, annotated)
+    if settings.accepted:
+        labelled(of, AcceptedLabels.of(lab.load(refs["accepted"])))
+    return of
 
 
 def _ranked_tables(settings: Settings) -> dict[str, Reference]:
-    """The original, and every replica by the name of its file."""
-    replicas = {PurePath(path).stem: open_table(path, RANKS) for path in settings.replicas}
-    return {"original": open_table(settings.original, RANKS)} | replicas
+    """The original, every replica by the name of its file, and what is known of images."""
+    found = {"original": open_table(settings.original, RANKS)}
+    found |= {PurePath(path).stem: open_table(path, RANKS) for path in settings.replicas}
+    if settings.annotated:
+        found["annotated"] = open_table(settings.annotated, ANNOTATED)
+    if settings.accepted:
+        found["accepted"] = open_table(settings.accepted, ACCEPTED)
+    return found
 
 
 def _real_people(settings: Settings, lab: Lab, refs: dict[str, Reference]) -> real.People:
@@ -300,6 +333,7 @@ STUDY = Study(
         "plan": planning.check_block,
         "splits": real.real_block,
         "ranked": ranking.ranked_block,
+        "labelled": determining.labelled_block,
     },
     compare=comparison(
         Compared(
