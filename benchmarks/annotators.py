@@ -92,7 +92,7 @@ def judged(scenes: int, arguments: argparse.Namespace, studies: int, truth: np.n
 
 
 def headlines(scenes: int, workers: int, seed: int) -> np.ndarray:
-    """Of many scenes, in chunks."""
+    """Headlines of many scenes, computed in chunks."""
     sums = np.zeros((2, len(HEADLINES)))
     for part in range(0, scenes, CHUNK):
         people = reduce.people(*asked(CHUNK, workers, seed + part))
@@ -104,7 +104,7 @@ def headlines(scenes: int, workers: int, seed: int) -> np.ndarray:
 
 
 def asked(scenes: int, workers: int, seed: int) -> tuple[Collected, np.ndarray]:
-    """What a crowd says of new scenes, and which are kept."""
+    """What a crowd says of new scenes, and which of them it confirms."""
     crowd = Crowd(
         scenes=SceneSettings(split="test", n=1, classes=18, multi=0.22),
         precision=PRECISION,

@@ -12,7 +12,7 @@ from robustray.tasks.lab.protocol import Tensor
 
 SHAPE = (3, 32, 32)
 BYTES = 3 * 32 * 32
-"""Of one image."""
+"""Bytes of one image."""
 
 
 @block_function(version=1, columns={"image": Tensor("uint8"), "label": pa.int64()})

@@ -1,4 +1,4 @@
-"""How often do the intervals of `tasks/statistics` cover the truth? By simulation.
+"""How often do the intervals of `tasks/statistics` cover the truth? This is found by simulation.
 
     python benchmarks/coverage.py [--repetitions 4000]
 

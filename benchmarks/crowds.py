@@ -1,4 +1,4 @@
-"""Labels from people's answers, beside what one would write without this package.
+"""Speed of labels from people's answers, compared with what one would write without this package.
 
     python benchmarks/crowds.py [--crowd-kit /path/to/python] [--data-root DIR] [--only workers aggregation bootstrap]
 
@@ -181,7 +181,7 @@ def _plain_cut(selections: list[list[int]], size: int) -> list[list[int]]:
 
 
 def _plain_divisions(labels: list[int], size: int) -> list[list[list[int]]]:
-    """In the order in which earlier labels share a group first."""
+    """Divisions of labels into groups, in the order in which earlier labels share a group first."""
     found: list[list[list[int]]] = [[]]
     for label in labels:
         grown = []

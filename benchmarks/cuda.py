@@ -1,4 +1,4 @@
-"""For libraries that call `.cuda()` whatever the machine has: on a CPU it does nothing here."""
+"""Makes `.cuda()` do nothing on a machine without CUDA, for libraries that call it on every machine."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
     python benchmarks/derived_memory.py [--megabytes 60] [--sets 2 12] [--workers 2]
 
-Each run, in a process of its own, makes so many data sets with `lab.map` and `lab.dataset`, one after the other, and
-reads every image of each in another step. Meanwhile the memory that only one process has (USS) is measured ten times a
-second, of the driver and of each actor. The record goes to benchmarks/records/derived-memory.json. No timing is
-measured; other work may run beside it.
+Each run, in a new process, makes the given number of data sets with `lab.map` and `lab.dataset`, one after the other,
+and reads every image of each in another step. Meanwhile the memory that belongs to one process alone (USS) is measured
+ten times a second, of the driver and of each actor. The record goes to benchmarks/records/derived-memory.json. No
+timing is measured; other work may run beside it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Peaks:
 
     driver: float = 0.0
     actors: dict[int, float] = field(default_factory=dict)
-    """By process id."""
+    """Largest USS of each actor, by process id."""
 
     def look(self) -> None:
         here = psutil.Process()

@@ -2,7 +2,7 @@
 
     python benchmarks/engine.py [--items 100000] [--rounds 5]
 
-Every round runs each case once, in turn, so that a slow minute of the machine meets all of them. Printed and stored:
+Every round runs each case once, in turn, so that a slow minute of the machine affects all of them. Printed and stored:
 the median and the range over rounds, and the CPU that other processes used meanwhile. Records go to
 benchmarks/records/engine.json. Nothing else should run on the machine.
 """
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measure(case: str, open_lab: Callable[[Store], BlockLab], num_items: int) -> list[Record]:
-    """Start, 1,000-item blocks, 100-item blocks, memory, resume: on a store of its own."""
+    """Measure start, 1,000-item blocks, 100-item blocks, memory and resume, on a new store."""
     found: list[Record] = []
 
     def timed(what: str, unit: str, work: Callable[[], float | None], per: float = 1.0) -> None:

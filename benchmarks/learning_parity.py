@@ -4,7 +4,7 @@
     python benchmarks/learning_parity.py --show
 
 Seed by seed, arms in turn; each training is a line of benchmarks/records/learning-parity.jsonl as soon as it is done,
-and a later call goes on with what is missing. `--peers`: the environment of benchmarks/parity/peers.txt, whose Python
+and a later call continues with what is missing. `--peers`: the environment of benchmarks/parity/peers.txt, whose Python
 then runs this file. A training takes 30 to 130 CPU-seconds.
 """
 

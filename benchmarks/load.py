@@ -1,4 +1,4 @@
-"""What else ran on the machine meanwhile."""
+"""How much of the CPU other processes used during a measurement."""
 
 from __future__ import annotations
 

@@ -19,6 +19,6 @@ def noop_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
 
 @block_function(version=1, columns={"index": pa.int64()})
 def hold_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """Half a second in which nothing happens: keeps one actor busy until the others have started."""
+    """Wait for half a second, which occupies one actor until the others have started."""
     time.sleep(0.5)
     return {"index": np.asarray(items, dtype=np.int64)}

@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def set_priority(nice: int) -> None:
-    """Of this process, and of its session where Linux shares the machine out by sessions."""
+    """Set the priority of this process, and of its session where Linux divides the machine by sessions."""
     os.nice(nice - os.nice(0))
     session = Path("/proc/self/autogroup")
     if session.exists():

@@ -35,10 +35,10 @@ NUM_IMAGES, NUM_MODELS, NUM_RESAMPLES = 100_000, 100, 1_000
 REPLICATES = 100
 """Random deletions of the original analysis."""
 MEASURED = 4
-"""Of them, how many are timed."""
+"""How many of them are timed."""
 ANSWERS = 40
 JACKKNIFE_IMAGES = 10_000
-"""Of each set, in the comparison of jackknives."""
+"""Images of each set in the comparison of jackknives."""
 
 
 def main() -> int:
@@ -108,7 +108,7 @@ def exact_jackknife(answers: list[np.ndarray], correct: list[np.ndarray]) -> np.
 
 
 def numpy_deletions(answers: list[np.ndarray], correct: list[np.ndarray], times: int) -> np.ndarray:
-    """The same, the mean over random deletions: shuffle every image's answers, keep the first n - 1."""
+    """The same quantity as the mean over random deletions: shuffle every image's answers, keep the first n - 1."""
     rng = np.random.default_rng(2)
 
     def delete() -> list[np.ndarray]:
@@ -138,7 +138,8 @@ def mean_of(
 
 
 def pandas_deletions(frames: list[pd.DataFrame], correct: list[np.ndarray], times: int) -> np.ndarray:
-    """The same on frames of one row per answer: shuffle, keep the first n - 1 of every image, group by image."""
+    """The same with pandas on frames of one row per answer: shuffle, keep the first n - 1 of every image, group by
+    image."""
     rng = np.random.default_rng(3)
     full = naive(*(frame.groupby("image").selected.sum().to_numpy() for frame in frames), correct[1], ANSWERS)
     found = []

@@ -2,10 +2,10 @@
 
     python benchmarks/stale_code.py [--edits 300] [--seed 0] [--lanes 2]
 
-Each edit changes one statement of a copy of the tree, drawn among all of them. A process of its own then asks the lab
-what it says of the pieces that were made before the edit (current, old, or none of its key), computes the same ten
-steps anew, and the rows are compared: *stale* is a piece that is served as current while the edited code gives other
-rows; *needlessly old* one that is not served as current while it gives the same.
+Each edit changes one statement of a copy of the tree, drawn among all of them. A new process then asks the lab about
+the pieces that were made before the edit (current, old, or none with this key), computes the same ten steps again, and
+compares the rows: *stale* is a piece that is served as current while the edited code gives other rows; *needlessly old*
+one that is not served as current while it gives the same.
 
 What can't matter isn't tried: where no line of the statement runs, the rows are those of before, and where its file is
 not even read, so is what the lab says. Every tenth edit is tried all the same, and must agree. No timing is measured;
@@ -97,7 +97,7 @@ def walk(edits: list[Edit], results: Results, until: float, lane: int, num_lanes
 
 
 def fork(do: Callable[[], None]) -> int:
-    """Runs in a process of its own, which ends with 1 if it fails. Returns its id."""
+    """Run a function in a new process, which ends with 1 if it fails. Returns its id."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -113,7 +113,7 @@ def fork(do: Callable[[], None]) -> int:
 
 
 def edits_hash(edits: list[Edit]) -> str:
-    """Of all edited files: edits of another tree are others."""
+    """Hash of all files that are edited, since edits of another tree are other edits."""
     return hashlib.sha256("\0".join(edit.source for edit in edits).encode()).hexdigest()
 
 
@@ -161,7 +161,8 @@ class Campaign:
         self.looked_at: dict[str, list[int]] = self.process(lambda: steps.looked_at(self.folder, self.tree))
 
     def try_out(self, edit: Edit, *, check: bool) -> dict[str, Any]:
-        """What the edit did, step by step: (what the lab says, what the rows are). check: take no short cut."""
+        """What the edit did, step by step: (what the lab says, what the rows are). check: compute the rows in every
+        case."""
         runs = any(edit.line <= line <= edit.last_line for line in self.looked_at.get(edit.file, []))
         if edit.file not in self.looked_at and not check:
             return self.result(edit, self.unedited)
@@ -229,7 +230,7 @@ class Campaign:
 
 
 def contents(files: list[str]) -> list[Any]:
-    """What files hold, whatever they are called: rows of pieces; weights and curves of trainings."""
+    """Content of files regardless of their names: rows of pieces; weights and curves of trainings."""
     found: list[Any] = []
     for file in map(Path, files):
         if file.suffix == ".parquet":
@@ -244,7 +245,7 @@ def contents(files: list[str]) -> list[Any]:
 
 
 def kind(said: str, rows: str) -> str:
-    """Of one step after one edit."""
+    """Kind of outcome of one step after one edit."""
     if said == "broken":
         return "nothing served"
     if said == "current":

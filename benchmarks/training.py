@@ -4,11 +4,11 @@
     python benchmarks/training.py --quality --minutes 7
     python benchmarks/training.py --show
 
-`--peers`: the environment of `benchmarks/peers.txt`, whose Python then runs this file. A round trains everybody for a
-few steps, in an order that moves on, and is added to benchmarks/records/training.json when it is complete: a stopped
-run goes on where it was. The rounds of a model belong to one version of the modules that are measured; others are
-dropped when it is measured again. Nothing else should run on the machine; where something does, the table takes CPU
-time.
+`--peers`: the environment of `benchmarks/peers.txt`, whose Python then runs this file. A round trains with every
+contender for a few steps, in an order that rotates, and is added to benchmarks/records/training.json when it is
+complete: a stopped run continues where it was. The rounds of a model belong to one version of the modules that are
+measured; others are dropped when it is measured again. Nothing else should run on the machine; where something does,
+the table takes CPU time.
 
 `--quality` trains network "S" with the same seeds in fp32 and in bf16 and attacks what comes out. It stops after
 `--minutes` and goes on when it is called again, in the middle of a training too. (Judging a trained model is one piece

@@ -1,4 +1,4 @@
-"""A worker in a process of its own, and what Ray says when it is gone."""
+"""A worker in a separate process, and the errors that Ray raises when that process is gone."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DEATHS = (
     ray.exceptions.NodeDiedError,
     ray.exceptions.WorkerCrashedError,
 )
-"""What is raised for a call whose actor is gone, whichever call killed it."""
+"""Errors that Ray raises for a call whose actor is gone, whichever call killed it."""
 
 
 class BlockActor:
-    """A `Worker` in a process of its own. Its methods only forward; the worker is tested without Ray."""
+    """A `Worker` in a separate process. Its methods only forward; the worker is tested without Ray."""
 
     def __init__(self, store_url: str, name: str) -> None:
         self._payloads: dict[str, Any] = {}

@@ -29,7 +29,7 @@ def run(
 ) -> Findings:
     """Run a study and return what it found; tables, figures and the page are in the store as after the command.
 
-    settings: the study's settings; those of `size` if None. lab: a lab of your own; then only the pieces are kept, and
+    settings: the study's settings; those of `size` if None. lab: your own lab; then only the pieces are stored, and
     `store`, `workers`, `data_root` and `device` are the lab's. workers: 0 computes in this process.
 
     Raises: InputError for what cannot be used, and for settings that do nothing; WorkFailed when work failed (what

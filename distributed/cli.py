@@ -102,7 +102,7 @@ def _listen() -> None:
 
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
-    """The first time: end cleanly. From then on: at once, whatever that is waiting for."""
+    """End cleanly the first time, and at once from then on, whatever the clean end is waiting for."""
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop_at_once)
@@ -117,7 +117,8 @@ def _stop_at_once(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _be_deaf() -> None:
-    """All is cleaned up and the process about to end: nothing may change its exit code any more."""
+    """Ignore signals from here on: all is cleaned up, and nothing may change the exit code of a process that is about
+    to end."""
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) in (_stop, _stop_at_once):
             signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What is asked of a cluster before work starts."""
+"""Checks of a cluster before work starts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _HOST_AND_PORT = re.compile(r"(?:ray://)?(?P<host>[^\s:/@\[\]]+|\[[0-9a-fA-F:]+\
 
 
 def check_answers(address: str) -> None:
-    """Knock at the door of `HOST:PORT` or `ray://HOST:PORT`; other addresses (auto) are Ray's to look up.
+    """Try whether anything listens at `HOST:PORT` or `ray://HOST:PORT`. Other addresses (auto) are left to Ray.
 
-    Asked for a cluster that is not there, Ray itself goes on trying for minutes.
+    Ray itself keeps trying for minutes to reach a cluster that is not there.
 
     Raises: InputError when nothing listens there.
     """
@@ -77,6 +77,6 @@ def check_shared_store(store: Store) -> None:
 
 
 def _answer(url: str, token: str, node: str) -> None:
-    """On one node: copy the token from where the driver put it."""
+    """Runs on one node: copies the token from where the driver put it."""
     store = Store(url)
     store.write(f"{FOLDER}/{token}-{node}", store.read(f"{FOLDER}/{token}"))

@@ -1,4 +1,4 @@
-"""What the pool knows: which actors there are, what each of them has been given, and what still waits."""
+"""The state of the pool: which actors there are, which blocks each of them was given, and which blocks still wait."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from robustray.tasks.lab.protocol import Needs
 
 @dataclass(frozen=True, kw_only=True)
 class GroupNeeds(Needs):
-    """Of a job that starts processes of its own, each with these needs, and waits for them.
+    """Needs of a job that starts several processes, each with these needs, and waits for them.
 
-    Its actor takes nothing itself; the pool keeps the places of its processes free.
+    Its actor takes no resources itself; the pool reserves those of its processes.
     """
 
     processes: int
@@ -46,7 +46,7 @@ class Actor:
     ping_at: float = 0.0
     failed_starts: int = 0
     down_at: float = 0.0
-    """When its last call failed."""
+    """Time at which its last call failed."""
     in_flight: dict[Any, Task] = field(default_factory=dict)
     holds: set[str] = field(default_factory=set)
     """Content hashes of what it was given."""

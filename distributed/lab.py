@@ -55,8 +55,8 @@ class LazyPool:
 class RayLab(BlockLab):
     """A lab on the actors of a local Ray or of a cluster.
 
-    `workers` caps the number of actors (None: as many as the resources allow). With `address` it joins that cluster,
-    otherwise it starts a Ray of its own on this machine, bound to this process.
+    `workers` caps the number of actors (None: as many as the resources allow). With `address` it joins that cluster;
+    otherwise it starts a new Ray on this machine, which ends with this process.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class RayLab(BlockLab):
 
 
 def _on_several_nodes() -> bool:
-    """Whether this process is in a Ray of the user's that has other nodes."""
+    """Whether this process is part of the user's own Ray, and that Ray has other nodes."""
     if not ray_is_up():
         return False
     import ray

@@ -1,4 +1,5 @@
-"""Which actors are there: none beyond the resources, none idle while others wait, and no kind of `Needs` starves.
+"""Decides which actors exist: no more than the resources allow, none idle while others wait, and every kind of `Needs`
+gets its turn.
 
 One group of actors per `Needs`. A group without an actor takes the place of an idle actor of another group, or of a
 busy one after its block, if that one has been there for a while.
@@ -20,7 +21,7 @@ from robustray.tasks.lab.jobs import Job
 from robustray.tasks.lab.protocol import Needs
 
 QUANTUM_S = 10.0
-"""How long an actor stays, at least, when another group waits for its place: starting one costs 2 to 5 s."""
+"""Seconds that an actor stays, at least, when another group waits for its place: starting one costs 2 to 5 s."""
 
 
 class Places:
@@ -100,7 +101,7 @@ class Places:
                 group.served_at = time.monotonic()
 
     def close(self) -> None:
-        """End all actors, whatever they do, and forget all work."""
+        """End all actors, busy or not, and forget all work."""
         for group in self.groups.values():
             for actor in group.actors:
                 ray.kill(actor.handle)

@@ -1,8 +1,8 @@
 """The pool: long-lived actors that get the next block when they are free.
 
-One thread, no callbacks: `work_until` hands out work, waits for the first answer, settles it, and looks again. Which
-actors are there is up to `places.py`; what becomes of the blocks of a dead one, to `quarantine.py`. Ray restarts the
-actors; re-issuing their blocks is ours.
+There is one thread and there are no callbacks: `work_until` hands out work, waits for the first answer, processes it,
+and repeats. `places.py` decides which actors exist, and `quarantine.py` what happens to the blocks of a dead one. Ray
+restarts the actors; this module hands out their blocks again.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ QUEUE_DEPTH = 2
 """Blocks on an actor: one that runs, one that waits (measured: 8 are no faster)."""
 PING_EVERY_S = 0.25
 STARTS = 3
-"""Failed starts in a row after which actors are taken not to start at all."""
+"""Number of failed starts in a row after which no further start is tried."""
 QUIET_S = 30.0
-"""Time without any answer after which the user is told what is waited for."""
+"""Seconds without any answer after which the user is shown what the run is waiting for."""
 
 
 class Pool:
     """An `Executor` on Ray actors.
 
     `cpus` and `gpus` are what the pool may take in all; `max_actors` caps the number of actors (None: resources do).
-    With `use_gpus` off the GPU shares in `Needs` are ignored: the run was decided to be on CPUs. `worker_path` is the
-    PYTHONPATH of actors in a Ray that was not started here; one that was has it already.
+    With `use_gpus` off, the GPU shares in `Needs` are ignored, because the run uses CPUs. `worker_path` is the
+    PYTHONPATH of actors in a Ray that was not started here; a Ray that was started here has it already.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Pool:
 
     @property
     def groups(self) -> Sequence[Group]:
-        """One for each kind of `Needs` that was asked for."""
+        """One group for each kind of `Needs` that was asked for."""
         return list(self.places.groups.values())
 
     # -- the executor's four verbs -------------------------------------------------------------------------------------

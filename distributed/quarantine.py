@@ -1,9 +1,10 @@
-"""Which block killed its worker? Suspects run alone, and are halved until the item that kills stands alone.
+"""Which block killed its worker? Suspects run alone, and are halved until the item that kills the worker is found.
 
 Everything queued on a dead actor fails with it, and the error doesn't say which call was running (measured). So every
 block whose actor died is a *suspect*: it runs again alone, on an actor in quarantine, which has nothing else. Only a
-failure there counts; then the block is halved, and its halves are suspects. Healthy blocks go on meanwhile on the other
-actors. Re-issuing is ours, not Ray's: it can't tell a poison item from bad luck and would crash actors for ever.
+failure there counts; then the block is halved, and its halves are suspects. Meanwhile the other actors work on healthy
+blocks. Blocks are handed out again here and not by Ray, which can't tell an item that always kills its worker from an
+accident and would crash actors for ever.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from collections.abc import Callable, Sequence
 from robustray.distributed.groups import Actor, Group, Task
 
 STRIKES = 2
-"""Times that an item which can't be divided may kill its worker before it is given up: once may be bad luck."""
+"""How often a block of one item may kill its worker before the item is given up: once may be an accident."""
 RETURN_S = 15.0
-"""How long suspects wait for the return of the actor in quarantine that one of them killed (measured: 2 s)."""
+"""Seconds that suspects wait until the quarantined actor that one of them killed has restarted (measured: 2 s)."""
 
 
 def hand_out_suspects(group: Group, free: Sequence[Actor], send: Callable[[Actor, Task], None]) -> None:
     """Keep one actor of the group for suspects while there are any, and give it the next one when it has nothing.
 
-    free: the actors that may be given something.
+    free: the actors that may get a block.
     """
     for actor in group.actors:  # its node may be gone for good: suspects don't wait for it
         if actor.quarantine and not actor.up and time.monotonic() - actor.down_at > RETURN_S:

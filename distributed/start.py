@@ -1,4 +1,4 @@
-"""How a process comes to Ray, its own on this machine or a cluster that is there, and what can be in the way."""
+"""Connects a process to Ray, one started on this machine or an existing cluster, and explains what can prevent it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check_workers(workers: int | None, address: str | None) -> None:
 
 
 def ray_is_up() -> bool:
-    """Whether this process is in a Ray already: the user's, in a notebook, or that of the task it runs in."""
+    """Whether this process is connected to Ray already: by the user, in a notebook, or as a task that runs in it."""
     ray = sys.modules.get("ray")
     return ray is not None and ray.is_initialized()
 
@@ -68,12 +68,12 @@ def search_path() -> str:
 
 
 def start_ray(*, address: str | None, workers: int | None, dashboard: bool = False) -> str:
-    """Start a Ray of our own (`address` None: never join whatever happens to run here), or join a cluster.
+    """Start a new Ray (`address` None: a Ray that happens to run here is never joined), or join a cluster.
 
     Returns: where the dashboard listens, on this machine only; "" without one.
 
-    Raises: InputError when the cluster can't be reached, or Ray can't keep its sockets where it is told to; WorkFailed
-    when a Ray of our own does not start.
+    Raises: InputError when the cluster can't be reached, or Ray can't have its sockets in the folder that it was given;
+    WorkFailed when a new Ray does not start.
     """
     # Set before Ray is imported for the first time: no usage report leaves, and CPU-only actors don't warn about GPUs.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -1,11 +1,12 @@
 """One training by several processes, through Ray Train.
 
 In the lab it is a job like any other. The actor that gets it starts the processes and waits for them; it takes no CPU
-itself, and the pool keeps the places of its processes free (`groups.GroupNeeds`): other actors end for it, or it waits
-for them, by the rules between any two kinds of work.
+itself, and the pool reserves the resources of its processes (`groups.GroupNeeds`): other actors end for it, or it waits
+for them, by the rules that hold between any two kinds of work.
 
-What resumes is our own checkpoint in the store, whoever died: a process, that actor or the driver. Ray Train resumes
-whatever it finds under the name of a run, and says nothing; here it gets a new folder each time and finds nothing.
+A training resumes from our own checkpoint in the store, whether a process, that actor or the driver died. Ray Train
+would silently resume anything that it finds under the name of a run; here it gets a new folder each time and finds
+nothing.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ from robustray.tasks.training.handle import TrainJob
 
 _RAY_TRAIN: Any = ray.train  # what the type checkers see are the classes of its first version
 MAX_FAILURES = 3
-"""Times that processes of a training may die before it is given up. The same command then goes on with it."""
+"""How often processes of a training may die before it is given up. The same command can then continue it."""
 POLL_S = 0.5
 """Between two looks of Ray Train at its processes. Its own 2 s are waited for at each start, death and end."""
 PATIENCE_S = 24 * 3600
-"""How long a process waits for the others in vain: while rank 0 checks, for one. Deaths are seen by Ray Train."""
+"""Seconds that a process waits for the others, for example while rank 0 checks, before it fails. Ray Train notices
+deaths."""
 
 
 def in_processes(job: TrainJob) -> TrainJob:
@@ -65,7 +67,7 @@ def in_processes(job: TrainJob) -> TrainJob:
 
 
 def _resources(job: TrainJob) -> dict[str, float]:
-    """Of one process."""
+    """Resources of one process."""
     return {"CPU": float(job.spec.threads)} | ({"GPU": 1.0} if job.device == "cuda" else {})
 
 
@@ -148,8 +150,8 @@ class _TrainingError(Exception):
 
 
 class _EndsOnErrors(ray.train.UserCallback):
-    """Ends a training that has such an error at once, on all ranks. Whatever else happens to a process, Ray Train
-    starts all of them again."""
+    """Ends a training with such an error at once, on all ranks. If anything else happens to a process, Ray Train starts
+    all of them again."""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for error in worker_exceptions.values():
@@ -158,7 +160,7 @@ class _EndsOnErrors(ray.train.UserCallback):
 
 
 def _train(config: dict[str, Any]) -> Receipt:
-    """What each process does, with the same arguments. Raises: _TrainingError."""
+    """The work of each process; all get the same arguments. Raises: _TrainingError."""
     fix_kernels()
     from robustray.tasks.training.ranks import ProcessGroup
     from robustray.tasks.training.state import TrainingDiverged
@@ -180,7 +182,7 @@ def _train(config: dict[str, Any]) -> Receipt:
 
 
 def _why(error: Exception) -> str:
-    """In a few words, for a process that died or an error of its own."""
+    """Why a training failed, in a few words: a process died, or it raised an error."""
     if type(error).__name__ == "WorkerHealthCheckFailedError":
         return why_it_died(error)
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"

@@ -31,11 +31,11 @@ class TrialTable(tune.ProgressReporter):
         self._ended: set[str] = set()
 
     def should_report(self, trials: Sequence[Any], done: bool = False) -> bool:
-        """See Tune."""
+        """Whether to print now; called by Tune."""
         return done or time.monotonic() - self._told >= EVERY_S
 
     def report(self, trials: Sequence[Any], done: bool, *sys_info: str) -> None:
-        """See Tune."""
+        """Print the trials; called by Tune."""
         self._told = time.monotonic()
         counts = Counter(trial.status for trial in trials)
         said = ", ".join(f"{counts[status]} {word}" for status, word in STATES.items() if counts[status])

@@ -48,7 +48,8 @@ SYNC_S = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A grid, and all that its trials are told: plain values, so that a trial reads the grid by its name again."""
+    """A grid and everything that its trials get to know. These are plain values, so that a trial reads the grid by its
+    name again."""
 
     name: str
     size: Size
@@ -60,17 +61,17 @@ class Plan:
     runners: int = 0
     """Env runners beside each trial, which collect the streams of its agent."""
     path: str = ""
-    """PYTHONPATH of the driver, for modules of one's own."""
+    """PYTHONPATH of the driver, for the user's own modules."""
     cwd: str = ""
     """Where the command was typed."""
 
     @property
     def folder(self) -> str:
-        """In the store: tables, page, failures. An edited grid keeps it."""
+        """Folder in the store with tables, page and failures. A grid that was edited has the same folder."""
         return f"grids/{self.name.replace(':', '.')}-{self.size}"
 
     def lab(self, store: Store, progress: ProgressLike | None = None) -> BlockLab:
-        """A lab of this process."""
+        """Open a lab of this process."""
         return TrialLab(
             runners=self.runners,
             store=store,
@@ -110,13 +111,15 @@ class MessagesOnly(Silent):
 
 
 def look(plan: Plan, grid: Grid, progress: ProgressLike) -> list[cells.Looked]:
-    """What the store has of each cell; the door of every one is opened. Raises: InputError. Nothing is written."""
+    """What the store has of each cell. The settings of every cell are checked and their data opened. Nothing is
+    written. Raises: InputError."""
     with contextlib.closing(plan.lab(Store(plan.store), MessagesOnly(progress))) as lab:
         return [cells.look(grid, cell, lab, plan.command) for cell in grid.cells]
 
 
 def standings(plan: Plan, grid: Grid, looked: Sequence[cells.Looked], tried: Sequence[str]) -> list[Standing]:
-    """How each cell ended. tried: keys of those that were started; without result and reason, their process died."""
+    """How each cell ended. tried: keys of the cells that were started; the process of one without result and reason has
+    died."""
     store = Store(plan.store)
     found = []
     for cell, each in zip(grid.cells, looked, strict=True):
@@ -143,7 +146,7 @@ def standings(plan: Plan, grid: Grid, looked: Sequence[cells.Looked], tried: Seq
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one trial gets, and how many run at once."""
+    """The resources of one trial, and how many trials run at once."""
 
     cpus: float
     gpus: float
@@ -191,7 +194,7 @@ def _gpus_here() -> int:
 
 
 def check_room(share: Share, nodes: Sequence[Mapping[str, float]]) -> None:
-    """A request that no node can meet waits for ever in Tune. nodes: the resources of each.
+    """Refuse a request that no node can satisfy, for which Tune would wait for ever. nodes: the resources of each node.
 
     Raises: InputError naming the flag that mends it.
     """
@@ -214,7 +217,7 @@ def check_room(share: Share, nodes: Sequence[Mapping[str, float]]) -> None:
 def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *, folder: Path) -> None:
     """Run the cells that are left: key -> place in the grid. folder: for Tune's files, emptied first.
 
-    A cell that fails keeps its reason in the store; the others go on.
+    The reason why a cell failed is written to the store; the other cells continue.
     """
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours: the cells' own checkpoints are in the store
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # its CSV keeps the columns of the first report for good
@@ -250,7 +253,7 @@ def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *,
 
 
 def _trial(config: Mapping[str, Any], plan: Plan) -> None:
-    """One cell, in the process of its trial."""
+    """Run one cell, in the process of its trial."""
     sys.path[:0] = [folder for folder in plan.path.split(os.pathsep) if folder not in sys.path]
     if os.path.isdir(plan.cwd):
         os.chdir(plan.cwd)  # Tune moved into the trial's folder; settings may name files of the user's
@@ -279,15 +282,17 @@ def _trial(config: Mapping[str, Any], plan: Plan) -> None:
 
 
 def _place_and_key(config: Mapping[str, Any]) -> tuple[int, str]:
-    """From a trial's one parameter, which is short enough for a column of Tune's table."""
+    """Read a cell's place and key from the one parameter of its trial, which is short enough for a column of Tune's
+    table."""
     place, _, key = config["cell"].partition("-")
     return int(place), key
 
 
 class Teller(Silent):
-    """What a trial tells Tune: items done of those known so far, and the newest row of a curve; once a second at most.
+    """Reports a trial's progress to Tune: items done of those known so far, and the newest row of a curve; once a
+    second at most.
 
-    Tune's own words (`done`, `training_iteration`) are left to Tune.
+    Names that Tune uses itself (`done`, `training_iteration`) are left out.
     """
 
     def __init__(self, key: str) -> None:
@@ -314,7 +319,7 @@ class Teller(Silent):
             self.tell()
 
     def tell(self, outcomes: Mapping[str, float] | None = None) -> None:
-        """Now."""
+        """Report now, whenever the last report was."""
         from ray import tune
 
         self._told = time.monotonic()
@@ -331,5 +336,5 @@ def scratch(plan: Plan) -> Path:
 
 
 def _file_name(cell: Cell) -> str:
-    """For Tune's table."""
+    """Name of a trial's files, short enough for Tune's table."""
     return "".join(c if c.isalnum() or c in "-+=.,_" else "_" for c in cell.words.replace(", ", ","))

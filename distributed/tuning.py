@@ -1,4 +1,4 @@
-"""The named grids, and one's own, by name. Imports nothing heavy: `--help` and `list` read it."""
+"""The named grids, and the user's own, by name. Imports nothing heavy, since `--help` and `list` read it."""
 
 from __future__ import annotations
 

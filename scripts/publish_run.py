@@ -1,8 +1,8 @@
 """Copy what the documentation keeps of a finished run: `python scripts/publish_run.py runs/RUN docs/results/NAME`.
 
 The page, the tables (those of millions of rows are left out) and `manifest.json`: command, settings, versions, hashes,
-answer and claims. Paths of the machine it ran on do not belong into a repository: what holds one is refused. So type
-the run's command with relative paths (`--data-root data`), or write its page again from where they are relative.
+answer and claims. Paths of the machine it ran on do not belong into a repository: a file that holds one is refused. So
+type the run's command with relative paths (`--data-root data`), or write its page again from where they are relative.
 """
 
 from __future__ import annotations

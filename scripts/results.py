@@ -1,9 +1,9 @@
 """The long runs behind the documentation, one after the other: `make results`, or `python scripts/results.py NAME ...`.
 
 Each is an ordinary command in the folder `results/` (not tracked), at the lowest priority and in one process, so that
-one can go on building beside it. It resumes: a run that was interrupted goes on where it was, a finished one is shown
-again at once. While a benchmark of this checkout runs, the long run is stopped (SIGSTOP) and goes on afterwards. What
-finished is copied to `docs/results/NAME` by `publish_run.py`; look at it, then commit it.
+other work can be done beside it. A run that was interrupted continues where it was, a finished one is shown again at
+once. While a benchmark of this checkout runs, the long run is paused (SIGSTOP) and continues afterwards. What finished
+is copied to `docs/results/NAME` by `publish_run.py`; look at it, then commit it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def chosen(words: Sequence[str]) -> list[str]:
-    """Names of runs: a word is one, or a study, which stands for all of its runs; no words: all.
+    """Names of runs: each word is the name of a run, or of a study for all of its runs; without words, all runs.
 
     Raises: ValueError for a word that is neither.
     """
@@ -117,7 +117,7 @@ def one(name: str, words: str) -> int:
 
 
 def attended(process: subprocess.Popen[str]) -> str:
-    """What the process prints, once it has ended; it rests while a benchmark runs."""
+    """Wait for the process, paused while a benchmark runs, and return what it printed."""
     resting = False
     try:
         while True:

@@ -4,7 +4,7 @@
 
 Before anything is downloaded it checks Python, `venv` and free disk, and says how much will come. The stamp
 `VENV/robustray-installed.json` is removed first and written last: without it, or when `pyproject.toml` or
-`constraints.txt` changed since, the installation is taken up again. A torch that is already there is kept, so that a
+`constraints.txt` changed since, the installation is done again. A torch that is already installed stays, so that a
 CPU-only build (or one for another accelerator) can be installed beforehand.
 """
 
@@ -138,7 +138,7 @@ def expected_cost(torch: str | None) -> Cost:
 
 
 def read_stamp(venv: Path) -> dict[str, object]:
-    """What the last finished installation noted, {} where there is none."""
+    """The content of the stamp of the last finished installation; {} where there is none."""
     try:
         stamp = json.loads((venv / STAMP).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):  # a torn stamp is no stamp
@@ -157,7 +157,7 @@ def wanted_stamp(extras: Sequence[str], pinned: bool, root: Path = ROOT) -> dict
 
 
 def satisfies(stamp: dict[str, object], wanted: dict[str, object]) -> bool:
-    """Whether the finished installation covers what is wanted: more extras or pinned versions do no harm."""
+    """Whether the finished installation has everything that is asked for; more extras or pinned versions do no harm."""
     extras, needed = stamp.get("extras"), wanted["extras"]
     return (
         isinstance(extras, list)
@@ -199,7 +199,7 @@ def install(
 ) -> None:
     """pip install the checkout in editable form; pip's own progress is shown.
 
-    With `cache`, downloads stay in pip's cache, so that an interrupted installation goes on faster.
+    With `cache`, downloads stay in pip's cache, so that an interrupted installation is faster the second time.
     """
     # The folder's name goes through `cwd`, as pip reads brackets and spaces in a path as syntax.
     command: list[str | Path] = [python_of(venv), "-m", "pip", "install", "--disable-pip-version-check"]
@@ -224,12 +224,12 @@ def run(command: Sequence[str | Path], failure: str, cwd: Path | None = None) ->
 
 
 def succeeds(command: Sequence[str | Path]) -> bool:
-    """Whether a command ends well, in silence."""
+    """Whether a command succeeds; what it prints is dropped."""
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def setup(venv: Path, extras: Sequence[str], pinned: bool, root: Path = ROOT) -> None:
-    """Bring the environment to the wanted state; does nothing when it is there. Raises: SetupError."""
+    """Bring the environment to the state that is asked for; does nothing when it has it already. Raises: SetupError."""
     stamp = read_stamp(venv)
     if satisfies(stamp, wanted_stamp(extras, pinned, root)) and python_of(venv).exists():
         return
@@ -261,12 +261,12 @@ def setup(venv: Path, extras: Sequence[str], pinned: bool, root: Path = ROOT) ->
 
 
 def say(words: str) -> None:
-    """One line of our own between pip's."""
+    """Print one line of this script between those of pip."""
     print(f"robustray: {words}", flush=True)
 
 
 def write_stamp(venv: Path, stamp: dict[str, object]) -> None:
-    """In one step, so that it is whole or absent."""
+    """Write the stamp in one step, so that it is whole or absent."""
     temporary = venv / f"{STAMP}.{os.getpid()}"
     temporary.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
     temporary.replace(venv / STAMP)

@@ -13,7 +13,7 @@ from robustray.tasks.study import Size
 ENVIRONMENT, PAPER = "Hopper-v5", "arXiv:2005.12729"
 OUTCOMES = [Outcome(name=LATE_RETURN, words="mean return of episodes in the last quarter of the training")]
 SHORT: dict[str, Any] = {"steps_per_stream": 128, "num_minibatches": 4, "policy_epochs": 2, "value_epochs": 2}
-"""Of the quick form only: it shows that everything works, and learns nothing."""
+"""Settings of the quick form only, which shows that everything works and learns nothing."""
 UPDATES: dict[Size, int] = {"quick": 4, "small": 98, "paper": 488}
 """98 of 2,048 steps are 200,000 steps."""
 SEEDS: dict[Size, int] = {"quick": 2, "small": 3, "paper": 10}

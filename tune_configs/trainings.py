@@ -10,12 +10,12 @@ from robustray.tasks.study import Size
 
 
 def robust_training_eps(size: Size) -> Grid:
-    """What the size trained at costs in clean accuracy and buys at one size of attack, the same for all.
+    """What training at a size costs in clean accuracy, and what it gains under attacks of one size, the same for all.
 
     robustray tune robust-training-eps --size quick                    embedded data, two CPU cores, about a minute
     robustray tune robust-training-eps --size small --data-root DIR    CIFAR-10, nine trainings, two CPU cores, a day
-    expected, quick: trained at 0.05, 41 % [28, 54] of 100 images stand at 0.1 (two seeds); at 0.2, about chance, as
-    four epochs are too few for it. The larger sizes have not been run as a grid
+    expected, quick: trained at 0.05, 41 % [28, 54] of 100 images remain correct at 0.1 (two seeds); at 0.2, about
+    chance, as four epochs are too few for it. The larger sizes have not been run as a grid
     """
     trained, tested, seeds = ((0.05, 0.2), 0.1, (0, 1)) if size == "quick" else (
         (2 / 255, 4 / 255, 8 / 255), 8 / 255, (0, 1, 2)

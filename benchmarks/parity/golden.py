@@ -55,7 +55,7 @@ class Walk(gymnasium.Env[Any, Any]):
 
 
 class Buffer(RolloutBuffer):
-    """Stores float64, but for actions."""
+    """A buffer that stores float64, except for actions."""
 
     def reset(self) -> None:
         super().reset()

@@ -1,4 +1,4 @@
-"""Which of our fields is which argument of stable-baselines3 2.9.2, and what differs still. Imports nothing heavy."""
+"""Which of our fields is which argument of stable-baselines3 2.9.2, and what still differs. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ DIFFERENCES = (
 
 
 def render() -> str:
-    """Which field is which argument, then what differs still, as Markdown."""
+    """Which field is which argument, then what still differs, as Markdown."""
     lines = ["| `like_sb3_*` | preset | value | there |", "|---|---|---|---|"]
     for name, rows in (("both", BOTH), ("ppo", PPO), ("trpo", TRPO)):
         lines += [f"| `{field}` | {name} | {value} | {there} |" for field, value, there in rows]

@@ -28,10 +28,10 @@ class Training:
     environment: str
     outcome: float
     episodes: int
-    """That ended in (FROM, TO]."""
+    """Episodes that ended in (FROM, TO]."""
     steps: int
     cpu: float
-    """Seconds of the process."""
+    """CPU-seconds of the process."""
     versions: dict[str, str]
 
 
@@ -42,7 +42,7 @@ class Comparison:
     ours: str
     peer: str
     means: tuple[Estimate, Estimate]
-    """95 % intervals over seeds."""
+    """Means with their 95 % intervals over seeds."""
     difference: Estimate
     """Its `lo` is the one-sided 95 % limit by Welch: the interval is of 90 %."""
     allowed: float
@@ -66,7 +66,7 @@ def load(path: Path) -> list[Training]:
 
 
 def append(path: Path, training: Training) -> None:
-    """One more line, after what is whole."""
+    """Append one line after the last whole one."""
     kept = "".join(json.dumps(asdict(each)) + "\n" for each in [*load(path), training])
     partial = path.with_suffix(".partial")
     partial.write_text(kept)
@@ -74,13 +74,13 @@ def append(path: Path, training: Training) -> None:
 
 
 def missing(trainings: Sequence[Training]) -> list[tuple[str, int]]:
-    """What is to be trained, seed by seed, so that arms grow together."""
+    """The trainings that are missing, seed by seed, so that all arms have about as many."""
     there = {(each.arm, each.seed) for each in trainings}
     return [(arm, seed) for seed in range(SEEDS) for arm in ARMS if (arm, seed) not in there]
 
 
 def compare(trainings: Sequence[Training]) -> list[Comparison]:
-    """One for each pair of arms with at least two seeds each."""
+    """One comparison for each pair of arms with at least two seeds each."""
     found = []
     for ours, peer in PAIRS:
         mine, theirs = ([each.outcome for each in trainings if each.arm == arm] for arm in (ours, peer))

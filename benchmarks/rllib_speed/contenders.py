@@ -18,7 +18,7 @@ Iteration = Callable[[], int]
 
 
 def our_config(environment: str, algorithm: str, *, seed: int = 0, **switches: Any) -> Any:
-    """The paper's preset."""
+    """Our configuration: the paper's preset."""
     from robustray.distributed.rllib import PPOConfig, TRPOConfig
     from robustray.tasks.policy_gradients.presets import preset
 
@@ -39,7 +39,7 @@ def ours(environment: str, algorithm: str) -> Iteration:
 
 
 def sb3(environment: str) -> Iteration:
-    """With `VecNormalize`, and defaults otherwise: they are these sizes."""
+    """PPO of stable-baselines3 with `VecNormalize`, and defaults otherwise, which are these sizes."""
     import stable_baselines3
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -54,7 +54,7 @@ def sb3(environment: str) -> Iteration:
 
 
 def stock_config(environment: str) -> Any:
-    """RLlib's own PPO with its local runner, no normalisation at all."""
+    """RLlib's own PPO with its local runner and without any normalisation."""
     from ray.rllib.algorithms.ppo import PPOConfig
     from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
@@ -67,7 +67,7 @@ def stock_config(environment: str) -> Any:
 
 
 def rllib(environment: str) -> Iteration:
-    """See `stock_config`."""
+    """RLlib's own PPO, as `stock_config` describes it."""
     built = stock_config(environment).build_algo()
 
     def iteration() -> int:

@@ -22,12 +22,12 @@ from robustray.tasks.grids.settings import LATE_RETURN, Cell, Grid, Outcome
 MIB = 2**20
 EVERY_S = 0.1
 ITERATIONS = 5
-"""Of 2,048 steps."""
+"""Iterations of 2,048 steps."""
 
 
 def memory(rounds: int) -> Iterator[list[Sample]]:
-    """MiB that only the processes of a trial have (USS), at the moment when they have most. Each trial has a Ray of its
-    own, started by a process of its own, whose memory does not count; nor does that of Ray's services."""
+    """Peak of the memory, in MiB, that belongs to the processes of a trial alone (USS). Each trial has a new Ray,
+    started by a separate process, whose memory does not count; nor does that of Ray's services."""
     with tempfile.TemporaryDirectory() as folder:
         tune = [sys.executable, "-m", "robustray", "tune", f"{__name__}:one_agent", "--workers", "1", "--store"]
 
@@ -59,7 +59,7 @@ def peak(command: list[str]) -> float:
 
 
 def uss_of_workers(driver: int) -> float:
-    """Of all workers of a driver's Ray that do something."""
+    """Sum of the USS of all workers of a driver's Ray that do something."""
     total = 0
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in psutil.Process(driver).children(recursive=True):

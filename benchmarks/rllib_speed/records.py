@@ -23,7 +23,7 @@ PPO, TRPO, SB3, RLLIB, RAW = (
 )
 CASES = (PPO, TRPO, SB3, RLLIB, RAW)
 AIMS = {SB3: (5.5, 4.0), RLLIB: (9.0, 7.0)}
-"""Of our PPO over a peer on Hopper-v5: the aim, and what is accepted."""
+"""Speed of our PPO over that of a peer on Hopper-v5: the aim, and what is accepted."""
 
 
 ONE_TRIAL, TWO_TRIALS = "one trial", "two trials at once"
@@ -47,7 +47,7 @@ SIMULATOR, GYMNASIUM, MADE, OUR_DOOR, ROLLOUT, UPDATE, FRAME = (
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What was asked of the ratio of one case over another; bound None: nothing."""
+    """The bound that was set for the ratio of one case over another; None where there is none."""
 
     case: str
     over: str
@@ -57,7 +57,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """What is measured beside speed in one process."""
+    """A measurement other than speed in one process."""
 
     unit: str
     cases: tuple[str, ...]
@@ -102,9 +102,9 @@ class Record:
     round: int
     steps: int
     wall: float
-    """Seconds."""
+    """Wall-clock seconds."""
     cpu: float
-    """Seconds of the process."""
+    """CPU-seconds of the process."""
     foreign_load: float
     """CPUs that other processes used meanwhile, on average."""
 
@@ -117,16 +117,16 @@ class Sample:
     case: str
     round: int
     value: float
-    """In the section's unit."""
+    """Measured value in the section's unit."""
     foreign_load: float
 
 
 @dataclass(kw_only=True)
 class Document:
-    """The file."""
+    """Content of the file of records."""
 
     machine: dict[str, Any] = field(default_factory=dict)
-    """Versions."""
+    """Versions of the software and the machine."""
     records: list[Record] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
 
@@ -196,7 +196,7 @@ def render(document: Document) -> str:
 
 
 def render_section(document: Document, name: str) -> str:
-    """Each case's median and range over rounds, and what was asked of the ratio of two."""
+    """Each case's median and range over rounds, and the bound that was set for the ratio of two."""
     if name == "shares":
         return render_shares(document)
     section = SECTIONS[name]
@@ -227,7 +227,7 @@ def render_section(document: Document, name: str) -> str:
 
 
 LAYERS = (SIMULATOR, GYMNASIUM, MADE, OUR_DOOR, ROLLOUT)
-"""Each with all before it; a rollout is the last one."""
+"""Layers of an iteration, each with all before it; the last one is a whole rollout."""
 
 
 def render_shares(document: Document) -> str:

@@ -77,7 +77,7 @@ def trials(rounds: int) -> Iterator[list[Sample]]:
 
 
 class Trainer:
-    """A trial's process."""
+    """The process of a trial."""
 
     def __init__(self, seed: int) -> None:
         from benchmarks.rllib_speed.contenders import our_config

@@ -1,5 +1,5 @@
-"""Where an iteration's time goes: the same 2,048 steps of a trained agent, through more and more of what is around the
-simulator. What a layer adds is the difference to the one before."""
+"""Where an iteration's time goes: the same 2,048 steps of a trained agent are timed through more and more of the layers
+around the simulator. What a layer adds is the difference to the one before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One random edit of one statement: a constant, an operator, a comparison or a condition changed, or all of it gone."""
+"""One random edit of one statement: a constant, an operator, a comparison or a condition is changed, or the statement
+is deleted."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ class Edit:
     """A file with one statement changed."""
 
     file: str
-    """Below the repository."""
+    """Path of the file within the repository."""
     line: int
     last_line: int
     before: str

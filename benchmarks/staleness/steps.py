@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 State = Literal["current", "old", "missing", "broken"]
-"""What the lab says of the pieces of the tree before the edit; "broken": it serves nothing."""
+"""What the lab says of the pieces of the tree before the edit; "broken" where it fails."""
 Opened = Callable[[Any], Any]
-"""Lab -> handle."""
+"""A function from a lab to the handle of a step."""
 
 WEIGHTS = {"mlp": "digits:mlp", "cnn": "digits:cnn", "res": "cifar:resnet20", "scn": "scenes:cnn"}
 

@@ -174,7 +174,7 @@ def in_memory(case: Case, steps: range) -> Iterable[Any]:
 
 
 def data_loader(case: Case, steps: range) -> Iterable[Any]:
-    """As torchvision's CIFAR-10 through its usual transforms, in this process."""
+    """Batches of torchvision's CIFAR-10 through its usual transforms, in this process."""
     from torch.utils.data import DataLoader, Subset
 
     chosen = range(steps.start * BATCH_SIZE, steps.stop * BATCH_SIZE)

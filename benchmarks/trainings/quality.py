@@ -30,12 +30,12 @@ ARMS: Mapping[str, tuple[Arithmetic, Arithmetic]] = {
 }
 """Precision of update and attack."""
 JUDGE = PGD(norm="linf", eps=8 / 255, num_steps=20, precision="fp32")
-"""From a random start; the same for all arms."""
+"""The attack that judges all arms, from a random start."""
 _CHUNK = 1000
 
 
 class Paused(Exception):
-    """The time given is over; the state is kept."""
+    """Raised when the given time is over; the state has been saved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +66,11 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class _Until:
-    """A `loop.Keeper` that also keeps a state when the time is over, and then stops the training."""
+    """A `loop.Keeper` that also saves a state when the time is over, and then stops the training."""
 
     checkpoints: Checkpoints
     deadline: float
-    """Of `time.monotonic()`."""
+    """Deadline as a value of `time.monotonic()`."""
 
     def restore(self, state: TrainState) -> None:
         self.checkpoints.restore(state)

@@ -22,12 +22,12 @@ TAKING_PART: Mapping[str, tuple[str, ...]] = {
     "adversarial": (FP32, MIXED, BF16, LAST, BEST),
     "standard": (FP32, BF16, IN_MEMORY, LOADER),
 }
-"""In the order of a first round."""
+"""Contenders in the order of a first round."""
 
 MARGIN = 1.0
 """Percentage points of robust accuracy by which bf16 may be below fp32 and still count as no worse."""
 ENOUGH_SEEDS = 3
-"""With fewer, nothing is decided."""
+"""Number of seeds below which no verdict is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +40,17 @@ class Record:
     contender: str
     round: int
     images: int
-    """That were timed: steps times the batch size."""
+    """Number of images that were timed: steps times the batch size."""
     threads: int
     wall: float
-    """Seconds."""
+    """Wall-clock seconds."""
     cpu: float
     """Seconds of this process on all its threads."""
     foreign_load: float
     """CPUs that other processes used meanwhile, on average."""
     first_loss: float
-    """Of the untrained model on the first batch, as the update sees it. Who does the same work has the same loss."""
+    """Loss of the untrained model on the first batch, as the update sees it. Contenders that do the same work have the
+    same loss."""
     code: str
     """Hash of the modules that were measured."""
 
@@ -70,9 +71,9 @@ class Outcome:
     images: int
     """Test images."""
     clean: int
-    """Classified correctly as they are."""
+    """Number of images classified correctly as they are."""
     robust: int
-    """Classified correctly after the attack."""
+    """Number of images classified correctly after the attack."""
     code: str
 
     @property
@@ -83,7 +84,7 @@ class Outcome:
 
 @dataclass(kw_only=True)
 class Document:
-    """The file."""
+    """Content of the file of records."""
 
     machine: dict[str, Any] = field(default_factory=dict)
     speed: list[Record] = field(default_factory=list)
@@ -173,7 +174,7 @@ class Comparison:
 
 
 def compare(records: Sequence[Record]) -> list[Comparison]:
-    """One for each line and model whose two sides have a round in common."""
+    """One comparison for each line and model whose two sides have a round in common."""
     found = []
     for line in LINES:
         for model in dict.fromkeys(record.model for record in records if record.loss == line.loss):
@@ -235,7 +236,8 @@ class Difference:
 
 
 def differences(outcomes: Sequence[Outcome]) -> list[Difference]:
-    """One for each protocol and arm with at least two seeds that fp32 has too: one seed has no interval."""
+    """One difference for each protocol and arm with at least two seeds that fp32 has too, since one seed has no
+    interval."""
     found = []
     for protocol, arm in dict.fromkeys((o.protocol, o.arm) for o in outcomes if o.arm != "fp32"):
         of = {name: {o.seed: o for o in outcomes if (o.protocol, o.arm) == (protocol, name)} for name in (arm, "fp32")}

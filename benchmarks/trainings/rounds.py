@@ -21,7 +21,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "models": ("blocks", "normalised", "resnet_cifar", "resnet_stem"),
     "training": ("adversary", "augment", "batches", "schedules", "state", "step"),
 }
-"""Of `tasks`: what decides speed."""
+"""Modules of `tasks` that decide speed."""
 
 
 def run_round(case: Case, loss: str, number: int, threads: int, code: str) -> Iterator[Record]:
@@ -51,7 +51,7 @@ def run_round(case: Case, loss: str, number: int, threads: int, code: str) -> It
 
 
 def code_hash() -> str:
-    """Of the modules that decide speed, and of torch's version."""
+    """Hash of the modules that decide speed and of torch's version."""
     digest = hashlib.sha256(torch.__version__.encode())
     tasks = Path(next(iter(attacks.__path__))).parent
     for folder, names in MODULES.items():

@@ -26,7 +26,7 @@ TITLES = {
 
 
 def render(document: Document) -> str:
-    """Everything that is on file."""
+    """All tables of what was measured."""
     return speed(document.speed) + "\n" + quality(document.quality)
 
 
@@ -110,7 +110,7 @@ def _differences(rows: Sequence[Difference]) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    """-0.12 [-0.80, 0.56]"""
+    """A value with its interval: -0.12 [-0.80, 0.56]."""
     return f"{estimate.value:.2f} [{estimate.lo:.2f}, {estimate.hi:.2f}]"
 
 

@@ -27,8 +27,8 @@ class _Layer:
 def convolutions(model: nn.Module, images: Tensor, precision: Arithmetic) -> Callable[[int], None]:
     """A function of the number of repetitions: every convolution of the model forward, then its input gradient.
 
-    Channels last, in `precision`, on the tensors that a pass of these images meets; no bias, activation, batch norm,
-    sum or cast between them.
+    Channels last, in `precision`, on tensors of the shapes that a pass of these images has; no bias, activation, batch
+    norm, sum or cast between them.
     """
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     layers: list[_Layer] = []

@@ -23,15 +23,15 @@ Attack = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What an attack may do."""
+    """The limits of an attack."""
 
     norm: str
     """"linf" or "l2"."""
     eps: float
-    """Pixel units."""
+    """Size of the perturbation in pixel units."""
     num_steps: int
     step_size: float
-    """Of PGD, pixel units; APGD chooses its own."""
+    """Step size of PGD in pixel units; APGD chooses its own."""
     batch_size: int
 
 

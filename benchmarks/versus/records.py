@@ -36,7 +36,7 @@ class Record:
     images: int
     threads: int
     wall: float
-    """Seconds."""
+    """Wall-clock seconds."""
     cpu: float
     """Seconds of this process on all its threads."""
     foreign_load: float
@@ -57,7 +57,7 @@ class Record:
 
     @property
     def accuracy(self) -> float:
-        """Percent."""
+        """Accuracy in percent."""
         return 100 * sum(self.stand) / self.images
 
 
@@ -75,12 +75,12 @@ class Line:
     """One line of the table of aims."""
 
     kind: str
-    """Of the records that it compares: two lines may share the rounds of their rivals."""
+    """Kind of the records that it compares: two lines may share the rounds of their rivals."""
     words: str
     ours: str = OURS
     """The contender that is ours."""
     aims: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """By ("standard" or "robust", precision): how many times the speed of the fastest rival."""
+    """Aims by ("standard" or "robust", precision): how many times the speed of the fastest rival."""
     accepted: float = ACCEPTED
     """Share of the aim that is accepted."""
     all_steps: bool = False
@@ -112,7 +112,7 @@ PASSES: Mapping[str, int] = {"bound": 20}
 
 
 def standing(stand: Sequence[bool]) -> str:
-    """As in `Record.standing`."""
+    """Number of images that remain correct, as in `Record.standing`."""
     return f"{sum(1 << i for i, stands in enumerate(stand) if stands):x}"
 
 
@@ -120,7 +120,7 @@ def standing(stand: Sequence[bool]) -> str:
 
 
 def load(path: Path) -> tuple[dict[str, Any], list[Record]]:
-    """What the machine was, and all records; nothing if there is no file."""
+    """The machine and all records; empty if there is no file."""
     if not path.is_file():
         return {}, []
     document = json.loads(path.read_text())
@@ -166,11 +166,11 @@ class Comparison:
     images: int
     accuracy: float
     rival_accuracy: float
-    """Percent of the images that stand; 0 where it means nothing."""
+    """Percent of the images that remain correct; 0 where it means nothing."""
     same_images: float
-    """Percent of the images on which both agree whether they stand."""
+    """Percent of the images on which both agree whether they remain correct."""
     foreign_load: float
-    """Largest of all timings."""
+    """Largest load by other processes over all timings."""
     ceiling: float | None = None
     """The ratio if a gradient step took no longer than its convolutions alone; None where "bound" was not measured, or
     where other things take time too."""
@@ -190,7 +190,7 @@ class Comparison:
 
 
 def compare(records: Sequence[Record]) -> list[Comparison]:
-    """One for each line, cell and precision. "strength" has no speeds and no line.
+    """One comparison for each line, cell and precision. "strength" has no speeds and no line.
 
     A rival whose robust accuracy is more than a point above ours (the median of each) does less and does not count.
     """

@@ -25,7 +25,7 @@ from robustray.tasks.models.reference import open_model
 
 EPS: Mapping[str, float] = {"linf": 8 / 255, "l2": 0.5}
 STEP_SIZE: Mapping[str, float] = {"linf": 2 / 255, "l2": 0.1}
-"""Of PGD: those with which the aims were measured."""
+"""Step sizes of PGD with which the aims were measured."""
 PRECISIONS: tuple[Arithmetic, ...] = ("fp32", "bf16")
 CELLS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     # kind: (models, only at the model's own norm)
@@ -37,13 +37,13 @@ CELLS: Mapping[str, tuple[tuple[str, ...], bool]] = {
 }
 IMAGES: Mapping[str, int] = {"pgd": 256, "apgd": 256, "autoattack": 48, "bound": 128, "strength": 500, "sharded": 2048}
 MANY = 512
-"""Images of PGD on standard models: so many leave after two steps that fewer would not keep the batches full."""
+"""Images of PGD on standard models. Most are done after two steps, so that fewer images would not fill the batches."""
 OWN_NORM: Mapping[str, str] = {"small:linf8": "linf", "small:l2_05": "l2"}
 MODULES = (
     "apgd", "engine", "fab", "folding", "fusing", "noise", "norms", "objective", "objectives_dlr", "planes", "record",
     "rows", "square", "view",
 )  # fmt: skip
-"""Of `tasks/attacks`: what decides speed."""
+"""Modules of `tasks/attacks` that decide speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Case:
     labels: Tensor
     norm: Norm
     batch_size: int
-    """Of the other libraries; ours is 128."""
+    """Batch size of the other libraries; ours is 128."""
 
     @property
     def eps(self) -> float:
@@ -83,7 +83,7 @@ Contender = Callable[[], Tensor | None]
 
 
 def cells(kind: str) -> list[Cell]:
-    """All of a kind."""
+    """All cells of a kind."""
     models, own = CELLS[kind]
     return [Cell(kind, m, norm) for m in models for norm in EPS if not own or OWN_NORM[m] == norm]
 
@@ -106,7 +106,8 @@ def open_case(cell: Cell, count: int, data_root: str, batch_size: int) -> Case:
 
 
 def contenders(kind: str, case: Case, num_steps: int | None = None) -> dict[tuple[str, str], Contender]:
-    """By name and precision. num_steps: fewer than the kind's own, to warm up; whole cascades take no number."""
+    """Contenders by name and precision. num_steps: fewer than the kind's own, to warm up; whole cascades take no
+    number."""
     if kind == "bound":
         return _bound(case, num_steps or PASSES[kind])
     steps = num_steps or _steps(kind)
@@ -186,7 +187,7 @@ def _stand(case: Case, images: Tensor) -> list[bool]:
 
 
 def code_hash() -> str:
-    """Of the modules that decide speed, and of torch's version."""
+    """Hash of the modules that decide speed and of torch's version."""
     import robustray.tasks.attacks as package
 
     digest = hashlib.sha256(torch.__version__.encode())

@@ -27,7 +27,7 @@ class Case:
     data_root: str
     lab: Any
     store: Any
-    """Kept alive as long as the lab."""
+    """Temporary store, which exists as long as the lab."""
 
 
 def open_case(cell: Cell, count: int, data_root: str, batch_size: int) -> Case:
@@ -40,7 +40,7 @@ def open_case(cell: Cell, count: int, data_root: str, batch_size: int) -> Case:
 
 
 def warm_up(cell: Cell, case: Case) -> None:
-    """Both actors start, load the model and the data, and choose their kernels."""
+    """Let both actors start, load the model and the data, and choose their kernels."""
     _in_the_lab(case, step="warm-up", count=4 * CORES * BLOCK)
 
 
@@ -123,7 +123,7 @@ def _worker(end: Connection, indices: range, threads: int, data_root: str) -> No
 
 
 def _cpu_seconds() -> float:
-    """Of this process and all below it, those that ended included."""
+    """CPU-seconds of this process and its descendants, including those that have ended."""
     total = 0.0
     for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
         try:

@@ -45,7 +45,7 @@ class PolicyGradientAlgorithm(Algorithm):
     """
 
     config: Any
-    """A `PolicyGradientConfig`."""
+    """Always a `PolicyGradientConfig`."""
     metrics: Any
     learner_group: Any
     env_runner_group: Any
@@ -53,7 +53,7 @@ class PolicyGradientAlgorithm(Algorithm):
     _logdir: Any
     _folder: tempfile.TemporaryDirectory[str] | None = None
     holds_out: bool | None
-    """Whether the coming updates are measured on held-out steps; None: as `heldout_every` says."""
+    """Whether the next updates are measured on held-out steps. None means as `heldout_every` says."""
     evaluated: list[dict[str, Any]]
     """Episodes of the last evaluation."""
 
@@ -94,7 +94,7 @@ class PolicyGradientAlgorithm(Algorithm):
         return result.get()
 
     def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> Any:
-        """The learner's: runners keep none."""
+        """The policy of the learner; runners hold none."""
         return self.learner.module[module_id]
 
     def training_step(self) -> None:
@@ -144,7 +144,7 @@ class PolicyGradientAlgorithm(Algorithm):
         return found, unseen
 
     def _log_sampled(self, row: dict[str, Any], num_steps: int) -> None:
-        """What RLlib's frame and Tune's stoppers read. Episodes are those that ended in this update."""
+        """Log what RLlib itself and Tune's stoppers read. Episodes are those that ended in this update."""
         for name, value, reduce in (
             (NUM_ENV_STEPS_SAMPLED, num_steps, "sum"),
             (NUM_ENV_STEPS_SAMPLED_LIFETIME, num_steps, "lifetime_sum"),
@@ -158,7 +158,7 @@ class PolicyGradientAlgorithm(Algorithm):
 
 
 class PPO(PolicyGradientAlgorithm):
-    """See `PPOConfig`."""
+    """PPO as `PPOConfig` describes it."""
 
     @classmethod
     def get_default_config(cls) -> PPOConfig:
@@ -166,7 +166,7 @@ class PPO(PolicyGradientAlgorithm):
 
 
 class TRPO(PolicyGradientAlgorithm):
-    """See `TRPOConfig`."""
+    """TRPO as `TRPOConfig` describes it."""
 
     @classmethod
     def get_default_config(cls) -> TRPOConfig:

@@ -20,9 +20,9 @@ from robustray.tasks.policy_gradients.rollout import Rollout
 from robustray.tasks.policy_gradients.state import AgentState
 
 Task = tuple[int, bool]
-"""(stream, held out)"""
+"""(stream, whether its steps are held out)"""
 PATIENCE_S = 120.0
-"""How long no runner at all may be alive before the training ends."""
+"""Seconds without a single living runner after which the training ends."""
 QUIET_S = 60.0
 """Time without any answer after which a line is logged."""
 
@@ -110,6 +110,6 @@ def wait_for_runners(group: Any) -> list[int]:
 
 
 def _likeliest(waiting: deque[Task], runner: int, num_runners: int) -> Task:
-    """The first task of the streams that this runner usually has: one that goes on stands ready there, elsewhere its
-    episode is played again first."""
+    """The first task among the streams that this runner usually has. A stream that continues is in the middle of its
+    episode there; any other runner first has to play the episode again up to that point."""
     return next((task for task in waiting if task[0] % num_runners == (runner - 1) % num_runners), waiting[0])

@@ -20,11 +20,12 @@ OWN = {"agent_seed": 0, "iterations": 488, "horizon": None, "heldout_every": Non
 """Attributes beside those of `PolicyGradient`, and their defaults. `stream_deadline_s`: how long a runner may take for
 one stream before it is ended and the stream given to another; None: as long as it likes."""
 _DICTIONARIES = ("model", "optimizer")
-"""What RLlib passes to `training` whenever it reads a configuration from a dictionary. It has no effect here."""
+"""Arguments that RLlib passes to `training` whenever it reads a configuration from a dictionary. They have no effect
+here."""
 
 
 class PolicyGradientConfig(AlgorithmConfig):
-    """Shared by both algorithms."""
+    """The configuration that both algorithms share."""
 
     step: ClassVar[Step] = "ppo"
     agent_seed: int
@@ -87,7 +88,7 @@ class PolicyGradientConfig(AlgorithmConfig):
 
     @property
     def environment_name(self) -> str:
-        """As `open_environment` takes it. Raises: InputError."""
+        """Name of the environment as `open_environment` takes it. Raises: InputError."""
         env: Any = self.env
         if isinstance(env, type):
             if env.__module__ == "__main__":

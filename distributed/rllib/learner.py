@@ -30,7 +30,7 @@ class RolloutData(TrainingData):
             raise ValueError("an update needs rollouts")
 
     def solve_refs(self) -> None:
-        """They are here already."""
+        """Return the references as they are: the batch is in this process already."""
 
     def shard(self, num_shards: int, len_lookback_buffer: int | None = None, **kwargs: Any) -> Any:
         raise InputError("one learner takes the whole batch; num_learners=0")
@@ -45,7 +45,7 @@ class PolicyGradientLearner(TorchLearner):
     config: Any
     agent: AgentState
     row: Row
-    """Of the last update."""
+    """Measurements of the last update."""
 
     def build(self) -> None:
         super().build()
@@ -83,7 +83,8 @@ class PolicyGradientLearner(TorchLearner):
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes older states as well: RLlib's own would keep newer weights with older moments."""
+        """Set the state even if it is older than the present one. RLlib's own method would keep newer weights beside
+        older moments."""
         super().set_state(dict(state))
         if AGENT in state:
             self.agent.load(state[AGENT]["arrays"], state[AGENT]["record"])

@@ -43,8 +43,8 @@ class StreamEnvRunner(EnvRunner, Checkpointable):
 
     @ray.method
     def collect(self, stream: int, update: int, sent: Sent, held_out: bool) -> Rollout | str:
-        """One stream. An error of the environment comes back as a text: raised, RLlib would restart the runner and try
-        the same again."""
+        """Collect the steps of one stream. An error of the environment is returned as text, because RLlib would restart
+        the runner and try the same again if it were raised."""
         assert self.environment is not None, "the local runner of an algorithm with remote ones has no environment"
         policy, filters, episodes = sent
         try:
@@ -91,7 +91,7 @@ class StreamEnvRunner(EnvRunner, Checkpointable):
     # --- What RLlib's frame asks for and ours does elsewhere ----------------------------------------------------------
 
     def make_module(self) -> None:
-        """Weights come with each request."""
+        """Make no module: weights come with each request."""
 
     def sample(self, **kwargs: Any) -> Any:
         raise NotImplementedError("training asks for `collect`, evaluation for `play`")

@@ -24,7 +24,8 @@ def sweep(path: str, norm: str) -> str:
 
 
 def stages(path: str) -> str:
-    """Rows: model and size, where something stood before the first stage. Columns: what the stages left, of all n."""
+    """One row for each model and size at which an image was unbroken before the first stage; one column for each stage:
+    what it left, of all n."""
     table = pd.read_csv(ROOT / path)
     names = list(dict.fromkeys(table.stage))
     lines = [

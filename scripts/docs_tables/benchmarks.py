@@ -105,7 +105,7 @@ def trainspeed(path: str) -> str:
 
 
 def trainsection(path: str, name: str) -> str:
-    """What else was measured of them: "trials", "runners", "memory"."""
+    """Table of another measurement of the same contenders: "trials", "runners" or "memory"."""
     return speed_records.render_section(speed_records.load(ROOT / path), name)
 
 
@@ -122,7 +122,7 @@ def peernames(path: str) -> str:
 
 
 def replication(path: str) -> str:
-    """What estimators of the replication study cost."""
+    """Table of what estimators of the replication study cost."""
     found = json.loads((ROOT / path).read_text())
     deletions = f"{found['replicates']} random deletions ({found['replicates_timed']} timed)"
     rows = [

@@ -1,4 +1,4 @@
-"""Any table of any run, without code of its own."""
+"""Shows any table of any run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scripts.docs_tables import ROOT
 
 def table(path: str, *columns: str) -> str:
     """Columns of a CSV in the order named: `name`, `name:FORMAT` (of `format_value`), `name:FORMAT:lo,hi` with an
-    interval. `name=VALUE` keeps only the rows with that value, `_` standing for its spaces. `_` in a head is shown as a
-    space; "percent" stands there instead of in the cells.
+    interval. `name=VALUE` selects the rows with that value, in which `_` is written for a space. `_` in a head is shown
+    as a space; "percent" is written there and not in the cells.
     """
     frame = pd.read_csv(ROOT / path)
     for name, value in (column.split("=", 1) for column in columns if "=" in column):
