@@ -112,7 +112,7 @@ PASSES: Mapping[str, int] = {"bound": 20}
 
 
 def standing(stand: Sequence[bool]) -> str:
-    """Number of images that remain correct, as in `Record.standing`."""
+    """Which images remain correct, in hexadecimal as in `Record.standing`."""
     return f"{sum(1 << i for i, stands in enumerate(stand) if stands):x}"
 
 
