@@ -33,10 +33,10 @@ class PaperFigure:
     scale: str
     """What it was obtained with: "ResNet-50, full CIFAR-10 test set, PGD-20"."""
     source: str
-    """Where it stands: "robustness 1.2.1, README table"."""
+    """Where it was published: "robustness 1.2.1, README table"."""
     value: float | None = None
-    """The published number for the very quantity that stands beside it, in that one's unit (0.53 for 53 %); None where
-    none is published as one number."""
+    """The published number for exactly the quantity of the claim, in its unit (0.53 for 53 %); None where it was not
+    published as one number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +153,9 @@ class Gallery:
     per_row: int
     classes: Sequence[str]
     indices: Sequence[int]
-    """Of each thumbnail: the image's place in its data set."""
+    """For each thumbnail, the image's place in its data set."""
     labels: Sequence[int]
-    """Of each thumbnail: its class."""
+    """For each thumbnail, the class of the image."""
     ways: Sequence[str]
     """What may have happened to an image: names of attacks."""
     cells: Mapping[tuple[str, str], tuple[Sequence[Sequence[int]], Sequence[int]]]
@@ -170,7 +170,7 @@ class Document:
     """A JSON file beside the page, in a form that others read."""
 
     path: str
-    """In the run's folder, of plain characters: "model_info/cifar10/Linf/resnet20.json"."""
+    """Path in the run's folder, of plain characters: "model_info/cifar10/Linf/resnet20.json"."""
     words: str
     """What it is, as the page says it."""
     content: Mapping[str, Any]
@@ -221,16 +221,16 @@ UnitOfCost: TypeAlias = NetworkPass | EnvironmentStep | NumpySecond
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one step of a run will do, as far as the settings tell."""
+    """What one step of a run will do, as far as it follows from the settings."""
 
     step: str
     items: int
-    """As many as the step will have, over all that it is asked for."""
+    """Number of items of the step, over all requests for it."""
     cost: float
-    """Of one item, in the units of `Work.unit`."""
+    """Cost of one item, in units of `Work.unit`."""
     times: int = 1
-    """More than 1 where the step is asked for so often, each time with at most `items / times`: the images that stand
-    after an attack are fewer than before it."""
+    """How often the step is requested, each time with at most `items / times` items: fewer images remain correct after
+    an attack than before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,13 +243,13 @@ class Work:
     note: str
     """One sentence: what dominates, and a measured time with its machine."""
     parts: tuple[Part, ...] = ()
-    """The steps with what they cost; empty where that is not known, as in a study of one's own that does not say it."""
+    """The steps and their cost; empty where it is not known, as for a user's own study that does not give it."""
     unit: UnitOfCost | None = None
     """What `Part.cost` counts."""
 
     @property
     def cost(self) -> float:
-        """Of all parts."""
+        """Cost of all parts together."""
         return sum(part.items * part.cost for part in self.parts)
 
     @property
@@ -274,7 +274,8 @@ class Opened:
 
 
 def refuse_idle(settings: Any, *starts: Any) -> None:
-    """For settings that somebody has changed, beginning with one of `starts` (those of a size, of all sizes).
+    """Refuse settings that the user changed without effect. `starts`: the settings of a size, or of all sizes, before
+    the change.
 
     A study's settings may have a method `idle` that names fields which do nothing beside the others, each with the
     reason: {"eps_l2": "norms leaves l2 out"}. Raises: InputError for such a field that no start has like this.
@@ -447,14 +448,14 @@ STUDIES: Mapping[str, tuple[str, str]] = {
 
 
 def load_outline(name: str) -> Outline:
-    """Of a study in `STUDIES`, or of one's own. Raises: InputError as `load_study`."""
+    """Outline of a study in `STUDIES`, or of the user's own. Raises: InputError as `load_study`."""
     if name not in STUDIES:
         return _own_study(name).outline
     return importlib.import_module(f"{STUDIES[name][0]}.settings").OUTLINE
 
 
 def load_study(name: str) -> Study:
-    """A study in `STUDIES`, or one's own: `my_pkg.my_mod:function`, called without arguments.
+    """A study in `STUDIES`, or the user's own: `my_pkg.my_mod:function`, called without arguments.
 
     One's own is known by the name under which it is loaded, so that its runs find it again.
 

@@ -66,7 +66,7 @@ def _checked_attack(attack: Any) -> Attack:
 
 
 def named(attacks: Sequence[Attack], names: Sequence[str] | None) -> list[Named]:
-    """Raises: InputError for names that do not tell the attacks of one threat model apart."""
+    """Name the attacks. Raises: InputError for names that are the same for several attacks of one threat model."""
     if names is not None and len(names) != len(attacks):
         raise InputError(f"names: {len(names)} for {len(attacks)} attacks (a name with several eps makes several)")
     short = list(names or [str(getattr(attack, "name", type(attack).__name__)) for attack in attacks])

@@ -116,7 +116,7 @@ class _Outcome:
 
     item: doors.Named
     broken: NDArray[np.bool_]
-    """By the attack: not those that are wrong without it."""
+    """Images that the attack broke, without those that are wrong without it."""
     prediction: NDArray[np.int64]
     loss: NDArray[np.float32]
     distance: NDArray[np.float32]
@@ -285,7 +285,7 @@ def _masking(outcomes: Sequence[_Outcome], right: NDArray[np.bool_]) -> Iterator
 
 
 def _examples(outcomes: Sequence[_Outcome], labels: NDArray[np.int64], clean: NDArray[np.int64]) -> pd.DataFrame:
-    """See `Evaluation.examples`."""
+    """Images for `Evaluation.examples`."""
     import pandas as pd
 
     wrong = clean != labels

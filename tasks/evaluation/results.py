@@ -36,7 +36,7 @@ class AttackScore:
     taken_gradients: int = 0
     """Attacked images of which a gradient was taken; 0 for attacks that follow none."""
     stages: tuple[Stage, ...] = ()
-    """Of a cascade such as AutoAttack: which stage broke how many."""
+    """For a cascade such as AutoAttack, how many images each stage broke."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Evaluation:
     seed: int
     clean: Estimate
     attacks: tuple[AttackScore, ...]
-    """In the order in which they were given."""
+    """The attacks in the order in which they were given."""
     worst: tuple[WorstCase, ...]
     """One per threat model, in the order of the attacks."""
     examples: pd.DataFrame

@@ -30,7 +30,8 @@ class Looked:
     """What the store says of a cell."""
 
     key: str
-    """Of its content and its code: under this name a failure is kept, and forgotten once either changes."""
+    """Hash of the cell's content and code. A failure is stored under this name, and no longer counts once either
+    changes."""
     outcomes: Mapping[str, float] | None
     """None: not finished."""
     found_in: str = ""
@@ -40,7 +41,7 @@ class Looked:
 
 
 def look(grid: Grid, cell: Cell, lab: BlockLab, command: str) -> Looked:
-    """Open the cell's door, and see what is finished; nothing is computed or written.
+    """Check the cell's settings, and see what is finished; nothing is computed or written.
 
     Raises: InputError for settings that cannot be used, naming the cell.
     """

@@ -36,7 +36,7 @@ class Standing:
     found_in: str = ""
     error: str = ""
     computed: bool = False
-    """By this command, not before."""
+    """Number of cells computed by this command and not before."""
     unrepeatable: tuple[str, ...] = ()
     """What in it gives other numbers for the same seed."""
 

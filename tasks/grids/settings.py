@@ -23,7 +23,7 @@ RESERVED = ("status", "found_in", "error")
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """Where an outcome stands in what a study found: one number of one row of one table."""
+    """Where an outcome is among a study's findings: one number of one row of one table."""
 
     table: str
     column: str
@@ -51,7 +51,7 @@ class Cell:
     settings: Any
     """The study's settings, or an `AgentSpec`."""
     reads: Mapping[str, Read] = field(default_factory=dict)
-    """Outcome -> where it stands in the study's tables. An agent's need none."""
+    """Outcome -> where it is in the study's tables. Outcomes of agents need none."""
 
     @property
     def words(self) -> str:
@@ -65,7 +65,7 @@ class Grid:
     """What a function of `tune_configs/` returns. Raises: InputError for cells that do not belong together."""
 
     question: str
-    """In one sentence; heads the page."""
+    """The question in one sentence, the heading of the page."""
     paper: str
     """"arXiv:1234.56789", or the name of a library or article."""
     outcomes: Sequence[Outcome]

@@ -45,6 +45,6 @@ class Written:
     """What an importer did."""
 
     lines: Sequence[str]
-    """For the terminal."""
+    """Lines for the terminal."""
     next: str
     """What one would type next, without `robustray`: "run attack-sweep --data cifar10:test"."""

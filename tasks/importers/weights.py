@@ -28,8 +28,8 @@ class Flags:
     std: Annotated[tuple[float, ...], optional("NUMBER ...")] = ()
     """Goes with --mean."""
     which: Annotated[str | None, optional("ENTRY")] = None
-    """Of a file with several weights: averaged, raw, or the name of an entry (state_dict, model_ema). If not given: the
-    averaged ones, where there are some."""
+    """Which weights of a file with several: averaged, raw, or the name of an entry (state_dict, model_ema). If not
+    given, the averaged ones where there are any."""
 
 
 def run(source: Path, flags: Flags) -> Written:
@@ -56,7 +56,7 @@ def run(source: Path, flags: Flags) -> Written:
 
 
 def _which(taken: Taken) -> list[str]:
-    """Of several weights, or of averaged ones, what was taken; nothing where there was no choice."""
+    """Which of several weights were taken, and whether they are averaged; empty where there was no choice."""
     lines = []
     if taken.others:
         kind = "averaged" if taken.averaged else "raw"

@@ -27,7 +27,7 @@ class StepRule:
     """
 
     uses_gradients: ClassVar[bool] = True
-    """As of attacks."""
+    """Whether gradients are used, as for attacks."""
 
     norm: Norm = "l2"
     """"l2": along the gradient, scaled to length 1. "linf": along its sign."""
@@ -37,8 +37,8 @@ class StepRule:
     """Length of the last step; between them it falls (or rises) linearly. None: all steps are alike."""
     num_steps: int
     precision: Precision = "auto"
-    """Of gradients; reported losses are fp32. "auto": bf16 where the hardware multiplies it, which a study settles once
-    for all machines (`attacks.precision.resolve_precision`)."""
+    """Precision of gradients; reported losses are fp32. "auto": bf16 where the hardware multiplies it, which a study
+    decides once for all machines (`attacks.precision.resolve_precision`)."""
 
     def __post_init__(self) -> None:
         check_choice("norm", self.norm, NORMS)
@@ -87,7 +87,7 @@ class SharedAscent(StepRule):
     """What a step follows: the gradient of its own batch, or ("cumulative") the sum of all gradients so far, as the
     released code for unadversarial patches does (arXiv:2012.12235; it never clears them)."""
     seed: int = 0
-    """Of the order of images. What `Design.place` draws has a seed of its own."""
+    """Seed of the order of images. What `Design.place` draws has another seed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

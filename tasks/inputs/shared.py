@@ -76,9 +76,9 @@ class SharedParameter:
     """What the objective compares images with, one entry per entry of `indices` (a class for all of them, say); their
     labels if None."""
     name: str = "parameter"
-    """Of the parameter in the result."""
+    """Name of the parameter in the result."""
     gradient: Tensor = field(init=False)
-    """Of the parameter's shape: the sum of all gradients so far where they are cumulative, else zeros."""
+    """Tensor of the parameter's shape: the sum of all gradients so far where they are cumulative, else zeros."""
     step: int = field(init=False, default=0)
     """Number of the next step."""
 
@@ -188,7 +188,7 @@ def add(parameter: Tensor, images: Tensor, placements: State) -> Tensor:
 
 
 def nowhere(step: int, indices: Tensor, labels: Tensor) -> State:
-    """For a parameter that has no place."""
+    """The place of a parameter that is placed nowhere."""
     return indices.new_zeros(len(indices), 0)
 
 

@@ -83,7 +83,7 @@ def radii(**fields: Sequence[float]) -> None:
 
 
 def left_out(norms: Sequence[str], *fields: str) -> dict[str, str]:
-    """For `Settings.idle`: the fields of norms that are not used: `{"eps_l2": "--norm leaves l2 out"}` for `"eps"`."""
+    """The fields of norms that are not used, for `Settings.idle`: `{"eps_l2": "--norm leaves l2 out"}` for `"eps"`."""
     absent = [norm for norm in ("linf", "l2") if norm not in norms]
     return {f"{field}_{norm}": f"--norm leaves {norm} out" for norm in absent for field in fields}
 

@@ -34,7 +34,7 @@ def claim(
     `estimate.n`.
 
     Nothing to estimate (n = 0 or NaN) is shown as such, and undecided. The paper's own number, where it has one, is
-    held against the same rule.
+    judged by the same rule.
     """
     known = estimate.n > 0 and not math.isnan(estimate.value)
     published = None if paper is None else paper.value
@@ -81,8 +81,8 @@ class Repeats:
         repeats = Repeats(count=settings.num_seeds)
         repeats.claim("Longer training helps.", gain, above(0), measured="difference of accuracies, paired by seed")
 
-    With fewer than `least` of them such claims are undecided, whatever the interval says: one training tells nothing of
-    others.
+    With fewer than `least` of them such claims are undecided, whatever the interval says, because one training says
+    nothing about others.
     """
 
     count: int
@@ -113,7 +113,7 @@ class Repeats:
         kind: ClaimKind = "paper",
         paper: PaperFigure | None = None,
     ) -> Claim:
-        """As the function `claim`. over, unit: where they are not those of the other claims."""
+        """Like the function `claim`. over, unit: given where they differ from those of the other claims."""
         return claim(
             words,
             estimate,

@@ -1,4 +1,4 @@
-"""From the parts of a report to `Findings`."""
+"""Puts the parts of a report together as `Findings`."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ KNOWN: Mapping[str, int] = {
 }
 """Sizes of data sets that are the same wherever they are."""
 CLASSES: Mapping[str, int] = {"cifar100": 100, "scenes": 9}
-"""Of data sets that have another number than 10."""
+"""Number of classes of data sets that have not 10."""
 SCENES: Mapping[str, int] = {"train": 3_600, "test": 1_800}
-"""Of scenes whose name gives none."""
+"""Number of scenes where the name gives none."""
 
 
 def num_images(names: Iterable[str], *, otherwise: int, given: int = 0) -> tuple[dict[str, int], str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NEEDS = Needs(threads=1, gpus=0.25)
 """What a block of predictions, attacks or gradients needs; four of them share a GPU."""
 TRIED_IMAGES = 32
-"""Images on which a door tries each model."""
+"""Images on which each model is tried before the run."""
 
 S = TypeVar("S")
 
@@ -185,7 +185,8 @@ def trained_modules(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def settled(settings: S, lab: Lab, *names: str) -> S:
-    """Settings whose precisions `names` no longer say "auto": decided once for all workers, at the door and in the run.
+    """Settings in which the precisions `names` are no longer "auto". They are decided once for all workers, in the same
+    way before the run and in it.
 
     Say it on the page: `Opened(decided={"precision": settings.precision})`.
     """

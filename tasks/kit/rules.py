@@ -1,4 +1,4 @@
-"""Rules by which claims are judged: a region, fixed before the run, that an estimate's 95 % interval is held against.
+"""Rules by which claims are judged: a region, fixed before the run, with which an estimate's 95 % interval is compared.
 
 Every rule says "the true number lies in this region", and is judged in one way:
 

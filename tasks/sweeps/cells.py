@@ -81,7 +81,8 @@ def attack_one_size(
     sizes: Mapping[Cell, float],
     alive: Mapping[Cell, Sequence[int]],
 ) -> dict[Cell, pd.DataFrame]:
-    """One size of all cells: open every cell's first stage, read them all, open the next stages on what stands."""
+    """Attack one size of all cells: start every cell's first stage, read them all, and start the next stages on the
+    images that remain correct."""
     stages = {cell: named_stages(cell.attack, cell.norm, eps, options) for cell, eps in sizes.items()}
     rows: dict[Cell, pd.DataFrame] = {}
     for position in range(max(map(len, stages.values()))):

@@ -18,7 +18,7 @@ from robustray.tasks.study import Figure, Findings, Table
 from robustray.tasks.sweeps.records import WORST
 
 CLEAN = "none"
-"""In the `attack` column: accuracy on the images as they are, at size 0 and of no norm."""
+"""Value of the `attack` column for accuracy on the images as they are, at size 0 and of no norm."""
 
 
 def compose(cells: pd.DataFrame, outcomes: pd.DataFrame, attacks: Mapping[str, str], notes: Sequence[str]) -> Findings:

@@ -1,4 +1,4 @@
-"""From a name on the command line to an attack of a given norm and size."""
+"""Turns a name on the command line into an attack of a given norm and size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def named_stages(name: str, norm: Norm, eps: float, options: Options) -> tuple[t
 
 
 def named_attack(name: str, norm: Norm, eps: float, options: Options) -> Attack:
-    """An attack of the catalogue with the sweep's options, or one's own. For `transfer`: what crafts on its sources.
+    """An attack of the catalogue with the sweep's options, or the user's own. For `transfer`, the attack on its source
+    models.
 
     `my_pkg.my_mod:function` is called with `norm` and `eps` and returns a frozen dataclass that is called like PGD.
 

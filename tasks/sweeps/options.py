@@ -1,4 +1,4 @@
-"""With what a sweep attacks, and what that costs. Imports nothing heavy: settings of studies read it."""
+"""The attacks of a sweep, and what they cost. Imports nothing heavy, since settings of studies read it."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ PASSES: Mapping[str, int] = {
     "fast-cascade": 102 + 9 * 102,
     "autoattack": 102 + 9 * 102 + 9 * 206 + 5001,
 }
-"""Of an image that survives, with 10 classes: what estimates add up and what block sizes follow from. Those of PGD,
-noise and transfer depend on the options, those of one's own attacks are unknown."""
+"""Passes of an image that survives, with 10 classes. Estimates add them up, and block sizes follow from them. Those of
+PGD, noise and transfer depend on the options, those of the user's own attacks are unknown."""
 
 PGD_20 = 22
 """Passes of the attack that `Options.block` is meant for."""
@@ -80,9 +80,9 @@ def passes(attack: str, options: Options) -> int:
 
 
 STAGES: Mapping[str, int] = {"autoattack": 4, "fast-cascade": 2}
-"""Of cascades: how often an image that stands is attacked."""
+"""Stages of cascades: how often an image that remains correct is attacked."""
 EARLY = 0.5
-"""Of the passes that an attack may take, the share that an image takes on average: many fall before the last one."""
+"""Share of the passes that an attack may take which an image takes on average: many are broken before the last one."""
 
 
 def sweep_part(swept: Sequence[tuple[str, int]], options: Options) -> Part:

@@ -1,4 +1,5 @@
-"""From the rows of attacked images to records and accuracies: plain functions, no model, no lab, no drawing."""
+"""From the rows of attacked images to records and accuracies. These are plain functions without models, lab or
+drawings."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ CELL = ["data", "model", "norm", "attack", "seed"]
 WORST = "worst case"
 """Name of the per-example worst case over attacks (and seeds) in the `attack` column."""
 CLEAN, STANDS = "clean", ""
-"""In `fell_to`: the image was wrong without an attack; nothing broke it."""
+"""Values of `fell_to`: the image was wrong without an attack; nothing broke it."""
 
 
 class Cell(NamedTuple):
@@ -44,8 +45,8 @@ def merged(before: pd.DataFrame | None, found: pd.DataFrame, name: str) -> pd.Da
     """The rows of an attack after its stage `name`, which saw the images that stood before it, in their order.
 
     before: rows of the stages so far, None at the first one (or for an attack of one stage). found: rows of this stage.
-    `fell_to` says which stage broke an image. The same as one call of the cascade (`attacks.cascade.run_cascade`), save
-    that an image given up in this stage has no verdict any more and leaves.
+    `fell_to` says which stage broke an image. The same as one call of the cascade (`attacks.cascade.run_cascade`),
+    except that an image which failed in this stage has no verdict any more and is left out.
     """
     found = found.assign(fell_to=np.where(found.success, name, STANDS))
     if before is None:
