@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KINDS = ("setting", "data and weights", "code", "numerics", "version", "machine")
 NUMERICS = ("device", "precision")
-"""Of what a run says about its hardware, that on which last bits depend."""
+"""The facts about a run's hardware on which last bits depend."""
 ABSENT = "–"
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FOLDER = "data"
-"""Of the pages in a store."""
+"""Folder of the pages in a store."""
 MOST_CLASSES = 24
 """Rows of the contact sheet."""
 MOST_SHOWN = 8
@@ -176,7 +176,8 @@ def thumbnails(data: ImageData, rows: NDArray[np.int64]) -> ImageData:
 
 
 def _in_words(known: Mapping[str, Sequence[Any]], row: int) -> list[str]:
-    """Of one image, a line for each column: `["objects: plain disc, striped bar", "background: ring"]`."""
+    """What is known of one image, a line for each column: `["objects: plain disc, striped bar", "background:
+    ring"]`."""
     lines = []
     for name, values in known.items():
         value = values[row]

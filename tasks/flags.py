@@ -8,5 +8,5 @@ import tyro
 
 
 def optional(metavar: str) -> Any:
-    """For a flag whose default needs no words, behind its type: `store: Annotated[str | None, optional("FOLDER")]`."""
+    """Marks a flag whose default needs no words, after its type: `store: Annotated[str | None, optional("FOLDER")]`."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")

@@ -42,7 +42,7 @@ def plain_array(values: Any, what: str) -> NDArray[Any]:
 
 
 def _shapes(values: Iterable[Any]) -> list[tuple[int, ...]]:
-    """Of the members that have one, each once."""
+    """Shapes of the members that have one, each shape once."""
     return list(dict.fromkeys(tuple(each.shape) for each in values if hasattr(each, "shape")))
 
 

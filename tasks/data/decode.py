@@ -17,7 +17,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def decode_images(encoded: Iterable[tuple[str, bytes]], count: int) -> NDArray[np.uint8]:
-    """Decode `count` images of equal size; `encoded` yields (where it stands, file bytes).
+    """Decode `count` images of equal size; `encoded` yields (where the image is, file bytes).
 
     Returns: (count, channels, height, width), C-contiguous; one channel if every image is grey, else three (RGB).
     Pixels are taken as stored: no resizing, no rotation by EXIF, no colour profile.

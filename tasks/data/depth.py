@@ -23,7 +23,7 @@ def _tiff(data: bytes, image: Any) -> int:
 
 
 def _ppm(data: bytes, image: Image.Image) -> int:
-    """Of the largest value, which stands in text behind width and height; bitmaps have none, floats a scale."""
+    """Bits of the largest value, which follows width and height as text; bitmaps have none, floats have a scale."""
     header = re.sub(rb"#[^\n\r]*", b"", data[:65536]).split(maxsplit=4)
     if header[0] in (b"PF", b"Pf"):
         return 32
@@ -31,14 +31,15 @@ def _ppm(data: bytes, image: Image.Image) -> int:
 
 
 def _jpeg2000(data: bytes, image: Image.Image) -> int:
-    """Of the code stream's marker SIZ: the number of components 38 bytes behind it, then three bytes for each."""
+    """Bits by the code stream's marker SIZ: the number of components is 38 bytes behind it, then come three bytes for
+    each."""
     at = data.index(b"\xff\x4f\xff\x51") + 2
     count = int.from_bytes(data[at + 38 : at + 40], "big")
     return max((data[at + 40 + 3 * i] & 0x7F) + 1 for i in range(count))
 
 
 def _avif(data: bytes, image: Image.Image) -> int:
-    """Of the boxes av1C, one for each coded picture: two flags in their third byte."""
+    """Bits by the boxes av1C, one for each coded picture: two flags in their third byte."""
     flags = [data[found.end() + 2] for found in re.finditer(rb"av1C", data)]
     return max(8 + 2 * bool(each & 0x40) + 2 * bool(each & 0x40 and each & 0x20) for each in flags)
 

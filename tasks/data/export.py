@@ -57,7 +57,7 @@ def export_data(data: ImageData, folder: Path, split: str = "train") -> list[Pat
 
 
 def ensure_exported(data: ImageData, folder: Path, split: str = "train") -> list[Path]:
-    """As `export_data`; files that are there already and hold the same are left, so that a run may go on or be
+    """Like `export_data`, but files that exist already and hold the same are left, so that a run may be resumed or
     repeated. Raises: InputError as well when they hold something else."""
     if not any(folder.glob(f"{split}-*.parquet")):
         return export_data(data, folder, split)
@@ -96,7 +96,7 @@ def write_shards(
 ) -> list[str]:
     """Write images (n, 1 or 3, height, width) as PNG into Parquet shards of the Hugging Face layout.
 
-    names: a file name per image, kept in `path`. Masks become PNGs of 0 and 255 in the column `mask`, boxes lists of
+    names: a file name per image, written to `path`. Masks become PNGs of 0 and 255 in the column `mask`, boxes lists of
     four numbers in `box`. Returns: the names of the files.
     """
     count = max(1, -(-len(labels) // shard_rows))

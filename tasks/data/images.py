@@ -22,7 +22,7 @@ class ImageData:
 
     The arrays may be read-only: in an actor they are views into Ray's shared memory. `batch` copies what it hands out.
 
-    Raises: InputError when arrays and classes do not fit together. Values are checked by `checked`, once, at the door.
+    Raises: InputError when arrays and classes do not fit together. Values are checked once, by `checked`.
     """
 
     name: str
@@ -96,7 +96,7 @@ class ImageData:
 
 
 def checked(data: ImageData) -> ImageData:
-    """`data` itself, if every value is usable: the door for pixels and labels.
+    """Check pixels, labels, masks and boxes. Returns: `data` itself, if every value is usable.
 
     Raises: InputError naming the first bad image or label and its value.
     """

@@ -51,7 +51,7 @@ class DataRef:
     """A data set by name: a `robustray.tasks.lab.protocol.Reference` whose object is an `ImageData`."""
 
     name: str
-    """As the user wrote it: "cifar10:test"."""
+    """The name as the user wrote it: "cifar10:test"."""
     source: Source
 
     @property
@@ -88,10 +88,10 @@ class DataRef:
 def open_data(text: str, *, data_root: str | None) -> DataRef:
     """Turn a name into a reference. Nothing is decoded yet.
 
-    text: a name of `SOURCES` (`digits:test`, `scenes:train,rho=0.9`); a Parquet file; a folder of
-    Parquet shards, with `:SPLIT` behind it if it holds several; a folder of class folders (also `folder:PATH`); one
-    picture, `photo.png`; one's own `my_pkg.my_mod:function`. `FOLDER,size=224`: pictures of any sizes in class folders.
-    data_root: the folder in which CIFAR is looked for (`--data-root`, ROBUSTRAY_DATA).
+    text: a name of `SOURCES` (`digits:test`, `scenes:train,rho=0.9`); a Parquet file; a folder of Parquet shards, with
+    `:SPLIT` behind it if it holds several; a folder of class folders (also `folder:PATH`); one picture, `photo.png`;
+    the user's own `my_pkg.my_mod:function`. `FOLDER,size=224`: pictures of any sizes in class folders. data_root: the
+    folder in which CIFAR is looked for (`--data-root`, ROBUSTRAY_DATA).
 
     Raises: InputError for an unknown name, or one whose files or function are not there.
     """

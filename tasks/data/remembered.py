@@ -1,4 +1,4 @@
-"""Hashes that took long to find out, kept in the user's cache folder (`$XDG_CACHE_HOME/robustray`, ~/.cache)."""
+"""Hashes that took long to compute, stored in the user's cache folder (`$XDG_CACHE_HOME/robustray`, ~/.cache)."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def place(drawn: F, main_shape: Ints, main_striped: Bools, multi: float) -> list
 
 
 def background(drawn: F, families: Ints, size: int, samples: int) -> tuple[list[F], F, F]:
-    """Of each sample the wave (n, size, size) in [-1, 1], and the colours (n, 3) between which it goes."""
+    """For each sample the wave (n, size, size) in [-1, 1], and the colours (n, 3) between which it varies."""
     fraction = families / NUM_SHAPES
     angle = np.pi * fraction + 0.25 * (drawn[:, 6] - 0.5)
     periods = np.where(families % 3 == 0, 3.0, np.where(families % 3 == 1, 5.0, 7.5)) * (0.9 + 0.2 * drawn[:, 7])
@@ -332,7 +332,8 @@ def _ell(u: F, v: F) -> Bools:
 
 
 SHAPE_TESTS = (_disc, _ring, _crescent, _square, _triangle, _star, _cross, _bar, _ell)
-"""In the order of `scenes.SHAPES`: where the shape is. All lie within the unit circle, ell's corners 2 % past it."""
+"""Functions in the order of `scenes.SHAPES` that say where the shape is. All lie within the unit circle, except for
+ell's corners, which are 2 % past it."""
 
 
 def hsv(hue: NDArray[np.floating], saturation: NDArray[np.floating], value: NDArray[np.floating]) -> F:

@@ -24,7 +24,7 @@ class Named(NamedTuple):
     """What a user writes: "digits:SPLIT"."""
     about: str
     known: tuple[str, ...]
-    """What may stand behind the name; for a family, examples."""
+    """What may follow the name; for a family of data sets, examples."""
 
 
 SOURCES: Mapping[str, Named] = {
@@ -71,7 +71,7 @@ def known() -> list[str]:
 def check_name(text: str) -> None:
     """What can be said of a name before its data are opened. Raises: InputError for one that no data can have.
 
-    Files, folders and one's own functions are not looked for.
+    Files, folders and the user's own functions are not looked for.
     """
     head, separator, rest = text.partition(":")
     if head in SOURCES:
@@ -81,7 +81,7 @@ def check_name(text: str) -> None:
 
 
 def check_rest(name: str, rest: str, allowed: Sequence[str] = SPLITS) -> None:
-    """Raises: InputError unless what stands behind `name:` is allowed."""
+    """Check what follows `name:`. Raises: InputError unless it is allowed."""
     if rest not in allowed:
         names = [f"{name}:{each}" for each in allowed]
         raise InputError(f"{f'{name}:{rest}'!r} names no split of {name}{nearest(f'{name}:{rest}', names)}")

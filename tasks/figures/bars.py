@@ -41,7 +41,7 @@ class Bar:
     """One bar; shares are in [0, 1]. Not finite values leave their place empty."""
 
     group: str
-    """Bars of one group stand together, with this below them."""
+    """Bars of one group are drawn side by side, with this label below them."""
     label: str
     """What the bar is among its group, by colour; in the legend."""
     value: float

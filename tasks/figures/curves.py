@@ -98,7 +98,7 @@ def curve(
     x_log: bool = False,
     step: bool = False,
 ) -> Figure:
-    """Lines with bands. Labels stand at the line ends where there is room, else in a legend below.
+    """Lines with bands. Labels are at the line ends where there is room, else in a legend below.
 
     `alt`: by default, where every line starts and ends. `percent`: values are shares in [0, 1], shown as 0 % to 100 %;
     `points`: differences of shares, shown in percentage points.
@@ -164,7 +164,7 @@ def curve(
 
 
 def _legend_height(names: Sequence[str], columns: int) -> float:
-    """Of a legend in so many columns, whose names may have several lines."""
+    """Height of a legend in this many columns, whose names may have several lines."""
     rows = [names[i :: math.ceil(len(names) / columns)] for i in range(math.ceil(len(names) / columns))]
     return sum(LEGEND_ROW + max(map(more_lines, row)) for row in rows)
 
@@ -213,7 +213,7 @@ def _round_numbers(xs: Sequence[float]) -> list[float]:
 
 
 def _thinned(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> list[str]:
-    """Blank labels that would touch a kept one; the two ends are kept first, then from the left."""
+    """Blank labels that would touch one that is shown. The two ends are shown first, then labels from the left."""
     pixels = axes.transData.transform([(place, 0) for place in places])[:, 0]
     half = [text_width(label, SMALL) / 2 + 4 for label in labels]
     order = [0, len(labels) - 1, *range(1, len(labels) - 1)] if len(labels) > 1 else range(len(labels))

@@ -148,7 +148,7 @@ def dot_rows(
 
 
 def _head(label: str, words: str) -> str:
-    """What stands above the line of a row on a phone: its label and its value, in one line where they fit."""
+    """The words above the line of a row on a phone: its label and its value, in one line where they fit."""
     both = f"{label}: {words}"
     return both if text_width(both) <= NARROW - 32 else f"{wrapped(label, NARROW - 32)}\n{words}"
 

@@ -12,7 +12,7 @@ from robustray.tasks.figures.pictures import as_uint8
 from robustray.tasks.study import Gallery
 
 MOST_IMAGES, MOST_BYTES = 300, 600_000
-"""Of a gallery: thumbnails, and bytes of their pixels; a page has to be sent and opened."""
+"""The most thumbnails of a gallery, and bytes of their pixels: a page has to be sent and opened."""
 LARGEST_SIDE = 48
 """Pixels of a thumbnail; larger images are made smaller."""
 PER_ROW = 20

@@ -26,7 +26,7 @@ from robustray.tasks.study import Figure
 
 WIDTH, HEIGHT = 880.0, 450.0
 LEADER = 22.0
-"""From the edge of the axes to a label."""
+"""Distance from the edge of the axes to a label."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -231,7 +231,7 @@ def drawn_twice(draw: Callable[[bool], Canvas | None], *, name: str, title: str,
 
 
 def svg_of(canvas: Canvas) -> str:
-    """The canvas as an SVG that can stand alone or inside a page."""
+    """The canvas as an SVG, for a file or for the middle of a page."""
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # no date, no version: same data, same bytes
     canvas.savefig(stream, format="svg", transparent=True, metadata=nothing)

@@ -1,6 +1,6 @@
 """Arrays in the store, for good: `FOLDER/KEY-CODE-SHA.safetensors`, found by key, checked at every read.
 
-What they are stands in the file's own header, as JSON. Nothing in it is ever unpickled.
+The file's own header says what they are, as JSON. Nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def read(store: Store, name: str) -> bytes | None:
 
 
 def kept(store: Store, folder: str, key: str, code: str, say: Callable[[str], None]) -> Kept:
-    """What is there of a key. Files that are damaged are said and deleted."""
+    """Find the files of a key. Damaged files are reported and deleted."""
     whole = []
     for name in listed(store, folder, key):
         if read(store, name) is None:

@@ -37,7 +37,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab.definitions import WHOLE, Definitions, Place, above, imported_by
 
 PIECE = ("robustray.tasks.lab.jobs:BlockJob", "robustray.tasks.lab.jobs:Worker")
-"""What stands between any block function and its rows: threads, kernels, types of columns."""
+"""The code between any block function and its rows: threads, kernels, types of columns."""
 _ROOT = "robustray"
 _LEFT_OUT = (
     *("robustray.tasks.report.", "robustray.tasks.figures.", "robustray.distributed."),
@@ -65,7 +65,8 @@ def code_hash(roots: Iterable[str]) -> str:
 
 
 def settings_roots(settings: Any) -> set[str]:
-    """`module:name` of all dataclasses in the settings of a step, however deep: an attack of one's own in a field.
+    """`module:name` of all dataclasses in the settings of a step, however deep, such as the user's own attack in a
+    field.
 
     Raises: InputError for a class of `__main__`, whose source could not be found again.
     """

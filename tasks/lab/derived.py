@@ -38,7 +38,7 @@ class RowsRef:
     name: str
     columns: tuple[str, ...]
     pieces: tuple[pieces.Piece, ...]
-    """In the order of their rows."""
+    """Pieces in the order of their rows."""
     store: Store | None = field(repr=False, compare=False)
     """Where the driver reads them; stays behind when the reference travels to a worker."""
 

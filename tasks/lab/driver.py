@@ -101,7 +101,8 @@ def _read(store: Store, name: str) -> dict[str, Any] | None:
 
 
 def _started(pid: Any) -> str | None:
-    """What tells this process from a later one of the same number: its start, in ticks since boot; None if it is gone.
+    """The start of a process in ticks since boot, which distinguishes it from a later one of the same number; None if
+    it has ended.
 
     Without /proc: "unknown" for a process that answers, so that a number that was given anew counts as alive.
     """

@@ -32,7 +32,7 @@ class Listener(Protocol):
         ...
 
     def dropped(self, jobs: Sequence[Job]) -> None:
-        """Jobs of a stopped step that never started were given up."""
+        """Jobs of a stopped step that never started were dropped."""
         ...
 
 

@@ -95,7 +95,7 @@ class MapHandle(Pending):
     """Finished pieces by the index of their first item; together they cover all items that did not fail."""
     _frame: pd.DataFrame | None = None
     _shown: bool = False
-    """Whether progress was told that the step has ended."""
+    """Whether the end of the step was reported to progress."""
 
     def plan(self) -> None:
         """List what is there and submit what is not."""
@@ -120,7 +120,7 @@ class MapHandle(Pending):
     def _find(
         self, block: BlockJob, listed: Mapping[str, list[pieces.Piece]], starts: set[int], missing: list[BlockJob]
     ) -> None:
-        """Look for a block whole, else in halves (it was divided once, or must be: a failed item is kept apart)."""
+        """Look for a block as a whole, else in halves (it was divided once, or must be, to separate a failed item)."""
         versions = listed.get(block.block_key, [])
         if versions:
             piece = next((p for p in versions if p.code == block.code), versions[-1])

@@ -1,7 +1,7 @@
 """Jobs: what a worker is asked to do, what it answers, and the worker itself. Nothing here knows who calls it.
 
-A job never raises: whatever happens inside becomes a `Receipt`, so that an executor only has to tell a finished job
-from a failed one, from one that ran out of memory (worth trying in halves), from a worker that died (no receipt).
+A job never raises: whatever happens inside becomes a `Receipt`, so that an executor only has to distinguish a finished
+job from a failed one, from one that ran out of memory (worth trying in halves), from a worker that died (no receipt).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Receipt:
 
     outcome: Literal["done", "error", "out_of_memory"]
     name: str = ""
-    """Of the file in the store."""
+    """Name of the file in the store."""
     rows: int = 0
     seconds: float = 0.0
     worker: str = ""
@@ -56,7 +56,7 @@ class Job(Protocol):
     def num_items(self) -> int: ...
     @property
     def label(self) -> str:
-        """For messages: `attack, items 200 to 399`."""
+        """Words for messages: `attack, items 200 to 399`."""
         ...
 
     def halves(self) -> tuple[Job, ...]:

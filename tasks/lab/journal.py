@@ -1,4 +1,5 @@
-"""What happens while a lab works: counts per step, what was given up, what was dropped. Kept by a run, or forgotten."""
+"""What happens while a lab works: counts per step, items that failed for good, and what was dropped. A run stores
+it."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class StepCount:
 
 
 class Journal:
-    """What happens in a run, as the lab tells it. This one forgets it with the process; `Run` keeps it in the store."""
+    """What happens in a run, as the lab reports it. This class forgets it when the process ends; `Run` writes it to the
+    store."""
 
     def __init__(self) -> None:
         self.counts: dict[str, StepCount] = {}
@@ -47,17 +49,18 @@ class Journal:
         """A block was computed."""
 
     def failure(self, job: Job, reason: str) -> None:
-        """An item was given up. It stays given up in this run, until `resume --failed`."""
+        """An item failed for good. It is not tried again in this run, until `resume --failed`."""
         key, first = (job.step_key, job.first) if isinstance(job, BlockJob) else ("", 0)
         item = job.items[0] if isinstance(job, BlockJob) else None
         self.failures.append({"step": job.step, "step_key": key, "index": first, "item": item, "reason": reason})
 
     def num_failures(self, step: str) -> int:
-        """Items of this step that were given up, in all its handles and all attempts of the run."""
+        """Items of this step that failed for good, in all its handles and all attempts of the run."""
         return sum(failure["step"] == step for failure in self.failures)
 
     def holds_failed_item(self, job: BlockJob) -> bool:
-        """Was one of its items given up? By index and content: a step key may serve several lists of items."""
+        """Whether one of its items failed for good, by index and content: a step key may be that of several lists of
+        items."""
         return any(
             f["step_key"] == job.step_key
             and 0 <= f["index"] - job.first < job.num_items
@@ -78,5 +81,5 @@ class Journal:
         """Something worth a line in the log."""
 
     def log(self, text: str) -> str:
-        """Keep a long text. Returns where a person finds it, "" if it was not kept."""
+        """Store a long text. Returns where a person finds it, or "" if it was not stored."""
         return ""

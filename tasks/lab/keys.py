@@ -33,7 +33,7 @@ one of them changes: it is in the key of all of them, whatever reads them."""
 
 
 def plain(value: Any, *, defaults: bool = True) -> Any:
-    """Turn settings or items into JSON values; without `defaults`, as it stands in a key.
+    """Turn settings or items into JSON values; without `defaults`, as they are in a key.
 
     Raises: InputError for what has no exact JSON form.
     """
@@ -68,12 +68,12 @@ def plain(value: Any, *, defaults: bool = True) -> Any:
 
 
 def defaults_version(kind: type) -> int:
-    """Of the defaults of a dataclass; 0 where they are not left out of keys."""
+    """Version of the defaults of a dataclass; 0 where they are not left out of keys."""
     return next((version for place, version in DEFAULTS.items() if kind.__module__.startswith(place)), 0)
 
 
 def default_fields(kind: Any) -> dict[str, Any]:
-    """Field -> its default, as it stands in a key, of the fields of a dataclass that have one."""
+    """Field -> its default, as it is in a key, for the fields of a dataclass that have one."""
     found: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.default is not dataclasses.MISSING:
@@ -89,7 +89,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def canonical(value: Any) -> str:
-    """Canonical JSON of anything `plain` accepts, as it stands in a key."""
+    """Canonical JSON of anything that `plain` accepts, as it is in a key."""
     value = plain(value, defaults=False)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 

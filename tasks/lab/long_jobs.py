@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     pass
 
 Kept = Literal["missing", "old", "current"]
-"""What is in the store: not all that is wanted; all of it, by other code than the present; all of it."""
+"""What the store has: not all that is asked for; all of it, but made by other code than the present; or all of it."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,15 +40,15 @@ class LongJob(Job, Protocol):
 
     @property
     def key(self) -> str:
-        """Of its result in the store."""
+        """Key of the job's result in the store."""
         ...
 
     def kept(self, store: Store, say: Callable[[str], None]) -> Kept:
-        """What is there. Deletes what is damaged, and says so."""
+        """What the store has. Damaged files are deleted and reported."""
         ...
 
     def drop(self, store: Store) -> None:
-        """Delete all that is kept of it, checkpoints included."""
+        """Delete everything stored for the job, checkpoints included."""
         ...
 
     def alone(self) -> Job:
@@ -58,7 +58,7 @@ class LongJob(Job, Protocol):
 
 @dataclass(kw_only=True)
 class LongHandle(Pending):
-    """Results of long jobs, wanted. A verb's own handle adds `result`."""
+    """A request for results of long jobs. The handle of each verb adds `result`."""
 
     jobs: list[Any]
     """`LongJob`s in the order of what was asked for; the same job may be there several times."""
@@ -109,7 +109,7 @@ def plan(handle: LongHandle, *, check: Callable[[Any], None] = lambda job: None)
 
 @dataclass(kw_only=True)
 class Diary:
-    """Log lines and curve of a running job, and what its driver is told at the end."""
+    """Log lines and curve of a running job, and what is reported to its driver at the end."""
 
     label: str
     key: str
@@ -118,7 +118,7 @@ class Diary:
 
     @property
     def words(self) -> str:
-        """For `Receipt.message`."""
+        """Words for `Receipt.message`."""
         return "; ".join(self.said)
 
     def say(self, text: str) -> None:

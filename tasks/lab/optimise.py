@@ -63,7 +63,8 @@ def optimisation(*, version: int) -> Callable[[Callable[[Context], Optimisation]
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiseSpec:
-    """One optimisation, wanted. All of it is in its key, but for the share of a GPU and the names of references.
+    """A request for one optimisation. All of it is in its key, except for the share of a GPU and the names of
+    references.
 
     Settings say what is computed to the bit: a precision, not "auto".
 

@@ -1,4 +1,4 @@
-"""`lab.optimise`: each optimisation is one job on one worker, kept by the content of its spec.
+"""`lab.optimise`: each optimisation is one job on one worker, and its result is stored by the content of its spec.
 
 A result is one file, `optimised/KEY-CODE-SHA.safetensors`: its arrays, and in the header its spec and its curve.
 """
@@ -159,7 +159,7 @@ class _WithCurve:
 
 
 def _checked(result: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU. Raises: NoResult for what is no array of NumPy's, or not finite."""
+    """The result on the CPU. Raises: NoResult where a value is not an array that NumPy has, or not finite."""
     import torch
 
     if not result:
@@ -178,7 +178,7 @@ def _checked(result: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(kw_only=True)
 class OptimiseHandle(LongHandle):
-    """Optimisations, wanted."""
+    """A request for optimisations."""
 
     specs: Sequence[OptimiseSpec]
 

@@ -11,14 +11,14 @@ from typing import Any
 from robustray.tasks.lab.protocol import Reference
 
 IDLE_BYTES = 64 * 2**20
-"""What is kept although no open job needs it, in all, so that the next step need not read it again. The one that was
-used last is kept whatever its size."""
+"""Bytes that stay in memory in all although no open job needs them, so that the next step need not read them again.
+What was used last stays whatever its size."""
 
 
 class Payloads:
     """What `Reference.fetch` returned, by content hash.
 
-    `forget` is told the hashes that were let go, so that whoever made something of them lets that go too.
+    `forget` gets the hashes that were dropped, so that whatever was made from them can be dropped too.
     """
 
     def __init__(self, forget: Callable[[Sequence[str]], None], idle_bytes: int = IDLE_BYTES) -> None:
@@ -68,7 +68,7 @@ class Payloads:
 
 
 def num_bytes(payload: Any) -> int:
-    """Of all arrays and byte strings in it."""
+    """Number of bytes of all arrays and byte strings in it."""
     if isinstance(payload, bytes | bytearray):
         return len(payload)
     if hasattr(payload, "nbytes"):

@@ -30,7 +30,7 @@ class ColumnError(TypeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A finished block, as its file name tells."""
+    """A finished block, as its file name describes it."""
 
     step_key: str
     first: int

@@ -48,7 +48,7 @@ class Tensor:
 
 
 class Reference(Protocol):
-    """A model or a data set by name: small, picklable, with the hash of what it stands for.
+    """A model or a data set by name: small, picklable, with the hash of its content.
 
     The driver calls `fetch` once (that is where files are read and checked); an actor calls `build` once per device and
     keeps the result between blocks.
@@ -68,7 +68,7 @@ class Reference(Protocol):
         ...
 
     def fetch(self) -> Any:
-        """Read what this stands for into plain arrays (NumPy, bytes, str), ready for shared memory.
+        """Read the content into plain arrays (NumPy, bytes, str), ready for shared memory.
 
         Raises: InputError when the files are missing, damaged or do not fit.
         """
@@ -140,7 +140,7 @@ def check_named(function: Callable[..., Any]) -> None:
 
 
 class Handle(Protocol[T_co]):
-    """Work that was asked for. It goes on while any handle of the lab is waited for."""
+    """Work that was asked for. It is done while any handle of the lab is waited for."""
 
     def result(self) -> T_co:
         """Wait and read. Raises: WorkFailed when the step failed."""
@@ -183,7 +183,7 @@ class Lab(Protocol):
         ...
 
     def load(self, ref: Reference) -> Any:
-        """The object behind a reference, in this process (for class names, door checks, a few pictures)."""
+        """The object behind a reference, in this process (for class names, checks before a run, a few pictures)."""
         ...
 
     def map(

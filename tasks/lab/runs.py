@@ -93,7 +93,7 @@ class Run(Journal):
 
     @property
     def wall_seconds(self) -> float:
-        """Of all attempts, until now; `file.wall_seconds` is as old as the last `save`."""
+        """Seconds of all attempts, until now; `file.wall_seconds` is as old as the last `save`."""
         return round(self._before + time.monotonic() - self._began, 2)
 
     def path(self, name: str = "") -> str:
@@ -140,7 +140,7 @@ class Run(Journal):
         self.save()
 
     def forget_failures(self) -> int:
-        """Try what was given up again (`resume --failed`). Returns how many items."""
+        """Try failed items again (`resume --failed`). Returns how many items."""
         num = len(self.failures)
         self.failures.clear()
         self.save()
@@ -200,7 +200,8 @@ def create(store: Store, identity: RunIdentity, *, command: str, options: dict[s
 
 
 def _folder_part(study: str) -> str:
-    """The study in the name of a run: one's own is "my_pkg.my_mod:function", which is no good name for a folder."""
+    """The study in the name of a run. The user's own is "my_pkg.my_mod:function", which is no good name for a
+    folder."""
     return study.replace(":", "-").replace(".", "-")
 
 

@@ -34,7 +34,7 @@ class LogisticHead:
     strength: float
     """The C that was chosen."""
     held_out_accuracy: Mapping[float, float]
-    """By C, on the training latents that were held out while it was chosen."""
+    """Accuracy by C, on the training latents that were held out while it was chosen."""
     converged: bool
     """The final fit stopped because it had converged and not because it had taken all its iterations."""
 

@@ -1,4 +1,4 @@
-"""The door through which a model meets data."""
+"""Checks that a model fits the data, before anything is computed."""
 
 from __future__ import annotations
 

@@ -89,7 +89,8 @@ def _entries(loaded: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
 
 
 def _side_by_side(state: State) -> dict[str, Mapping[Any, Any]]:
-    """Raw and averaged weights in one state dict, told apart by their first parts (`model.`, `ema_model.`); else {}."""
+    """Raw and averaged weights in one state dict, distinguished by their first parts (`model.`, `ema_model.`); else
+    {}."""
     groups: dict[str, State] = {}
     for key, value in state.items():
         if key not in _COUNTERS:
@@ -104,7 +105,7 @@ def _bare_keys(state: Mapping[Any, Any]) -> set[str]:
 
 
 def _pick(named: list[str], which: str | None) -> str | None:
-    """Of several, the first by `PLACES`, or the first in the file that is an average."""
+    """Pick one of several entries: the first by `PLACES`, or the first in the file that is an average."""
     averages = [key for key in named if is_average(key)]
     raw = [*(key for key in PLACES if key in named), *(key for key in named if key not in (*PLACES, *averages))]
     wanted = {RAW: raw, AVERAGED: averages, None: averages or raw}[which]

@@ -29,14 +29,15 @@ class Imported:
     """What was written, and what will become of it."""
 
     keys: tuple[str, ...]
-    """Of the weights."""
+    """Keys of the weights."""
     architecture: str | None
     """What the weights fit: the architecture asked for, else a known one that was found; None if none was."""
     num_classes: int | None
     """Outputs of the network's head; None where it has no linear one."""
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
-    """Per channel in pixel units [0, 1]: what these weights will be used with; None where only one's own code knows."""
+    """Normalisation per channel, in pixel units [0, 1], with which these weights are used; None where only the user's
+    own code knows it."""
     brought: bool
     """mean and std came with the weights or were given for them; False: they are the architecture's."""
     left_out: tuple[str, ...]
@@ -53,9 +54,9 @@ class Taken:
     others: tuple[str, ...] = ()
     """Names of the weights that were left: `which` takes one of them."""
     averaged: bool = False
-    """By their name."""
+    """Whether these are averaged weights, by their name."""
     num_averaged: int | None = None
-    """Of how many models they are the average, where torch's `AveragedModel` says so."""
+    """Number of models that were averaged, where torch's `AveragedModel` says so."""
 
 
 def import_weights(

@@ -42,12 +42,12 @@ class ModelRef:
     """A trained model by name: a `robustray.tasks.lab.protocol.Reference` whose object is a frozen torch module."""
 
     name: str
-    """As the user wrote it: "cifar:resnet20@w.safetensors"."""
+    """The name as the user wrote it: "cifar:resnet20@w.safetensors"."""
     architecture: str
-    """A name of the registry, or one's own "module:function"."""
+    """A name of the registry, or the user's own "module:function"."""
     weights_file: str | None = None
     store_key: str | None = None
-    """The training in a store whose weights these are; None for a file or one's own function."""
+    """The training in a store whose weights these are; None for a file or the user's own function."""
     read_weights: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
     """How to get the weights of `store_key`. Stays on the driver: only `fetch` and the hash need it."""
 
@@ -74,8 +74,8 @@ class ModelRef:
 
     @cached_property
     def _built(self) -> dict[str, NDArray[Any]]:
-        """What one's own function without weights built: kept, since it may draw other weights when called again, and
-        then the hash would belong to a model that no one uses."""
+        """What the user's own function without weights built. It is stored, since the function may draw other weights
+        when called again, and the hash would then belong to a model that is not used."""
         from robustray.tasks.models.weights import check_finite, weights_of
 
         weights = weights_of(self._build(None))
@@ -89,7 +89,7 @@ class ModelRef:
         The number of classes is that of the weights' last linear layer. One's own function without weights is called
         under a fixed seed, and what it built travels as weights, so that all actors have the same model.
 
-        Raises: InputError for damaged, non-finite or unfitting weights, and for errors in one's own function.
+        Raises: InputError for damaged, non-finite or unfitting weights, and for errors in the user's own function.
         """
         from robustray.tasks.models.weights import check_fit, class_key, from_safetensors
 
@@ -209,7 +209,7 @@ def _check_normalisation(
 ) -> dict[str, list[float]]:
     """The mean and std that came with the weights, if any did.
 
-    Raises: InputError when they are unusable, or one's own function built a `Normalised` with others.
+    Raises: InputError when they are unusable, or the user's own function built a `Normalised` with others.
     """
     from robustray.tasks.models.normalised import Normalised
 
@@ -228,7 +228,7 @@ def _check_normalisation(
 
 
 def _entry_or_own(name: str) -> bool:
-    """Whether the registry knows `name`; False for one's own function, which is imported as a check."""
+    """Whether the registry knows `name`; False for the user's own function, which is imported as a check."""
     if model_entry(name) is not None:
         check_name(name)
         return True

@@ -99,7 +99,8 @@ MODELS: Mapping[str, ModelEntry] = {
         input_shape=(3, 32, 32),
     ),
 }
-"""Besides these: what `FORMS` spells, and `module:function`, one's own."""
+"""Architectures by name. Besides these there are the names that `FORMS` describes, and the user's own
+`module:function`."""
 
 FORMS: Mapping[str, str] = {
     "cifar:resnetDEPTH-wWIDTH": "ResNet-18, 34, 50, 101 or 152 whose first stage has WIDTH channels (64 as published)",
@@ -107,7 +108,7 @@ FORMS: Mapping[str, str] = {
     "torchvision:NAME": "any classifier of torchvision, 1,000 classes",
     "timm:NAME": "any classifier of timm (pip install timm), 1,000 classes",
 }
-"""Names with a place for one's own choice -> what they name."""
+"""Names with a part that the user chooses -> what they name."""
 
 _FAMILIES = ("cifar", "small", "digits", "scenes", "torchvision", "timm", "run", "twin")
 _RESNET = re.compile(r"cifar:resnet(\d+)(?:-w(\d+))?")
@@ -115,7 +116,7 @@ _WIDE_RESNET = re.compile(r"cifar:wrn-(\d+)-(\d+)")
 
 
 def model_entry(name: str) -> ModelEntry | None:
-    """The entry of a registered architecture; None when `name` is one's own `module:function`.
+    """The entry of a registered architecture; None when `name` is the user's own `module:function`.
 
     Whether torchvision or timm has the name is found out by `check_name` or by building the model.
 
@@ -172,11 +173,11 @@ def build_model(
 ) -> nn.Module:
     """An untrained model in training mode: images (b, channels, height, width) in [0, 1] -> logits (b, num_classes).
 
-    name: a registered architecture (then the result is a `Normalised`), or one's own `module:function`, called with
-    `num_classes=` if it takes that. Initialised from torch's global generator: seed it first.
-    num_classes, mean, std: instead of the architecture's own; mean and std only for registered ones.
+    name: a registered architecture (then the result is a `Normalised`), or the user's own `module:function`, called
+    with `num_classes=` if it takes that. Initialised from torch's global generator: seed it first. num_classes, mean,
+    std: instead of the architecture's own; mean and std only for registered ones.
 
-    Raises: InputError for an unknown name, and when one's own function fails or returns no torch module.
+    Raises: InputError for an unknown name, and when the user's own function fails or returns no torch module.
     """
     entry = model_entry(name)
     if entry is None:

@@ -53,7 +53,7 @@ class TimmBackbone(nn.Module):
 
 
 class TimmReluBackbone(TimmBackbone, ReluBackbone):
-    """timm's residual networks, without the last block's final ReLU, which stands between `body` and `pool` instead."""
+    """timm's residual networks, without the last block's final ReLU, which is between `body` and `pool` instead."""
 
     def __init__(self, name: str, net: Any, last_relu: str) -> None:
         super().__init__(name, net)

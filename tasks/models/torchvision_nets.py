@@ -102,7 +102,7 @@ class TorchvisionResNet(TorchvisionBackbone, ReluBackbone):
 
 
 class TorchvisionDenseNet(TorchvisionBackbone, ReluBackbone):
-    """DenseNet; its final ReLU stands behind the last batch norm."""
+    """DenseNet; its final ReLU follows the last batch norm."""
 
     net: Any
 

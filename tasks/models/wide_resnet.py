@@ -47,7 +47,7 @@ class WideStage(nn.Module):
 
 
 class WideResNet(ReluBackbone):
-    """WRN-depth-width; latent 64 `width` wide. Its final ReLU stands behind the last batch norm, not in a block."""
+    """WRN-depth-width; latent 64 `width` wide. Its final ReLU follows the last batch norm and is not in a block."""
 
     def __init__(self, depth: int, width: int, num_classes: int) -> None:
         super().__init__()

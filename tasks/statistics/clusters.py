@@ -69,6 +69,7 @@ def clustered_difference(a: ArrayLike, b: ArrayLike, clusters: ArrayLike, level:
 
 
 def _variance(x: NDArray[np.float64], member: NDArray[np.intp]) -> float:
-    """Of the mean of x, over two clusters or more: that of the linearised ratio. member: the cluster of each value."""
+    """Variance of the mean of x, over two clusters or more: that of the linearised ratio. member: the cluster of each
+    value."""
     residuals = np.bincount(member, weights=x - x.mean())
     return len(residuals) / (len(residuals) - 1) * float(np.square(residuals).sum()) / len(x) ** 2

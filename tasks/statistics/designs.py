@@ -28,7 +28,7 @@ class Design:
     unit_of_row: NDArray[np.intp]
     """(rows,) index of the unit that each row belongs to."""
     counts: NDArray[np.int64]
-    """(units,) how many equal units each stands for: 1, except for cells."""
+    """(units,) how many equal units each of them represents: 1, except for cells."""
     strata: NDArray[np.intp]
     """(units,) index of the stratum: each is resampled within itself, to its own size."""
 
