@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from robustray.tasks.data.images import ImageData
@@ -17,12 +18,15 @@ from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.latents.cache import latents, look, matrix
+from robustray.tasks.models.registry import build_model
+from robustray.tasks.models.weights import to_safetensors, weights_of
 from robustray.tasks.statistics import mean_interval, paired_difference
 from robustray.tasks.studies.transfer import reduce
 from robustray.tasks.studies.transfer.blocks import head_block
-from robustray.tasks.studies.transfer.settings import FIXED, FULL, RANDOM, STANDARD, Settings
+from robustray.tasks.studies.transfer.settings import FIXED, FULL, RANDOM, STANDARD, Settings, short_names
 from robustray.tasks.studies.transfer.study import STUDY
 from robustray.tasks.studies.transfer.worlds import aside, open_worlds, shots
+from robustray.tasks.study import Claim
 from tests.cli.bad_input.transfer import photos
 
 QUICK = Settings()
@@ -206,7 +210,7 @@ def test_cached_latents_are_those_of_the_network(tmp_path: Path) -> None:
 
 
 def test_sources_differ_in_what_their_names_say_only() -> None:
-    by_name = {source.name: QUICK.source_spec(source, 1, "digits:train") for source in QUICK.sources()}
+    by_name = {source.name: QUICK.source_spec(source, 1, "digits:train") for source in QUICK.all_sources()}
     standard = by_name[STANDARD]
     assert [by_name[source.name].eps for source in QUICK.robust] == list(QUICK.eps_train)
     for source in QUICK.robust:
@@ -217,3 +221,73 @@ def test_sources_differ_in_what_their_names_say_only() -> None:
     assert len(seeds) == len(QUICK.null) + 1
     assert all(replace(by_name[source.name], seed=standard.seed) == standard for source in QUICK.null)
     assert by_name[RANDOM].lr == 0 and by_name[RANDOM].seed == standard.seed
+
+
+# -- sources that exist ------------------------------------------------------------------------------------------------
+
+
+def test_what_tables_call_a_source_tells_sources_apart() -> None:
+    assert short_names(["a:b@x/std.safetensors", "twin:linf8:0", "own:build"]) == {
+        "a:b@x/std.safetensors": "std",
+        "twin:linf8:0": "twin:linf8:0",
+        "own:build": "own:build",
+    }
+    same = ["a:b@x/w.safetensors", "a:b@y/w.safetensors"]
+    assert short_names(same) == {name: name for name in same}
+
+
+def torchvision_pair(folder: Path) -> tuple[str, str]:
+    """Two torchvision networks of random weights, as `robustray import weights` leaves them."""
+    names = []
+    for seed in (0, 1):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = build_model("torchvision:resnet18", 1000)
+        file = folder / f"seed{seed}.safetensors"
+        file.write_bytes(to_safetensors(weights_of(model)))
+        names.append(f"torchvision:resnet18@{file}")
+    return names[0], names[1]
+
+
+def test_photographs_of_mixed_sizes_under_torchvision_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first thing one tries: own pictures, networks of a library, no training of sources."""
+    monkeypatch.chdir(tmp_path)
+    photos("cat", "dog", count=10, channels=3, side=40)(tmp_path)
+    Image.new("L", (61, 37), 90).save(next((tmp_path / "photos" / "cat").iterdir()))
+    settings = Settings(
+        sources=torchvision_pair(tmp_path),
+        target="photos",
+        image_side=48,
+        per_class=6,
+        num_seeds=2,
+        tune_epochs=1,
+        tune_batch=4,
+        tune_lrs=(0.01,),
+    )
+    lab = SerialLab(store=Store(str(tmp_path / "store")))
+    opened = STUDY.door(settings, lab)
+    assert any("made for images of 224 pixels and sees 48" in words for words in opened.warnings)
+    assert any("40 x 40 to 61 x 37 pixels are resized to 48 x 48" in words for words in opened.warnings)
+    assert {"source data", "source_test data"}.isdisjoint(opened.refs)
+    before = {name: lab.load(lab.model(name)).state_dict() for name in settings.sources}
+    found = STUDY.run(settings, lab)
+    for name, state in before.items():
+        after = lab.load(lab.model(name)).state_dict()
+        assert all(torch.equal(value, after[key]) for key, value in state.items()), "weights and running statistics"
+    frame = next(table.frame for table in found.tables if table.name == "transfer")
+    assert frame.source.tolist() == ["seed0", "seed1"] * 2 and set(frame["mode"]) == {FIXED, FULL}
+    assert not any(isinstance(claim, Claim) for claim in found.claims) and len(found.descriptions) == 2
+    assert all("seed1 in place of seed0" in each.words for each in found.descriptions)
+
+
+def test_networks_that_exist_are_given_in_a_form_that_can_be_compared() -> None:
+    for changed, words in (
+        ({"sources": ("a:b", "c:d")}, "give --target"),
+        ({"sources": ("a:b",), "target": "photos"}, "at least two different"),
+        ({"sources": ("a:b", "a:b"), "target": "photos"}, "at least two different"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Settings(**changed)  # type: ignore[arg-type]
+    given = Settings(sources=("a:b", "c:d"), target="photos", fine_tuning=False)
+    assert {"epochs", "eps_train", "arch", "tune_lrs"} <= given.idle().keys() and "image_side" not in given.idle()
+    assert given.modes == (FIXED,) and "image_side" in QUICK.idle()

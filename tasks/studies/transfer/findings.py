@@ -11,7 +11,7 @@ from robustray.tasks.kit.frames import at, one, shown
 from robustray.tasks.kit.rules import above, equivalent
 from robustray.tasks.kit.words import listed, over_words, plural
 from robustray.tasks.report.numbers import format_estimate
-from robustray.tasks.studies.transfer import reduce
+from robustray.tasks.studies.transfer import given, reduce
 from robustray.tasks.studies.transfer.results import NULL, Results
 from robustray.tasks.studies.transfer.settings import FIXED, FULL, MODES, RANDOM, STANDARD
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table
@@ -28,6 +28,14 @@ CHOSEN = "chosen by the validation accuracy of the other chains"
 
 def findings(results: Results) -> Findings:
     """Everything that the report shows."""
+    if results.settings.sources:
+        return compose(
+            given.answer(results),
+            given.descriptions(results),
+            tables(results),
+            drawings(results),
+            given.warnings(results),
+        )
     return compose(answer(results), claims(results), tables(results), drawings(results), warnings(results))
 
 
@@ -93,33 +101,18 @@ def tables(results: Results) -> Iterator[Table]:
     settings = results.settings
     over = over_words(settings.num_seeds)
     drawn = f"{results.num_fit + results.num_held:,} training images of the target in a chain"
-    yield Table(
-        name="choices",
-        title="A source that others choose",
-        caption=f"Gain in accuracy on the target over the standard source, of the candidate {CHOSEN}, so that no chain "
-        f"is judged by its own choice. Null: as many standard sources. {over}.",
-        frame=results.choices,
-        formats=shown("gain", "points"),
-    )
+    if not settings.sources:
+        yield _choices(results, over)
     yield Table(
         name="transfer",
         title="Accuracy on the target by source",
         caption=f"{results.num_test:,} test images, {drawn}; chance is {1 / results.target.num_classes:.1%}. Gain over "
-        f"the first standard source, paired by chain and image, each interval for its row alone. {over}.",
+        f"the first source, paired by chain and image, each interval for its row alone. {over}.",
         frame=results.accuracy,
         formats={**shown("accuracy", "percent"), **shown("gain", "points", "gain_lo", "gain_hi")},
     )
-    yield Table(
-        name="sources",
-        title="The sources on their own classes",
-        caption=f"Accuracy on the test images of the source's {len(results.source_classes)} classes: clean, and under "
-        f"PGD-{settings.probe_steps} at ℓ2 {settings.probe_eps:g}. {over}.",
-        frame=results.sources,
-        formats={
-            **shown("clean", "percent", "clean_lo", "clean_hi"),
-            **shown("robust", "percent", "robust_lo", "robust_hi"),
-        },
-    )
+    if not settings.sources:
+        yield _sources(results, over)
     yield Table(
         name="runs",
         title="What was chosen in every chain",
@@ -131,23 +124,58 @@ def tables(results: Results) -> Iterator[Table]:
     )
 
 
+def _choices(results: Results, over: str) -> Table:
+    return Table(
+        name="choices",
+        title="A source that others choose",
+        caption=f"Gain in accuracy on the target over the standard source, of the candidate {CHOSEN}, so that no chain "
+        f"is judged by its own choice. Null: as many standard sources. {over}.",
+        frame=results.choices,
+        formats=shown("gain", "points"),
+    )
+
+
+def _sources(results: Results, over: str) -> Table:
+    settings = results.settings
+    return Table(
+        name="sources",
+        title="The sources on their own classes",
+        caption=f"Accuracy on the test images of the source's {results.num_source_classes} classes: clean, and under "
+        f"PGD-{settings.probe_steps} at ℓ2 {settings.probe_eps:g}. {over}.",
+        frame=results.sources,
+        formats={
+            **shown("clean", "percent", "clean_lo", "clean_hi"),
+            **shown("robust", "percent", "robust_lo", "robust_hi"),
+        },
+    )
+
+
 # --- Drawings ---------------------------------------------------------------------------------------------------------
 
 
 def drawings(results: Results) -> Iterator[Figure | Picture | None]:
     yield gains(results)
-    yield by_size(results)
+    if not results.settings.sources:
+        yield by_size(results)
     yield pictures(results)
 
 
 def gains(results: Results) -> Figure:
     """The answer: gain of every source over the first standard one, by mode."""
-    rows = [row for row in results.accuracy.itertuples() if row.source != STANDARD]
+    first = results.names[0]
+    if results.settings.sources:
+        against, remark = "the first", f"The first is {first}. "
+    else:
+        against = "the first standard"
+        remark = (
+            "What differs between standard sources by their seed alone is the scale on which robust ones are read. "
+        )
+    rows = [row for row in results.accuracy.itertuples() if row.source != first]
     by_seed = {
         (row.mode, row.source): [
             float(
                 one(results.transfers, mode=row.mode, source=row.source, seed=seed).correct.mean()
-                - one(results.transfers, mode=row.mode, source=STANDARD, seed=seed).correct.mean()
+                - one(results.transfers, mode=row.mode, source=first, seed=seed).correct.mean()
             )
             for seed in reduce.seeds_of(results.transfers)
         ]
@@ -155,10 +183,9 @@ def gains(results: Results) -> Figure:
     }
     return figures.dot_rows(
         name="gains",
-        title="Accuracy on the target: each source against the first standard one",
-        caption="What differs between standard sources by their seed alone is the scale on which robust ones are read. "
-        f"n = {results.num_test:,} test images, {plural(results.settings.num_seeds, 'chain')} (faint dots), 95 % "
-        "intervals, each for its row alone.",
+        title=f"Accuracy on the target: each source against {against} one",
+        caption=f"{remark}n = {results.num_test:,} test images, {plural(results.settings.num_seeds, 'chain')} (faint "
+        "dots), 95 % intervals, each for its row alone.",
         rows=[
             figures.Row(
                 label=f"{row.source}, {row.mode}",
@@ -170,9 +197,9 @@ def gains(results: Results) -> Figure:
             )
             for row in rows
         ],
-        x_label="accuracy minus that of the standard source",
+        x_label=f"accuracy minus that of {against} source",
         points=True,
-        levels=(figures.Level(value=0.0, words="standard source"),),
+        levels=(figures.Level(value=0.0, words=f"{against} source"),),
     )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from robustray.tasks.kit.frames import at, columns, one
 from robustray.tasks.statistics import Estimate, mean_over_seeds, paired_difference, proportion
-from robustray.tasks.studies.transfer.settings import MODES, STANDARD
+from robustray.tasks.studies.transfer.settings import STANDARD
 
 UNKNOWN = Estimate(value=float("nan"), lo=-1.0, hi=1.0, n=0)
 
@@ -68,14 +68,14 @@ def chosen_gain(transfers: pd.DataFrame, mode: str, candidates: Sequence[str]) -
 
 
 def transfer_table(transfers: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
-    """A row per mode and source: accuracy on the target, and the gain over the standard source (NaN for itself)."""
+    """A row per mode and source: accuracy on the target, and the gain over the first source (NaN for itself)."""
     rows = []
-    for mode in MODES:
+    for mode in dict.fromkeys(transfers["mode"]):
         for source in sources:
             found = accuracy(transfers, mode, source)
             row = {"mode": mode, "source": source, **columns("accuracy", found)}
             over_itself = Estimate(value=math.nan, lo=math.nan, hi=math.nan, n=0)
-            more = over_itself if source == STANDARD else fixed_gain(transfers, mode, source)
+            more = over_itself if source == sources[0] else fixed_gain(transfers, mode, source, sources[0])
             row |= columns("gain", more, "gain_lo", "gain_hi")
             rows.append(row | {"n": found.n, "seeds": len(seeds_of(transfers))})
     return pd.DataFrame(rows)
@@ -84,7 +84,7 @@ def transfer_table(transfers: pd.DataFrame, sources: Sequence[str]) -> pd.DataFr
 def choice_table(transfers: pd.DataFrame, kinds: dict[str, Sequence[str]]) -> pd.DataFrame:
     """A row per mode and kind of candidates (robust, standard): what each chain was given, and the gain of that."""
     rows = []
-    for mode in MODES:
+    for mode in dict.fromkeys(transfers["mode"]):
         for kind, candidates in kinds.items():
             found = chosen_gain(transfers, mode, candidates)
             chosen = "; ".join(choose(transfers, mode, candidates).values())

@@ -26,14 +26,14 @@ class Results:
     """Frames are built once and named; findings, tables and drawings take them."""
 
     settings: Settings
-    source_classes: Sequence[str]
     target: ImageData
     target_name: str
     test_name: str
     transfers: pd.DataFrame
     """The rows that `reduce` describes."""
-    probes: pd.DataFrame
-    """Per source and chain: right on its own test images, clean and attacked."""
+    probes: pd.DataFrame | None
+    """Per source and chain: right on its own test images, clean and attacked; None for sources that were given."""
+    num_source_classes: int
     num_fit: int
     num_held: int
     """Training images of the target in a chain."""
@@ -43,7 +43,7 @@ class Results:
 
     @property
     def names(self) -> list[str]:
-        return [source.name for source in self.settings.sources()]
+        return [source.name for source in self.settings.all_sources()]
 
     @property
     def candidates(self) -> dict[str, Sequence[str]]:
@@ -63,6 +63,7 @@ class Results:
 
     @cached_property
     def sources(self) -> pd.DataFrame:
+        assert self.probes is not None, "asked for sources that are trained here"
         return reduce.source_table(self.probes, self.names)
 
     @cached_property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import NamedTuple
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
@@ -19,6 +21,11 @@ from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, Train
 STANDARD, RANDOM = "standard", "random weights"
 FIXED, FULL = "fixed features", "fine-tuning"
 MODES = (FIXED, FULL)
+TRAINED_FIELDS = (
+    "train_data", "test_data", "num_source_classes", "arch", "eps_train", "train_steps", "epochs", "batch_size", "lr",
+    "probe_eps", "probe_steps", "margin", "precision",
+)  # fmt: skip
+"""Settings of sources that are trained here, and of what is said of them."""
 NULL_SEEDS = 1_000
 """Between the seeds of a chain and those of its further standard sources."""
 
@@ -31,12 +38,22 @@ class Source(NamedTuple):
     """At which it is trained; 0 for standard training."""
     replica: int = 0
     """0, or the number, from 1 on, of a further standard source, which differs from the first in its seed only."""
+    model: str = ""
+    """The name of a network that exists; empty for one that is trained here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Measure whether what a network has learnt on some classes serves other classes better after robust training."""
 
+    sources: tuple[str, ...] = ()
+    """Instead of networks that are trained here, ones that exist, for --target: ARCHITECTURE@WEIGHTS (imported by
+    `robustray import weights`), a twin, your own. The others are compared with the first, say a standard network."""
+    image_side: int = 0
+    """With --sources: pixels to which each side of the target's images is brought; 0: what the first source is made
+    for."""
+    fine_tuning: bool = True
+    """Also fine-tune whole networks; without it they are fixed features only, which costs one pass over the images."""
     train_data: str = "scenes:train,n=1800,size=16"
     """Images to train on: the sources on the first classes, the transfer on the others."""
     test_data: str = "scenes:test,n=2400,size=16"
@@ -113,23 +130,41 @@ class Settings:
             raise InputError(
                 "per_class 1: a class needs two images, one to learn from and one to choose on; 0 means all"
             )
+        checks.counts(image_side=self.image_side)
+        if self.sources and not self.target:
+            raise InputError("--sources are networks that exist: give --target, the images that they are used for")
+        repeated = [name for name in self.sources if self.sources.count(name) > 1]
+        if len(self.sources) == 1 or repeated:
+            raise InputError(
+                f"--sources {' '.join(self.sources)}: give at least two different networks; the others are compared "
+                "with the first"
+            )
         if not self.target and not self.num_source_classes:
             raise InputError("num_source_classes 0 leaves no class to transfer to: give --target, or fewer classes")
         if self.num_source_classes == 1:
             raise InputError("num_source_classes 1: a source needs two classes to learn anything")
         self.attack()
-        for source in self.sources():
+        for source in self.all_sources() if not self.sources else ():
             self.source_spec(source, 0, self.train_data)
         for lr in self.tune_lrs:
-            self.tune_spec("source", 0, self.train_data, lr)
+            self.tune_spec("source", 0, self.train_data, lr, self.arch)
 
     def idle(self) -> Mapping[str, str]:
         """Fields that do nothing beside the others."""
+        idle = {} if self.sources else {"image_side": "without --sources images have the size of --train-data"}
+        if self.sources:
+            idle |= dict.fromkeys(TRAINED_FIELDS, "--sources are trained already")
+        if not self.fine_tuning:
+            idle |= dict.fromkeys(("tune_epochs", "tune_batch", "tune_lrs"), "nothing is fine-tuned")
         if not self.target:
-            return dict.fromkeys(
-                ("target_test", "test_share"), "without --target the classes of --test-data are tested"
-            )
-        return {"test_share": "--target-test gives the test images"} if self.target_test else {}
+            names = ("target_test", "test_share")
+            return idle | dict.fromkeys(names, "without --target the classes of --test-data are tested")
+        return idle | ({"test_share": "--target-test gives the test images"} if self.target_test else {})
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """In what ways sources are used."""
+        return MODES if self.fine_tuning else (FIXED,)
 
     @property
     def robust(self) -> list[Source]:
@@ -141,8 +176,10 @@ class Settings:
         """Candidates of the null: as many standard sources, which differ from the first one in their seed only."""
         return [Source(f"standard, other seed {number}", 0.0, number) for number in range(1, len(self.eps_train) + 1)]
 
-    def sources(self) -> list[Source]:
-        """All networks of a chain."""
+    def all_sources(self) -> list[Source]:
+        """All networks of a chain; the first is the one that the others are compared with."""
+        if self.sources:
+            return [Source(words, math.nan, model=name) for name, words in short_names(self.sources).items()]
         return [Source(STANDARD, 0.0), *self.robust, *self.null, Source(RANDOM, 0.0)]
 
     def source_spec(self, source: Source, chain: int, data: object) -> TrainSpec:
@@ -174,10 +211,11 @@ class Settings:
             attack_precision=attack,
         )
 
-    def tune_spec(self, initial: object, chain: int, data: object, lr: float) -> TrainSpec:
-        """Fine-tuning of the whole network on clean images, with a new head that all sources of a chain share."""
+    def tune_spec(self, initial: object, chain: int, data: object, lr: float, arch: str) -> TrainSpec:
+        """Fine-tuning of the whole network on clean images, with a new head that all sources of a chain and of this
+        architecture share."""
         return TrainSpec(
-            model=self.arch,
+            model=arch,
             data=data,  # type: ignore[arg-type]
             initial=initial,  # type: ignore[arg-type]
             new_head=True,
@@ -195,16 +233,31 @@ class Settings:
         return PGD(norm="l2", eps=self.probe_eps, num_steps=self.probe_steps, precision=self.precision)
 
 
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Name of a model -> what tables and figures call it: "small:s@weights/small_linf8.safetensors" is "small_linf8";
+    all keep their full names where two would be called the same.
+    """
+    short = {name: PurePath(name.partition("@")[2] or name).name.removesuffix(".safetensors") for name in names}
+    return short if len(set(short.values())) == len(short) else {name: name for name in names}
+
+
 def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
-    robust, sources = len(settings.robust), len(settings.sources())
+    robust, sources = len(settings.robust), len(settings.all_sources())
+    heads = {
+        "fine-tuned networks": settings.num_seeds * sources * len(settings.tune_lrs) * settings.fine_tuning,
+        "logistic regressions on latents": settings.num_seeds * sources,
+    }
+    if settings.sources:
+        heads = {name: count for name, count in heads.items() if count}
+        # How many images your own target has is not known before it is opened, so that there is no plan.
+        return Work(counts={"sources": sources, **heads}, note="The passes over the target's images dominate.")
     passes = settings.epochs * (1 + robust + robust * (1 + settings.train_steps))
     return Work(
         counts={
             "passes of each source image in training": settings.num_seeds * passes,
             "sources": settings.num_seeds * sources,
-            "fine-tuned networks": settings.num_seeds * sources * len(settings.tune_lrs),
-            "logistic regressions on latents": settings.num_seeds * sources,
+            **heads,
         },
         note=MEASURED.get(settings.arch, "Training the sources dominates."),
         parts=plan(settings),
@@ -222,9 +275,10 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     others = (classes - settings.num_source_classes) or classes
     few = others * (settings.per_class or round(count[settings.train_data] / classes))
     num_test, held = count[settings.test_data] - num_probed, round(settings.held_out * few)
-    sources, lrs, chains = settings.sources(), len(settings.tune_lrs), settings.num_seeds
+    sources, chains = settings.all_sources(), settings.num_seeds
+    tune_lrs = settings.tune_lrs if settings.fine_tuning else ()
     trainings = [(settings.source_spec(source, 0, settings.train_data), num_train) for source in sources]
-    tunings = [(settings.tune_spec("source", 0, settings.train_data, lr), few - held) for lr in settings.tune_lrs]
+    tunings = [(settings.tune_spec("source", 0, settings.train_data, lr, settings.arch), few - held) for lr in tune_lrs]
     number = len(sources) * chains
     return (
         training_part((trainings + tunings * len(sources)) * chains),
@@ -232,8 +286,8 @@ def plan(settings: Settings) -> tuple[Part, ...]:
         Part(step="probe", items=number * num_probed, cost=EARLY * (settings.probe_steps + 2)),
         Part(step="latents", items=number * (few + num_test), cost=LOOK),
         Part(step="head", items=number, cost=HEAD * few),
-        Part(step="held-out", items=number * lrs * held, cost=LOOK),
-        Part(step="test", items=number * num_test, cost=LOOK),
+        Part(step="held-out", items=number * len(tune_lrs) * held, cost=LOOK),
+        Part(step="test", items=number * num_test * settings.fine_tuning, cost=LOOK),
     )
 
 
@@ -297,5 +351,5 @@ OUTLINE = Outline(
     settings=Settings,
     sizes=SIZES,
     estimate=estimate,
-    names={"arch": "model", "train_data": "data", "test_data": "data"},
+    names={"sources": "model", "arch": "model", "train_data": "data", "test_data": "data"},
 )

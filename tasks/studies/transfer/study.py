@@ -19,10 +19,11 @@ from robustray.tasks.attacks.blocks import attack_block, predict_block
 from robustray.tasks.data.views import subset
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import NEEDS, own_modules, predict, settled, try_attacks, untrained
+from robustray.tasks.kit.images import NEEDS, own_modules, predict, settled, trained_modules, try_attacks, untrained
 from robustray.tasks.latents.cache import latent_block, latents, look
 from robustray.tasks.studies.transfer.blocks import head_block
 from robustray.tasks.studies.transfer.findings import findings
+from robustray.tasks.studies.transfer.given import architecture_of, try_sources
 from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.studies.transfer.settings import FIXED, FULL, OUTLINE, Settings, Source
 from robustray.tasks.studies.transfer.worlds import Worlds, check_target, open_worlds, shots
@@ -38,27 +39,46 @@ TRIED_IMAGES = 8
 
 
 def door(settings: Settings, lab: Lab) -> Opened:
-    """Open source and target, try the untrained network on them. Raises: InputError."""
+    """Open source and target, try the networks on them. Raises: InputError."""
     worlds = open_worlds(settings, lab)
-    source, target, test = (lab.load(ref) for ref in (worlds.source, worlds.target, worlds.target_test))
+    target, test = lab.load(worlds.target), lab.load(worlds.target_test)
     check_target(target, test)
-    first, last = settings.sources()[0], settings.robust[-1]
+    fit, held = shots(settings, 0, target)
+    few = len(fit) + len(held)
+    refs = {f"{name} data": ref for name, ref in vars(worlds).items() if name != "prepared" and ref is not None}
+    warnings = (f"--target {settings.target}: {worlds.prepared}",) * bool(worlds.prepared) + (
+        f"the target has fewer than --per-class {settings.per_class} training images of some class: {few} in all",
+    ) * (few < settings.per_class * target.num_classes)
+    if settings.sources:
+        opened, remarks = try_sources(settings, lab, target)
+        if settings.fine_tuning:
+            for name in settings.sources:
+                try_tuning(settings, lab, architecture_of(lab, name), subset(worlds.target, fit))
+        return Opened(
+            refs=refs | {f"source {name}": ref for name, ref in opened.items()},
+            modules=trained_modules(settings.sources),
+            warnings=remarks + warnings,
+        )
+    assert worlds.source is not None, "sources that are trained have images"
+    source = lab.load(worlds.source)
+    first, last = settings.all_sources()[0], settings.robust[-1]
     for each in (first, last):
         check_training(settings.source_spec(each, 0, worlds.source), source)
-    fit, held = shots(settings, 0, target)
-    tune = settings.tune_spec("source", 0, worlds.target, settings.tune_lrs[0])
-    check_training(dataclasses.replace(tune, initial=None, new_head=False), lab.load(subset(worlds.target, fit)))
+    if settings.fine_tuning:
+        try_tuning(settings, lab, settings.arch, subset(worlds.target, fit))
     look(untrained(settings.arch), target.batch(range(min(TRIED_IMAGES, len(target))))[0])  # needs latents
-    few = len(fit) + len(held)
     return Opened(
-        refs={f"{field.name} data": getattr(worlds, field.name) for field in dataclasses.fields(worlds)[:4]},
+        refs=refs,
         decided={"precision": settled(settings, lab, "precision").precision},
         modules=own_modules(settings.arch),
-        warnings=try_attacks(lab, {settings.arch: [settings.attack()]}, [source], {})
-        + (f"--target {settings.target}: {worlds.prepared}",) * bool(worlds.prepared)
-        + (f"the target has fewer than --per-class {settings.per_class} training images of some class: {few} in all",)
-        * (few < settings.per_class * target.num_classes),
+        warnings=try_attacks(lab, {settings.arch: [settings.attack()]}, [source], {}) + warnings,
     )
+
+
+def try_tuning(settings: Settings, lab: Lab, arch: str, images: Reference) -> None:
+    """A few of the images to fit on through an untrained network before its first step. Raises: InputError."""
+    tune = settings.tune_spec("source", 0, images, settings.tune_lrs[0], arch)
+    check_training(dataclasses.replace(tune, initial=None, new_head=False), lab.load(images))
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
@@ -67,31 +87,35 @@ def run(settings: Settings, lab: Lab) -> Findings:
     target: ImageData = lab.load(worlds.target)
     chains = range(settings.num_seeds)
 
-    # 1. The sources of every chain, trained side by side.
-    order = [(chain, source) for chain in chains for source in settings.sources()]
-    specs = [settings.source_spec(source, chain, worlds.source) for chain, source in order]
-    sources = dict(zip(order, lab.train(specs).result(), strict=True))
-    probes = probe(settings, lab, worlds, sources)
+    # 1. The sources of every chain, trained side by side; or those that exist, the same in every chain.
+    order = [(chain, source) for chain in chains for source in settings.all_sources()]
+    probes = None
+    if settings.sources:
+        known = lab.models(settings.sources)
+        sources = {(chain, source): known[source.model] for chain, source in order}
+    else:
+        specs = [settings.source_spec(source, chain, worlds.source) for chain, source in order]
+        sources = dict(zip(order, lab.train(specs).result(), strict=True))
+        probes = probe(settings, lab, worlds, sources)
 
     # 2. Few images of the target: to fit on, and to choose on. All sources of a chain share them.
     parts = {chain: shots(settings, chain, target) for chain in chains}
 
     # 3. Fixed features and fine-tuning.
-    transfers = [
-        *fixed_features(settings, lab, worlds, sources, parts),
-        *fine_tuned(settings, lab, worlds, sources, parts),
-    ]
+    transfers = fixed_features(settings, lab, worlds, sources, parts)
+    if settings.fine_tuning:
+        transfers += fine_tuned(settings, lab, worlds, sources, parts)
 
     # 4. What it says.
     return findings(
         Results(
             settings=settings,
-            source_classes=lab.load(worlds.source).classes,
             target=target,
             target_name=worlds.target.name,
             test_name=worlds.target_test.name,
             transfers=pd.DataFrame(transfers),
             probes=probes,
+            num_source_classes=0 if worlds.source is None else lab.load(worlds.source).num_classes,
             num_fit=len(parts[0][0]),
             num_held=len(parts[0][1]),
             examples=examples(settings, target),
@@ -117,10 +141,10 @@ Parts = dict[int, tuple[list[int], list[int]]]
 
 def probe(settings: Settings, lab: Lab, worlds: Worlds, sources: Sources) -> pd.DataFrame:
     """Rows of `reduce.source_table`: every source on its own test images, clean and attacked."""
-    num_images = len(lab.load(worlds.source_test))
-    clean = {
-        key: predict(lab, model, worlds.source_test, num_images, block=settings.block) for key, model in sources.items()
-    }
+    tested = worlds.source_test
+    assert tested is not None, "sources that are trained have test images"
+    num_images = len(lab.load(tested))
+    clean = {key: predict(lab, model, tested, num_images, block=settings.block) for key, model in sources.items()}
     attacked = {
         (chain, source): lab.map(
             "probe",
@@ -129,7 +153,7 @@ def probe(settings: Settings, lab: Lab, worlds: Worlds, sources: Sources) -> pd.
             block=settings.block,
             seed=settings.seed + chain,
             settings=settings.attack(),
-            refs={"model": model, "data": worlds.source_test},
+            refs={"model": model, "data": tested},
             needs=NEEDS,
         )
         for (chain, source), model in sources.items()
@@ -193,7 +217,11 @@ def fine_tuned(settings: Settings, lab: Lab, worlds: Worlds, sources: Sources, p
         )
         for chain, (fit, held) in parts.items()
     }
-    specs = [settings.tune_spec(sources[chain, source], chain, views[chain][0], lr) for chain, source, lr in cells]
+    archs = {source: architecture_of(lab, source.model) if source.model else settings.arch for _, source in sources}
+    specs = [
+        settings.tune_spec(sources[chain, source], chain, views[chain][0], lr, archs[source])
+        for chain, source, lr in cells
+    ]
     tuned = dict(zip(cells, lab.train(specs).result(), strict=True))
     num_test = len(lab.load(worlds.target_test))
     held = {

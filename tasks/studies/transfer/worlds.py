@@ -12,6 +12,7 @@ from robustray.tasks.data.views import keep_classes, resize, subset, three_chann
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.images import check_alike, check_apart
 from robustray.tasks.lab.seeds import stream
+from robustray.tasks.studies.transfer import given
 from robustray.tasks.studies.transfer.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,16 +27,19 @@ FEWEST_PER_CLASS = 2
 class Worlds:
     """What sources learn and what they are transferred to: data sets, all of the same shape."""
 
-    source: Reference
-    source_test: Reference
     target: Reference
     target_test: Reference
+    source: Reference | None = None
+    source_test: Reference | None = None
+    """None where the sources are there already."""
     prepared: str = ""
     """What was done to the target's images, in words; empty if nothing was done."""
 
 
 def open_worlds(settings: Settings, lab: Lab) -> Worlds:
     """Source and target as views. Raises: InputError."""
+    if settings.sources:
+        return own_target(settings, lab, given.target_shape(settings, lab))
     train, test = lab.data(settings.train_data), lab.data(settings.test_data)
     check_apart(train, test)
     whole: ImageData = lab.load(train)
@@ -54,12 +58,12 @@ def open_worlds(settings: Settings, lab: Lab) -> Worlds:
             target=keep_classes(train, others),
             target_test=keep_classes(test, others),
         )
-    return own_target(settings, lab, source, source_test)
+    found = own_target(settings, lab, lab.load(source).shape)
+    return dataclasses.replace(found, source=source, source_test=source_test)
 
 
-def own_target(settings: Settings, lab: Lab, source: Reference, source_test: Reference) -> Worlds:
-    """The user's own images, brought to the size of the sources' images. Raises: InputError."""
-    shape = lab.load(source).shape
+def own_target(settings: Settings, lab: Lab, shape: tuple[int, ...]) -> Worlds:
+    """The user's own images, brought to the shape that the sources take. Raises: InputError."""
     square = shape[1] == shape[2]
     own = lab.data(at_size(settings.target, shape[1]) if square else settings.target)
     images: ImageData = lab.load(own)
@@ -67,8 +71,9 @@ def own_target(settings: Settings, lab: Lab, source: Reference, source_test: Ref
         raise InputError(f"--target {settings.target} has one class only: there is nothing to tell apart")
     if images.shape[0] not in (1, shape[0]):
         raise InputError(
-            f"--target {settings.target} has images of {images.shape[0]} channels, the sources' {settings.train_data} "
-            f"of {shape[0]}: give --train-data, --test-data and --arch for images in colour"
+            f"--target {settings.target} has images of {images.shape[0]} channels, the sources' "
+            f"{'networks' if settings.sources else settings.train_data} of {shape[0]}: "
+            + ("give others" if settings.sources else "give --train-data, --test-data and --arch for images in colour")
         )
     words = list(images.notes)
 
@@ -103,8 +108,6 @@ def own_target(settings: Settings, lab: Lab, source: Reference, source_test: Ref
             for part, what in zip(split(settings, images), ("training", "test"), strict=True)
         )
     return Worlds(
-        source=source,
-        source_test=source_test,
         target=fitted(learnt),
         target_test=fitted(test),
         prepared="; ".join(words),

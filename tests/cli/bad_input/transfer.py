@@ -28,6 +28,23 @@ def photos(*classes: str, count: int = 6, channels: int = 1, side: int = 12) -> 
 
 
 TRANSFER = [
+    Case(
+        name="transfer: networks that exist, without a target",
+        typed="run transfer --workers 0 --sources twin:standard:0 twin:linf8:0",
+        says=("--sources", "give --target"),
+    ),
+    Case(
+        name="transfer: a network that exists and has no latents",
+        typed="run transfer --workers 0 --sources own:build digits:cnn --target photos --image-side 8",
+        prepare=both(photos("cat", "dog"), model("return z[:, :6]")),
+        says=("--sources own:build with --target photos at 8 x 8 pixels",),
+    ),
+    Case(
+        name="transfer: trainings of networks that exist",
+        typed="run transfer --workers 0 --sources digits:cnn digits:mlp --target photos --epochs 3",
+        prepare=photos("cat", "dog"),
+        says=("--epochs does nothing here", "trained already"),
+    ),
     Case(name="transfer: no chains", typed=RUN + "--num-seeds 0", says=("num_seeds", "at least 1")),
     Case(
         name="transfer: all classes are the source's",
