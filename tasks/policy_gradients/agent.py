@@ -153,7 +153,7 @@ class Agent:
         return row
 
     def steps(self, environment: Environment, number: int, seed: int, deterministic: bool) -> Iterator[dict[str, Any]]:
-        """The row of an episode as it stands after the reset, and after each of its steps."""
+        """The row of an episode after the reset, and after each of its steps."""
         rng = seeds.stream(seed, "evaluation", number)
         reset = int(rng.integers(2**31 - 1))
         seen, total, terminated, truncated = environment.reset(seed=reset), 0.0, False, False
@@ -212,7 +212,7 @@ class AgentRef:
         return data
 
     def build(self, payload: bytes, device: str) -> Agent:
-        """On the CPU, whatever the device."""
+        """Build the agent, on the CPU whatever the device."""
         return _agent_of(bytes(payload))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -220,8 +220,8 @@ class AgentRef:
 
 
 def load_agent(name: str | Path, *, store: str = "runs") -> Agent:
-    """An agent by the path of a state, or by its key in a store: "KEY" is the last state that is kept there, "KEY@150"
-    the one before update 150.
+    """An agent by the path of a state, or by its key in a store: "KEY" is the last state that is stored there,
+    "KEY@150" the one before update 150.
 
     Raises: InputError when there is none, or when it is damaged.
     """

@@ -58,7 +58,7 @@ def outputs_of(state: AgentState, observations: Array) -> Array:
 
 
 def make_batch(state: AgentState, rollouts: Sequence[Rollout]) -> Batch:
-    """Of rollouts in the order of their streams."""
+    """Make a batch of rollouts in the order of their streams."""
     settings = state.spec.settings
     observations = np.concatenate([each.observations for each in rollouts])
     actions = np.concatenate([each.actions for each in rollouts])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORMATS = {".gif": "GIF", ".png": "PNG"}
 """Both are in every build of Pillow; a PNG keeps all colours and is larger."""
 FRAMES_PER_SECOND = 25.0
-"""Of a clip, at most: faster environments show every second step, or fewer."""
+"""Most frames per second of a clip; of faster environments every second step is shown, or fewer."""
 MAX_STEPS = 20_000
 """All frames are in memory at once: 480 x 480 are 0.2 MB in a GIF."""
 
@@ -90,5 +90,5 @@ def _play(agent: Agent, opened: Environment, *, steps: int, seed: int, determini
 
 
 def _stored(frame: Image.Image, path: Path) -> Image.Image:
-    """As it is kept until all are there: a GIF has 256 colours for each frame."""
+    """A frame as it is stored until all are there; a GIF has 256 colours for each frame."""
     return frame.quantize(256, dither=Image.Dither.NONE) if path.suffix.lower() == ".gif" else frame

@@ -12,7 +12,7 @@ import gymnasium
 
 
 def came_from_mujoco(error: BaseException) -> bool:
-    """With a renderer that is not there, `import mujoco` fails without a word of it."""
+    """Whether an error came from MuJoCo: where its renderer is missing, `import mujoco` fails without saying so."""
     return any("mujoco" in Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__))
 
 

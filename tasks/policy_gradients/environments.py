@@ -1,4 +1,5 @@
-"""Environments by name, reduced to what a policy needs: flat observations, a kind of action, errors that tell where.
+"""Environments by name, reduced to what a policy needs: flat observations, a kind of action, and errors that say where
+they happened.
 
 Any Gymnasium environment with Box observations and Box or Discrete actions; nothing else about it is assumed.
 """
@@ -70,7 +71,7 @@ class EnvironmentShape:
         return mine == theirs
 
     def action_rule(self, *, clip: bool) -> Callable[[NDArray[Any]], Any]:
-        """From what a head drew to what the environment takes."""
+        """The function from the output of a head to the action that the environment takes."""
         first, shape = self.first_choice, self.action_shape
         if self.discrete:
             return lambda action: first + int(action)
@@ -130,7 +131,7 @@ class Environment:
         return float(self._env.metadata.get("render_fps") or _FRAMES_PER_SECOND)
 
     def frame(self) -> NDArray[np.uint8]:
-        """A picture (height, width, 3) of where it stands, if it was opened with `drawn=True`.
+        """A picture (height, width, 3) of the present state, if the environment was opened with `drawn=True`.
 
         Raises: InputError, with what is needed, where it cannot be drawn.
         """
@@ -184,7 +185,7 @@ def open_environment(name: str, *, clip_actions: bool, drawn: bool = False) -> E
 
     drawn: made with render_mode="rgb_array", for `frame`.
 
-    Raises: InputError for a name that nothing stands behind, or an environment that no policy here can use.
+    Raises: InputError for a name that no environment has, or an environment that no policy here can use.
     """
     made = _made(name, drawn=drawn)
     if drawn and draws_by_gl(made) and not has_gl():
@@ -200,7 +201,7 @@ def environment_modules(name: str) -> tuple[str, ...]:
 
 
 def library_versions() -> dict[str, str]:
-    """Of the libraries that decide what an environment does."""
+    """Versions of the libraries that decide what an environment does."""
     found = {}
     for package in PACKAGES:
         try:
@@ -259,7 +260,7 @@ def _made(name: str, *, drawn: bool) -> gymnasium.Env[Any, Any]:
 
 
 def shape_of(name: str, seen: gymnasium.Space[Any], done: gymnasium.Space[Any]) -> EnvironmentShape:
-    """Of spaces of observations and actions. Raises: InputError for spaces that no policy here can use."""
+    """Shape of the spaces of observations and actions. Raises: InputError for spaces that no policy here can use."""
     if not isinstance(seen, Box):
         raise InputError(f"environment {name}: observations are {seen}; only Box is supported (flatten them yourself)")
     num_inputs = math.prod(seen.shape)

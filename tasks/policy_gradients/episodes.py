@@ -1,8 +1,8 @@
 """Episodes that go on from one update to the next: written down as a seed and actions, taken up by acting them again.
 
 The state of a simulator can't be asked for in general. But all that an environment does follows from the seed of a
-reset and the actions since, and both can be kept by anyone: so an open episode travels to any process and survives any
-kill. Where the environment still stands at that very place, it just goes on.
+reset and the actions since, and both can be stored anywhere. So an open episode can move to any process and survives
+any kill. Where an environment is still at that place, it simply continues.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robustray.tasks.policy_gradients.environments import Environment, EnvironmentFailed
 
 MAX_OPEN_STEPS = 100_000
-"""An open episode that is longer than this is refused: it is kept, and taken up, as a whole."""
+"""An open episode that is longer than this is refused, because it is stored and continued as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,7 +24,7 @@ class OpenEpisode:
     """An episode that has not ended yet, after `len(actions)` steps."""
 
     seed: int
-    """Of its reset."""
+    """Seed of its reset."""
     actions: NDArray[Any]
     """(steps, ...) as the policy drew them, before they are clipped."""
     observation: NDArray[np.float64]
@@ -33,7 +33,7 @@ class OpenEpisode:
     """Undiscounted, of raw rewards, so far."""
 
     def same(self, other: OpenEpisode) -> bool:
-        """By the seed and the bits of all actions: the rest follows from these."""
+        """Whether two episodes are the same, by the seed and the bits of all actions: the rest follows from these."""
         return (
             self.seed == other.seed
             and self.actions.shape == other.actions.shape

@@ -40,7 +40,7 @@ class AgentFile:
     kind: str
     """"state", or one of `TABLES`."""
     update: int
-    """Of a state: the update before which it was. Of a table: how many updates it is about."""
+    """For a state, the update before which it was; for a table, how many updates it is about."""
     code: str
     sha: str
 
@@ -75,7 +75,7 @@ def read_file(store: Store, file: AgentFile) -> bytes | None:
 
 
 def is_whole(name: str, data: bytes) -> bool:
-    """Whether bytes have the digest that their file's name tells; true for a name that tells none."""
+    """Whether bytes have the digest that is in the file's name; true for a name without one."""
     parts = _parts(name)
     return not parts or sha256(data, _SHA_LENGTH) == parts[3]
 
@@ -98,7 +98,7 @@ _SCHEMAS = {
         ]
     )
 }
-"""Of tables that may be empty."""
+"""Schemas of tables that may be empty."""
 
 
 def write_table(store: Store, key: str, code: str, kind: str, num_updates: int, rows: Sequence[Row]) -> AgentFile:

@@ -37,14 +37,14 @@ class Moments:
 
     @staticmethod
     def of(rows: Floats) -> Moments:
-        """Of rows (count, width)."""
+        """Moments of rows (count, width)."""
         if not len(rows):
             return Moments.none(rows.shape[1])
         mean = rows.mean(axis=0)
         return Moments(count=len(rows), mean=mean, squares=np.square(rows - mean).sum(axis=0))
 
     def merged(self, other: Moments) -> Moments:
-        """Of the concatenated stream (Chan, Golub and LeVeque 1979)."""
+        """Moments of the concatenated stream (Chan, Golub and LeVeque 1979)."""
         if not self.count or not other.count:
             return other if not self.count else self
         count = self.count + other.count
@@ -68,7 +68,7 @@ class Snapshot:
     """What the filters of an agent know at the start of an update."""
 
     observations: Moments
-    """Of raw observations, every one that the environment gave, those of resets and ends included."""
+    """Moments of raw observations: of every one that the environment gave, those of resets and ends included."""
     rewards: Moments
     """Width 1: of the discounted sums for "returns", of raw rewards for "rewards"."""
     discounted: Floats

@@ -51,11 +51,11 @@ class Head(Protocol):
         ...
 
     def log_prob_gradient(self, outputs: Array, free: Array, actions: Array, weights: Array) -> tuple[Array, Array]:
-        """Of sum(weights * log_prob), with respect to outputs and free parameters; weights: (batch,)."""
+        """Gradient of sum(weights * log_prob) with respect to outputs and free parameters; weights: (batch,)."""
         ...
 
     def entropy_gradient(self, outputs: Array, free: Array) -> tuple[Array, Array]:
-        """Of the mean entropy."""
+        """Gradient of the mean entropy."""
         ...
 
     def fisher(self, outputs: Array, free: Array, d_outputs: Array, d_free: Array) -> tuple[Array, Array]:

@@ -1,7 +1,8 @@
-"""`lab.learn`: each agent is one job on one worker, kept by the content of its spec. Stands on `lab/long_jobs.py`.
+"""`lab.learn`: each agent is one job on one worker, and its states are stored by the content of its spec. Built on
+`lab/long_jobs.py`.
 
 What only watches is not in an agent's key: two studies that want other milestones, or other held-out updates, share it.
-What is missing of either is made from the nearest earlier state that is kept.
+What is missing of either is made from the nearest earlier state in the store.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class LearnJob:
 
     spec: AgentSpec
     states: tuple[int, ...]
-    """Updates before which it is to be kept, over all who asked."""
+    """Updates before which its state is to be stored, over all requests."""
     held_out: frozenset[int]
     """Updates that are to be measured on held-out steps as well, over all who asked."""
     key: str
@@ -101,7 +102,7 @@ class LearnJob:
         return "missing"
 
     def wanted(self, store: Store, code: str) -> Wanted | None:
-        """What is not there by this code; None when all of it is."""
+        """What the store does not have by this code; None when it has all of it."""
         found = files.list_files(store, self.key)
         states = {file.update for file in found if file.kind == "state" and file.code == code}
         rows = self.rows(store, "curve", code)
@@ -235,12 +236,13 @@ class Learned:
 
 @dataclass(kw_only=True)
 class LearnHandle(LongHandle):
-    """Trained agents, wanted."""
+    """A request for trained agents."""
 
     specs: Sequence[AgentSpec]
 
     def result(self) -> list[Learned]:
-        """One per spec, in their order; the journal is told of environments that don't repeat. Raises: WorkFailed."""
+        """One agent per spec, in their order. Environments that don't repeat themselves are reported to the journal.
+        Raises: WorkFailed."""
         self.finish()
         found = [self._read(spec, job) for spec, job in zip(self.specs, self.jobs, strict=True)]
         for each in found:

@@ -66,12 +66,13 @@ class Collector(Protocol):
     """Where rollouts come from: environments in this process, or runners elsewhere."""
 
     def __call__(self, state: AgentState, *, held_out: bool) -> tuple[list[Rollout], list[Rollout]]:
-        """Training rollouts of all streams for the coming update, and held-out ones if they are wanted."""
+        """Training rollouts of all streams for the coming update, and held-out ones if they are requested."""
         ...
 
 
 class LocalCollector:
-    """One environment in this process (one more for each stream that goes on); streams one after the other."""
+    """One environment in this process (one more for each stream that continues); streams are collected one after the
+    other."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -143,7 +144,7 @@ def train(
 
 
 def episode_rows(number: int, rollouts: Sequence[Rollout]) -> list[Row]:
-    """Of the episodes that ended, in the order of streams and steps."""
+    """Rows of the episodes that ended, in the order of streams and steps."""
     return [
         {
             "update": number,
@@ -158,7 +159,8 @@ def episode_rows(number: int, rollouts: Sequence[Rollout]) -> list[Row]:
 
 
 def train_agent(spec: AgentSpec) -> Training:
-    """From nothing to the end, in this process and on one thread, as the labs train: two differ in the last bits."""
+    """Train an agent from the start to the end, in this process and on one thread, as the labs do: with two threads the
+    last bits differ."""
     fix_kernels()
     training = begin(spec)
     environment = open_environment(spec.environment, clip_actions=spec.settings.clip_actions)

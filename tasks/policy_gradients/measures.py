@@ -24,7 +24,7 @@ VALUES = ("value_error", "explained_variance", "gae_mre", "gae_mre_median", "ret
 
 
 def trust_region(state: AgentState, old_free: Array, batch: Batch) -> Row:
-    """Of the policy now against that of before, over a batch: mean and largest KL(old || new) over states, largest
+    """The policy now compared with the one before, over a batch: mean and largest KL(old || new) over states, largest
     ratio and its 99 % quantile, and the share of ratios outside [1 - bound, 1 + bound]."""
     head, settings = state.shape.head, state.spec.settings
     free = policy_layout(settings, state.shape).free(state.policy)
@@ -37,8 +37,8 @@ def trust_region(state: AgentState, old_free: Array, batch: Batch) -> Row:
 
 
 def value_prediction(state: AgentState, batch: Batch) -> Row:
-    """Of the value network now: mean squared error to the GAE targets (V_old + A), 1 - Var(G - V) / Var(G), and the
-    mean and median of |V - target| / |target| for GAE targets and for returns G.
+    """Errors of the value network now: mean squared error to the GAE targets (V_old + A), 1 - Var(G - V) / Var(G), and
+    the mean and median of |V - target| / |target| for GAE targets and for returns G.
 
     Steps that ended an episode are left out of relative errors; of returns only complete episodes count, the others
     being cut. NaN where nothing is left.

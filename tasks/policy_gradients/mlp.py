@@ -47,7 +47,7 @@ class Layout:
         return flat[len(flat) - self.extra :]
 
     def names(self) -> list[str]:
-        """Of the layers' tensors, in the order of the flat vector."""
+        """Names of the layers' tensors, in the order of the flat vector."""
         return [f"{i}.{name}" for i in range(len(self.sizes) - 1) for name in ("weight", "bias")]
 
 

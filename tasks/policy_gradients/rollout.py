@@ -25,7 +25,7 @@ Array = NDArray[Any]
 TRAINING, HELD_OUT = "rollout", "held-out rollout"
 """Purposes; each has seeds of its own."""
 _CHUNK = 256
-"""Raw observations that are kept at once for their moments."""
+"""Raw observations that are in memory at once for their moments."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +48,7 @@ class Rollout:
     next_observations: NDArray[np.float32]
     """(len(next_steps), num_inputs): what followed them, filtered."""
     observation_moments: Moments
-    """Of this rollout's raw observations alone; empty when the filter was frozen."""
+    """Moments of this rollout's raw observations alone; empty when the filter was frozen."""
     reward_moments: Moments
     discounted: float
     """The reward filter's discounted sum at the end."""
@@ -58,7 +58,7 @@ class Rollout:
     episode_returns: NDArray[np.float64]
     """Undiscounted, of raw rewards."""
     open_episode: OpenEpisode | None = None
-    """What the next update goes on with, where streams go on."""
+    """The episode that the next update continues, where streams continue."""
 
 
 def rollout(
@@ -76,10 +76,10 @@ def rollout(
 ) -> Rollout:
     """Reset, then `num_steps` steps (None: as many as the settings say); at the end of an episode reset and go on.
 
-    purpose: names the seeds; give every use of rollouts a word of its own. learn: off, the snapshot is frozen and no
-    moments return; where nothing is known yet (before the first update) the private copy learns all the same.
-    episode: with `settings.continue_streams`, what a stream that learns goes on with instead of the first reset; every
-    reset then has a seed of its own, and the stream an environment of its own.
+    purpose: names the seeds; give every use of rollouts another word. learn: off, the snapshot is frozen and no moments
+    return; where nothing is known yet (before the first update) the private copy learns all the same. episode: with
+    `settings.continue_streams`, the episode that a stream which learns continues instead of the first reset; every
+    reset then has another seed, and every stream another environment.
 
     Raises: EnvironmentFailed.
     """

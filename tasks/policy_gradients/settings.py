@@ -43,8 +43,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 class PolicyGradient:
     """One member of the PPO/TRPO family. The nine code-level optimisations are the fields marked (1) to (9).
 
-    The defaults are PPO with all of them as in the paper's Hopper configuration, and actions clipped into their box:
-    what one wants for an environment of one's own. `presets.py` has the paper's settings.
+    The defaults are PPO with all of them as in the paper's Hopper configuration, and actions clipped into their box: a
+    good start for the user's own environment. `presets.py` has the paper's settings.
 
     Raises: InputError (a ValueError) for a value that cannot be used.
     """
@@ -100,7 +100,7 @@ class PolicyGradient:
     """"before": the value network is fitted by itself, then the policy takes its step. "joint", for PPO: both in one
     pass over common minibatches, with `gradient_clip` on the norm of both gradients together (stable-baselines3)."""
     value_weight: float = 0.5
-    """Of the value loss in a joint pass: it decides how much of the common norm is the value network's."""
+    """Weight of the value loss in a joint pass. It decides how much of the common norm is the value network's."""
     clip_actions: bool = True
     """Clip actions into their box before the environment sees them. The paper's presets send them as they are drawn."""
 
@@ -109,8 +109,8 @@ class PolicyGradient:
     steps_per_stream: int = 2048
     """Environment steps of one stream per update."""
     continue_streams: bool = False
-    """Off, every rollout begins with a reset, as in the paper's code. On, a stream goes on where the last update left
-    it, as in stable-baselines3 and CleanRL; wants an environment that repeats itself and whose episodes end."""
+    """Off: every rollout begins with a reset, as in the paper's code. On: a stream continues where the last update left
+    it, as in stable-baselines3 and CleanRL; this needs an environment that repeats itself and whose episodes end."""
     num_streams: int = 1
     """Rollouts per update, each in an environment of its own: more data is more streams, wherever they run."""
     num_minibatches: int = 32
@@ -224,14 +224,15 @@ class AgentSpec:
     ("my_pkg.my_mod:ClassName")."""
     settings: PolicyGradient = field(default_factory=PolicyGradient)
     seed: int = 0
-    """Of initial weights, resets, action noise, minibatches and Fisher states, each a stream of its own."""
+    """Seed of initial weights, resets, action noise, minibatches and Fisher states, each with a separate stream of
+    random numbers."""
     iterations: int = 488
     """Updates; one takes `settings.steps_per_update` environment steps."""
     horizon: int | None = None
     """Updates over which learning rate and KL limit run their course; None: `iterations`. A larger one trains the first
     part of a longer training."""
     milestones: tuple[int, ...] = ()
-    """Updates before which the whole state is kept: 0 is the untrained agent. The last state is always kept."""
+    """Updates before which the whole state is stored: 0 is the untrained agent. The last state is always stored."""
     heldout_every: int | None = None
     """Every how many updates KL, ratios and value errors are also measured on steps that no update saw. No weight
     depends on it."""
@@ -257,7 +258,7 @@ class AgentSpec:
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """The states that are kept, in order, the last one included."""
+        """The states that are stored, in order, the last one included."""
         return tuple(sorted({*self.milestones, self.iterations}))
 
     def holds_out(self, update: int) -> bool:

@@ -1,4 +1,5 @@
-"""All that an agent is before an update: written down and read back, it goes on to the same bits.
+"""The whole state of an agent before an update: written to a file and read back, its training continues to the same
+bits.
 
 Random numbers are functions of (seed, purpose, update, stream), so no generator is part of it.
 """
@@ -49,7 +50,8 @@ class AgentState:
     value_adam: Adam
     filters: Snapshot
     open_episodes: tuple[OpenEpisode | None, ...] = ()
-    """Per stream what it goes on with; empty before the first update, and where streams begin with a reset."""
+    """For each stream the episode that it continues; empty before the first update, and where streams begin with a
+    reset."""
     updates_done: int = 0
     env_steps: int = 0
     """Environment steps that updates learned from."""
@@ -83,7 +85,7 @@ class AgentState:
         return self.updates_done
 
     def open_episode(self, stream: int) -> OpenEpisode | None:
-        """What a stream goes on with; None: it begins with a reset."""
+        """The episode that a stream continues; None where it begins with a reset."""
         return self.open_episodes[stream] if self.open_episodes else None
 
     def refuse_non_finite(self) -> None:

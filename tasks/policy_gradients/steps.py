@@ -141,7 +141,7 @@ class PPOStep:
     gradient_norm: float
     """Mean over minibatches, before it was clipped."""
     share_clipped: float
-    """Of the minibatches, whose gradient was clipped."""
+    """Share of the minibatches whose gradient was clipped."""
 
 
 def ppo_step(

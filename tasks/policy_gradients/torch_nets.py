@@ -1,4 +1,5 @@
-"""The same networks and losses in PyTorch: what the hand-written gradients are held against, and what leaves the house.
+"""The same networks and losses in PyTorch: the hand-written gradients are tested against them, and exported agents are
+made of them.
 
 Nothing of a training on CPUs runs here. `Network` is also the module that RLlib sees, and the one that an agent is
 exported as.
@@ -63,13 +64,14 @@ class Network(nn.Module):
         return np.concatenate(parts)
 
     def ordered_parameters(self) -> list[nn.Parameter]:
-        """In the order of the flat vector."""
+        """Parameters in the order of the flat vector."""
         found = [parameter for layer in self.layers for parameter in layer.parameters()]
         return found + ([self.free] if self.free is not None else [])
 
 
 def distribution(outputs: Tensor, free: Tensor | None) -> Distribution:
-    """Of actions: a diagonal Gaussian where there are log standard deviations, else a categorical one over logits."""
+    """Distribution of actions: a diagonal Gaussian where there are log standard deviations, else a categorical one over
+    logits."""
     if free is None:
         return Categorical(logits=outputs)
     return Independent(Normal(outputs, free.exp().expand_as(outputs)), 1)
@@ -85,7 +87,7 @@ def surrogate_loss(
     clip: float | None,
     entropy_bonus: float,
 ) -> Tensor:
-    """See `steps.surrogate_gradient`."""
+    """The loss whose gradient `steps.surrogate_gradient` gives."""
     now = distribution(network(observations), network.free)
     ratios = (now.log_prob(actions) - old_log_probs).exp()
     gains = ratios * advantages
@@ -95,7 +97,7 @@ def surrogate_loss(
 
 
 def value_loss(network: Network, observations: Tensor, targets: Tensor, old: Tensor, *, clip: float | None) -> Tensor:
-    """See `steps.value_gradient`."""
+    """The loss whose gradient `steps.value_gradient` gives."""
     values = network(observations)[:, 0]
     squares = (values - targets).square()
     if clip is None:

@@ -69,11 +69,11 @@ class TRPOStep:
     """What happened."""
 
     scale: float
-    """Of the full step that was taken: 1, 1/2, 1/4, ...; 0: none was accepted and nothing changed."""
+    """Share of the full step that was taken: 1, 1/2, 1/4, ...; 0 where none was accepted and nothing changed."""
     kl: float
     """Mean KL over the batch, of what was taken, in the direction that was judged."""
     improvement: float
-    """Of the surrogate."""
+    """Improvement of the surrogate."""
     gradient_norm: float
 
 
@@ -117,8 +117,8 @@ def trpo_step(
     """One step in the trust region. Changes `flat` in place, or not at all.
 
     Computed in float64 whatever the dtype of `flat`; every candidate is rounded to it before it is judged, so that the
-    KL that was accepted is that of the parameters that are kept. Accepted is the first scale 1, `shrink`, `shrink`**2,
-    ... with a better surrogate, a mean KL of at most `max_kl` on the whole batch, and an improvement of more than
+    KL that was accepted is that of the resulting parameters. Accepted is the first scale 1, `shrink`, `shrink`**2, ...
+    with a better surrogate, a mean KL of at most `max_kl` on the whole batch, and an improvement of more than
     `least_share` of what the gradient promised.
 
     kl_per_action: a Gaussian's KL and Fisher matrix are divided by the number of action dimensions.

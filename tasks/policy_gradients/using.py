@@ -1,4 +1,4 @@
-"""What one does with agents that are kept: find them, evaluate one with an interval, hand one on. No Ray."""
+"""What a user does with stored agents: find them, evaluate one with an interval, export one. Works without Ray."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Evaluation:
     seed: int
     deterministic: bool
     episodes: pd.DataFrame
-    """As `Agent.evaluate` gives them."""
+    """Episodes as `Agent.evaluate` gives them."""
     mean_return: Estimate
     """Student's t over episodes, which are independent. Of this agent; other trainings differ by more."""
     warnings: tuple[str, ...]
@@ -50,7 +50,7 @@ class Evaluation:
 def evaluate(
     agent: Agent, environment: str | None = None, *, episodes: int, seed: int, deterministic: bool = False
 ) -> Evaluation:
-    """`Agent.evaluate`, its means with intervals, and what stands against comparing them.
+    """Result of `Agent.evaluate`, its means with intervals, and the reasons not to compare them.
 
     Raises: InputError; EnvironmentFailed.
     """
@@ -91,7 +91,8 @@ def about(agent: Agent) -> dict[str, Any]:
 
 
 def list_agents(store: Store) -> list[dict[str, Any]]:
-    """Agents of a store by their keys: `about` the last state that is whole, and `kept`, updates before which it is."""
+    """Agents of a store by their keys: `about` the last whole state, and `kept`, the updates before which there is a
+    state."""
     found = []
     for key in store.folders(files.FOLDER):
         states = [file for file in files.list_files(store, key) if file.kind == "state"]
