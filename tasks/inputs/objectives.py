@@ -34,6 +34,30 @@ class Unit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnitUpTo(Unit):
+    """One coordinate of the latent until it reaches a level, min(z - level, 0) (arXiv:1906.00945, feature addition).
+
+    At the level and above the gradient is exactly zero, so the image stops there by itself. `state` holds "unit", the
+    coordinate (batch,) int64, and "level" (batch,).
+    """
+
+    def loss(self, output: ModelOutput, images: Tensor, state: Mapping[str, Tensor]) -> Tensor:  # type: ignore[override]
+        return (super().loss(output, images, state["unit"]) - state["level"]).clamp(max=0)
+
+    def success(self, output: ModelOutput, images: Tensor, state: object) -> None:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Along(Unit):
+    """The latent along a direction: their inner product. `state` is the direction of each image, (batch, width)."""
+
+    def loss(self, output: ModelOutput, images: Tensor, state: Tensor) -> Tensor:
+        assert output.latent is not None
+        return (output.latent * state).sum(1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Anchored:
     """An objective minus what the known pixels have moved: objective - weight * mean((image - known)^2 * (1 - hole)).
 

@@ -10,7 +10,9 @@ TINY: Mapping[str, str] = {
     "robust-training": "--norm linf --eps-train-linf 0.2 --eps-test-linf 0.1 0.2 --num-seeds 1 --epochs 2 "
     "--num-images 24 --num-autoattack 0 --num-traced 4 --test-steps 2 --trace-steps 4 --num-examples 1",
     "representations": "--architecture digits:mlp --num-seeds 1 --epochs 2 --num-targets 12 --inversion-steps 6 "
-    "--num-units 3 --unit-starts 2 --unit-steps 4 --num-examples 2",
+    "--num-units 3 --unit-starts 2 --unit-steps 4 --num-examples 2 --match-steps 3 --num-pairs 6 --num-interpolated 2 "
+    "--path-points 3 --interpolation-steps 3 --add-steps 3 --num-strange 3 --num-maps 6 --head-images 40 "
+    "--direction-starts 1 --direction-steps 3",
     "features": "--num-chains 1 --epochs 4 --eps-construct 1.5 --perturb-steps 6 --match-steps 8 --student-epochs 3 "
     "--eps-test 0.4 --test-steps 3 --num-examples 2",
     "gaussian-features": "--eps-train 1 10 --num-samples 1000 --num-seeds 2 --num-steps 30 --batch-size 32",

@@ -11,7 +11,11 @@ from robustray.tasks.kit.rules import above, below
 from robustray.tasks.kit.words import over_words, plural
 from robustray.tasks.report.numbers import format_estimate, size_words
 from robustray.tasks.studies.representations import reduce
+from robustray.tasks.studies.representations.agreement import people_estimates
 from robustray.tasks.studies.representations.drawings import drawings
+from robustray.tasks.studies.representations.probe_drawings import probe_drawings
+from robustray.tasks.studies.representations.probe_findings import probe_claims, probe_tables, probe_warnings
+from robustray.tasks.studies.representations.probed import every_row
 from robustray.tasks.studies.representations.results import Results
 from robustray.tasks.study import Claim, Findings, Table
 
@@ -22,12 +26,18 @@ def findings(results: Results) -> Findings:
     """Everything that the report shows."""
     images, units = reduce.image_table(results), reduce.unit_table(results)
     ranks = reduce.rank_table(results, images)
+    people = people_estimates(results)
     return compose(
         answer(results, ranks),
         claims(results, images, units),
+        probe_claims(results, people),
         tables(results, images, ranks, units),
+        probe_tables(results, people),
+        records(results, images, units),
         drawings(results, images, ranks, units),
+        probe_drawings(results),
         warnings(results),
+        probe_warnings(results),
     )
 
 
@@ -92,12 +102,15 @@ def tables(results: Results, images: pd.DataFrame, ranks: pd.DataFrame, units: p
             title="Is the target found among its own class?",
             caption="The share of the class's other test images that are more alike than the target, percent: 0 is the "
             "target itself, 50 chance. Pixels: by correlation; judge: by Euclidean distance of an independent "
-            f"network's latents. {reduce.CLASS_ONLY}: from the same start, the robust network's image for the class "
+            f"network's latents; pixels rank, judge rank: the target's place among them (1: found, chance half of them "
+            f"and a half). {reduce.CLASS_ONLY}: from the same start, the robust network's image for the class "
             f"alone; {reduce.CLASS_MEAN}, {reduce.GLOBAL_MEAN}: mean training images; {reduce.SAME_CLASS}: another "
             f"random test image. Among up to {settings.num_candidates} images; {over}.",
             frame=ranks,
             formats=shown("pixels", "percent", "pixels_lo", "pixels_hi")
             | shown("judge", "percent", "judge_lo", "judge_hi")
+            | shown("pixels_rank", ".1f", "pixels_rank_lo", "pixels_rank_hi")
+            | shown("judge_rank", ".1f", "judge_rank_lo", "judge_rank_hi")
             | {"among": ".1f"},
         ),
         Table(
@@ -131,13 +144,17 @@ def tables(results: Results, images: pd.DataFrame, ranks: pd.DataFrame, units: p
                 | dict.fromkeys(("activation_before", "activation", "largest_natural"), ".2f"),
             )
         )
+    return found
+
+
+def records(results: Results, images: pd.DataFrame, units: pd.DataFrame) -> list[Table]:
+    """The networks, and every row."""
     return [
-        *found,
         Table(
             name="networks",
             title="The networks",
             caption="Weights: the name under which any study takes them. Accuracy: on all clean test images "
-            f"({len(results.images):,} of {settings.test_data}).",
+            f"({len(results.images):,} of {results.settings.test_data}).",
             frame=reduce.network_table(results),
             formats={"accuracy": "percent"},
         ),
@@ -146,6 +163,13 @@ def tables(results: Results, images: pd.DataFrame, ranks: pd.DataFrame, units: p
             title="Every optimised image and every baseline",
             caption="One row per image; seed -1: made by no network.",
             frame=images,
+            on_page=False,
+        ),
+        Table(
+            name="probes",
+            title="Every answer to what else was asked",
+            caption="One row per measure, network and item (a pair, a unit and an image, a target).",
+            frame=every_row(results),
             on_page=False,
         ),
         Table(name="units", title="Every unit", caption="One row per network and unit.", frame=units, on_page=False),

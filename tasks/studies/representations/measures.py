@@ -95,6 +95,29 @@ def agreement(features: ArrayLike, centre: ArrayLike) -> Floats:
     return within - (by_pair.sum(1) - within) / (num_units - 1)
 
 
+def path_measures(probabilities: ArrayLike, ends: ArrayLike) -> dict[str, Floats]:
+    """What a judge makes of paths from one image to another: probabilities (n, points, c), ends (n, 2) two classes.
+
+    ends: share of the points whose most likely class is one of the two. variation: half the summed absolute change from
+    point to point; 1 where a sure judge goes over from one class to the other once and directly.
+    """
+    p, two = np.asarray(probabilities, dtype=np.float64), np.asarray(ends)
+    known = (p.argmax(2)[:, :, None] == two[:, None, :]).any(2)
+    return {"ends": known.mean(1), "variation": 0.5 * np.abs(np.diff(p, axis=1)).sum((1, 2))}
+
+
+def concentration(changes: ArrayLike, share: float = 0.2) -> Floats:
+    """Share of the squared change (n, c, h, w) that lies in the `share` of the places that changed most (n,).
+
+    1 for a change of a few pixels, `share` for an even one, and for none.
+    """
+    squares = np.square(np.asarray(changes, dtype=np.float64)).sum(1).reshape(len(np.asarray(changes)), -1)
+    count = max(1, round(share * squares.shape[1]))
+    most = np.sort(squares, axis=1)[:, -count:].sum(1)
+    total = squares.sum(1)
+    return np.divide(most, total, out=np.full(len(squares), count / squares.shape[1]), where=total > 0)
+
+
 def _normed(rows: Floats) -> Floats:
     return _unit(rows - rows.mean(1, keepdims=True))
 

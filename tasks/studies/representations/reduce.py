@@ -30,6 +30,7 @@ MEASURES = ("pixels", "judge")
 """How images are compared: correlation of pixels, Euclidean distance of the judge's latents."""
 CLASS_ONLY, CLASS_MEAN, GLOBAL_MEAN, SAME_CLASS = "class only", "class mean", "mean of all", "same class"
 BASELINES = (CLASS_ONLY, CLASS_MEAN, GLOBAL_MEAN, SAME_CLASS)
+WIDE = (-np.inf, np.inf)
 EVERY_SEED = -1
 """Value of `seed` for an image that no network made."""
 
@@ -178,6 +179,8 @@ def rank_table(results: Results, images: pd.DataFrame) -> pd.DataFrame:
         for measure in MEASURES:
             estimate = over_seeds(these, f"closer_{measure}")
             row |= columns(measure, estimate, f"{measure}_lo", f"{measure}_hi")
+            place = over_seeds(these.assign(place=1 + (these.among - 1) * these[f"closer_{measure}"]), "place", WIDE)
+            row |= columns(f"{measure}_rank", place, f"{measure}_rank_lo", f"{measure}_rank_hi")
         row |= {"among": float(these.among.mean()), "seeds": these.seed.nunique()}
         found.append(row | {"n": these["index"].nunique()})
     return pd.DataFrame(found)
@@ -190,13 +193,12 @@ def inversion_table(results: Results, images: pd.DataFrame) -> pd.DataFrame:
         for kind in reversed(KINDS):
             these = at(images, what=kind, start=start)
             row: dict[str, Any] = {"what": kind, "start": start}
-            wide = (-np.inf, np.inf)
-            row |= {"before": over_seeds(these, "distance_before", wide).value}
-            row |= columns("after", over_seeds(these, "distance_after", wide), "after_lo", "after_hi")
+            row |= {"before": over_seeds(these, "distance_before", WIDE).value}
+            row |= columns("after", over_seeds(these, "distance_after", WIDE), "after_lo", "after_hi")
             for name in ("target", "start"):
                 estimate = over_seeds(these, f"correlation_{name}", (-1.0, 1.0))
                 row |= columns(f"with_{name}", estimate, f"with_{name}_lo", f"with_{name}_hi")
-            row |= {"moved": over_seeds(these, "moved", wide).value}
+            row |= {"moved": over_seeds(these, "moved", WIDE).value}
             row |= {"own_class": float(these.own_class.mean())}
             row |= columns("judge_class", over_seeds(these, "judge_class"), "judge_lo", "judge_hi")
             found.append(row | {"seeds": these.seed.nunique(), "n": these["index"].nunique()})

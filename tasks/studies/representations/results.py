@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from robustray.tasks.studies.representations.settings import Settings, Start
+from robustray.tasks.studies.representations.kinds import Start
+from robustray.tasks.studies.representations.settings import Settings
 from robustray.tasks.training.twins import Kind
 
 if TYPE_CHECKING:
@@ -43,6 +44,40 @@ class Units:
     """Coordinates, in the order in which they were drawn."""
 
 
+Key = tuple[Kind, int]
+"""Kind and seed of a network."""
+Judged = tuple["pd.DataFrame", "pd.DataFrame"]
+"""Rows of a block, and of `latent_block` with the judge on their images, in the same order."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Probes:
+    """What was asked of every network beside inversions and units."""
+
+    matched: Mapping[Key, pd.DataFrame]
+    """Rows of `match_block`."""
+    paths: Mapping[Key, Judged]
+    """Of `interpolate_block`, by pair, then by step."""
+    blends: pd.DataFrame
+    """The judge's rows of the blends of pixels, in the same order."""
+    added: Mapping[Key, Judged]
+    """Of `add_block`: networks with units."""
+    directed: Mapping[Key, Judged]
+    """Of `direct_block`, by class, then by number."""
+    strange: Mapping[Key, Judged]
+    """Of `strange_block`, by kind, then by number."""
+    strange_targets: NDArray[Any]
+    """(targets, width): the judge's latents of these targets, in the same order."""
+    maps: Mapping[Key, pd.DataFrame]
+    """Of `map_block`."""
+    latents: Mapping[Key, NDArray[Any]]
+    """(test images, width): the networks' own."""
+    means: Mapping[Key, NDArray[Any]]
+    """(classes, width): of training images; NaN for a class without any."""
+    answers: NDArray[Any] | None
+    """(test images, classes): how many people chose each class; None where no table was given."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
     """The rows of all steps."""
@@ -65,3 +100,4 @@ class Results:
     """(test images, width): the judge's latents."""
     units: Mapping[tuple[Kind, int], Units]
     """Networks with at least two units that are ever active."""
+    probes: Probes

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import LOOK, num_images, training_part
+from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, training_part
+from robustray.tasks.studies.representations.kinds import STARTS, STRANGE, Start
 from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.training.how import how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.twins import KINDS, TwinSettings
-
-Start = Literal["noise", "image"]
-STARTS: tuple[Start, ...] = ("noise", "image")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +41,36 @@ class Settings(TwinSettings):
     """Gradient steps of a visualisation."""
     unit_step_size: float
     """Length (l2) of such a step."""
+    match_eps: tuple[float, ...]
+    """Sizes of balls (l2) within which the latent of another image is matched, ascending."""
+    match_steps: int
+    num_pairs: int
+    """Pairs of test images of which that is asked, drawn at random; all images, where there are fewer."""
+    num_interpolated: int
+    """Pairs of test images between whose latents is interpolated; as many as images, where there are fewer."""
+    path_points: int = 10
+    """Images of such a path, both ends included."""
+    interpolation_steps: int
+    add_starts: int = 2
+    """Test images to which each coordinate is added, until it is as large as on one test image of a hundred."""
+    add_steps: int
+    add_step_size: float
+    """Length (l2) of a step of feature addition."""
+    num_strange: int
+    """Targets of each kind from outside all classes (noise, textures, bars), ranked among each other."""
+    num_maps: int
+    """Test images of which sensitivity maps are drawn; all, where there are fewer."""
+    head_images: int
+    """Training images on whose latents a linear head is fitted, and class means are taken, drawn at random."""
+    direction_starts: int
+    """Images that are made along each class's direction of that head, from noise."""
+    direction_steps: int
+    neighbours: int = 5
+    """Nearest test images in feature space that are looked at."""
+    people: str = ""
+    """People's answers to the test images: a Parquet table with index, label and count_CLASS (`import cifar10h`)."""
+    num_resamples: int = 400
+    """Of images, for the interval of the agreement with people."""
     top_images: int = 10
     """Test images that excite a unit most, with whose mean its visualisations are compared."""
     num_examples: int = 8
@@ -61,8 +88,16 @@ class Settings(TwinSettings):
         checks.counts(at_least=2, num_candidates=self.num_candidates, unit_starts=self.unit_starts)
         checks.counts(at_least=2, num_units=self.num_units)
         checks.counts(num_examples=self.num_examples)
-        for ascent in (self.inversion, self.visualisation):
+        checks.counts(at_least=1, num_pairs=self.num_pairs, num_interpolated=self.num_interpolated)
+        checks.counts(at_least=1, add_starts=self.add_starts, num_maps=self.num_maps, neighbours=self.neighbours)
+        checks.counts(at_least=1, direction_starts=self.direction_starts)
+        checks.counts(at_least=2, path_points=self.path_points, num_strange=self.num_strange)
+        checks.counts(at_least=2, head_images=self.head_images)
+        checks.counts(at_least=200, num_resamples=self.num_resamples)
+        checks.ascending(match_eps=self.match_eps)
+        for ascent in (self.inversion, self.visualisation, self.matching, self.interpolation, self.addition):
             ascent()  # refuses the rest
+        self.direction()
 
     def inversion(self) -> Ascent:
         """Matching a latent (arXiv:1906.00945, with a falling step instead of 10,000 constant ones)."""
@@ -76,6 +111,22 @@ class Settings(TwinSettings):
     def visualisation(self) -> Ascent:
         """Exciting one coordinate of the latent."""
         return Ascent(step_size=self.unit_step_size, num_steps=self.unit_steps, precision=self.precision)
+
+    def matching(self) -> Ascent:
+        """The same within a ball; the length of its steps is a share of the ball's size."""
+        return Ascent(step_size=2.5 / self.match_steps, num_steps=self.match_steps, precision=self.precision)
+
+    def interpolation(self) -> Ascent:
+        """Matching a latent between two; the best iterate, so that the ends stay where they begin."""
+        return replace(self.inversion(), num_steps=self.interpolation_steps, keep="best")
+
+    def addition(self) -> Ascent:
+        """Exciting one coordinate up to a level, where it stops by itself."""
+        return Ascent(step_size=self.add_step_size, num_steps=self.add_steps, keep="best", precision=self.precision)
+
+    def direction(self) -> Ascent:
+        """Along a direction of the latent."""
+        return replace(self.visualisation(), num_steps=self.direction_steps)
 
 
 def quick() -> Settings:
@@ -99,6 +150,19 @@ def quick() -> Settings:
         num_units=16,
         unit_steps=100,
         unit_step_size=0.1,
+        match_eps=(0.1, 0.2, 0.4, 0.8),
+        match_steps=30,
+        num_pairs=60,
+        num_interpolated=20,
+        path_points=6,
+        interpolation_steps=60,
+        add_steps=40,
+        add_step_size=0.05,
+        num_strange=30,
+        num_maps=120,
+        head_images=600,
+        direction_starts=3,
+        direction_steps=60,
         precision="fp32",
     )
 
@@ -125,6 +189,18 @@ def small() -> Settings:
         num_units=40,
         unit_steps=200,
         unit_step_size=0.14,
+        match_eps=(0.125, 0.25, 0.5, 1.0, 2.0),
+        match_steps=50,
+        num_pairs=200,
+        num_interpolated=50,
+        interpolation_steps=300,
+        add_steps=200,
+        add_step_size=0.02,
+        num_strange=100,
+        num_maps=500,
+        head_images=5_000,
+        direction_starts=20,
+        direction_steps=200,
     )
 
 
@@ -152,6 +228,18 @@ def paper() -> Settings:
         num_units=100,
         unit_steps=200,
         unit_step_size=1.0,
+        match_eps=(0.125, 0.25, 0.5, 1.0, 2.0),
+        match_steps=200,
+        num_pairs=200,
+        num_interpolated=100,
+        interpolation_steps=10_000,
+        add_steps=800,
+        add_step_size=0.1,
+        num_strange=100,
+        num_maps=1_000,
+        head_images=50_000,
+        direction_starts=50,
+        direction_steps=200,
     )
 
 
@@ -160,11 +248,7 @@ SIZES: Mapping[Size, Settings] = {"quick": quick(), "small": small(), "paper": p
 
 def estimate(settings: Settings) -> Work:
     """Gradient steps of all optimisations; trainings beside them."""
-    networks = len(KINDS) * settings.num_seeds
-    inversions = (
-        settings.num_targets * settings.inversion_steps * (networks * len(settings.starts) + settings.num_seeds)
-    )
-    units = networks * settings.num_units * settings.unit_starts * settings.unit_steps
+    steps = sum(round(part.items * part.cost) for part in plan(settings)[2:])  # without trainings and looks
     trainings = len(settings.wanted()) + (not settings.judge)
     times = {
         "digits:cnn": "The quick size takes 37 s of CPU time over all processes.",
@@ -174,7 +258,7 @@ def estimate(settings: Settings) -> Work:
     if settings.wanted():
         note = times.get(settings.architecture, "Training takes most of it.")
     return Work(
-        counts={"gradient steps of single images": inversions + units, "trainings": trainings},
+        counts={"gradient steps of single images": steps, "trainings": trainings},
         note=note,
         parts=plan(settings),
         unit=NetworkPass(models=(settings.architecture,)),
@@ -185,15 +269,40 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     """The steps of a run."""
     count, _ = num_images([settings.train_data, settings.test_data], otherwise=10_000)
     networks, targets = len(KINDS) * settings.num_seeds, settings.num_targets
-    excited = networks * settings.num_units * settings.unit_starts
-    made = targets * (networks * len(settings.starts) + settings.num_seeds) + excited
+    classes, num_test = num_classes(settings.train_data), count[settings.test_data]
+    paths = min(settings.num_interpolated, num_test) * settings.path_points
+    made = {  # images that a judge looks at
+        "invert": targets * networks * len(settings.starts),
+        "class": targets * settings.num_seeds,
+        "visualise": networks * settings.num_units * settings.unit_starts,
+        "interpolate": networks * paths,
+        "add": networks * settings.num_units * settings.add_starts,
+        "direct": networks * classes * settings.direction_starts,
+        "strange": networks * len(STRANGE) * settings.num_strange,
+    }
+    shown = paths + len(STRANGE) * settings.num_strange  # blends, targets
+    fitted = min(settings.head_images, count[settings.train_data])
+    natural = num_test * (networks + 1) + networks * fitted
+    cost = {
+        "invert": settings.inversion_steps,
+        "class": settings.inversion_steps,
+        "visualise": settings.unit_steps,
+        "interpolate": settings.interpolation_steps,
+        "add": settings.add_steps,
+        "direct": settings.direction_steps,
+        "strange": settings.inversion_steps,
+    }
     trainings = [*settings.wanted().values(), *[settings.judge_spec()] * (not settings.judge)]
     return (
         training_part([(spec, count[settings.train_data]) for spec in trainings]),
-        Part(step="latents", items=count[settings.test_data] * (networks + 1) + made, cost=LOOK),
-        Part(step="invert", items=targets * networks * len(settings.starts), cost=settings.inversion_steps),
-        Part(step="class", items=targets * settings.num_seeds, cost=settings.inversion_steps),
-        Part(step="visualise", items=excited, cost=settings.unit_steps),
+        Part(step="latents", items=natural + sum(made.values()) + shown, cost=LOOK),
+        *(Part(step=step, items=items, cost=cost[step]) for step, items in made.items()),
+        Part(
+            step="match",
+            items=networks * min(settings.num_pairs, num_test),
+            cost=settings.match_steps * len(settings.match_eps),
+        ),
+        Part(step="maps", items=networks * min(settings.num_maps, num_test), cost=2),
     )
 
 

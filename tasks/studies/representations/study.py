@@ -20,8 +20,19 @@ from robustray.tasks.latents.cache import STEP, latent_block, latents, look, mat
 from robustray.tasks.studies.representations.blocks import class_block, invert_block, unit_block
 from robustray.tasks.studies.representations.compare import compare
 from robustray.tasks.studies.representations.findings import findings
+from robustray.tasks.studies.representations.kinds import Start
+from robustray.tasks.studies.representations.people import people_table
+from robustray.tasks.studies.representations.probes import (
+    add_block,
+    direct_block,
+    interpolate_block,
+    map_block,
+    match_block,
+    strange_block,
+)
+from robustray.tasks.studies.representations.probing import answers, probe
 from robustray.tasks.studies.representations.results import Baselines, Results, Units
-from robustray.tasks.studies.representations.settings import OUTLINE, Settings, Start
+from robustray.tasks.studies.representations.settings import OUTLINE, Settings
 from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.training.twin_networks import check_twins, follow_twins, gather, twin_modules
 from robustray.tasks.training.twins import Kind
@@ -37,7 +48,11 @@ if TYPE_CHECKING:
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open data and networks and try them on each other. Raises: InputError."""
     refs = check_twins(settings, lab)
-    check_images(settings, lab.load(lab.data(settings.train_data)), lab.load(lab.data(settings.test_data)))
+    train, test = (lab.load(lab.data(name)) for name in (settings.train_data, settings.test_data))
+    check_images(settings, train, test)
+    if settings.people:
+        answers(settings, lab, test)
+        refs |= {f"table {settings.people}": people_table(settings.people, test)}
     decided = settled(settings, lab, "precision", "attack_precision")
     return Opened(
         refs=refs,
@@ -63,8 +78,13 @@ def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
     unseen = np.flatnonzero((sizes > 0) & (np.bincount(train.labels, minlength=train.num_classes) == 0))
     if unseen.size:
         raise InputError(f"{train.name} has no image of class {train.classes[unseen[0]]!r}: it has no mean image")
+    single = np.flatnonzero(np.bincount(train.labels, minlength=train.num_classes) == 1)
+    if single.size:
+        raise InputError(f"{train.name} has a single image of class {train.classes[single[0]]!r}: a head needs two")
     if (sizes > 0).sum() < 2:
         raise InputError(f"{test.name} has images of one class only: inversions start at images of another one")
+    if settings.neighbours >= len(test):
+        raise InputError(f"neighbours {settings.neighbours}: {test.name} has {len(test)} images")
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
@@ -94,7 +114,8 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 3. Units that are ever active, drawn at random, excited from the same starts.
     looked = {key: handle.result() for key, handle in handles.items()}
-    alive = {key: choose_units(settings, matrix(rows), key[1]) for key, rows in looked.items()}
+    own = {key: matrix(rows) for key, rows in looked.items()}
+    alive = {key: choose_units(settings, rows, key[1]) for key, rows in own.items()}
     units = {key: drawn for key, drawn in alive.items() if len(drawn) > 1}  # one alone compares with nothing
     excited = {
         key: lab.map(
@@ -110,7 +131,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
         for key in units
     }
 
-    # 4. What the judge makes of all that.
+    # 4. What the judge makes of that, and everything else that is asked of the networks.
     def judged(name: str, handle: Handle[pd.DataFrame], count: int) -> Handle[pd.DataFrame]:
         return latents(lab, judge, lab.dataset(name, handle, classes=images.classes), range(count))
 
@@ -118,6 +139,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     judged_classes = {seed: judged("syntheses", each, len(targets)) for seed, each in for_class.items()}
     judged_units = {key: judged("units", each, len(units[key]) * settings.unit_starts) for key, each in excited.items()}
     judge_rows = natural.result()
+    probes = probe(settings, lab, twins, judge, own, units)
 
     return findings(
         Results(
@@ -135,11 +157,12 @@ def run(settings: Settings, lab: Lab) -> Findings:
                 key: Units(
                     rows=each.result(),
                     judged=judged_units[key].result(),
-                    latents=matrix(looked[key]),
+                    latents=own[key],
                     chosen=units[key],
                 )
                 for key, each in excited.items()
             },
+            probes=probes,
         )
     )
 
@@ -199,6 +222,12 @@ STUDY = Study(
         "invert": invert_block,
         "class": class_block,
         "visualise": unit_block,
+        "match": match_block,
+        "interpolate": interpolate_block,
+        "strange": strange_block,
+        "maps": map_block,
+        "add": add_block,
+        "direct": direct_block,
     },
     compare=compare,
 )

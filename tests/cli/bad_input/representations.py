@@ -68,4 +68,14 @@ REPRESENTATIONS = [
         typed=RUN + "--batch-size 2000",
         says=("batch_size", "2000"),
     ),
+    Case(
+        name="representations: sizes of balls that fall",
+        typed=RUN + "--match-eps 0.5 0.1",
+        says=("match_eps", "ascend"),
+    ),
+    Case(
+        name="representations: answers of nobody",
+        typed=RUN + "--people answers.parquet",
+        says=("answers.parquet", "how many people chose each class"),
+    ),
 ]
