@@ -58,6 +58,8 @@ class Side:
     cluster: NDArray[np.str_]
     """(images,) what was shown together: its HIT, or the image itself."""
     in_replica: NDArray[np.bool_]
+    stratum: NDArray[np.int64]
+    """(images,) the class of each, numbered alike in both sets."""
     weight: NDArray[np.float64] | None
     """(images,) how many images of the population each stands for; None: all equally many."""
 
@@ -221,6 +223,7 @@ def _side(
                 "images that share hits in chains can't be resampled by hit; leave the column out and say so"
             )
     there = chosen & (shown > 0)
+    stratum = np.unique(answers["class"], return_inverse=True)[1]
     return Side(
         image=images[there],
         n_shown=shown[there],
@@ -228,5 +231,6 @@ def _side(
         correct=right[there],
         cluster=cluster[there].astype(np.str_),
         in_replica=in_replica[there],
+        stratum=stratum[first][there],
         weight=answers["weight"][first][there] if answers.has("weight") else None,
     )

@@ -17,7 +17,8 @@ TINY: Mapping[str, str] = {
     "--eps-test 0.4 --test-steps 3 --num-examples 2",
     "gaussian-features": "--eps-train 1 10 --num-samples 1000 --num-seeds 2 --num-steps 30 --batch-size 32",
     "replication": "--num-studies 4 --num-images 200 --num-candidates 1200 --num-answers 5 10 --num-resamples 200 "
-    "--block 2 --num-departed 2 --num-compared 2 --num-mixtures 1 --num-causes 1 --num-chosen 100",
+    "--block 2 --num-departed 2 --num-compared 2 --num-mixtures 1 --num-causes 1 --num-by-class 1 "
+    "--num-chosen 100",
     "backgrounds": "--rhos 0 0.9 --side 16 --num-train 180 --num-test 90 --epochs 2 --num-seeds 1 --block 40 "
     "--num-examples 2",
     "synthesis": "--architecture digits:mlp --num-seeds 1 --epochs 2 --per-class 2 --generate-steps 3 --num-images 8 "

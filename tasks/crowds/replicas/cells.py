@@ -1,7 +1,7 @@
 """All that estimators see of a set of images: how many there are, and how many are right, at each count of answers.
 
-A *cell* is a pair (answers, of them ticked). Estimators are functions of sums over cells, so that a thousand resamples
-of images and a hundred models are a few matrix products.
+A *cell* is a pair (answers, of them ticked), within a class where an estimator looks at classes. Estimators are
+functions of sums over cells, so that a thousand resamples of images and a hundred models are a few matrix products.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Remeasured:
     """(rows, models), in [0, 1]: of many images their share, of a mean over models that mean."""
     chosen: NDArray[np.bool_] | None = None
     """(rows,) which rows are the replica itself, where all candidates stand in for it; None: all of them."""
+    stratum: NDArray[np.int64] | None = None
+    """(rows,) from 0: the class of each, numbered alike in both sets; None: all in one."""
     weight: Array | None = None
     """(rows,) above 0: how many images of the population each stands for; None: equally many."""
 
@@ -52,12 +54,17 @@ class Cells:
     n_shown: NDArray[np.int64]
     """(cells,)"""
     n_selected: NDArray[np.int64]
+    stratum: NDArray[np.int64]
 
     def __init__(self, rows: Remeasured) -> None:
-        # one number per pair, which sorts as the pairs do
-        width = int(rows.n_selected.max()) + 1
-        found, member = np.unique(rows.n_shown * width + rows.n_selected, return_inverse=True)
-        self.n_shown, self.n_selected = np.divmod(found, width)
+        # one number per pair (and class), which sorts as they do
+        width, longest = int(rows.n_selected.max()) + 1, int(rows.n_shown.max()) + 1
+        key = rows.n_shown * width + rows.n_selected
+        if rows.stratum is not None:
+            key = rows.stratum * (longest * width) + key
+        found, member = np.unique(key, return_inverse=True)
+        self.stratum, pair = np.divmod(found, longest * width)
+        self.n_shown, self.n_selected = np.divmod(pair, width)
         order = np.argsort(member, kind="stable")
         self._order = None if (np.diff(order) == 1).all() else order
         ends = np.cumsum(np.bincount(member, minlength=len(found)))

@@ -14,10 +14,12 @@ from robustray.tasks.crowds.replicas.causes import PARTS
 from robustray.tasks.crowds.replicas.cells import Remeasured
 from robustray.tasks.crowds.replicas.chosen import FACTS as PLAN_FACTS
 from robustray.tasks.crowds.replicas.chosen import SAMPLERS, choose_by_all
+from robustray.tasks.crowds.replicas.classes import TARGETS, ClassProtocol, class_study
 from robustray.tasks.crowds.replicas.decompose import CauseProtocol, decomposed
 from robustray.tasks.crowds.replicas.departures import DEPARTURES, DESIGNS, ESTIMATORS, departed
 from robustray.tasks.crowds.replicas.estimators import MOMENTS, RAW, Estimator, estimators_for, gaps
 from robustray.tasks.crowds.replicas.simulate import FACTS, Protocol, simulate
+from robustray.tasks.crowds.replicas.stratified import BY_CLASS, StratifiedMoments
 from robustray.tasks.crowds.tables import CrowdTable
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
 from robustray.tasks.lab.seeds import integer
@@ -129,8 +131,22 @@ def cause_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
     """
     protocol = cast(CauseProtocol, context.settings)
     found = [decomposed(protocol, context.seed, item) for item in items]
-    ends = [[(study[name].value, study[name].lo, study[name].hi) for name in PARTS] for study in found]
+    ends = [[_ends(study[name]) for name in PARTS] for study in found]
     return {"study": np.asarray(items), "parts": np.array(ends)}
+
+
+@block_function(version=1, columns={"study": pa.int64(), "gaps": Tensor("float64")})
+def class_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """Simulated studies by number. context.settings: a `ClassProtocol`.
+
+    gaps: (targets, 3) value and interval, in the order of `classes.TARGETS`.
+    """
+    protocol = cast(ClassProtocol, context.settings)
+    found = [class_study(protocol, context.seed, item) for item in items]
+    return {
+        "study": np.asarray(items),
+        "gaps": np.array([[_ends(study[name]) for name in TARGETS] for study in found]),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +161,7 @@ MEAN = -1
 
 
 @block_function(
-    version=1,
+    version=2,
     columns={"model": pa.int64(), "gaps": Tensor("float64"), "bias": Tensor("float64")},
 )
 def own_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
@@ -153,7 +169,7 @@ def own_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
 
     References: "answers", "correctness". context.settings: an `OwnProtocol`.
     gaps: (estimators, 3) accuracy on the original minus the replica's as each estimator corrects it, value and
-    interval, in the order of `estimators_for` (the first is the raw gap); bias: (estimators, 3) raw minus corrected
+    interval, in the order of `own_estimators` (the first is the raw gap); bias: (estimators, 3) raw minus corrected
     gap, what the choice by noisy readings explains. NaN where an estimator needs more answers than an image has.
     """
     study = own_study(cast(CrowdTable, context.load("answers")), cast(CrowdTable, context.load("correctness")))
@@ -175,7 +191,7 @@ def own_estimates(
     those together.
     """
     n = fewest_answers(study)
-    estimators = estimators_for(n)
+    estimators = own_estimators(n)
     usable: dict[str, Estimator] = {name: each for name, each in estimators.items() if each.least_answers <= n}
     sides = np.repeat([0, 1], [len(study.original), len(study.replica)])
     design = (
@@ -183,10 +199,15 @@ def own_estimates(
         if study.clustered
         else by_unit(len(sides), strata=sides)
     )
-    statistic = gaps(_rows(study.original, models), _rows(study.replica, models), list(usable.values()))
+    rows = _rows(study.original, models), _rows(study.replica, models)
+    pooled = gaps(
+        *(replace(each, stratum=None) for each in rows), [usable[name] for name in usable if name != BY_CLASS]
+    )
+    by_class = gaps(*rows, [usable[BY_CLASS]]) if BY_CLASS in usable else None
 
     def both(weights: np.ndarray) -> np.ndarray:
-        found = statistic(weights).reshape(len(weights), len(usable), len(models))
+        found = pooled(weights) if by_class is None else np.concatenate([pooled(weights), by_class(weights)], axis=1)
+        found = found.reshape(len(weights), len(usable), len(models))
         return np.stack([found, found[:, :1] - found], axis=1).reshape(len(weights), -1)
 
     drawn = resample(both, design, num_resamples=num_resamples, seed=seed).estimates("basic")
@@ -199,6 +220,11 @@ def own_estimates(
     return found
 
 
+def own_estimators(n: int) -> Mapping[str, Estimator]:
+    """Those of `estimators_for`, and factorial moments within classes, the last; for n answers an image."""
+    return {**estimators_for(n), BY_CLASS: StratifiedMoments()}
+
+
 def fewest_answers(study: OwnStudy) -> int:
     """Answers that every image has: the estimators' n."""
     return int(min(study.original.n_shown.min(), study.replica.n_shown.min()))
@@ -208,7 +234,12 @@ def rows_of(side: Side) -> Remeasured:
     """A set's images as rows for the estimators."""
     chosen = side.in_replica if side.in_replica.any() else None
     return Remeasured(
-        n_shown=side.n_shown, n_selected=side.n_selected, correct=side.correct, chosen=chosen, weight=side.weight
+        n_shown=side.n_shown,
+        n_selected=side.n_selected,
+        correct=side.correct,
+        chosen=chosen,
+        stratum=side.stratum,
+        weight=None if side.weight is None else side.weight / side.weight.mean(),
     )
 
 

@@ -26,6 +26,7 @@ from robustray.tasks.report.numbers import format_estimate, format_interval, for
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.replication import reduce
 from robustray.tasks.studies.replication.causing import Caused, caused_parts
+from robustray.tasks.studies.replication.classing import Classed, classed_parts
 from robustray.tasks.studies.replication.departing import Departed, departed_parts, tipping_table
 from robustray.tasks.studies.replication.mixing import Mixed, mixed_parts
 from robustray.tasks.studies.replication.sampling import Sampled, sampled_parts
@@ -64,6 +65,7 @@ class Results:
     sampled: Sampled | None = None
     mixed: Mixed | None = None
     caused: Caused | None = None
+    classed: Classed | None = None
 
     @property
     def shown_scenario(self) -> str:
@@ -93,6 +95,7 @@ def findings(results: Results) -> Findings:
         None if results.sampled is None else sampled_parts(results.sampled),
         None if results.departed is None else departed_parts(results.departed),
         None if results.caused is None else caused_parts(results.caused),
+        None if results.classed is None else classed_parts(results.classed),
         warnings(results),
     )
 

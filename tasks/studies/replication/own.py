@@ -15,7 +15,6 @@ from robustray.tasks.crowds.replicas.estimators import (
     NAIVE,
     RAW,
     FactorialMoments,
-    estimators_for,
     missing_mass,
 )
 from robustray.tasks.kit.claims import claim, describe
@@ -26,7 +25,7 @@ from robustray.tasks.kit.words import plural
 from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.statistics import Estimate, within_margin
 from robustray.tasks.studies.replication import planning
-from robustray.tasks.studies.replication.blocks import MEAN, fewest_answers, rows_of
+from robustray.tasks.studies.replication.blocks import MEAN, fewest_answers, own_estimators, rows_of
 from robustray.tasks.studies.replication.planning import Planned
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Description, Figure, Findings, Table
@@ -51,7 +50,7 @@ class Results:
 
 def gap_frame(rows: pd.DataFrame, study: OwnStudy) -> pd.DataFrame:
     """One row per model (and their mean) and estimator. rows: of `own_block`."""
-    names = list(estimators_for(fewest_answers(study)))
+    names = list(own_estimators(fewest_answers(study)))
     n = len(study.original) + len(study.replica)
     found = []
     for row in rows.itertuples():
@@ -142,8 +141,10 @@ def tables(results: Results) -> Iterator[Table]:
         name="gaps",
         title="Raw and corrected gaps",
         caption="Gap: accuracy on the original minus that on the replica, as each estimator corrects it; bias: raw "
-        f"minus corrected. 95 % basic bootstrap intervals over {'HITs' if results.study.clustered else 'images'}, all "
-        f"models on the same {results.settings.num_resamples:,} resamples, seed {results.settings.seed}.",
+        "minus corrected. By class: the gap at equal true frequencies within classes (an intercept for each); what it "
+        "differs by from the pooled one is class composition. 95 % basic bootstrap intervals over "
+        f"{'HITs' if results.study.clustered else 'images'}, all models on the same "
+        f"{results.settings.num_resamples:,} resamples, seed {results.settings.seed}.",
         frame=results.frame,
         formats=shown("gap", "points", "gap_lo", "gap_hi") | shown("bias", "points", "bias_lo", "bias_hi"),
     )

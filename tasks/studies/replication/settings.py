@@ -22,6 +22,7 @@ SIMULATED = (
     "num_chosen",
     "num_mixtures",
     "num_causes",
+    "num_by_class",
 )
 """Settings of simulated studies alone."""
 
@@ -84,9 +85,12 @@ class Settings:
     """Images that each of them chooses. Posterior matching needs about 27 candidates for each."""
     num_mixtures: int = 4
     """Simulated studies of each scenario that are corrected by fitted mixtures of betas, too. 0: none."""
-    num_causes: int = 5
+    num_causes: int = 3
     """Simulated studies of each of eight worlds in which the gap has two causes, the choice of images and images with
     several objects. 0: none."""
+    num_by_class: int = 3
+    """Simulated studies of each of four worlds in which classes differ in accuracy and in how often their images are
+    selected. 0: none."""
     num_resamples: int = 1_000
     """Resamples of images behind each interval."""
     seed: int = 0
@@ -109,7 +113,7 @@ class Settings:
         checks.counts(at_least=2, num_matching=self.num_matching)
         checks.counts(at_least=200, num_resamples=self.num_resamples)
         checks.counts(seed=self.seed, num_departed=self.num_departed, num_compared=self.num_compared)
-        checks.counts(num_mixtures=self.num_mixtures, num_causes=self.num_causes)
+        checks.counts(num_mixtures=self.num_mixtures, num_causes=self.num_causes, num_by_class=self.num_by_class)
         checks.shares(ends="()", margin=self.margin)
         checks.ascending(num_answers=self.num_answers)
         if self.num_answers[0] < 2:
@@ -177,6 +181,7 @@ def small() -> Settings:
         num_compared=200,
         num_mixtures=200,
         num_causes=1_000,
+        num_by_class=1_000,
         block=25,
     )
 
@@ -190,6 +195,7 @@ def paper() -> Settings:
         num_compared=1_000,
         num_mixtures=200,
         num_causes=1_000,
+        num_by_class=1_000,
         num_chosen=10_000,
         num_candidates=195_000,
         num_classes=1_000,
@@ -239,6 +245,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
         Part(step="samplers", items=settings.num_compared, cost=0.1 * resamples + 2e-6 * images),
         Part(step="mixtures", items=settings.num_mixtures * len(settings.scenarios), cost=0.5),
         Part(step="causes", items=8 * settings.num_causes, cost=0.1 * resamples + 0.6e-6 * images),
+        Part(step="classes", items=4 * settings.num_by_class, cost=0.12 * resamples + 0.5e-6 * images),
     )
 
 

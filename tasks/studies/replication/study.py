@@ -12,7 +12,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from robustray.tasks.crowds.answers import ANSWERS, CORRECTNESS, own_study
-from robustray.tasks.crowds.replicas.decompose import CauseProtocol
 from robustray.tasks.crowds.replicas.estimators import MOMENTS, estimators_for
 from robustray.tasks.crowds.replicas.labelled import labelled
 from robustray.tasks.crowds.replicas.ranked import ANNOTATED, RANKS, TOPS, Ranked, ranked
@@ -23,6 +22,8 @@ from robustray.tasks.crowds.tables import open_table
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.studies.replication import (
+    causing,
+    classing,
     determining,
     findings,
     own,
@@ -38,12 +39,14 @@ from robustray.tasks.studies.replication.blocks import (
     OwnProtocol,
     SamplerProtocol,
     cause_block,
+    class_block,
     departure_block,
     own_block,
     sampler_block,
     simulated_block,
 )
-from robustray.tasks.studies.replication.causing import Caused, protocols
+from robustray.tasks.studies.replication.causing import Caused
+from robustray.tasks.studies.replication.classing import Classed
 from robustray.tasks.studies.replication.departing import Departed
 from robustray.tasks.studies.replication.mixing import Mixed, MixtureProtocol, mixture_block
 from robustray.tasks.studies.replication.sampling import Sampled
@@ -97,7 +100,23 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
     departing = _departing(settings, lab) if settings.num_departed else None
     sampling = _sampling(settings, lab) if settings.num_compared else None
     mixing = {scenario: _mixing(settings, lab, scenario) for scenario in settings.scenarios if settings.num_mixtures}
-    causing = {name: _causing(settings, lab, protocol) for name, protocol in protocols(settings).items()}
+    causes = {
+        name: lab.map(
+            "causes", cause_block, range(settings.num_causes), block=settings.block, seed=settings.seed, settings=each
+        )
+        for name, each in causing.protocols(settings).items()
+    }
+    by_class = {
+        name: lab.map(
+            "classes",
+            class_block,
+            range(settings.num_by_class),
+            block=settings.block,
+            seed=settings.seed,
+            settings=each,
+        )
+        for name, each in classing.protocols(settings).items()
+    }
     rows = {scenario: handle.result() for scenario, handle in handles.items()}
     names = list(estimators_for(settings.claimed_answers))
     studies = reduce.study_frame(rows, settings.num_answers, names, settings.num_matching)
@@ -114,8 +133,11 @@ def _simulated(settings: Settings, lab: Lab) -> Findings:
             if mixing
             else None,
             sampled=Sampled(settings=settings, rows=sampling.result()) if sampling else None,
-            caused=Caused(settings=settings, rows={name: each.result() for name, each in causing.items()})
-            if causing
+            caused=Caused(settings=settings, rows={name: each.result() for name, each in causes.items()})
+            if causes
+            else None,
+            classed=Classed(settings=settings, rows={name: each.result() for name, each in by_class.items()})
+            if by_class
             else None,
         )
     )
@@ -157,17 +179,6 @@ def _mixing(settings: Settings, lab: Lab, scenario: str) -> Handle[pd.DataFrame]
         block=min(settings.block, 10),
         seed=settings.seed,
         settings=MixtureProtocol(study=_protocol(settings, scenario), num_answers=settings.claimed_answers),
-    )
-
-
-def _causing(settings: Settings, lab: Lab, protocol: CauseProtocol) -> Handle[pd.DataFrame]:
-    return lab.map(
-        "causes",
-        cause_block,
-        range(settings.num_causes),
-        block=settings.block,
-        seed=settings.seed,
-        settings=protocol,
     )
 
 
@@ -329,6 +340,7 @@ STUDY = Study(
         "samplers": sampler_block,
         "mixtures": mixture_block,
         "causes": cause_block,
+        "classes": class_block,
         "own": own_block,
         "plan": planning.check_block,
         "splits": real.real_block,
