@@ -106,7 +106,7 @@ FORBIDDEN = [
     ("distributed/planted.py", "from robustray.tasks.studies import planted"),
     ("tune_configs/planted.py", "import ray"),
     ("tune_configs/planted.py", "from robustray.distributed import tuning"),
-    ("tune_configs/planted.py", "from robustray.tasks.attacks.search.engine import run"),
+    ("tune_configs/planted.py", "from robustray.tasks.attacks.search.rows import run_search"),
     ("tune_configs/planted.py", "from tune_configs import other"),
 ]
 

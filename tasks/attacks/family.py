@@ -15,6 +15,7 @@ from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import (
     FGSM,
     MIN_BATCH,
+    BaseAttack,
     Given,
     GradientAttack,
     Norm,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Member(GradientAttack):
+class Member(BaseAttack["AttackResult"]):
     """What the attacks below share. Raises: InputError (a ValueError) for a value that cannot be used."""
 
     name: ClassVar[str]
@@ -60,6 +61,10 @@ class Member(GradientAttack):
         """Its whole numbers by name."""
 
     @abstractmethod
+    def plan(self) -> Plan:
+        """Its steps, with all defaults resolved."""
+
+    @abstractmethod
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
         """The search that runs, and its options."""
 
@@ -81,12 +86,13 @@ class Member(GradientAttack):
 
     def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> AttackResult:
         """See `BaseAttack`. Raises: InputError, also for a model of too few classes."""
+        from robustray.tasks.attacks.objective import Margin
         from robustray.tasks.attacks.search.rows import run_search
 
         refuse_objective(self.name, given)
         kind, options = self.kind()
-        shared: Mapping[str, Any] = {"seed": seed, "indices": given["indices"], "mask": given["mask"]}
-        return run_search(kind, self.plan(), model, images, labels, **shared, **options)
+        given = {**given, "objective": Margin()}
+        return run_search(kind, self.plan(), model, images, labels, seed=seed, **given, **options)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -95,7 +101,7 @@ class _Apgd(Member):
     num_restarts: int = 1
     """Random starts; an image begins again only without success."""
     num_gradients: int = 1
-    """Passes over which gradients and verdicts are averaged: 20 for stochastic models (AutoAttack "rand")."""
+    """Passes over which gradients are averaged: 20 for stochastic models (AutoAttack "rand")."""
 
     def counts(self) -> Mapping[str, int]:
         return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
-from robustray.tasks.attacks.settings import MIN_BATCH, Given, GradientAttack, Plan
+from robustray.tasks.attacks.settings import MIN_BATCH, BaseAttack, Given, Plan
 from robustray.tasks.checks import check_choice, check_count, check_size, python_numbers
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ SPACES: tuple[Space, ...] = ("pixels", "fourier", "noise")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class FreePGD(GradientAttack):
+class FreePGD(BaseAttack["AttackResult"]):
     """Gradient steps without a ball: towards whatever the objective rewards, within [0, 1] only.
 
     Not an attack with a budget, so no name on the command line: studies call it with objectives of their own. Steps are

@@ -1,4 +1,4 @@
-"""How strong an attack is: one frozen dataclass per attack, all of them run by one engine.
+"""How strong an attack is: one frozen dataclass per attack, all of them run by one engine (`search.rows`).
 
 `PGD(norm="linf", eps=8/255)(model, images, labels)` attacks; the call imports torch, the settings do not.
 All sizes are in pixel units, images in [0, 1]. PGD: Madry et al.,
@@ -154,7 +154,7 @@ class BaseAttack(ABC, Generic[ResultT]):
 
 
 class GradientAttack(BaseAttack["AttackResult"]):
-    """Attacks that are a plan."""
+    """Attacks that are a plan of steps of one size."""
 
     @abstractmethod
     def plan(self) -> Plan:
@@ -162,9 +162,10 @@ class GradientAttack(BaseAttack["AttackResult"]):
 
     def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> AttackResult:
         """See `BaseAttack`."""
-        from robustray.tasks.attacks.search.engine import run_attack
+        from robustray.tasks.attacks.search.pgd import PgdSearch
+        from robustray.tasks.attacks.search.rows import run_search
 
-        return run_attack(self.plan(), model, images, labels, seed=seed, **given)
+        return run_search(PgdSearch, self.plan(), model, images, labels, seed=seed, **given)
 
 
 def refuse_objective(name: str, given: Given) -> None:

@@ -26,13 +26,13 @@ from robustray.tasks.models.normalised import Normalised
 Norms = Literal["linf", "l2"]
 NORMS: tuple[Norms, ...] = ("linf", "l2")
 BY_GRADIENT = ("pgd", "fgsm", "rs-fgsm", "noise")
-"""Attacks of the slot engine; those of AutoAttack have tests of their own."""
+"""Attacks that take steps of one size, or none; those of AutoAttack have tests of their own."""
 
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """ "auto" is fp32 here, on any machine; what holds in bf16 too is in test_attacks_view.py."""
-    monkeypatch.setattr("robustray.tasks.attacks.search.engine.resolve_precision", lambda device: "fp32")
+    monkeypatch.setattr("robustray.tasks.attacks.search.rows.resolve_precision", lambda device: "fp32")
 
 
 def make_net(kind: str = "cnn", seed: int = 0) -> Normalised:

@@ -30,7 +30,7 @@ PRECISIONS = [
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """ "auto" is fp32 here, on any machine."""
-    monkeypatch.setattr("robustray.tasks.attacks.search.engine.resolve_precision", lambda device: "fp32")
+    monkeypatch.setattr("robustray.tasks.attacks.search.rows.resolve_precision", lambda device: "fp32")
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

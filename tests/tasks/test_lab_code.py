@@ -112,7 +112,7 @@ def test_a_module_that_is_not_there_is_an_error(tree: Path) -> None:
 
 
 ROBUSTRAY: list[tuple[str, bool]] = [
-    ("robustray.tasks.attacks.search.engine", True),
+    ("robustray.tasks.attacks.search.rows", True),
     ("robustray.tasks.data.images", True),
     ("robustray.tasks.labels", True),  # begins like tasks.lab and is none of it
     ("robustray.tasks.labels.study", True),

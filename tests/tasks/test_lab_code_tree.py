@@ -70,7 +70,9 @@ EDITS = [
     Edit("tasks/data/imports.py", frozenset()),
     Edit("tasks/attacks/search/square.py", frozenset({"square cnn"})),
     Edit("tasks/attacks/search/apgd.py", frozenset()),
-    Edit("tasks/attacks/search/engine.py", ATTACKS | TRAIN),  # a training is checked by PGD
+    Edit("tasks/attacks/search/rows.py", ATTACKS | TRAIN),  # a training is checked by PGD
+    Edit("tasks/attacks/search/record.py", ATTACKS | TRAIN),
+    Edit("tasks/attacks/search/pgd.py", ATTACKS - {"square cnn"} | TRAIN),
     Edit("tasks/attacks/gradient/verdicts.py", ALL, "FrozenModel"),
     Edit("tasks/attacks/gradient/view.py", ATTACKS | TRAIN, "GradientView"),
     Edit("tasks/attacks/gradient/folding.py", ATTACKS | TRAIN),

@@ -1,1 +1,1 @@
-"""How an attack looks for a success: the engines that keep batches full, and one module per search."""
+"""How an attack looks for a success: the engine that keeps batches full, and one module per search."""

@@ -75,7 +75,7 @@ class ApgdSearch(Search):
             "k": torch.zeros_like(per_row, dtype=torch.int64),
         }
 
-    def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
+    def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor]:
         rows = self.rows(items)
         x, k = state["x"], state["k"]
         loss, gradient, wrong, largest = (self.fold(value) for value in self._look(x.flatten(0, 1), items))
@@ -117,8 +117,10 @@ class ApgdSearch(Search):
             "size": size,
             "k": k + 1,
         }
-        ended = k[:, 0] == self.plan.num_steps
-        return moved, self.confirm(items, x, wrong).any(1), ended
+        return moved, self.confirm(items, x, wrong).any(1)
+
+    def waits(self, state: State) -> Tensor:
+        return state["k"][:, 0] > self.plan.num_steps  # a step looks at x_k, the last one included
 
     def _look(self, x: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """loss, gradient within the mask, whether the label is not predicted, and the gradient's largest entry, of rows

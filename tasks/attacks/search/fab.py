@@ -62,7 +62,7 @@ class FabTSearch(Search):
             "k": torch.zeros_like(items),
         }
 
-    def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
+    def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor]:
         x, centre = state["x"].flatten(0, 1), self.problem.images[self.rows(items)]
         normal, gap, largest = self._plane(items, x)
         self.record.note_gradients(items, largest)
@@ -86,7 +86,7 @@ class FabTSearch(Search):
             "best_distance": best_distance,
             "k": state["k"] + 1,
         }
-        return moved, gone, moved["k"] == self.plan.num_steps
+        return moved, gone
 
     def finish(self, items: Tensor, state: State) -> None:
         """Line search from each row's nearest wrong point towards the clean image; offer what lies within eps."""

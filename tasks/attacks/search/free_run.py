@@ -12,12 +12,11 @@ from robustray.tasks.attacks.free import FreePGD
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
 from robustray.tasks.attacks.gradient.verdicts import padded
 from robustray.tasks.attacks.gradient.view import GradientView
-from robustray.tasks.attacks.objective import Objective, class_goal
-from robustray.tasks.attacks.precision import resolve_precision
+from robustray.tasks.attacks.objective import Objective
 from robustray.tasks.attacks.result import AttackResult
 from robustray.tasks.attacks.search import noise
-from robustray.tasks.attacks.search.norms import GEOMETRIES
-from robustray.tasks.attacks.search.record import noted
+from robustray.tasks.attacks.search.record import Record, noted
+from robustray.tasks.attacks.search.rows import open_view
 from robustray.tasks.errors import InputError
 
 NEAREST = 1 / 512
@@ -46,46 +45,21 @@ def run_free(
             "space='fourier' needs images (batch, channels, height, width) and no mask: "
             "every coefficient moves every pixel"
         )
-    count = len(images)
-    found = problem.images.clone()
-    first_gradient = found.new_full((count,), torch.nan)
-    loss, success = found.new_zeros(count), torch.zeros(count, dtype=torch.bool, device=found.device)
-    predictions, clean_predictions = torch.zeros_like(problem.labels), torch.zeros_like(problem.labels)
-    precision = resolve_precision(str(images.device)) if plan.precision == "auto" else plan.precision
-    goal = problem.objective
-    with GradientView(
-        model,
-        needs_latent=goal.needs_latent,
-        fake_relu=goal.fake_relu,
-        no_relu=goal.no_relu,
-        precision=precision,
-        shape=images.shape[1:],
-    ) as view:
-        for items in torch.arange(count, device=found.device).split(plan.batch_size) if count else ():
+    view = open_view(plan, model, problem)
+    record = Record(problem, view)
+    with view:
+        every = torch.arange(len(images), device=problem.images.device)
+        for items in every.split(plan.batch_size) if len(images) else ():
             clean = view.evaluate(problem.images[items]).logits
             check_class_range("labels", problem.labels, clean.shape[1], model)
             refuse_probabilities(clean, model)
+            record.clean_predictions[items] = clean.argmax(1)
             # Padded as in the view: one Fourier transform, and the last entries of a sigmoid, have other last bits.
             best, first = _optimise(attack, problem, view, padded(items), seed)
-            found[items], first_gradient[items] = best[: len(items)], first[: len(items)]
-            loss[items], output = view.value(found[items], problem.state[items], goal)
-            reached = goal.success(output, found[items], problem.state[items])
-            wrong = class_goal(output.logits, problem.labels[items], targeted=False)
-            success[items] = wrong if reached is None else reached
-            predictions[items], clean_predictions[items] = output.logits.argmax(1), clean.argmax(1)
-        return AttackResult(
-            images=found,
-            success=success,
-            loss=loss,
-            distance=GEOMETRIES["l2"].size(found - problem.images) if count else loss,
-            predictions=predictions,
-            clean_predictions=clean_predictions,
-            # clean, x_0 ... x_T, and the verdict
-            num_evaluations=torch.full_like(predictions, plan.num_steps + 3),
-            first_gradient=first_gradient,
-            precision=view.precision,
-            folded=view.folded,
-        )
+            record.first_gradient[items] = first[: len(items)]
+            record.keep(items, record.judge(items, best[: len(items)]), by_loss=True)
+        record.num_evaluations += plan.num_steps + 2  # the clean images, and x_0 ... x_T
+        return AttackResult(**record.fields(plan.norm))
 
 
 def _optimise(attack: FreePGD, problem: Problem, view: GradientView, items: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ class NesSearch(Search):
         away = self.plan.eps * self.random_direction(items, restart)
         return {"x": self.geometry.project(centre + away, centre, self.plan.eps), "k": torch.zeros_like(items)}
 
-    def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
+    def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor]:
         x, k = state["x"], state["k"]
         wrong = self.view.estimate(x, self.problem.labels[items], CrossEntropy())[1].logits.argmax(1)
         self.count(items)
@@ -40,7 +40,10 @@ class NesSearch(Search):
         moved = self.geometry.project(x + self.step_size * direction, self.problem.images[items], self.plan.eps)
         # images that have ended stay where they were looked at
         over = ended.view(-1, *[1] * (x.ndim - 1))
-        return {"x": torch.where(over, x, moved), "k": k + 1}, gone, ended
+        return {"x": torch.where(over, x, moved), "k": k + 1}, gone
+
+    def waits(self, state: State) -> Tensor:
+        return state["k"] > self.plan.num_steps
 
     def finish(self, items: Tensor, state: State) -> None:
         self.record.offer(items, state["x"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,21 +11,33 @@ from torch import Tensor
 from robustray.tasks.attacks.doors import Problem, check_class_range
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
 from robustray.tasks.attacks.gradient.view import GradientView, repeat_warnings
-from robustray.tasks.attacks.objective import Margin, ModelOutput
+from robustray.tasks.attacks.objective import ModelOutput, class_goal
 from robustray.tasks.attacks.search.norms import GEOMETRIES
-from robustray.tasks.attacks.settings import MIN_BATCH, Norm
+from robustray.tasks.attacks.settings import MIN_BATCH, Norm, Plan
+from robustray.tasks.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Points with what the model says of them, one row each."""
+
+    images: Tensor
+    loss: Tensor
+    success: Tensor
+    logits: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Scored:
+        return Scored(self.images[rows], self.loss[rows], self.success[rows], self.logits[rows])
 
 
 class Record:
-    """For each image the best point that was confirmed: one that succeeds, else the one of largest margin
-    (largest other logit minus the label's), which is `AttackResult.loss`.
+    """For each image the best point so far: one that succeeds, else the one of largest loss.
 
-    `offer` and `look` are the only places where a verdict is made: by `GradientView.evaluate`, in full precision.
+    Verdicts are made in `judge` alone: by the unmodified model, in full precision.
     """
 
-    def __init__(self, problem: Problem, view: GradientView, *, num_looks: int = 1) -> None:
-        """num_looks: logits are the mean of so many passes."""
-        self.problem, self.view, self.num_looks = problem, view, num_looks
+    def __init__(self, problem: Problem, view: GradientView) -> None:
+        self.problem, self.view = problem, view
         images, count = problem.images, len(problem.images)
         self.images = images.clone()
         self.loss = images.new_full((count,), -torch.inf)
@@ -35,37 +48,84 @@ class Record:
         self.clean_logits = images.new_zeros(count, 0)
         self.clean_predictions = self.predictions.clone()
 
-    def look(self, model: Model, batch_size: int) -> tuple[Tensor, tuple[str, ...]]:
-        """The clean images: keeps them all, returns the items that are classified correctly, and warnings.
+    def look(self, model: Model, plan: Plan, *, clean_counts: bool) -> tuple[Tensor, tuple[str, ...]]:
+        """The clean images: the items that are to be attacked, and warnings. Kept are those that are not, as they reach
+        their goal already, and if `clean_counts` all others too.
 
-        Raises: InputError for classes that the model does not have, and for probabilities.
+        Raises: InputError for classes that the model does not have, probabilities, and an exit rule that the objective
+        cannot serve.
         """
-        images = self.problem.images
-        if len(images) == 0:
-            return self.predictions, ()
-        probe = self.view.evaluate(images[:MIN_BATCH]).logits
-        check_class_range("labels", self.problem.labels, probe.shape[1], model)
-        self.clean_logits = images.new_zeros(len(images), probe.shape[1])
-        for items in torch.arange(len(images), device=images.device).split(batch_size):
-            self.clean_logits[items] = self._keep(items, images[items])
+        problem, images, objective = self.problem, self.problem.images, self.problem.objective
+        first = slice(MIN_BATCH)
+        probe = self.view.evaluate(images[first])
+        num_classes = probe.logits.shape[1]
+        check_class_range("labels", problem.labels, num_classes, model)
+        if plan.targeted:
+            check_class_range("targets", problem.state, num_classes, model)
+        has_goal = objective.success(probe, images[first], problem.state[first]) is not None
+        if not has_goal and plan.exit_rule == "first_success":
+            name = type(objective).__name__
+            raise InputError(f"{name} has no success to exit at: set exit_rule to 'last' or 'best_loss'")
+        leaves = torch.zeros_like(self.success)
+        self.clean_logits = images.new_zeros(len(images), num_classes)
+        for items in torch.arange(len(images), device=images.device).split(plan.batch_size):
+            clean = self.judge(items, images[items])
+            self.clean_logits[items] = clean.logits
+            done = clean.success & (has_goal and not plan.attack_misclassified)
+            leaves[items] = done
+            counts = done | clean_counts
+            self.keep(items[counts], clean[counts])
         refuse_probabilities(self.clean_logits, model)
         self.clean_predictions = self.clean_logits.argmax(1)
-        again = self.clean_logits[:MIN_BATCH]
-        return (~self.success).nonzero()[:, 0], repeat_warnings(model, self.view, images[:MIN_BATCH], probe, again)
+        again = self.clean_logits[first]
+        return (~leaves).nonzero()[:, 0], repeat_warnings(model, self.view, images[first], probe.logits, again)
+
+    def judge(self, items: Tensor, images: Tensor, *, exact: bool = True) -> Scored:
+        """One forward pass of points (items, ...). exact: a verdict; else as fast as the view is, to be confirmed."""
+        look = self.view.value if exact else self.view.estimate
+        loss, output = look(images, self.problem.state[items], self.problem.objective)
+        self.num_evaluations[items] += 1
+        return self.score(items, images, loss, output)
+
+    def score(self, items: Tensor, images: Tensor, loss: Tensor, output: ModelOutput) -> Scored:
+        """Points (items, ...) whose loss and output are known."""
+        goal = self.problem.objective.success(output, images, self.problem.state[items])
+        success = class_goal(output.logits, self.problem.labels[items], targeted=False) if goal is None else goal
+        return Scored(images, loss, success, output.logits)
+
+    def keep(self, items: Tensor, scored: Scored, *, by_loss: bool = False) -> None:
+        """Write down points of different `items` where they are better than what is known.
+
+        by_loss: of larger loss; else one that succeeds is better than any that does not, and larger loss comes second.
+        """
+        better = scored.loss > self.loss[items]
+        if not by_loss:
+            known = self.success[items]
+            better = (scored.success & ~known) | (better & (scored.success >= known))
+        at, found = items[better], scored[better]
+        self.images[at], self.loss[at] = found.images, found.loss
+        self.success[at], self.predictions[at] = found.success, found.logits.argmax(1)
 
     def offer(self, items: Tensor, images: Tensor) -> Tensor:
         """Look at candidates (rows, ...) of `items` and keep the better ones; returns which of them succeed.
 
-        An item may occur several times: rows that succeed are better than others, then those of larger margin.
+        An item may occur several times: rows that succeed are better than others, then those of larger loss.
         """
         success = torch.zeros(len(items), dtype=torch.bool, device=items.device)
         for rows in torch.arange(len(items), device=items.device).split(128):
             # Rows of one item are offered one after another: writing them at once would leave the winner to chance.
             for turn in _turns(items[rows]):
                 chosen = rows[turn]
-                logits = self._keep(items[chosen], images[chosen])
-                success[chosen] = logits.argmax(1) != self.problem.labels[items[chosen]]
+                scored = self.judge(items[chosen], images[chosen])
+                self.keep(items[chosen], scored)
+                success[chosen] = scored.success
         return success
+
+    def judge_kept(self, items: Tensor) -> None:
+        """The verdict on points that were kept by an estimate."""
+        scored = self.judge(items, self.images[items])
+        self.loss[items], self.success[items] = scored.loss, scored.success
+        self.predictions[items] = scored.logits.argmax(1)
 
     def note_gradients(self, items: Tensor, largest: Tensor) -> None:
         """largest: (items, group), of the rows of each image, as `GradientView.follow` gives it at every step."""
@@ -86,25 +146,6 @@ class Record:
             "precision": self.view.precision,
             "folded": self.view.folded,
         }
-
-    def _keep(self, items: Tensor, images: Tensor) -> Tensor:
-        """Logits of different `items`, which are written down where they are better than what is known."""
-        logits = self.view.evaluate(images).logits
-        for _ in range(self.num_looks - 1):
-            logits = logits + self.view.evaluate(images).logits
-        if self.num_looks > 1:
-            logits = logits / self.num_looks
-        self.num_evaluations[items] += self.num_looks
-        labels = self.problem.labels[items]
-        loss = Margin().loss(ModelOutput(logits), images, labels)
-        predictions = logits.argmax(1)
-        success = predictions != labels
-        known = self.success[items]
-        better = (success & ~known) | ((loss > self.loss[items]) & (success >= known))
-        at = items[better]
-        self.images[at], self.loss[at] = images[better], loss[better]
-        self.success[at], self.predictions[at] = success[better], predictions[better]
-        return logits
 
 
 def noted(before: Tensor, largest: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class SquareSearch(Search):
             state["low"], state["high"] = (centre - self.plan.eps).clamp_(min=0), (centre + self.plan.eps).clamp_(max=1)
         return state
 
-    def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
+    def step(self, items: Tensor, restart: Tensor, state: State) -> tuple[State, Tensor]:
         x, k, labels = state["x"], state["k"], self.problem.labels[items]
         queries = k[:, None] + torch.arange(self._num_together(len(items)), device=k.device)
         there = queries < self.plan.num_steps
@@ -114,7 +114,7 @@ class SquareSearch(Search):
         self.record.num_evaluations[items] += asked
         self.kept_share += 0.1 * (float(found.sum() / asked.sum()) - self.kept_share)
         moved = dict(state, margin=torch.where(better, margin, state["margin"]), k=k + asked)
-        return moved, gone, moved["k"] == self.plan.num_steps
+        return moved, gone
 
     def _num_together(self, num_images: int) -> int:
         """As many as fill the batch, and few enough that most come before the first that is kept."""
