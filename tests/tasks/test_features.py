@@ -15,12 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from robustray.tasks.data.images import ImageData
+from robustray.tasks.errors import InputError
+from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.seeds import stream
-from robustray.tasks.studies.features.blocks import match_block, noise_block, perturb_block
-from robustray.tasks.studies.features.reduce import Chain, Results, Student, best, reached
+from robustray.tasks.studies.features.blocks import Avoiding, avoid_block, match_block, noise_block, perturb_block
+from robustray.tasks.studies.features.claims import generalise, repeats_of
+from robustray.tasks.studies.features.recipes import SOURCES
+from robustray.tasks.studies.features.reduce import outside
+from robustray.tasks.studies.features.results import Chain, Results, Student, choice, reached
+from robustray.tasks.studies.features.sets import next_labels, pairs
 from robustray.tasks.studies.features.settings import OUTLINE
-from robustray.tasks.studies.features.study import next_labels, pairs
 
 QUICK = OUTLINE.sizes["quick"]
 PIXELS = 64
@@ -48,9 +53,9 @@ def images(count: int = 40) -> ImageData:
     return ImageData(name="random", images=levels, labels=np.arange(count) % 4, classes=tuple("abcd"))
 
 
-def rows(function: Any, items: Sequence[Any], settings: Any = None) -> dict[str, np.ndarray]:
+def rows(function: Any, items: Sequence[Any], settings: Any = None, **objects: Any) -> dict[str, np.ndarray]:
     torch.manual_seed(0)
-    objects = {"model": Linear(torch.randn(4, PIXELS)), "data": images()}
+    objects |= {"model": Linear(torch.randn(4, PIXELS)), "data": images()}
     found = function(items, Context(settings=settings, seed=3, device="cpu", load=objects.__getitem__))
     return {name: np.asarray(values) for name, values in found.items()}
 
@@ -70,11 +75,52 @@ def test_perturbed_images_stay_in_their_ball_and_carry_the_label_they_were_moved
     eps = 0.7
     made = rows(perturb_block, [[index, (index + 1) % 4] for index in range(40)], QUICK.perturbing(eps))
     assert (made["label"] == (made["original"] + 1) % 4).all()
+    assert (made["moved"] <= eps + 1e-5).all(), "before rounding"
     assert (made["distance"] <= eps + ROUNDING).all() and made["distance"].mean() > 0.9 * eps
+    assert np.abs(made["distance"] - made["moved"]).max() <= ROUNDING + 1e-5
     assert (made["prediction"] == made["label"]).mean() > 0.5
     stored = torch.from_numpy(made["image"]).float() / 255
     torch.manual_seed(0)
     assert (Linear(torch.randn(4, PIXELS))(stored).argmax(1).numpy() == made["prediction"]).all(), "of what is stored"
+
+
+def test_on_a_linear_network_of_two_classes_the_best_perturbation_is_known() -> None:
+    """Towards class 1 of logits W x, two classes: along w1 - w0, whatever the image."""
+    weights = torch.randn(2, PIXELS, generator=torch.Generator().manual_seed(1))
+    grey = np.full((20, 1, 8, 8), 128, dtype=np.uint8)
+    data = ImageData(name="grey", images=grey, labels=np.zeros(20, dtype=np.int64), classes=("a", "b"))
+    objects = {"model": Linear(weights), "data": data}
+    ascent = Ascent(step_size=0.2, num_steps=5, eps=0.9, precision="fp32")
+    context = Context(settings=ascent, seed=0, device="cpu", load=objects.__getitem__)
+    found = perturb_block([[index, 1] for index in range(20)], context)
+    along = (weights[1] - weights[0]) / torch.linalg.vector_norm(weights[1] - weights[0])
+    expected = 128 / 255 + 0.9 * along.view(1, 8, 8)
+    stored = torch.as_tensor(np.asarray(found["image"])).float() / 255
+    assert (stored - expected).abs().max() <= 0.5 / 255 + 1e-4
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_a_class_that_does_not_exist_is_refused(label: int) -> None:
+    with pytest.raises(InputError, match=f"no class {label} to perturb towards: the source has 0..3"):
+        rows(perturb_block, [[0, label]], QUICK.perturbing(0.5))
+
+
+def test_perturbations_that_avoid_other_networks_do_not_fool_these() -> None:
+    torch.manual_seed(1)
+    others = {"avoided 0": Linear(torch.randn(4, PIXELS)), "avoided 1": Linear(torch.randn(4, PIXELS))}
+    items = [[index, (index + 1) % 4] for index in range(40)]
+    ascent = QUICK.perturbing(1.5)
+    lonely = rows(avoid_block, items, Avoiding(ascent=ascent, count=2), **others)
+    usual = rows(perturb_block, items, ascent)
+    assert (lonely["moved"] <= 1.5 + 1e-5).all() and (lonely["label"] == usual["label"]).all()
+
+    def losses(made: dict[str, np.ndarray]) -> float:
+        stored = torch.from_numpy(made["image"]).float() / 255
+        labels = torch.from_numpy(made["original"].astype(np.int64))
+        each = [nn.functional.cross_entropy(network(stored), labels) for network in others.values()]
+        return float(sum(each).detach())  # type: ignore[union-attr]
+
+    assert losses(lonely) < losses(usual) - 1 and (lonely["prediction"] == lonely["label"]).mean() > 0.5
 
 
 def test_the_control_has_the_length_and_labels_that_it_is_given() -> None:
@@ -115,8 +161,9 @@ def student(name: str, held_out: Sequence[int], *, chain: int = 0, lr: float = 0
 
 def test_settings_are_chosen_on_held_out_images_the_first_of_equals() -> None:
     weak, good, equal = (student("D", said, lr=lr) for said, lr in (([1, 1], 1.0), ([0, 1], 0.1), ([1, 0], 0.01)))
-    other = student("D", [1, 1], chain=1)
-    assert best([weak, good, equal, other]) == [good, other]
+    assert choice([weak, good, equal]) == {"D": (0.1, "none")}
+    other = student("D", [0, 0], chain=1, lr=0.01)
+    assert choice([good, equal, other]) == {"D": (0.01, "none")}, "by the mean over the chains of the grid"
 
 
 def test_the_least_of_all_sets_decides_the_size() -> None:
@@ -157,11 +204,63 @@ def test_the_better_control_is_chosen_on_held_out_images() -> None:
     assert found.above_control().value == pytest.approx(0.75 - 0.25)
 
 
+def seen_results(before: int, after: int) -> Results:
+    """40 images of class 0 with label 1; a witness that answers 1 on so many of them before and after."""
+    made = pd.DataFrame({"index": range(40), "original": 0, "label": 1, "prediction": 1})
+    said = {"D": [1] * before + [0] * (40 - before), "D_det": [1] * after + [2] + [0] * (39 - after)}
+    answers = {(0, name): pd.DataFrame({"index": range(40), "prediction": each}) for name, each in said.items()}
+    return replace(results(), chains={0: Chain(d=images(), sets={"D_det": made}, tried={})}, answers=answers)
+
+
+def test_a_set_that_a_robust_network_sees_through_is_marked() -> None:
+    found = seen_results(2, 6).seen(0, "D_det")
+    assert {name: int(flags.sum()) for name, flags in found.items()} == {"y": 33, "t": 6, "other": 1, "t before": 2}
+    assert seen_results(2, 6).not_non_robust("D_det"), "10 points more"
+    assert not seen_results(2, 4).not_non_robust("D_det"), "5 points are not more than 5"
+    assert not seen_results(6, 2).not_non_robust("D_det")
+
+
+def test_images_whose_new_label_is_their_own_say_nothing() -> None:
+    found = seen_results(2, 6)
+    found.chains[0].sets["D_det"].loc[:5, "label"] = 0
+    assert len(found.seen(0, "D_det")["t"]) == 34
+
+
+@pytest.mark.parametrize(("control_right", "verdict"), [(0, "supported"), (30, "supported"), (40, "undecided")])
+def test_the_main_claim_needs_a_ratio_of_three(control_right: int, verdict: str) -> None:
+    """100 of 400 images for D_det; a control with 30 is below a third of it, one with 40 is not."""
+
+    def answers(right: int) -> pd.DataFrame:
+        return predictions([0] * 400, [0] * right + [1] * (400 - right))
+
+    tested = {(c, name): answers(n) for c in range(3) for name, n in (("D_det", 100), ("noise", control_right))}
+    tested |= {(c, "unperturbed"): answers(0) for c in range(3)}
+    chosen = [
+        student(name, [0] if name == "noise" else [1], chain=c) for c in range(3) for name in ("noise", "unperturbed")
+    ]
+    chains = {c: Chain(d=images(), sets={}, tried={}) for c in range(3)}
+    found = Results(settings=QUICK, eps=1.0, chains=chains, chosen=chosen, tested=tested)
+    assert found.above_control().lo > 0
+    claim = generalise(found, repeats_of(found))
+    assert claim.verdict == verdict and "3 times the control's" in claim.test
+
+
+def test_a_set_that_leaves_its_ball_is_found() -> None:
+    good = {"set": "D_det", "eps": 1.0, "farthest_before": 1.0 + 5e-6, "farthest_stored": 1.0 + ROUNDING}
+    rows = [good, good | {"farthest_before": 1.0001}, good | {"farthest_stored": 1.001 + ROUNDING}]
+    assert outside(results(), pd.DataFrame(rows)).index.tolist() == [1, 2]
+    assert outside(results(), pd.DataFrame([good | {"farthest_before": np.nan, "farthest_stored": 9.0}])).empty, "D_R"
+
+
 def test_seeds_of_students_are_not_those_of_sources() -> None:
-    chains = range(QUICK.num_chains)
-    sources = {QUICK.source(kind, chain).seed for chain in chains for kind in ("standard", "robust")}
-    students = {QUICK.pupil("digits:train", 0.1, "none", chain).seed for chain in chains}
-    assert not sources & students and len(students) == len(chains)
+    chains = range(999)
+    sources = [QUICK.source(kind, chain).seed for chain in chains for kind in SOURCES if kind != "robust"]
+    further = [QUICK.avoided(number, chain, "digits:train").seed for number in range(3) for chain in chains]
+    students = [QUICK.pupil("digits:train", 0.1, "none", chain).seed for chain in chains]
+    everybody = [*sources, *further, *students]
+    assert len(set(everybody)) == len(everybody)
+    with pytest.raises(InputError, match="students would share seeds"):
+        replace(QUICK, num_chains=1_000)
     assert stream(0, "features-pairs").permutation(9).tolist() != stream(0, "features-held-out").permutation(9).tolist()
 
 
@@ -178,7 +277,7 @@ def test_build_writes_sets_that_can_be_read_again(tmp_path: Path) -> None:
 
     settings = replace(
         QUICK,
-        num_chains=1,
+        num_images=300,
         epochs=1,
         eps_construct=(0.5,),
         perturb_steps=2,
@@ -190,10 +289,25 @@ def test_build_writes_sets_that_can_be_read_again(tmp_path: Path) -> None:
     found = STUDY.run(settings, lab)
     assert not STUDY.door(settings, lab).incomplete
     STUDY.run(settings, lab)  # goes on where it is: the same sets are left as they are
-    assert {path.name for path in (tmp_path / "sets").iterdir()} == {"D_R", "D_NR", "D_rand", "D_det"}
+    written = {path.name for path in (tmp_path / "sets").iterdir()}
+    assert written == {"D_R", "D_NR", "D_rand", "D_det", "records", "README.md"}
+    assert "licence of the data" in (tmp_path / "sets/README.md").read_text()
     assert [table.name for table in found.tables] == ["making"] and not found.claims
     table = pq.read_table(tmp_path / "sets/D_det").to_pydict()
     first = np.asarray(Image.open(io.BytesIO(table["image"][0]["bytes"])))
     data = lab.load(lab.data(str(tmp_path / "sets/D_det")))
-    assert len(data) == len(table["label"]) == 1154 and (data.images[0, 0] == first).all()
+    assert len(data) == len(table["label"]) == 240 and (data.images[0, 0] == first).all()
     assert data.labels.tolist() == table["label"] and data.classes == tuple("0123456789")
+
+    train = lab.load(lab.data("digits:train"))
+    for name in ("D_det", "D_R"):
+        record, stored = (
+            pd.read_parquet(tmp_path / f"sets/records/{name}.parquet"),
+            lab.load(lab.data(f"{tmp_path}/sets/{name}")),
+        )
+        assert record.label.tolist() == stored.labels.tolist() and "pixels" not in record
+        begun = train.images[record.start if name == "D_R" else record.image]
+        moved = np.sqrt(np.square((stored.images.astype(float) - begun) / 255).sum((1, 2, 3)))
+        assert record.distance.to_numpy() == pytest.approx(moved, abs=1e-5), f"{name}: of the images that it names"
+        if name == "D_R":
+            assert (train.labels[record.image] == record.label).all() and (record.start != record.image).all()

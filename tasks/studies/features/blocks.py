@@ -6,11 +6,14 @@ Items are lists that begin with the image's index in D; "model" is a source, "da
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from robustray.tasks.attacks.blocks import load_images
+from robustray.tasks.errors import InputError
+from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
 
 if TYPE_CHECKING:
@@ -62,38 +65,94 @@ def match_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str
     }
 
 
-@block_function(
-    version=1,
-    columns={
-        "index": pa.int64(),
-        "original": pa.int16(),
-        "label": pa.int16(),
-        "image": Tensor("uint8"),
-        "distance": pa.float32(),
-        "prediction": pa.int16(),
-    },
-)
+_PERTURBED = {
+    "index": pa.int64(),
+    "original": pa.int16(),
+    "label": pa.int16(),
+    "image": Tensor("uint8"),
+    "moved": pa.float32(),
+    "distance": pa.float32(),
+    "prediction": pa.int16(),
+}
+
+
+@block_function(version=2, columns=_PERTURBED)
 def perturb_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str, Any]:
     """D_rand and D_det (section 3.2): the image, perturbed until the source sees it as its new label, and so labelled.
 
-    Items: [index, new label]. settings: the `Ascent`, whose ball the image keeps to before it is rounded to 8 bits.
+    Items: [index, new label]. settings: the `Ascent`. moved, distance: l2 from the image, before it is rounded to 8
+    bits and as it is stored; the former is within the ball. Raises: InputError for a label that the model lacks.
     """
-    import torch
-
-    from robustray.tasks.attacks.gradient.verdicts import predict_logits
     from robustray.tasks.attacks.objective import CrossEntropy
     from robustray.tasks.inputs.items import ascend
 
     model = context.load("model")
     images, original = load_images([item[0] for item in items], context)
-    labels = torch.tensor([item[1] for item in items], device=images.device)
+    labels = _targets(items, model, images)
     moved = ascend(context.settings, model, images, labels, objective=CrossEntropy(targeted=True))
-    stored = eight_bits(moved.images)
+    return _perturbed(items, model, images, original, labels, moved.images)
+
+
+@block_function(version=1, columns=_PERTURBED)
+def avoid_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str, Any]:
+    """As `perturb_block`, with perturbations that further networks, "avoided 0", "avoided 1" ..., do not fall for.
+
+    The gradient is that of the target's loss on "model" plus the mean over the others of the true label's (Nakkiran,
+    "Adversarial examples are just bugs, too", Distill 2019). settings: an `Avoiding`.
+    """
+    from robustray.tasks.inputs.items import ascend
+    from robustray.tasks.studies.features.avoiding import NotTransferable, SideBySide
+
+    task: Avoiding = context.settings
+    model = context.load("model")
+    images, original = load_images([item[0] for item in items], context)
+    labels = _targets(items, model, images)
+    together = SideBySide([model, *(context.load(f"avoided {number}") for number in range(task.count))])
+    state = {"target": labels, "label": original}
+    moved = ascend(task.ascent, together, images, state, objective=NotTransferable(num_models=task.count + 1))
+    return _perturbed(items, model, images, original, labels, moved.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Avoiding:
+    """Settings of `avoid_block`."""
+
+    ascent: Ascent
+    count: int
+    """Networks to leave alone."""
+
+
+def _targets(items: Sequence[Sequence[int]], model: Any, images: torch.Tensor) -> torch.Tensor:
+    """The new labels. Raises: InputError."""
+    import torch
+
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
+
+    labels = torch.tensor([item[1] for item in items], device=images.device)
+    num_classes = predict_logits(model, images[:1]).shape[1]
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    if len(wrong):
+        raise InputError(f"there is no class {int(wrong[0])} to perturb towards: the source has 0..{num_classes - 1}")
+    return labels
+
+
+def _perturbed(
+    items: Sequence[Sequence[int]],
+    model: Any,
+    images: torch.Tensor,
+    original: torch.Tensor,
+    labels: torch.Tensor,
+    moved: torch.Tensor,
+) -> Mapping[str, Any]:
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
+
+    stored = eight_bits(moved)
     return {
         "index": [item[0] for item in items],
         "original": original,
         "label": labels,
         "image": stored,
+        "moved": l2(moved - images),
         "distance": l2(shown(stored) - images),
         "prediction": predict_logits(model, shown(stored)).argmax(1),
     }

@@ -1,179 +1,89 @@
-"""From rows to estimates: how the sets came out, and what students of each set know."""
+"""The tables, from the results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from robustray.tasks.statistics import Estimate, mean_over_seeds, paired_difference, proportion
-from robustray.tasks.studies.features.settings import Settings
-from robustray.tasks.training.settings import Augmentation
+from robustray.tasks.kit.frames import columns
+from robustray.tasks.statistics import mean_over_seeds, proportion
+from robustray.tasks.studies.features.results import FAST, NAMED_SOURCES, Results, score
 
-if TYPE_CHECKING:
-    from robustray.tasks.data.images import ImageData
-
-SETS = ("D", "D_R", "D_NR", "D_rand", "D_det")
-BUILT = SETS[1:]
-"""What `--build` writes."""
-CONTROLS = ("unperturbed", "noise")
-"""Both with D_det's labels."""
-WORDS: Mapping[str, str] = {
-    "D": "D, as it is",
-    "D_R": "D_R, robust features",
-    "D_NR": "D_NR, non-robust features",
-    "D_rand": "D_rand, perturbed to a random label",
-    "D_det": "D_det, perturbed to the next label",
-    "unperturbed": "control: unperturbed, next label",
-    "noise": "control: random perturbation, next label",
-}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Chain:
-    """How the sets of one chain were made."""
-
-    d: ImageData
-    sets: Mapping[str, pd.DataFrame]
-    """Set -> rows of the block function that made it."""
-    tried: Mapping[float, Mapping[str, pd.DataFrame]]
-    """Size -> D_rand and D_det at that size."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Student:
-    """A network trained on a set, and what it says of original images."""
-
-    chain: int
-    name: str
-    lr: float
-    augmentation: Augmentation
-    held_out: pd.DataFrame
-    test: pd.DataFrame
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Results:
-    """Rows of all steps."""
-
-    settings: Settings
-    eps: float
-    """Size of D_rand and D_det."""
-    chains: Mapping[int, Chain]
-    students: Sequence[Student] = ()
-    chosen: Sequence[Student] = ()
-    """One for each chain and set."""
-    tested: Mapping[tuple[int, str], pd.DataFrame] | None = None
-    """(chain, set or source) -> predictions on test images; rows of `predict_block`."""
-    attacked: Mapping[tuple[int, str], Mapping[float, pd.DataFrame]] | None = None
-    """(chain, set or source) -> size -> rows of `attack_block`."""
-    held_out: Mapping[int, int] | None = None
-    """Chain -> number of images that choices were made on."""
-
-    def judged(self, **found: object) -> Results:
-        """With students."""
-        return replace(self, **found)  # type: ignore[arg-type]
-
-    @cached_property
-    def num_classes(self) -> int:
-        return self.chains[0].d.num_classes
-
-    def right(self, chain: int, name: str, *, moved: int = 0) -> pd.Series:
-        """Is a test image classified as y + moved? By index."""
-        assert self.tested is not None
-        rows = self.tested[chain, name].set_index("index")
-        return rows.prediction == (rows.label + moved) % self.num_classes
-
-    def stands(self, chain: int, name: str, eps: float) -> pd.Series:
-        """Is a test image classified as y, also under attacks up to this size? A smaller ball lies in a larger one."""
-        assert self.attacked is not None
-        standing = self.right(chain, name).copy()
-        for size, rows in self.attacked[chain, name].items():
-            if size <= eps:
-                standing[rows["index"][rows.success.to_numpy(dtype=bool)]] = False
-        return standing
-
-    def accuracy(self, name: str, *, moved: int = 0, eps: float = 0.0) -> Estimate:
-        """Share of test images, mean over chains."""
-        outcomes = [self.stands(c, name, eps) if eps else self.right(c, name, moved=moved) for c in self.chains]
-        return mean_over_seeds([proportion(each.to_numpy(dtype=bool)) for each in outcomes], limits=(0.0, 1.0))
-
-    def control(self, chain: int) -> str:
-        """The better of the controls, by accuracy on held-out images."""
-        scores = {s.name: score(s) for s in self.chosen if s.chain == chain and s.name in CONTROLS}
-        return max(CONTROLS, key=lambda name: scores[name])
-
-    def above_control(self) -> Estimate:
-        """Accuracy of D_det's students minus that of the better control's, paired by chain and image."""
-        return mean_over_seeds(
-            [
-                paired_difference(self.right(c, "D_det").to_numpy(), self.right(c, self.control(c)).to_numpy())
-                for c in self.chains
-            ]
-        )
-
-    def more_robust(self, a: str, b: str, eps: float) -> Estimate:
-        """Robust accuracy of `a`'s students minus that of `b`'s, paired by chain and image."""
-        return mean_over_seeds(
-            [
-                paired_difference(self.stands(c, a, eps).to_numpy(), self.stands(c, b, eps).to_numpy())
-                for c in self.chains
-            ]
-        )
-
-
-def score(student: Student) -> float:
-    """What settings are chosen by: accuracy on held-out images, by their true labels."""
-    return float(student.held_out.correct.mean())
-
-
-def best(students: Iterable[Student]) -> list[Student]:
-    """One student for each chain and set: of highest held-out accuracy, the first of equals."""
-    found: dict[tuple[int, str], Student] = {}
-    for student in students:
-        known = found.get((student.chain, student.name))
-        if known is None or score(student) > score(known):
-            found[student.chain, student.name] = student
-    return list(found.values())
-
-
-def reached(chains: Iterable[Mapping[str, pd.DataFrame]]) -> float:
-    """Share of images that the source sees as their new label: the least of D_rand's and D_det's in all chains."""
-    return min(float((rows.prediction == rows.label).mean()) for found in chains for rows in found.values())
+MADE = ("noise", "robust_det", "lonely_det")
+"""Controls whose images are made."""
+SEEN = ("D_rand", "D_det", *MADE)
+"""What the witness is asked about."""
 
 
 def making_table(results: Results) -> pd.DataFrame:
     """One row for each chain, set and size: measured on what is stored."""
-    rows = []
+    rows: list[Mapping[str, object]] = []
     for number, chain in results.chains.items():
-        for name in ("D_R", "D_NR"):
-            rows.append(_made(number, name, None, chain.sets[name], used=True))
+        rows += [_made(number, name, None, chain.sets[name], used=True) for name in ("D_R", "D_NR")]
         for eps, found in chain.tried.items():
             for name, made in found.items():
                 rows.append(_made(number, name, eps, made, used=eps == results.eps))
-        rows.append(_made(number, "noise", results.eps, chain.sets["noise"], used=True))
+        rows += [_made(number, name, results.eps, chain.sets[name], used=True) for name in MADE if name in chain.sets]
     return pd.DataFrame(rows)
 
 
-def _made(chain: int, name: str, eps: float | None, rows: pd.DataFrame, *, used: bool) -> dict[str, object]:
-    seen = proportion((rows.prediction == rows.label).to_numpy())
+def _made(chain: int, name: str, eps: float | None, rows: pd.DataFrame, *, used: bool) -> Mapping[str, object]:
     gaps = {key: float(rows[key].median()) if key in rows else np.nan for key in ("first_gap", "last_gap")}
     return {
         "chain": chain,
         "set": name,
         "eps": np.nan if eps is None else eps,
         "used": used,
-        "seen_as_label": seen.value,
-        "lo": seen.lo,
-        "hi": seen.hi,
+        **columns("seen_as_label", proportion((rows.prediction == rows.label).to_numpy())),
         "distance": float(rows.distance.mean()),
+        "farthest_before": float(rows.moved.max()) if "moved" in rows else np.nan,
+        "farthest_stored": float(rows.distance.max()),
         **gaps,
         "n": len(rows),
     }
+
+
+def outside(results: Results, making: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the making of sets that leave their ball: by 1e-5 before rounding, or by more than rounding can."""
+    rounding = math.sqrt(math.prod(results.chains[0].d.shape)) / 510
+    within = making[making.farthest_before.notna()]
+    broken = (within.farthest_before > within.eps + 1e-5) | (within.farthest_stored > within.eps + rounding + 1e-5)
+    return within[broken]
+
+
+def seen_table(results: Results) -> pd.DataFrame:
+    """One row for each set whose labels are not its images': what a robust network of another seed answers."""
+    rows = []
+    names = dict.fromkeys(name for _, name in results.answers if name in SEEN)
+    for name in names:
+        found = [results.seen(chain, name) for chain in results.chains]
+        row: dict[str, object] = {"set": name}
+        for answer in found[0]:
+            shares = [proportion(each[answer].to_numpy()) for each in found]
+            key = answer.replace(" ", "_")
+            row |= columns(key, mean_over_seeds(shares, limits=(0.0, 1.0)), f"{key}_lo", f"{key}_hi")
+        row |= columns("more", results.seen_more(name), "more_lo", "more_hi")
+        rows.append(row | {"not_non_robust": results.not_non_robust(name), "n": min(len(each["y"]) for each in found)})
+    return pd.DataFrame(rows)
+
+
+def leak_table(results: Results) -> pd.DataFrame:
+    """One row for each set with a probe: accuracy of a head on a robust linear network's outputs."""
+    names = dict.fromkeys(name for _, name in results.leaks)
+    return pd.DataFrame(
+        {
+            "set": name,
+            **columns("probe", results.leak(name), "probe_lo", "probe_hi"),
+            **columns("students", results.accuracy(name), "students_lo", "students_hi"),
+            **columns("more", results.above_leak(name), "more_lo", "more_hi"),
+            "linear": float(np.mean([results.leaks[chain, name].clean for chain in results.chains])),
+            "n": results.leak(name).n,
+        }
+        for name in names
+    )
 
 
 def grid_table(results: Results) -> pd.DataFrame:
@@ -194,14 +104,18 @@ def grid_table(results: Results) -> pd.DataFrame:
 
 
 def accuracy_table(results: Results) -> pd.DataFrame:
-    """One row for each set or source, label rule and size of attack; means over chains."""
+    """One row for each set or source, label rule, attack and size; means over chains."""
     rows = []
-    measures = [("y", 0, 0.0), ("y+1", 1, 0.0), *(("y", 0, eps) for eps in results.settings.eps_test)]
-    for name in (*SETS, *CONTROLS, "standard source", "robust source"):
-        for labels, moved, eps in measures:
-            found = results.accuracy(name, moved=moved, eps=eps)
-            rows.append(
-                {"set": name, "labels": labels, "eps": eps, "accuracy": found.value, "lo": found.lo, "hi": found.hi}
-                | {"n": found.n}
-            )
+    settings = results.settings
+    for name in (*results.names, *NAMED_SOURCES):
+        found = {
+            ("y", "none", 0.0): results.accuracy(name),
+            ("y+1", "none", 0.0): results.accuracy(name, moved=1),
+            **{("y", "pgd", eps): results.accuracy(name, eps=eps) for eps in settings.eps_test},
+        }
+        if settings.num_fast and name in FAST:
+            found["y", "fast-cascade", settings.eps_reference] = results.fast_accuracy(name)
+        for (labels, attack, eps), estimate in found.items():
+            about = {"set": name, "labels": labels, "attack": attack, "eps": eps}
+            rows.append(about | columns("accuracy", estimate) | {"n": estimate.n})
     return pd.DataFrame(rows)

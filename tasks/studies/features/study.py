@@ -1,45 +1,59 @@
-"""Are adversarial perturbations flaws of networks, or features of the data?  (arXiv:1905.02175, section 3)
+"""Are adversarial perturbations flaws of networks, or features of the data?  (arXiv:1905.02175, sections 2 and 3)
 
 From the images of D, two sources (a standard and a robust network) make four training sets: D_R and D_NR keep what the
 robust or the standard source represents of an image, on top of an unrelated one; D_rand and D_det are images that were
 perturbed until the standard source sees a random label, or the next one, and are labelled so. Students that share no
 seed with a source are trained on each, and tested on the original test images. Controls: the images themselves, and
-images with random perturbations of the same length, both with D_det's labels. A chain repeats all with another seed.
+images with random perturbations of the same length, both with D_det's labels; D_det made by the robust source; the
+errors of an early network; a linear probe of what is robust in a set, and a robust network of another seed that is
+asked what it sees in it. Beside that: how useful single units of the sources are, as they are and under attack; and
+whether architectures that learn more from D_det fall for more of the source's examples. A chain repeats all with
+another seed.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from robustray.tasks.attacks.blocks import attack_block, predict_block
+from robustray.tasks.attacks.gradient.verdicts import FrozenModel
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.images import (
-    NEEDS,
+    check_classes,
+    check_num_images,
     open_pair,
     own_modules,
-    predict,
     settled,
     try_attacks,
     untrained,
 )
-from robustray.tasks.lab.seeds import stream
-from robustray.tasks.latents.cache import look
-from robustray.tasks.studies.features import findings
-from robustray.tasks.studies.features.blocks import match_block, noise_block, perturb_block
-from robustray.tasks.studies.features.reduce import BUILT, Chain, Results, Student, best, reached
-from robustray.tasks.studies.features.settings import OUTLINE, Settings, Source
+from robustray.tasks.latents.cache import latent_block, look
+from robustray.tasks.studies.features import building, controls, findings
+from robustray.tasks.studies.features.blocks import avoid_block, match_block, noise_block, perturb_block
+from robustray.tasks.studies.features.leakage import leak_block
+from robustray.tasks.studies.features.recipes import SOURCES, Source
+from robustray.tasks.studies.features.results import BUILT, Chain, Results
+from robustray.tasks.studies.features.sets import (
+    Part,
+    Rows,
+    match,
+    part,
+    perturb,
+    perturb_controls,
+    relabelled,
+    split,
+)
+from robustray.tasks.studies.features.settings import OUTLINE, Settings
+from robustray.tasks.studies.features.students import attack, teach
+from robustray.tasks.studies.features.transferring import compare
+from robustray.tasks.studies.features.usefulness import measure, searches, unit_block
 from robustray.tasks.study import TRAIN, Opened, Study
 from robustray.tasks.training.doors import check_training
-from robustray.tasks.training.settings import Augmentation
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from robustray.tasks.data.images import ImageData
-    from robustray.tasks.lab.protocol import Handle, Lab, Reference
+    from robustray.tasks.lab.protocol import Lab, Reference
     from robustray.tasks.study import Findings
 
 FEWEST_CLASSES = 3
@@ -48,253 +62,161 @@ FEWEST_IMAGES = 16
 """Held out, at least."""
 
 
+# --- The door ---------------------------------------------------------------------------------------------------------
+
+
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open both data sets; try the untrained networks on them. Raises: InputError."""
-    refs, train, _ = open_pair(lab, settings.train_data, settings.test_data)
-    if train.num_classes < FEWEST_CLASSES:
-        raise InputError(f"{train.name} has {train.num_classes} classes: D_det needs at least {FEWEST_CLASSES}")
-    if min(len(_split(settings, 0, len(train))[1]), len(train) // 2) < FEWEST_IMAGES:
-        raise InputError(f"{train.name} has {len(train)} images: too few to hold {settings.held_out:.0%} of them out")
+    refs, train, test = open_pair(lab, settings.train_data, settings.test_data)
+    check_images(settings, train, test)
+    archs = tuple(dict.fromkeys((settings.model, settings.student, *settings.transfer_archs)))
     check_training(settings.source("robust", 0), train)
-    check_training(settings.pupil(settings.train_data, settings.student_lrs[0], "none", 0), train)
-    look(untrained(settings.model), train.batch(range(FEWEST_IMAGES))[0])  # D_R needs latents
-    follow = {
-        name: (settings.matching(), settings.attack(settings.eps_robust)) for name in (settings.model, settings.student)
-    }
+    for arch in archs[1:]:
+        check_training(settings.pupil(settings.train_data, settings.student_lrs[0], "none", 0, arch=arch), train)
+    check_latents(settings, train)
+    tried = (settings.matching(), searches(settings).short, settings.attack(settings.eps_robust))
+    folder = Path(settings.build) if settings.build else None
     return Opened(
         refs=refs,
         decided={"precision": settled(settings, lab, "precision").precision},
-        modules=own_modules(settings.model, settings.student),
-        warnings=try_attacks(lab, follow, [train], {}),
-        incomplete=any(not any(folder.glob("train-*.parquet")) for folder in folders(settings).values()),
+        modules=own_modules(*archs),
+        warnings=try_attacks(lab, {name: tried for name in (settings.model, settings.student)}, [train], {}),
+        incomplete=folder is not None and not building.complete(folder),
     )
+
+
+def check_latents(settings: Settings, train: ImageData) -> None:
+    """D_R needs latents of the sources; units need gradients past the last ReLU. Raises: InputError."""
+    few = train.batch(range(FEWEST_IMAGES))[0]
+    try:
+        look(untrained(settings.model), few)
+    except TypeError as error:  # one's own model, with other arguments
+        raise InputError(
+            f"{settings.model}: forward_with_latent(images, fake_relu=False) must return logits and latents: {error}"
+        ) from error
+    if not settings.num_units:
+        return
+    try:
+        with FrozenModel(untrained(settings.model), needs_latent=True, fake_relu=True) as model:
+            model.evaluate(few)
+    except InputError as error:
+        raise InputError(f"{settings.model}: {error}; or leave its units out, with --num-units 0") from error
+
+
+def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
+    """Raises: InputError for too few images or classes."""
+    if train.num_classes < FEWEST_CLASSES:
+        raise InputError(f"{train.name} has {train.num_classes} classes: D_det needs at least {FEWEST_CLASSES}")
+    if settings.num_images > len(train):
+        raise InputError(f"num_images {settings.num_images}: {train.name} has {len(train)}; 0 means all")
+    used, held_out = split(settings, 0, len(train))
+    if min(len(held_out), len(used)) < FEWEST_IMAGES:
+        raise InputError(
+            f"{train.name}: {len(held_out)} images held out and {len(used)} to make sets from are too few, both must "
+            f"be at least {FEWEST_IMAGES}"
+        )
+    check_num_images(test, settings.num_attacked, num_fast=settings.num_fast)
+    check_num_images(test, settings.num_transferred)
+    if settings.num_fast:
+        check_classes(settings.fast().stages(), test, remedy="set num_fast to 0")
+
+
+# --- The run ----------------------------------------------------------------------------------------------------------
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
     settings = settled(settings, lab, "precision")
-    from robustray.tasks.data.views import subset
-
     train, test = lab.data(settings.train_data), lab.data(settings.test_data)
-    names, num_images = lab.load(train).classes, len(lab.load(train))
+    classes = lab.load(train).classes
 
-    # 1. Each chain: which images are held out, and the two sources, trained on the others.
-    parts = {}
-    for chain in range(settings.num_chains):
-        used, kept = _split(settings, chain, num_images)
-        parts[chain] = (
-            subset(train, used, name=f"D of chain {chain}"),
-            subset(train, kept, name=f"held out of chain {chain}"),
-        )
-    kinds: tuple[Source, ...] = ("standard", "robust")
-    order: list[tuple[int, Source]] = [(chain, kind) for chain in parts for kind in kinds]
-    trained = lab.train([settings.source(kind, chain, parts[chain][0]) for chain, kind in order]).result()
-    sources = dict(zip(order, trained, strict=True))
+    # 1. Each chain: which images are held out, and the sources, trained on the others.
+    parts = {chain: part(settings, lab, train, chain) for chain in settings.chains}
+    sources = train_sources(settings, lab, parts)
+    avoided = train_avoided(settings, lab, parts)
 
     # 2. The sets. The size of D_rand and D_det is fixed before any student is trained.
-    made = {chain: match(settings, lab, chain, d, sources) for chain, (d, _) in parts.items()}
-    tried: dict[float, dict[int, dict[str, pd.DataFrame]]] = {}
-    asked: dict[int, dict[str, Handle[pd.DataFrame]]] = {}
-    for eps in settings.eps_construct:
-        asked = {chain: perturb(settings, lab, chain, d, sources, eps) for chain, (d, _) in parts.items()}
-        tried[eps] = {chain: {name: one.result() for name, one in pair.items()} for chain, pair in asked.items()}
-        if reached(tried[eps].values()) >= settings.least_success:
-            break
+    made = {chain: match(settings, lab, chain, each.d, sources) for chain, each in parts.items()}
+    asked, tried = perturb(settings, lab, parts, sources)
     eps = max(tried)
-    for chain, (d, _) in parts.items():
-        made[chain] |= asked[chain] | {"noise": noise(settings, lab, chain, d, sources, tried[eps][chain]["D_det"])}
-    sets: dict[int, dict[str, Reference]] = {
-        chain: {name: lab.dataset(f"{name} of chain {chain}", one, classes=names) for name, one in rows.items()}
-        for chain, rows in made.items()
-    }
-    chains = {
-        chain: Chain(
-            d=lab.load(d), sets={name: one.result() for name, one in made[chain].items()}, tried=_of(tried, chain)
-        )
-        for chain, (d, _) in parts.items()
-    }
-    results = Results(settings=settings, eps=eps, chains=chains)
+    for chain, each in parts.items():
+        made[chain] |= asked[chain]
+        if not settings.build:
+            det = tried[eps][chain]["D_det"]
+            made[chain] |= perturb_controls(settings, lab, chain, each.d, sources, avoided[chain], det, eps)
+    sets = {chain: as_data(lab, rows, chain, classes) for chain, rows in made.items()}
+    results = Results(
+        settings=settings,
+        eps=eps,
+        chains={
+            chain: Chain(
+                d=lab.load(each.d),
+                sets={name: one.result() for name, one in made[chain].items()},
+                tried={size: found[chain] for size, found in tried.items()},
+            )
+            for chain, each in parts.items()
+        },
+    )
     if settings.build:
-        return findings.built(results, export(settings, lab, sets[0]))
+        loaded = {name: lab.load(sets[0][name]) for name in BUILT}
+        rows = results.chains[0].sets
+        folder = building.export(Path(settings.build), loaded, rows, parts[0].used, name=settings.train_data, eps=eps)
+        return findings.built(results, folder)
 
-    # 3. Students of every set and of every setting that may be chosen; the choice is made on held-out images.
-    for chain, (d, _) in parts.items():
-        sets[chain] |= {"D": d, "unperturbed": relabelled(lab, d)}
-    cells: list[tuple[int, str, float, Augmentation]] = [
-        (chain, name, lr, augmentation)
-        for chain, found in sets.items()
-        for name in found
-        for lr in settings.student_lrs
-        for augmentation in settings.student_augmentations
-    ]
-    specs = [settings.pupil(sets[chain][name], lr, augmentation, chain) for chain, name, lr, augmentation in cells]
-    pupils = dict(zip(cells, lab.train(specs).result(), strict=True))
-    num_test, held_out = len(lab.load(test)), {chain: len(lab.load(held)) for chain, (_, held) in parts.items()}
-    seen = {
-        cell: (
-            predict(lab, model, parts[cell[0]][1], held_out[cell[0]], block=settings.block, step="held-out"),
-            predict(lab, model, test, num_test, block=settings.block, step="test"),
-        )
-        for cell, model in pupils.items()
-    }
-    students = [
-        Student(chain=chain, name=name, lr=lr, augmentation=augmentation, held_out=held.result(), test=tested.result())
-        for (chain, name, lr, augmentation), (held, tested) in seen.items()
-    ]
-    chosen = best(students)
+    # 3. What is robust in them: a linear probe, and a robust network of another seed.
+    leaks = controls.leaks(settings, lab, parts, sets, test)
+    answers = controls.answers(settings, lab, parts, sets, sources)
 
-    # 4. The chosen students and the sources under attack, on the original test images.
-    attacked = {(s.chain, s.name): (pupils[s.chain, s.name, s.lr, s.augmentation], s.test) for s in chosen}
-    for (chain, kind), source in sources.items():
-        clean = predict(lab, source, test, num_test, block=settings.block, step="test")
-        attacked[chain, f"{kind} source"] = (source, clean.result())
-    robust = {key: attack(settings, lab, key[0], model, test, rows) for key, (model, rows) in attacked.items()}
+    # 4. Students of every set and control; their settings are chosen on held-out images.
+    errors, num_errors = controls.mislabelled(settings, lab, parts, sources)
+    for chain, each in parts.items():
+        sets[chain] |= {"D": each.d, "unperturbed": relabelled(lab, each.d)}
+        sets[chain] |= {"mislabelled": errors[chain]} if chain in errors else {}
+    taught = teach(settings, lab, parts, sets, test)
 
-    # 5. What it says.
+    # 5. The chosen students and the sources under attack, on the original test images.
+    attacked = attack(settings, lab, taught, sources, test)
+
+    # 6. Single units of the sources; other architectures.
+    units = measure(settings, lab, parts, sources, test)
+    transfers = compare(settings, lab, parts, sets, sources, taught, test, eps)
+
+    # 7. What it says.
     return findings.found(
         results.judged(
-            students=students,
-            chosen=chosen,
-            tested={key: rows for key, (_, rows) in attacked.items()},
-            attacked={key: {eps: one.result() for eps, one in found.items()} for key, found in robust.items()},
-            held_out=held_out,
-        )
+            answers=answers,
+            students=taught.students,
+            chosen=taught.chosen,
+            tested=attacked.tested,
+            attacked=attacked.pgd,
+            fast=attacked.fast,
+            leaks=leaks,
+            num_mislabelled=num_errors,
+            held_out={chain: each.num_held_out for chain, each in parts.items()},
+        ),
+        units,
+        transfers,
     )
 
 
-# --- The parts of D ---------------------------------------------------------------------------------------------------
+def train_sources(settings: Settings, lab: Lab, parts: dict[int, Part]) -> dict[tuple[int, Source], Reference]:
+    """(chain, kind) -> network; those that make sets, and, if students are trained, those that controls need."""
+    kinds = [kind for kind in SOURCES if not settings.build or kind in ("standard", "robust")]
+    order = [(chain, kind) for chain in parts for kind in kinds]
+    trained = lab.train([settings.source(kind, chain, parts[chain].d) for chain, kind in order]).result()
+    return dict(zip(order, trained, strict=True))
 
 
-def _split(settings: Settings, chain: int, num_images: int) -> tuple[list[int], list[int]]:
-    """Images that sets are made from, and those held out for choices."""
-    order = stream(settings.seed + chain, "features-held-out").permutation(num_images)
-    cut = round(settings.held_out * num_images)
-    return sorted(order[cut:].tolist()), sorted(order[:cut].tolist())
+def train_avoided(settings: Settings, lab: Lab, parts: dict[int, Part]) -> dict[int, list[Reference]]:
+    """Chain -> networks that the perturbations of one more set are to leave alone."""
+    count = 0 if settings.build else settings.num_avoided
+    specs = [settings.avoided(number, chain, parts[chain].d) for chain in parts for number in range(count)]
+    trained = lab.train(specs).result() if specs else []
+    return {chain: trained[place * count :][:count] for place, chain in enumerate(parts)}
 
 
-def relabelled(lab: Lab, d: Reference) -> Reference:
-    """The first control: D itself, labelled as D_det is."""
-    from robustray.tasks.data.views import relabel
-
-    data: ImageData = lab.load(d)
-    return relabel(d, next_labels(data), data.classes, name=f"{d.name}, labelled y+1")
-
-
-def next_labels(data: ImageData) -> list[int]:
-    """(y + 1) mod the number of classes."""
-    return ((np.asarray(data.labels) + 1) % data.num_classes).tolist()
-
-
-# --- The sets ---------------------------------------------------------------------------------------------------------
-
-Sources: TypeAlias = "dict[tuple[int, Source], Reference]"
-
-
-def pairs(num_images: int, seed: int) -> list[list[int]]:
-    """[target, start] for each image: a random cycle through all of them, which knows no labels and pairs none with
-    itself."""
-    order = stream(seed, "features-pairs").permutation(num_images)
-    start = np.empty(num_images, dtype=np.int64)
-    start[order] = np.roll(order, 1)
-    return [[target, int(start[target])] for target in range(num_images)]
-
-
-def match(settings: Settings, lab: Lab, chain: int, d: Reference, sources: Sources) -> dict[str, Handle[pd.DataFrame]]:
-    """D_R from the robust source, D_NR from the standard one; both with the same pairs."""
-    items = pairs(len(lab.load(d)), settings.seed + chain)
-    made_by: tuple[tuple[str, Source], ...] = (("D_R", "robust"), ("D_NR", "standard"))
-    return {
-        name: lab.map(
-            "match",
-            match_block,
-            items,
-            block=settings.block,
-            settings=settings.matching(),
-            refs={"model": sources[chain, kind], "data": d},
-            needs=NEEDS,
-        )
-        for name, kind in made_by
-    }
-
-
-def perturb(
-    settings: Settings, lab: Lab, chain: int, d: Reference, sources: Sources, eps: float
-) -> dict[str, Handle[pd.DataFrame]]:
-    """D_rand (labels drawn from all classes, the true one included) and D_det (the next label)."""
-    data: ImageData = lab.load(d)
-    random = stream(settings.seed + chain, "features-labels").integers(data.num_classes, size=len(data)).tolist()
-    return {
-        name: lab.map(
-            "perturb",
-            perturb_block,
-            [[index, label] for index, label in enumerate(labels)],
-            block=settings.block,
-            settings=settings.perturbing(eps),
-            refs={"model": sources[chain, "standard"], "data": d},
-            needs=NEEDS,
-        )
-        for name, labels in (("D_rand", random), ("D_det", next_labels(data)))
-    }
-
-
-def noise(
-    settings: Settings,
-    lab: Lab,
-    chain: int,
-    d: Reference,
-    sources: Sources,
-    made: pd.DataFrame,
-) -> Handle[pd.DataFrame]:
-    """The second control: each image with D_det's label and a random perturbation as long as D_det's."""
-    return lab.map(
-        "noise",
-        noise_block,
-        list(map(list, zip(made["index"].tolist(), made.label.tolist(), made.distance.tolist(), strict=True))),
-        block=settings.block,
-        seed=settings.seed + chain,
-        refs={"model": sources[chain, "standard"], "data": d},
-        needs=NEEDS,
-    )
-
-
-def _of(tried: dict[float, dict[int, Any]], chain: int) -> dict[float, dict[str, pd.DataFrame]]:
-    return {eps: found[chain] for eps, found in tried.items()}
-
-
-def export(settings: Settings, lab: Lab, sets: dict[str, Reference]) -> Path:
-    """Write the four sets of the first chain as Parquet. Returns: their folder. Raises: InputError."""
-    from robustray.tasks.data.export import ensure_exported
-
-    for name, folder in folders(settings).items():
-        ensure_exported(lab.load(sets[name]), folder)
-    return Path(settings.build)
-
-
-def folders(settings: Settings) -> dict[str, Path]:
-    """Where each set goes; none without `--build`."""
-    return {name: Path(settings.build) / name for name in BUILT if settings.build}
-
-
-# --- Tests ------------------------------------------------------------------------------------------------------------
-
-
-def attack(
-    settings: Settings, lab: Lab, chain: int, model: Reference, test: Reference, clean: pd.DataFrame
-) -> dict[float, Handle[pd.DataFrame]]:
-    """PGD at every size, on the test images that are right without it."""
-    right = clean[clean.correct]["index"].tolist()
-    return {
-        eps: lab.map(
-            "attack",
-            attack_block,
-            right,
-            block=settings.block,
-            seed=settings.seed + chain,
-            settings=settings.attack(eps),
-            refs={"model": model, "data": test},
-            needs=NEEDS,
-        )
-        for eps in settings.eps_test
-    }
+def as_data(lab: Lab, rows: Rows, chain: int, classes: tuple[str, ...]) -> dict[str, Reference]:
+    """Sets as data to train on."""
+    return {name: lab.dataset(f"{name} of chain {chain}", one, classes=classes) for name, one in rows.items()}
 
 
 STUDY = Study(
@@ -304,11 +226,17 @@ STUDY = Study(
     steps={
         "train": TRAIN,
         "match": match_block,
-        "perturb": perturb_block,
+        "perturb": (perturb_block, avoid_block),
         "noise": noise_block,
+        "leakage": leak_block,
+        "witness": predict_block,
+        "early": predict_block,
         "held-out": predict_block,
         "test": predict_block,
         "attack": attack_block,
+        "latents": latent_block,
+        "units": unit_block,
+        "transfer": predict_block,
     },
     compare=findings.COMPARE,
 )

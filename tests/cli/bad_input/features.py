@@ -39,6 +39,46 @@ FEATURES = [
         says=("own:data has 2 classes", "at least 3"),
     ),
     Case(
+        name="features: a set at a size of 0", typed=RUN + "--eps-construct 0 0.5", says=("eps_construct", "positive")
+    ),
+    Case(name="features: units at a size of 0", typed=RUN + "--eps-units 0", says=("eps_units", "above 0")),
+    Case(
+        name="features: students that no set is built for",
+        typed=RUN + "--build sets --student-epochs 3",
+        says=("--student-epochs does nothing", "--build trains no students"),
+    ),
+    Case(
+        name="features: a figure of three architectures",
+        typed=RUN + "--transfer-archs digits:mlp digits:cnn small:s",
+        says=("transfer_archs", "at least 5", "digits:mlp"),
+    ),
+    Case(
+        name="features: more images under the stronger attack than there are",
+        typed=RUN + "--num-fast 400",
+        says=("num_fast 400", "355"),
+    ),
+    Case(
+        name="features: more images than there are", typed=RUN + "--num-images 2000", says=("num_images 2000", "1442")
+    ),
+    Case(
+        name="features: data without a test part",
+        typed=RUN + "--train-data ./images/train --test-data ./images/test",
+        prepare=folders("train/a", "train/b", "train/c"),
+        says=("there is no file or folder ./images/test",),
+    ),
+    Case(
+        name="features: other labels in the test data",
+        typed=RUN + "--test-data own:data",
+        prepare=data("(np.zeros((64, 1, 8, 8), np.uint8), np.arange(64) % 10, list('1234567890'))"),
+        says=("--test-data own:data", "the same classes"),
+    ),
+    Case(
+        name="features: latents without the argument for gradients past a ReLU",
+        typed=RUN + "--model own:build",
+        prepare=model("return z\n    def forward_with_latent(self, x):\n        return self.forward(x), x.flatten(1)"),
+        says=("own:build", "fake_relu"),
+    ),
+    Case(
         name="features: a source without latents",
         typed=RUN + "--model own:build",
         prepare=model("return z"),
