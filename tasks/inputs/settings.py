@@ -94,3 +94,32 @@ class SharedAscent(StepRule):
         check_count("batch_size", self.batch_size, at_least=1)
         check_choice("gradients", self.gradients, GRADIENTS)
         check_count("seed", self.seed, at_least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSteps:
+    """How a model's weights follow a shared parameter: `joint.JointParameter`. SGD with momentum.
+
+    Raises: InputError (a ValueError) for a value that cannot be used.
+    """
+
+    lr: float
+    """Of the first step, the mean gradient of the batch."""
+    final_lr: float | None = None
+    """Of the last step; between them it changes linearly. None: all alike."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    """On all parameters."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "momentum", "weight_decay"):
+            check_size(name, getattr(self, name))
+        if self.final_lr is not None:
+            check_size("final_lr", self.final_lr)
+        if self.momentum >= 1:
+            raise InputError(f"momentum must be below 1, got {self.momentum!r}")
+
+    def rate(self, step: int, num_steps: int) -> float:
+        """Learning rate of step `step` in 0 .. num_steps - 1."""
+        last = self.lr if self.final_lr is None else self.final_lr
+        return self.lr + (last - self.lr) * step / max(1, num_steps - 1)

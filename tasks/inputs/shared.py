@@ -112,19 +112,23 @@ class SharedParameter:
 
     def _gradient(self, view: GradientView) -> tuple[Tensor, Tensor]:
         """The objective, mean over the step's batch, and the gradient of its sum with respect to the parameter."""
+        images, _, state, placements = self._batch()
+        with torch.enable_grad():
+            leaf = self.parameter.detach().requires_grad_(True)
+            carrying = self.design.apply(leaf, images, placements)
+        check_images(carrying, images)
+        loss, gradient, _ = view.value_and_gradient(carrying.detach(), state, self.design.objective)
+        (gradient,) = torch.autograd.grad(carrying, leaf, gradient)
+        return loss.mean(), gradient
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor, State]:
+        """Images, labels, what the objective compares with, and placements of the step."""
         device = self.parameter.device
         positions = drawn(self.ascent, len(self._chosen), self.step)
         at = torch.from_numpy(self._chosen[positions]).to(device)
         images, labels = (tensor.to(device) for tensor in self.data.batch(self._chosen[positions]))
         state = labels if self.targets is None else self.targets[torch.from_numpy(positions)].to(device)
-        placements = self.design.place(self.step, at, labels)
-        with torch.enable_grad():
-            leaf = self.parameter.detach().requires_grad_(True)
-            carrying = self.design.apply(leaf, images, placements)
-        _check_images(carrying, images)
-        loss, gradient, _ = view.value_and_gradient(carrying.detach(), state, self.design.objective)
-        (gradient,) = torch.autograd.grad(carrying, leaf, gradient)
-        return loss.mean(), gradient
+        return images, labels, state, self.design.place(self.step, at, labels)
 
     def result(self) -> dict[str, Tensor]:
         return {self.name: self.parameter}
@@ -209,7 +213,8 @@ def box(parameter: Tensor) -> Tensor:
     return parameter.clamp(0, 1)
 
 
-def _check_images(carrying: Tensor, images: Tensor) -> None:
+def check_images(carrying: Tensor, images: Tensor) -> None:
+    """What `apply` returned. Raises: InputError."""
     if carrying.shape != images.shape:
         raise InputError(f"apply returned shape {tuple(carrying.shape)} for images of shape {tuple(images.shape)}")
     if not carrying.requires_grad:

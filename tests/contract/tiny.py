@@ -15,7 +15,7 @@ TINY: Mapping[str, str] = {
     "--direction-starts 1 --direction-steps 3",
     "features": "--num-chains 1 --epochs 4 --eps-construct 1.5 --perturb-steps 6 --match-steps 8 --student-epochs 3 "
     "--eps-test 0.4 --test-steps 3 --num-examples 2 --num-units 3 --unit-images 6 --unit-steps 3 --long-unit-steps 4 "
-    "--num-fast 6 --num-avoided 1",
+    "--num-avoided 1",
     "gaussian-features": "--eps-train 1 10 --num-samples 1000 --num-seeds 2 --num-steps 30 --batch-size 32",
     "replication": "--num-studies 4 --num-images 200 --num-candidates 1200 --num-answers 5 10 --num-resamples 200 "
     "--block 2 --num-departed 2 --num-compared 2 --num-mixtures 1 --num-causes 1 --num-by-class 1 "
