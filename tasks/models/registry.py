@@ -89,6 +89,10 @@ MODELS: Mapping[str, ModelEntry] = {
     "cifar:resnet18-w16": _stem_resnet(18, width=16),
     **{f"cifar:wrn-{depth}-{width}": _wide_resnet(depth, width) for depth, width in ((28, 10), (34, 10))},
     "small:s": _of_cifar(Network("small:SmallResNet")),
+    "small:fine": _of_cifar(Network("small_others:OtherResNet", {"width": 16, "stem_stride": 1})),
+    "small:wide": _of_cifar(Network("small_others:OtherResNet", {"width": 48, "stem_stride": 2})),
+    "small:plain": _of_cifar(Network("small_others:PlainNet")),
+    "small:depthwise": _of_cifar(Network("small_others:DepthwiseNet")),
     "digits:mlp": _of_digits("digits:DigitsMlp"),
     "digits:cnn": _of_digits("digits:DigitsCnn"),
     "scenes:cnn": ModelEntry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,14 @@ from torch import Tensor, nn
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.lab.protocol import Context
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
 from robustray.tasks.studies.features.claims import robustly_useful
 from robustray.tasks.studies.features.leakage import Leakage, fit_linear, flat, leak_block
+from robustray.tasks.studies.features.results import CONTROLS, SETS, WORDS
 from robustray.tasks.studies.features.settings import OUTLINE
 from robustray.tasks.studies.features.students import standing
+from robustray.tasks.studies.features.study import STUDY
 from robustray.tasks.studies.features.transferring import mean_table, rank_correlation, slope
 from robustray.tasks.studies.features.usefulness import (
     best_classes,
@@ -199,3 +204,59 @@ def test_means_over_chains_are_ordered_by_what_was_learnt() -> None:
     found = mean_table(rows)
     assert found.arch.tolist() == ["a", "b"] and found.of_det.tolist() == pytest.approx([0.25, 0.45])
     assert found.n.tolist() == [49, 49]
+
+
+# --- All of it --------------------------------------------------------------------------------------------------------
+
+
+def test_the_whole_study_with_every_option(tmp_path: Path) -> None:
+    """Three chains of hardly trained networks, two cells of the grid in the first two chains, five architectures."""
+    own = (f"tests.tasks.features_archs:{name}" for name in ("narrow", "wide", "linear"))
+    archs = ("digits:mlp", "digits:cnn", *own)
+    settings = replace(
+        QUICK,
+        num_images=250,
+        epochs=2,
+        eps_construct=(1.5,),
+        perturb_steps=3,
+        match_steps=3,
+        student_epochs=2,
+        student_lrs=(0.05, 0.1),
+        grid_chains=2,
+        eps_test=(0.4,),
+        test_steps=2,
+        num_attacked=40,
+        num_units=2,
+        unit_images=4,
+        unit_steps=2,
+        long_unit_steps=2,
+        transfer_archs=archs,
+        num_transferred=60,
+        num_examples=1,
+    )
+    lab = SerialLab(store=Store(str(tmp_path)))
+    STUDY.door(settings, lab)
+    found = STUDY.run(settings, lab)
+    tables = {table.name: table.frame for table in found.tables}
+    assert set(tables) == {
+        *("students", "making", "seen", "leakage", "grid", "usefulness", "units", "transfer", "accuracy")
+    }
+    grid = tables["grid"]
+    assert set(grid.set) == {*SETS, *CONTROLS, "robust_det", "mislabelled"}
+    sizes = grid.groupby(["chain", "set"]).size().unstack("chain")
+    assert (sizes == [2, 2, 1]).all(axis=None), "the third chain trains what was chosen"
+    chosen = grid[grid.chosen]
+    assert (chosen.groupby("set").lr.nunique() == 1).all() and len(chosen) == 3 * 9, (
+        "one setting of a set in all chains"
+    )
+    for name, cells in grid[grid.chain < 2].groupby("set"):
+        best = cells.groupby("lr", sort=False).held_out.mean().idxmax()
+        assert chosen[chosen.set == name].lr.iloc[0] == best, name
+    assert (tables["making"].farthest_before.dropna() <= 1.5 + 1e-5).all()
+    assert sorted(tables["transfer"].arch) == sorted(archs)
+    assert len(tables["units"]) == 3 * 2 * 2 and (tables["units"].gamma <= tables["units"].rho_here + 1e-6).all()
+    assert {figure.name for figure in found.figures} == {"students", "robust", "usefulness", "transfer"}
+    words = " ".join(claim.words for claim in found.claims)
+    marked = tables["seen"][tables["seen"].not_non_robust].set
+    assert ("Perturbations alone" in words) == (WORDS["D_det"] not in marked.tolist())
+    assert "Architectures that learn more" in words and "on D itself" in words

@@ -18,7 +18,7 @@ from robustray.tasks.models.normalised import Normalised, final_relu
 
 WITH_RELU = [
     *("cifar:resnet20", "cifar:resnet18-w16", "cifar:resnet50-w4", "cifar:wrn-10-2", "small:s"),
-    *("digits:mlp", "digits:cnn"),
+    *("digits:mlp", "digits:cnn", "small:fine", "small:plain", "small:depthwise"),
     *("torchvision:resnet18", "torchvision:resnext50_32x4d", "torchvision:densenet121"),
 ]
 WITHOUT_RELU = ["mobilenet_v3_small", "shufflenet_v2_x0_5", "googlenet"]

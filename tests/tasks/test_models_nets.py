@@ -34,6 +34,10 @@ NETS = {
     "cifar:wrn-28-10": (36_479_194, 640),
     "cifar:wrn-34-10": (46_160_474, 640),
     "small:s": (308_650, 128),
+    "small:fine": (78_042, 64),
+    "small:wide": (691_834, 192),
+    "small:plain": (288_746, 128),
+    "small:depthwise": (72_842, 256),
     "digits:mlp": (17_226, 64),
     "digits:cnn": (23_946, 64),
     "scenes:cnn": (61_273, 64),
@@ -57,6 +61,7 @@ MILLIONS = {
 # what runs in these tests: the small ones, and the large ones' families at a small width
 LIGHT = [
     *("cifar:resnet20", "cifar:resnet56", "small:s", "digits:mlp", "digits:cnn", "scenes:cnn"),
+    *("small:fine", "small:wide", "small:plain", "small:depthwise"),
     *("cifar:resnet18-w16", "cifar:resnet34-w4", "cifar:resnet50-w4", "cifar:wrn-10-1", "cifar:wrn-16-2"),
 ]
 

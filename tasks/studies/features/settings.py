@@ -221,7 +221,7 @@ def small() -> Settings:
         student="small:s",
         train_data="cifar10:train",
         test_data="cifar10:test",
-        num_images=12_000,
+        num_images=10_000,
         num_chains=3,
         epochs=8,
         batch_size=128,
@@ -242,6 +242,8 @@ def small() -> Settings:
         num_units=32,
         unit_images=50,
         eps_units=0.25,
+        transfer_archs=("small:s", "small:fine", "small:wide", "small:plain", "small:depthwise"),
+        num_transferred=2_000,
     )
 
 
@@ -263,6 +265,8 @@ def paper() -> Settings:
         student_epochs=150,
         num_attacked=0,
         num_units=64,
+        transfer_archs=("cifar:resnet50", "cifar:resnet18", "cifar:resnet18-w16", "cifar:wrn-16-4", "small:plain"),
+        num_transferred=0,
     )
 
 
