@@ -9,9 +9,9 @@ from robustray.tasks.attacks.autoattack import FastCascade
 from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import num_images
+from robustray.tasks.studies.features.costs import estimate
 from robustray.tasks.studies.features.recipes import STUDENT_SEEDS, Recipes
-from robustray.tasks.study import Outline, Size, Work
+from robustray.tasks.study import Outline, Size
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
 
 FEWEST_ARCHITECTURES = 5
@@ -142,51 +142,6 @@ class Settings(Recipes):
         )
 
 
-# --- Cost -------------------------------------------------------------------------------------------------------------
-
-NUM_SETS = 9
-"""D and what students are trained on besides, without the option."""
-SPEED = 2_048
-"""Images per second of gradient passes of network S on two cores with native bf16, about."""
-
-
-def estimate(settings: Settings) -> Work:
-    """What `robustray show` says: gradient passes of single images, at most."""
-    counted, remark = num_images([settings.train_data], otherwise=50_000, given=settings.num_images)
-    used = round(counted[settings.train_data] * (1 - settings.held_out))
-    tested, _ = num_images([settings.test_data], otherwise=10_000, given=settings.num_attacked)
-    chains = len(settings.chains)
-    sets = NUM_SETS + bool(settings.num_avoided)
-    cells = len(settings.student_lrs) * len(settings.student_augmentations)
-    taught = sets * (cells * len(settings.in_grid) + chains - len(settings.in_grid))
-    compared = 2 * chains * max(0, len(settings.transfer_archs) - 1)
-    robust = settings.epochs * (1 + settings.robust_steps)
-    perturbed = settings.perturb_steps * (2 * len(settings.eps_construct) + 1)
-    long = settings.unit_steps + 3 * settings.long_unit_steps
-    passes = {
-        "sources": used * chains * (2 * robust + settings.epochs * (1 + settings.num_avoided) + settings.early_epochs),
-        "sets": used * chains * (2 * settings.match_steps + perturbed + settings.num_avoided * settings.perturb_steps),
-        "students": used * settings.student_epochs * taught,
-        "architectures to transfer to": used * settings.student_epochs * compared,
-        "attacks": tested[settings.test_data] * (sets + 2) * chains * len(settings.eps_test) * settings.test_steps,
-        "units": 2 * chains * settings.num_units * settings.unit_images * long,
-    }
-    if settings.build:
-        passes = {name: passes[name] for name in ("sources", "sets")}
-    total = sum(passes.values())
-    heaviest = sorted(passes, key=lambda name: -passes[name])[:2]
-    time = {
-        "digits:mlp": "The quick size takes a minute of CPU time over all processes.",
-        "small:s": f"At {SPEED:,} images/s (network S on two cores with native bf16, about) {total / SPEED / 60:,.0f} "
-        "minutes; it has not been run.",
-    }
-    return Work(
-        counts={"passes of single images": total, "students": 0 if settings.build else taught + compared},
-        note=f"{remark}{heaviest[0].capitalize()} ({passes[heaviest[0]]:,}) and {heaviest[1]} "
-        f"({passes[heaviest[1]]:,}) take most. {time.get(settings.model, '')}".strip(),
-    )
-
-
 # --- Sizes ------------------------------------------------------------------------------------------------------------
 
 
@@ -237,7 +192,7 @@ def small() -> Settings:
         student_augmentations=("none", "crop-flip"),
         eps_test=(0.1, 0.25, 0.5),
         eps_reference=0.25,
-        num_attacked=2_000,
+        num_attacked=1_000,
         num_fast=500,
         num_units=32,
         unit_images=50,
