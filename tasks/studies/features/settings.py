@@ -176,7 +176,7 @@ def small() -> Settings:
         student="small:s",
         train_data="cifar10:train",
         test_data="cifar10:test",
-        num_images=9_000,
+        num_images=8_500,
         num_chains=3,
         epochs=8,
         batch_size=128,
