@@ -10,7 +10,7 @@ from scipy import stats
 from robustray.tasks.crowds.betas import Betas
 from robustray.tasks.crowds.replicas.cells import Cells, Remeasured
 from robustray.tasks.crowds.replicas.estimators import gaps
-from robustray.tasks.crowds.replicas.mixtures import Mixture, _between_0_and_1, _spline
+from robustray.tasks.crowds.replicas.mixtures import Mixture, _between_0_and_1, _spline, mixture_study
 from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
 from robustray.tasks.crowds.replicas.simulate import Protocol
 from robustray.tasks.errors import InputError
@@ -99,11 +99,53 @@ def test_the_block_and_its_table() -> None:
         num_answers=(10,),
         num_resamples=200,
     )
-    context = Context(settings=MixtureProtocol(study=study, num_answers=10), seed=0, device="cpu", load=lambda _: None)
+    protocol = MixtureProtocol(study=study, num_answers=10, num_intervals=0)
+    context = Context(settings=protocol, seed=0, device="cpu", load=lambda _: None)
     whole, part = mixture_block([0, 1, 2], context), mixture_block([2], context)
     assert np.array_equal(whole["gaps"][2:], part["gaps"])
-    one, two, _ = whole["gaps"].mean(axis=0)
+    one, two, _ = whole["gaps"][:, :, 0].mean(axis=0)
+    assert np.isinf(whole["gaps"][:, :, 1:]).all() and np.isnan(whole["failed"]).all(), "no intervals were asked for"
     assert 0.02 < one < 0.09 and abs(two) < 0.04 and abs(two) < one
     rows = pd.DataFrame({name: list(values) for name, values in whole.items()})
     (table,) = mixed_parts(Mixed(settings=Settings(num_mixtures=3), rows={"reference": rows}))
-    assert len(table.frame) == 3 and (table.frame.n == 3).all()
+    assert len(table.frame) == 3 and (table.frame.n == 3).all() and (table.frame.intervals == 0).all()
+
+
+def test_intervals_are_counted_with_their_failed_optima() -> None:
+    """Of three studies two have intervals; of three components' the first holds the truth in one of two."""
+    gaps = np.zeros((3, 3, 3)) + np.array([0.01, -0.02, 0.04])
+    gaps[0, 0] = [0.05, 0.02, 0.08]
+    gaps[2, :, 1:] = [-np.inf, np.inf]
+    rows = pd.DataFrame(
+        {
+            "study": range(3),
+            "gaps": list(gaps),
+            "at_bound": [[False] * 3] * 3,
+            "failed": [[0.1] * 3, [0.0] * 3, [np.nan] * 3],
+        }
+    )
+    (table,) = mixed_parts(Mixed(settings=Settings(), rows={"reference": rows}))
+    assert table.frame.coverage.tolist() == [0.5, 1.0, 1.0] and (table.frame.intervals == 2).all()
+    assert table.frame.failed.tolist() == pytest.approx([0.05] * 3) and (table.frame.n == 3).all()
+    assert table.frame.width.tolist() == pytest.approx([0.06] * 3)
+    with pytest.raises(InputError, match="there are only 4 studies of mixtures"):
+        Settings(num_mixture_intervals=5)
+
+
+def test_an_interval_holds_its_estimate_and_narrows_with_images() -> None:
+    widths = []
+    for num in (500, 8_000):
+        study = Protocol(
+            name="reference",
+            scenario=SCENARIOS["reference"],
+            num_images=num,
+            num_candidates=6 * num,
+            num_classes=10,
+            num_matching=10,
+            num_answers=(10,),
+            num_resamples=200,
+        )
+        (gap,) = mixture_study(study, [1], 10, 0, 0, num_resamples=200).gaps
+        assert gap.lo < gap.value < gap.hi and gap.n == 2 * num
+        widths.append(gap.hi - gap.lo)
+    assert widths[1] < 0.8 * widths[0], "both ends of the spline's bounds make it wide at any size"

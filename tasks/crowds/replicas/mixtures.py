@@ -15,9 +15,9 @@ from scipy import interpolate, optimize, stats
 
 from robustray.tasks.crowds.betas import Betas, Fit, fit_betas
 from robustray.tasks.crowds.replicas.cells import Array, Cells, Sums
-from robustray.tasks.crowds.replicas.estimators import Accuracy, gaps
 from robustray.tasks.crowds.replicas.simulate import Protocol, cells_of, choose, draw_images
-from robustray.tasks.lab.seeds import stream
+from robustray.tasks.lab.seeds import integer, stream
+from robustray.tasks.statistics import Estimate, by_cell, resample
 
 KNOTS = (0.5, 0.7, 0.9)
 """Of the cubic spline, as in the original analysis: most images of a good set have a high frequency."""
@@ -38,22 +38,8 @@ class Mixture:
     def least_answers(self) -> int:
         return 3 * self.num_components - 1
 
-    def prepare(self, original: Cells, replica: Cells) -> Accuracy:
-        first_fits: list[Betas] = []
-
-        def accuracy(first: Sums, second: Sums) -> Array:
-            found = []
-            for row in range(len(first.held)):
-                held = first.held[row], second.held[row]
-                fits = [
-                    self.fit(cells, images, first_fits[side] if first_fits else None).betas
-                    for side, (cells, images) in enumerate(zip((original, replica), held, strict=True))
-                ]
-                first_fits.extend(fits if not first_fits else [])
-                found.append(_accuracy(fits[0], fits[1], replica, held[1], second.right[row]))
-            return np.array(found)
-
-        return accuracy
+    def prepare(self, original: Cells, replica: Cells) -> FittedAccuracy:
+        return FittedAccuracy(self, original, replica)
 
     def fit(self, cells: Cells, held: Array, initial: Betas | None = None) -> Fit:
         """The distribution of true frequencies behind a set's counts."""
@@ -65,6 +51,35 @@ class Mixture:
             num_starts=self.num_starts,
             initial=initial,
         )
+
+
+class FittedAccuracy:
+    """What `Mixture.prepare` gives: fits every resample, and counts optima that did not converge."""
+
+    num_failed: int = 0
+    """Fits of resamples, of either set, whose optimiser stopped without converging. Their estimates are kept."""
+    at_bound: bool = False
+    """Whether a shape fitted to the sample itself ended at its bound."""
+
+    def __init__(self, mixture: Mixture, original: Cells, replica: Cells) -> None:
+        self._mixture, self._sides = mixture, (original, replica)
+        self._first: list[Betas] = []
+
+    def __call__(self, first: Sums, second: Sums) -> Array:
+        found = []
+        for row in range(len(first.held)):
+            held = first.held[row], second.held[row]
+            initial: Sequence[Betas | None] = self._first or (None, None)
+            fits = [
+                self._mixture.fit(cells, images, start)
+                for cells, images, start in zip(self._sides, held, initial, strict=True)
+            ]
+            if self._first:
+                self.num_failed += sum(fit.num_failed for fit in fits)
+            else:
+                self._first, self.at_bound = [fit.betas for fit in fits], any(fit.at_bound for fit in fits)
+            found.append(_accuracy(fits[0].betas, fits[1].betas, self._sides[1], held[1], second.right[row]))
+        return np.array(found)
 
 
 def _accuracy(first: Betas, second: Betas, replica: Cells, held: Array, right: Array) -> Array:
@@ -92,26 +107,46 @@ def _spline(s: Array) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureStudy:
-    """What one simulated study says of mixtures."""
+    """What one simulated study says of mixtures; one entry for each number of components."""
 
-    gaps: Sequence[float]
-    """Corrected gap for each number of components, mean over the six models."""
+    gaps: Sequence[Estimate]
+    """Corrected gap, mean over the six models; with an infinite interval where none was asked for."""
     at_bound: Sequence[bool]
     """Whether a shape of either distribution ended at its bound."""
+    failed: Sequence[float]
+    """Share of the fits to resamples that did not converge; NaN without resamples."""
 
 
-def mixture_study(protocol: Protocol, components: Sequence[int], n: int, seed: int, index: int) -> MixtureStudy:
-    """Study number `index` with `n` new answers per image: it depends on (seed, index) and the protocol alone."""
+def mixture_study(
+    protocol: Protocol, components: Sequence[int], n: int, seed: int, index: int, *, num_resamples: int = 0
+) -> MixtureStudy:
+    """Study number `index` with `n` new answers per image; it depends on (seed, index) and the other arguments alone.
+
+    num_resamples: behind basic bootstrap intervals over images, at least 200; 0: no intervals.
+    """
     rng = stream(seed, f"mixtures {protocol.name}", index)
     original = draw_images(protocol, protocol.num_images, rng, candidate=False)
     pool = draw_images(protocol, protocol.num_candidates, rng, candidate=True)
     replica = pool.take(choose(protocol, original, pool, slice(None), protocol.num_matching, rng))
     (one, w1), (two, w2) = (cells_of(rng.binomial(n, images.frequency), n, images) for images in (original, replica))
-    weights = np.concatenate([w1, w2])[None, :]
-    found, bounds = [], []
+    sides, counts = (Cells(one), Cells(two)), np.concatenate([w1, w2])
+    design = by_cell(counts, strata=np.repeat([0, 1], [len(w1), len(w2)]))
+    found, bounds, failed = [], [], []
     for num in components:
-        mixture = Mixture(num)
-        found.append(float(gaps(one, two, [mixture])(weights)[0, 0]))
-        sides = [(Cells(rows), held) for rows, held in ((one, w1), (two, w2))]
-        bounds.append(any(mixture.fit(cells, cells.sums(held[None, :]).held[0]).at_bound for cells, held in sides))
-    return MixtureStudy(gaps=found, at_bound=bounds)
+        accuracy = Mixture(num).prepare(*sides)
+
+        def statistic(weights: Array, accuracy: FittedAccuracy = accuracy) -> Array:
+            first, second = sides[0].sums(weights[:, : len(w1)]), sides[1].sums(weights[:, len(w1) :])
+            return first.accuracy - accuracy(first, second)
+
+        if num_resamples:
+            drawn = resample(
+                statistic, design, num_resamples=num_resamples, seed=integer(seed, "mixtures bootstrap", index)
+            )
+            found.append(drawn.estimates("basic")[0])
+        else:
+            value = float(statistic(counts[None, :])[0, 0])
+            found.append(Estimate(value=value, lo=-np.inf, hi=np.inf, n=design.num_units))
+        bounds.append(accuracy.at_bound)
+        failed.append(accuracy.num_failed / (2 * num_resamples) if num_resamples else float("nan"))
+    return MixtureStudy(gaps=found, at_bound=bounds, failed=failed)

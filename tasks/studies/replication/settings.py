@@ -21,6 +21,7 @@ SIMULATED = (
     "num_compared",
     "num_chosen",
     "num_mixtures",
+    "num_mixture_intervals",
     "num_causes",
     "num_by_class",
 )
@@ -85,6 +86,8 @@ class Settings:
     """Images that each of them chooses. Posterior matching needs about 27 candidates for each."""
     num_mixtures: int = 4
     """Simulated studies of each scenario that are corrected by fitted mixtures of betas, too. 0: none."""
+    num_mixture_intervals: int = 0
+    """How many of these studies have intervals, too: seconds each, since every resample is fitted anew."""
     num_causes: int = 3
     """Simulated studies of each of eight worlds in which the gap has two causes, the choice of images and images with
     several objects. 0: none."""
@@ -113,6 +116,12 @@ class Settings:
         checks.counts(at_least=2, num_matching=self.num_matching)
         checks.counts(at_least=200, num_resamples=self.num_resamples)
         checks.counts(seed=self.seed, num_departed=self.num_departed, num_compared=self.num_compared)
+        checks.counts(num_mixture_intervals=self.num_mixture_intervals)
+        if self.num_mixture_intervals > self.num_mixtures:
+            raise InputError(
+                f"num_mixture_intervals {self.num_mixture_intervals}: there are only {self.num_mixtures} studies of "
+                "mixtures (--num-mixtures)"
+            )
         checks.counts(num_mixtures=self.num_mixtures, num_causes=self.num_causes, num_by_class=self.num_by_class)
         checks.shares(ends="()", margin=self.margin)
         checks.ascending(num_answers=self.num_answers)
@@ -180,6 +189,7 @@ def small() -> Settings:
         num_departed=500,
         num_compared=200,
         num_mixtures=200,
+        num_mixture_intervals=50,
         num_causes=1_000,
         num_by_class=1_000,
         block=25,
@@ -194,6 +204,7 @@ def paper() -> Settings:
         num_departed=1_000,
         num_compared=1_000,
         num_mixtures=200,
+        num_mixture_intervals=50,
         num_causes=1_000,
         num_by_class=1_000,
         num_chosen=10_000,
@@ -243,7 +254,11 @@ def plan(settings: Settings) -> tuple[Part, ...]:
         ),
         Part(step="departures", items=settings.num_departed, cost=0.5 * resamples + 1.5e-6 * images),
         Part(step="samplers", items=settings.num_compared, cost=0.1 * resamples + 2e-6 * images),
-        Part(step="mixtures", items=settings.num_mixtures * len(settings.scenarios), cost=0.5),
+        Part(
+            step="mixtures",
+            items=settings.num_mixtures * len(settings.scenarios),
+            cost=0.5 + 8.0 * settings.num_mixture_intervals / max(1, settings.num_mixtures),
+        ),
         Part(step="causes", items=8 * settings.num_causes, cost=0.1 * resamples + 0.6e-6 * images),
         Part(step="classes", items=4 * settings.num_by_class, cost=0.12 * resamples + 0.5e-6 * images),
     )

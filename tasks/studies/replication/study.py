@@ -176,9 +176,13 @@ def _mixing(settings: Settings, lab: Lab, scenario: str) -> Handle[pd.DataFrame]
         "mixtures",
         mixture_block,
         range(settings.num_mixtures),
-        block=min(settings.block, 10),
+        block=min(settings.block, 5),
         seed=settings.seed,
-        settings=MixtureProtocol(study=_protocol(settings, scenario), num_answers=settings.claimed_answers),
+        settings=MixtureProtocol(
+            study=_protocol(settings, scenario),
+            num_answers=settings.claimed_answers,
+            num_intervals=settings.num_mixture_intervals,
+        ),
     )
 
 
