@@ -37,6 +37,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
 RESAMPLES = 1_000
+MODELS = ("dawid-skene", "one-coin")
 THEIRS = """
 import json, sys, time
 import numpy as np, pandas as pd
@@ -58,12 +59,13 @@ def main() -> None:
     parser.add_argument("--crowd-kit", type=Path, help="Python of an environment that holds crowd-kit")
     parser.add_argument("--data-root", type=Path, default=os.environ.get("ROBUSTRAY_DATA"))
     parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=tuple(PARTS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="of workers")
     parser.add_argument("--steps", type=int, default=20, help="of EM")
     parser.add_argument("--output", type=Path, default=HERE / "records" / "crowds.json")
     arguments = parser.parse_args()
     record = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     for part in arguments.only:
-        record[part] = PARTS[part](arguments)
+        record[part] = {**(record.get(part, {}) if part == "workers" else {}), **PARTS[part](arguments)}
         record["machine"] = {
             "processor": platform.processor() or platform.machine(),
             "python": platform.python_version(),
@@ -115,7 +117,7 @@ def workers(arguments: argparse.Namespace) -> dict[str, Any]:
     rows["steps"] = arguments.steps
     with tempfile.TemporaryDirectory() as folder:
         path = simulated(Path(folder))
-        for model in ("dawid-skene", "one-coin"):
+        for model in arguments.models:
             row: dict[str, Any] = {"ours": _process(sys.executable, OURS, path, model, arguments.steps, "ours")}
             if arguments.crowd_kit:
                 row["crowd_kit"] = _process(str(arguments.crowd_kit), THEIRS, path, model, arguments.steps, "theirs")

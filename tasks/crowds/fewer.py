@@ -24,6 +24,10 @@ BLOCK_ANSWERS = 2_000_000
 MOST_ANSWERS = 50_000_000
 """Answers of all subsets of one size that are worth aggregating: half a minute. The number of subsets explodes."""
 HEADLINES = (SEVERAL, NOT_MAIN, NOT_MAIN_OBJECT, NOT_MAIN_SINGLE)
+POWERS = (1.0, 2.0, 2.0, 2.0)
+"""How fast the error of each headline falls: as 1 / workers^power. Objects that many workers overlook are missed by a
+mode for long; main labels are found sooner. Chosen by simulation, and checked on other simulated studies than those
+that chose them (benchmarks/annotators.py, docs/studies/labels.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +62,17 @@ class Thinned:
         found = resample(statistic, by_unit(len(n)), num_resamples=num_resamples, seed=seed).estimates()
         return found[: n.shape[1]], found[n.shape[1] :]
 
-    def extrapolated(self, *, power: float = 2.0, num_resamples: int = 2_000, seed: int = 0) -> list[Estimate]:
+    def extrapolated(
+        self, *, powers: Sequence[float] = POWERS, num_resamples: int = 2_000, seed: int = 0
+    ) -> list[Estimate]:
         """Headlines as if there were ever more workers: exact where a headline is a + b / workers^power.
 
-        From all answers and the size nearest to half of them; basic bootstrap intervals over images. Modes of many
-        answers err less and less often, faster than 1 / workers: power 1 goes too far (simulated: benchmarks/
-        annotators.py, docs/studies/labels.md).
+        powers: of each headline. From all answers and the size nearest to half of them; basic bootstrap intervals over
+        images.
         """
         half = min(self.sizes[:-1], key=lambda size: (abs(size - self.num_answers / 2), -size))
-        at, factor = self.sizes.index(half), half**power / (self.num_answers**power - half**power)
+        at, power = self.sizes.index(half), np.asarray(powers)
+        factor = half**power / (self.num_answers**power - half**power)
 
         def statistic(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             with np.errstate(invalid="ignore", divide="ignore"):  # as in `changes`

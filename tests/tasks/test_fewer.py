@@ -131,8 +131,16 @@ def test_extrapolation_is_exact_for_its_own_law(power: int) -> None:
     sizes = (1, 5, 9)
     k = np.stack([np.full((20, 4), 0.3 + 0.6 / size**power) for size in sizes], axis=1)
     thinned = Thinned(num_answers=9, sizes=sizes, n=np.ones_like(k), k=k)
-    for each in thinned.extrapolated(power=power, num_resamples=200):
+    for each in thinned.extrapolated(powers=(power,) * 4, num_resamples=200):
         assert (each.value, each.lo, each.hi) == pytest.approx((0.3, 0.3, 0.3))
+
+
+def test_each_headline_has_its_law() -> None:
+    """Several objects: 1 / workers; main labels: 1 / workers²."""
+    sizes = (5, 9)
+    k = np.stack([np.array([0.3 + 0.6 / size, *[0.3 + 0.6 / size**2] * 3]) for size in sizes])
+    thinned = Thinned(num_answers=9, sizes=sizes, n=np.ones((20, 2, 4)), k=np.repeat(k[None], 20, axis=0))
+    assert [each.value for each in thinned.extrapolated(num_resamples=200)] == pytest.approx([0.3] * 4)
 
 
 def test_extrapolation_is_wider_than_what_it_starts_from() -> None:

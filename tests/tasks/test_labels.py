@@ -290,6 +290,25 @@ def test_answers_of_ones_own_weighed_by_their_workers(
     assert found.warnings == ()
 
 
+def test_classes_in_another_order_are_noticed(tmp_path: Path) -> None:
+    """With its classes numbered from the other end, a good model looks like one that guesses."""
+    rng = np.random.default_rng(0)
+    given = rng.integers(0, 20, 60)
+    rows = [
+        {"image": f"i{i:02}", "given": int(label), "main": int(label), "selected": [int(label)]}
+        for i, label in enumerate(given)
+        for _ in range(5)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "votes.parquet")
+    models = {"good": given, "backwards": 19 - given}
+    pq.write_table(pa.table({"image": [f"i{i:02}" for i in range(60)]} | models), tmp_path / "p.parquet")
+    settings = Settings(
+        votes=str(tmp_path / "votes.parquet"), predictions=str(tmp_path / "p.parquet"), num_resamples=200
+    )
+    (warning,) = findings_of(settings, tmp_path).warnings
+    assert warning.startswith("backwards: its predictions") and "are its classes numbered as in" in warning
+
+
 def test_many_models_are_lines(tmp_path: Path) -> None:
     write_tables(tmp_path)
     images = [f"i{i}" for i in range(30)]

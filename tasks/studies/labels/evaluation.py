@@ -175,6 +175,31 @@ def comparisons(votes: Votes, found: Aggregate, predictions: Mapping[str, NDArra
     return pd.DataFrame(rows)
 
 
+LEAST_IMAGES = 50
+"""Below which predictions no better than chance are no news."""
+
+
+def by_chance(
+    votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]]
+) -> dict[str, tuple[float, float]]:
+    """Models whose predictions fit no better than labels drawn at random: their classes may be in another order.
+
+    Model -> share of images in which somebody selected the predicted label, or it is the given one; and that of labels
+    drawn at random from those that occur. Those whose Wilson interval does not lie above chance; none below 50 images.
+    """
+    if votes.num_images < LEAST_IMAGES:
+        return {}
+    judge = Judge(votes, found)
+    fitting = len(found.pair_label) + int((judge.selected(votes.given) == 0).sum())
+    chance = fitting / votes.num_images / len(np.union1d(found.pair_label, votes.given))
+    told = {}
+    for model, label in predictions.items():
+        share = proportion((judge.selected(label) > 0) | (label == votes.given))
+        if share.lo <= chance < 1:
+            told[model] = share.value, chance
+    return told
+
+
 def compared_scores(
     scores: Mapping[str, NDArray[np.float64]], pairs: Sequence[tuple[str, str]], *, seed: int = 0, **what: str
 ) -> list[dict[str, Any]]:

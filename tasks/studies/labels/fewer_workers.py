@@ -70,8 +70,9 @@ def table(fewer: Fewer) -> Table:
         title="What fewer workers would have said",
         caption=f"The {fewer.num_images:,} images with {fewer.sizes[-1]} answers ({fewer.num_left_out:,} with other "
         "numbers are left out): the mean over all subsets of an image's answers, none drawn at random. Change: from "
-        "all answers, paired by image. Extrapolated: to ever more workers, as if shares were a + b / workers², roughly "
-        f"as they are. 95 % bootstrap intervals (basic) over images.{too_many}",
+        "all answers, paired by image. Extrapolated: to ever more workers, as if the share with several objects were "
+        "a + b / workers and the others a + b / workers², roughly as in simulated crowds. 95 % bootstrap intervals "
+        f"(basic) over images.{too_many}",
         frame=fewer.frame,
         formats=shown("value", "percent") | shown("change", "points", "change_lo", "change_hi"),
     )

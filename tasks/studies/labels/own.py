@@ -27,7 +27,13 @@ from robustray.tasks.studies.labels import (
     reduce,
     vote_figures,
 )
-from robustray.tasks.studies.labels.evaluation import COMPARED, comparisons, main_minus_given, selected_shares
+from robustray.tasks.studies.labels.evaluation import (
+    COMPARED,
+    by_chance,
+    comparisons,
+    main_minus_given,
+    selected_shares,
+)
 from robustray.tasks.studies.labels.fewer_workers import Fewer
 from robustray.tasks.studies.labels.findings import PAPER_NOT_MAIN
 from robustray.tasks.studies.labels.own_contains import Asked
@@ -212,6 +218,11 @@ def warnings(results: Results) -> Iterator[str]:
     yield from results.own.notes
     if results.weighed is not None:
         yield from own_workers.warnings(results.weighed)
+    for model, (share, chance) in by_chance(results.votes, results.found, results.predictions).items():
+        yield (
+            f"{model}: its predictions are among the labels of an image in {share:.1%} of the images, labels drawn at "
+            f"random would be in {chance:.1%}: are its classes numbered as in {results.settings.votes}?"
+        )
     few = int((results.votes.num_workers < 5).sum())
     if few:
         yield (
