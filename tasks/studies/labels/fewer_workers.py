@@ -16,7 +16,7 @@ from robustray.tasks.study import Figure, Table
 EXTRAPOLATED = "extrapolated"
 HELD = (
     " (with nine workers and 10,000 images such an interval held the truth in 14 of 16 studies for the share with "
-    "several objects, where a second object that most workers overlook stays overlooked, and in 46 of 48 for the others)"
+    "several objects, where a second object that most workers overlook stays overlooked, in 46 of 48 for the others)"
 )
 """What is known of the extrapolation (docs/studies/labels.md), from studies such as its laws were chosen by."""
 
