@@ -33,7 +33,7 @@ there, KEY@150 the one before update 150. Agents are trained by studies, grids a
 
 @dataclass(frozen=True, kw_only=True)
 class ListFlags:
-    """The agents of a store: what each was trained by, and the updates before which it is kept."""
+    """List the agents of a store: how each was trained, and the updates before which its state is stored."""
 
     store: Annotated[str | None, optional("FOLDER")] = None
     """Folder or URL; ./runs if not given."""
@@ -50,9 +50,9 @@ class EvaluateFlags:
     environment: Annotated[str | None, optional("NAME")] = None
     """Hopper-v5, my_pkg.my_mod:Name-v0 or my_pkg.my_mod:ClassName; the agent's own if not given."""
     episodes: int = 20
-    """How many."""
+    """Number of episodes."""
     seed: int = 0
-    """Of the episodes; with the same seed an episode depends on its number only."""
+    """Seed of the episodes; with the same seed an episode depends on its number only."""
     deterministic: Switch = False
     """Take the mean action, or the most probable choice; else actions are drawn, as in training."""
     store: Annotated[str | None, optional("FOLDER")] = None
@@ -69,13 +69,13 @@ class RenderFlags:
     by EGL unless MUJOCO_GL names something else."""
 
     environment: Annotated[str | None, optional("NAME")] = None
-    """As for `evaluate`; the agent's own if not given."""
+    """Environment as for `evaluate`; the agent's own if not given."""
     steps: int = 500
     """Steps that are shown, over as many episodes as they make."""
     seed: int = 0
-    """Of the episodes."""
+    """Seed of the episodes."""
     deterministic: Switch = False
-    """As for `evaluate`."""
+    """Take the mean action, or the most probable choice, as for `evaluate`."""
     store: Annotated[str | None, optional("FOLDER")] = None
     """Folder or URL; ./runs if not given."""
 
@@ -91,7 +91,7 @@ class ExportFlags:
 
 
 def main(argv: list[str]) -> int:
-    """One verb."""
+    """Run one verb."""
     if argv and argv[0] in ("-h", "--help"):
         print(HELP.replace("robustray agent", f"{typed_as()} agent"))
         return 0

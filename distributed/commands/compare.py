@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """What differs between two finished runs of one study, in settings and, image by image, in results.
+    """Show what differs between two finished runs of one study, in settings and, image by image, in results.
 
     A and B are runs of the store (the end of a name is enough) or folders of runs. Nothing is computed again."""
 

@@ -29,7 +29,7 @@ class Flags:
     """Check Python, torch, devices, mujoco, Ray, its token and its folder, data roots, weights and free space."""
 
     store: Annotated[str | None, optional("FOLDER")] = None
-    """Where runs will be kept; ./runs if not given."""
+    """Where runs will be stored; ./runs if not given."""
     data_root: Annotated[str | None, optional("FOLDER")] = None
     """Folder of data sets and weights; ROBUSTRAY_DATA if not given."""
     json: Switch = False
@@ -38,7 +38,7 @@ class Flags:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One line of the doctor."""
+    """One line that the doctor prints."""
 
     what: str
     ok: bool
@@ -186,7 +186,7 @@ def _token(flags: Flags) -> Iterator[Check]:
 
 
 def _ray_folder(flags: Flags) -> Iterator[Check]:
-    """Where Ray of our own keeps its sockets and logs."""
+    """The folder of the sockets and logs of a Ray that is started here."""
     variable, folder = ray_folder()
     try:
         check_ray_folder()

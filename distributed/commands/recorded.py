@@ -1,4 +1,4 @@
-"""Settings as a run wrote them down: `resume` goes on with them, `run --config run.json` starts from them."""
+"""Settings as a run recorded them: `resume` continues with them, `run --config run.json` starts from them."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Where:
     """Where and how to compute. No result depends on any of these."""
 
     store: Annotated[str | None, optional("FOLDER")] = None
-    """Folder or URL that keeps everything finished; ./runs if not given. On a cluster: absolute, or a URL."""
+    """Folder or URL in which everything finished is stored; ./runs if not given. On a cluster: absolute, or a URL."""
     workers: Annotated[int | None, optional("NUMBER")] = None
     """Blocks that run at once, one per CPU (or what the GPUs hold) if not given; 0 computes in this process, without
     Ray."""
@@ -48,7 +48,8 @@ class Where:
     data_root: Annotated[str | None, optional("FOLDER")] = None
     """Folder of real data sets and weights; ROBUSTRAY_DATA if not given."""
     checkpoint_every: Annotated[str | None, optional("NUMBER[s]")] = None
-    """How often a long job keeps its state: after so many steps (200) or seconds (30s); every 60s if not given."""
+    """How often the state of a long job is saved: after a number of steps (200) or seconds (30s); every 60s if not
+    given."""
     json: Switch = False
     """Print one JSON document, and everything else on stderr."""
 
@@ -90,7 +91,8 @@ def main(argv: list[str]) -> int:
 
 
 def check_flags(flags: RunFlags, study: str) -> None:
-    """What can be said of the flags before a model or data are opened: for `run`, and for `show`, which opens none.
+    """Check what can be checked of the flags before a model or data are opened: for `run`, and for `show`, which opens
+    none.
 
     Raises: InputError.
     """
@@ -240,7 +242,7 @@ def data_root(where: Where) -> str | None:
 
 
 def checkpoint_interval(words: str | None) -> Interval | None:
-    """From `200` (steps) or `30s`. Raises: InputError."""
+    """Read `200` (steps) or `30s`. Raises: InputError."""
     if words is None:
         return None
     from robustray.tasks.lab.checkpoints import Interval
@@ -264,7 +266,7 @@ def open_store(url: str | None, address: str | None) -> Store:
 
 
 def print_document(document: Mapping[str, Any]) -> None:
-    """The one document of `--json`."""
+    """Print the one document of `--json`."""
     print(json.dumps(document, ensure_ascii=False, allow_nan=False))
 
 
@@ -284,7 +286,7 @@ def print_again(result: Result, console: Any) -> None:
 
 
 def _next_command(request: Request, where: Where) -> str:
-    """What one would type next."""
+    """The command that the user may want to type next."""
     if request.size == "quick":
         return again(f"show {request.study.outline.name} --size small", store=where.store, data_root=where.data_root)
     return again("status", store=where.store)

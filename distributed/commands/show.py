@@ -14,7 +14,7 @@ from robustray.tasks.study import Outline
 
 
 def check_names(outline: Outline, settings: Any) -> None:
-    """Raises: InputError for a model or data that `run` could not find either, whatever is on its disk."""
+    """Check names. Raises: InputError for a model or data that `run` could not find either, whatever is on the disk."""
     from robustray.tasks.data import sources
     from robustray.tasks.models import registry
     from robustray.tasks.models.published import PUBLISHED

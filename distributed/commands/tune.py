@@ -116,7 +116,7 @@ def _about(name: str) -> str:
 
 
 def check_flags(flags: Flags, address: str | None) -> None:
-    """What can be said of the flags by themselves. Raises: InputError."""
+    """Check what can be checked of the flags alone. Raises: InputError."""
     if flags.workers == 0:
         raise InputError("--workers 0: a grid runs in trials of Ray Tune; give 1 or more, or run a cell with `run`")
     check_workers(flags.workers, address)
