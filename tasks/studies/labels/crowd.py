@@ -32,7 +32,7 @@ NAMES_OBJECT, NAMES_SIBLING, NAMES_GROUP = 0.75, 0.22, 0.03
 MAIN_IS_MAIN = 0.9
 """Chance that a worker who names the main object calls it main; else it is another one that he names."""
 WRONG = (("other object", 0.4), ("sibling", 0.3), ("superclass", 0.2), ("absent", 0.1))
-"""What a query that is not about the main object is about. Alone, an object has no other: its sibling then."""
+"""What a query that is not about the main object is about. Where there is no other object, it is the sibling."""
 MOST_SURVIVING = 5
 
 
@@ -41,9 +41,9 @@ class Crowd:
     """A crowd and the scenes that it sees."""
 
     scenes: SceneSettings
-    """With 18 classes: 2i and 2i + 1 are siblings, six in a row a superclass."""
+    """Scenes of 18 classes: 2i and 2i + 1 are siblings, and six in a row are a superclass."""
     precision: float
-    """Of the search: the chance that a query that finds an image is about its main object."""
+    """Precision of the search: the chance that a query that finds an image is about its main object."""
     num_workers: int
     """Answers per image in collection and per label in contains."""
     num_classify: int
@@ -65,9 +65,9 @@ class Answers:
     most_ticked: Ints
     """(images,) label that most workers tick in contains, whatever was proposed (ties: the smaller class)."""
     main: Ints
-    """(images, num_classify)"""
+    """(images, num_classify): the label that a worker calls main."""
     selected: Bools
-    """(images, num_classify, classes)"""
+    """(images, num_classify, classes): the labels that a worker selects."""
 
 
 def answer(crowd: Crowd, objects: Ints, indices: Ints, seed: int) -> Answers:

@@ -37,7 +37,7 @@ MEASURES: Mapping[str, str] = {
 SELECTED = "selection frequency"
 """A score between right and wrong: the share of an image's workers who selected the predicted label."""
 GIVEN = "(the given labels)"
-"""Stands among the models, as what they are measured against."""
+"""The name of the given labels among the models, for comparison."""
 ALL, SINGLE, MULTI, DIFFERENT = "all images", "one object", "several objects", "several objects, given is not main"
 
 
@@ -113,11 +113,12 @@ def main_minus_given(
 def selected_shares(
     votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]], *, num_resamples: int
 ) -> pd.DataFrame:
-    """Mean selection frequency of the predicted label, and what it is less than the given label's, per model and slice.
+    """Mean selection frequency of the predicted label, and how much less it is than that of the given label, per model
+    and slice.
 
     One row per model and slice (all images; several objects), and first the given label's own. Basic bootstrap
-    intervals over images, one resample for all: every image has answers of its own, so that the luck of its workers is
-    drawn again with it.
+    intervals over images, one resample for all: every image has its own answers, so that the chance in its workers'
+    answers is drawn again with it.
     """
     judge, parts = Judge(votes, found), slices(votes, found)
     scores = np.stack([judge.selected(label) for label in (votes.given, *predictions.values())], axis=1)

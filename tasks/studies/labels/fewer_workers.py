@@ -1,4 +1,5 @@
-"""What fewer workers would have made of one's own images: a table, and the headlines against the number of workers."""
+"""What fewer workers would have said about the user's own images: a table, and the headlines against the number of
+workers."""
 
 from __future__ import annotations
 

@@ -42,9 +42,9 @@ class Results:
     people: Mapping[float, People]
     """Search precision -> what people say of the kept images, at the claimed workers and threshold."""
     collection: pd.DataFrame
-    """Of `reduce.collection`."""
+    """Frame of `reduce.collection`."""
     accuracy: pd.DataFrame | None
-    """Of `evaluation.accuracies`; None without networks."""
+    """Frame of `evaluation.accuracies`; None without networks."""
     images: ImageData
 
     @property
@@ -61,7 +61,7 @@ class Results:
         return reduce.shares(self.people[precision].votes, self.people[precision].found)
 
     def not_main(self, precision: float) -> Estimate:
-        """Of truly several objects, against the truth."""
+        """Share of labels that are not main where there truly are several objects."""
         settings = self.settings
         row = one(
             self.collection,
@@ -148,7 +148,7 @@ def claims(results: Results) -> Iterator[Claim]:
 
 
 def _change(results: Results, first: tuple[float, int], last: tuple[float, int]) -> Estimate:
-    """Of the share that is not main, between two collections: (search precision, workers)."""
+    """Change of the share that is not main, between two collections: (search precision, workers)."""
     return reduce.change(
         results.collected[first[0]],
         results.kept(*first),

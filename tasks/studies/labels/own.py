@@ -1,4 +1,4 @@
-"""What answers about one's own images say of their labels, and of models' predictions."""
+"""What answers about the user's own images say about their labels and about models' predictions."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class Results:
     own: Own
     found: Aggregate
     predictions: dict[str, NDArray[np.int64]]
-    """Of the images with votes."""
+    """Predictions of the images with votes."""
     accuracy: pd.DataFrame | None
-    """Of `evaluation.accuracies`; None without predictions."""
+    """Frame of `evaluation.accuracies`; None without predictions."""
     weighed: Weighed | None
     """Main answers by a model of the workers; None if none was asked for."""
     rated: Rated | None
@@ -76,7 +76,7 @@ class Results:
 
     @cached_property
     def fewer(self) -> Fewer | None:
-        """Headlines had fewer workers answered."""
+        """The headlines if fewer workers had answered."""
         return Fewer.of(self.votes, num_resamples=self.settings.num_resamples)
 
 

@@ -1,5 +1,5 @@
-"""One's own answers about single labels: is the given label the one that most workers tick, and would they tick what a
-model predicts?"""
+"""The user's own answers about single labels: is the given label the one that most workers tick, and would they tick
+what a model predicts?"""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Asked:
 
 
 def findings(asked: Asked) -> Findings:
-    """Of a run without answers about what is in an image."""
+    """Findings of a run without answers about what is in an image."""
     return compose(answer(asked), pieces(asked), list(asked.notes))
 
 
@@ -73,7 +73,7 @@ def pieces(asked: Asked) -> Iterator[Part]:
 
 
 def shares(contains: Contains) -> dict[str, Estimate]:
-    """Of all images, with Wilson's intervals."""
+    """Shares of all images, with Wilson's intervals."""
     of_given, (other, _) = contains.frequency[contains.of_given], contains.other()
     return {
         AS_OFTEN: proportion(other >= of_given),

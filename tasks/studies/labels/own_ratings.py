@@ -23,9 +23,9 @@ from robustray.tasks.study import Claim, Table
 Ints = NDArray[np.int64]
 Source = Literal["ratings", "contains"]
 NAMES: Mapping[Source, str] = {"ratings": "acceptance", "contains": "contains-acceptance"}
-"""Of the tables."""
+"""Names of the tables."""
 BEHIND: Mapping[Source, str] = {"ratings": "", "contains": " (contains)"}
-"""Behind titles and claims."""
+"""Words after titles and claims."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,11 +34,11 @@ class Rated:
     predictions: Mapping[str, Ints]
     accepted: Mapping[str, Accepted]
     source: Source = "ratings"
-    """Names the tables: answers about single labels may stand in two tables beside each other."""
+    """Names the tables, since answers about single labels may come from two files in one run."""
 
     @property
     def over(self) -> str:
-        """What intervals are over: raters too, where the answers say who gave them."""
+        """What intervals are over: also raters where the answers say who gave them."""
         return "images and raters" if self.ratings.asked.shape[1] > 1 else "images"
 
     @property

@@ -1,4 +1,5 @@
-"""One's own tables, opened, checked and joined: the door of `--votes`, `--contains` and what stands beside them."""
+"""The user's own tables, opened, checked and joined: those of `--votes`, `--contains` and the settings that go with
+them."""
 
 from __future__ import annotations
 
@@ -41,11 +42,11 @@ class Own:
     """Everything that was given; None for a table that was not. Predictions are joined to each of the tables."""
 
     table: CrowdTable
-    """Of votes."""
+    """Table of votes."""
     names: NDArray[np.str_]
     votes: Votes
     ranked: Ranked
-    """Of the images with votes."""
+    """Ranked predictions of the images with votes."""
     images: tuple[WholeSet, Ranked] | None
     accepted: tuple[AcceptedLabels, Ranked] | None
     ratings: tuple[Ratings, Ranked] | None

@@ -35,7 +35,7 @@ class Whole:
 
     images: WholeSet
     several: Bools
-    """(images,) people see several objects."""
+    """(images,) whether people see several objects."""
     single: Bools
     """(images,) people see one, or only the given label was plausible."""
     num_objects: Ints

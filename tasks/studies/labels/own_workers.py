@@ -1,4 +1,4 @@
-"""One's own answers, weighed by what they show of each worker's errors."""
+"""The user's own answers, weighed by what they show about each worker's errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables and drawings that a simulated crowd and one's own answers share."""
+"""Tables and drawings for a simulated crowd as well as for the user's own answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""From a crowd's answers to estimates: what is kept, under which label, and what people would have called it."""
+"""From a crowd's answers to estimates: which images are kept, under which label, and what people would have called
+them."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class Collected:
 
     @staticmethod
     def of(rows: pd.DataFrame) -> Collected:
-        """rows: of `crowd_block`."""
+        """Make it from the rows of `crowd_block`."""
 
         def stacked(name: str) -> Ints:
             return np.stack(list(rows[name]))

@@ -13,51 +13,52 @@ from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.training.settings import TrainSpec
 
 TABLES = ("votes", "predictions", "contains", "images", "accepted", "ratings", "classes")
-"""Settings that are files of one's own."""
+"""Settings that are the user's own files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How far labels that people only confirmed are from what they would have called the main object. A simulated crowd
-    on scenes; with --votes or --contains (and --predictions) answers about your own images instead."""
+    """Measure how far labels that people only confirmed are from what they would have called the main object: with a
+    simulated crowd on scenes, or, with --votes or --contains (and --predictions), with answers about your own
+    images."""
 
     votes: str = ""
     """Answers about your own images instead of simulated ones: a Parquet file with the columns image, given (its label,
     a class number), main (the label a worker calls main), selected (list: a label for each object he sees), and
     optionally worker."""
     predictions: str = ""
-    """Beside --votes or --contains: a Parquet file with the column image and one column per model: a predicted class
+    """Used with --votes or --contains: a Parquet file with the column image and one column per model: a predicted class
     number, or a list of them, the best first."""
     images: str = ""
-    """Beside --votes: all images of the data set, with the columns image, given, and split: classified (those in
+    """Used with --votes: all images of the data set, with the columns image, given, and split: classified (those in
     --votes), only-given (no other label was plausible), never-ticked (nobody ticked the given label) or too-few."""
     accepted: str = ""
-    """Beside --predictions: all labels that fit an image, with the columns image, given, and accepted (a list, may be
-    empty), as ReaL has them."""
+    """Used with --predictions: all labels that fit an image, with the columns image, given, and accepted (a list, may
+    be empty), as ReaL has them."""
     ratings: str = ""
-    """Beside --predictions: answers about single labels, with the columns image, given, label, rater, and answer (0 no,
-    1 maybe, 2 yes)."""
+    """Used with --predictions: answers about single labels, with the columns image, given, label, rater, and answer (0
+    no, 1 maybe, 2 yes)."""
     classes: str = ""
-    """Beside --votes: names of the classes, with the columns class, name and superclass."""
+    """Used with --votes: names of the classes, with the columns class, name and superclass."""
     margin: float = 0.03
-    """Of equivalence: differences in the share of accepted labels below it are as good as none."""
+    """Margin of equivalence: smaller differences in the share of accepted labels count as none."""
     contains: str = ""
     """Answers to "does the image contain an object of this class?", alone or beside --votes: the columns image, given,
     label, n_shown (how many workers were asked), n_selected (how many ticked it), and optionally worker (one row per
     answer then)."""
     worker_model: Literal["none", "one-coin", "dawid-skene"] = "none"
-    """Beside --votes with a column worker that names the same person in all images: weigh the main answers by what they
-    show of each worker's errors, one accuracy each or a whole confusion matrix."""
+    """Used with --votes and a column worker that names the same person in all images: weigh the main answers by what
+    they show about each worker's errors, with one accuracy for each worker or a whole confusion matrix."""
     test_data: str = "scenes:test,n=4000,classes=18,multi=0.3"
     """Scenes that the crowd labels, and on which networks are judged; needs 18 classes."""
     train_data: str = "scenes:train,n=3600,classes=18,multi=0.3"
     """Scenes that networks are trained on, with labels that the same crowd collected."""
     precisions: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0)
-    """Of the search: the chance that the query behind an image is about its main object."""
+    """Precisions of the search: the chance that the query behind an image is about its main object."""
     claimed_precision: float = 0.6
     """The one of them that answer, networks and examples are about."""
     num_workers: tuple[int, ...] = (3, 9)
-    """Answers per image on which it is kept."""
+    """Numbers of answers by which it is decided whether an image is kept."""
     claimed_workers: int = 9
     """The one of them that claims are about."""
     thresholds: tuple[float, ...] = (0.5, 0.8)
@@ -67,13 +68,13 @@ class Settings:
     num_classify: int = 9
     """Workers who say what is in an image."""
     epochs: int = 8
-    """Of the two networks; 0 trains none."""
+    """Epochs of training of the two networks; 0 trains none."""
     num_resamples: int = 2_000
     """Resamples of images behind a bootstrap interval."""
     num_examples: int = 8
     """Images shown, drawn at random from those whose given label is not the main one."""
     seed: int = 0
-    """Of the crowd and of the trainings."""
+    """Seed of the crowd and of the trainings."""
     block: int = 1_000
     """Scenes per block of work."""
 

@@ -3,7 +3,7 @@
 Labels of large data sets were not given by people who say what they see: a search proposes an image for a class, and
 workers confirm that it contains it. A simulated crowd on scenes, whose truth is known, makes labels that way, sees the
 kept images again with all plausible labels, and judges networks that were trained on the labels it made. With --votes
-or --contains the same aggregation and evaluation run on people's answers about images of one's own.
+or --contains the same aggregation and evaluation run on people's answers about the user's own images.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ NETWORK, GIVEN, MAIN = "scenes:cnn", "trained on given labels", "trained on main
 
 
 def door(settings: Settings, lab: Lab) -> Opened:
-    """Read one's own tables, or open both sets of scenes. Raises: InputError."""
+    """Read the user's own tables, or open both sets of scenes. Raises: InputError."""
     if settings.contains and not settings.votes:
         own_tables.load_contains(settings, lab)
         return Opened(refs={f"table {ref.name}": ref for ref in own_tables.references(settings).values()})

@@ -1,4 +1,4 @@
-"""Drawings of what people say of one's own images, before any model."""
+"""Drawings of what people say about the user's own images, before any model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BINS = np.linspace(-0.05, 1.05, 12).tolist()
 def drawings(
     shares: Mapping[str, Estimate], votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]]
 ) -> Iterator[Figure]:
-    """shares: of `reduce.shares`."""
+    """Drawings of the votes. shares: as `reduce.shares` gives them."""
     known = {name: share for name, share in shares.items() if share.n}
     yield figures.dot_rows(
         name="headline",
@@ -54,7 +54,8 @@ def _objects(found: Aggregate) -> Figure:
 
 
 def _frequencies(votes: Votes, found: Aggregate, predictions: Mapping[str, NDArray[np.int64]]) -> Figure:
-    """Of the given label, of the main one, and of the wrong predictions of the most accurate model."""
+    """Selection frequencies of the given label, of the main one, and of the wrong predictions of the most accurate
+    model."""
     judge = Judge(votes, found)
     samples = [
         figures.Sample(label="given label", values=judge.selected(votes.given)),

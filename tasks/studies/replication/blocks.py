@@ -1,4 +1,4 @@
-"""Block functions of the replication study: simulated studies, and one's own."""
+"""Block functions of the replication study: simulated studies, and the user's own."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def class_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnProtocol:
-    """How one's own study is analysed."""
+    """How the user's own study is analysed."""
 
     num_resamples: int
 
@@ -165,7 +165,7 @@ MEAN = -1
     columns={"model": pa.int64(), "gaps": Tensor("float64"), "bias": Tensor("float64")},
 )
 def own_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """Gaps of one's own study for models by number (-1: their mean), all on the same resamples of images or HITs.
+    """Gaps of the user's own study for models by number (-1: their mean), all on the same resamples of images or HITs.
 
     References: "answers", "correctness". context.settings: an `OwnProtocol`.
     gaps: (estimators, 3) accuracy on the original minus the replica's as each estimator corrects it, value and
@@ -187,8 +187,8 @@ def own_estimates(
 ) -> list[dict[str, tuple[Estimate, Estimate]]]:
     """For each model: estimator -> corrected gap, and raw minus corrected gap, with basic intervals.
 
-    All on the same resamples: images within the two sets, or where the table says which images were shown together,
-    those together.
+    All use the same resamples: of images within the two sets or, where the table says which images were shown together,
+    of these groups.
     """
     n = fewest_answers(study)
     estimators = own_estimators(n)
@@ -244,7 +244,7 @@ def rows_of(side: Side) -> Remeasured:
 
 
 def _rows(side: Side, models: Sequence[int]) -> Remeasured:
-    """With one column for each of the models; -1 is their mean."""
+    """The rows with one column for each of the models; -1 is their mean."""
     mean = side.correct.mean(axis=1)
     columns = [mean if model == MEAN else side.correct[:, model] for model in models]
     return replace(rows_of(side), correct=np.stack(columns, axis=1))

@@ -1,4 +1,5 @@
-"""What simulated studies say of a gap with two causes: can the choice of images and several objects be told apart?"""
+"""What simulated studies say about a gap with two causes: can the choice of images and several objects be
+distinguished?"""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Table
 
 COVERED = (0.92, 0.98)
-"""A part counts as told apart where its 95 % intervals hold the truth this often."""
+"""A part counts as distinguished where its 95 % intervals cover the truth this often."""
 LEAST_STUDIES = 400
-"""Of each world: fewer can't tell a coverage of 95 % from one of 92 %."""
+"""The fewest studies of each world for a claim: fewer can't distinguish a coverage of 95 % from one of 92 %."""
 LEAST_TO_WARN = 20
 """Fewer studies of a world call nothing unidentifiable."""
 

@@ -1,4 +1,5 @@
-"""What simulated studies say of workers other than estimators assume: how far off, how often covered, what helps."""
+"""What simulated studies say about workers who differ from what estimators assume: how large the errors are, how often
+intervals cover the truth, and what helps."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ LENIENCIES = (0.05, 0.1, 0.2, 0.5)
 class Departed:
     settings: Settings
     rows: pd.DataFrame
-    """Of `departure_block`."""
+    """Rows of `departure_block`."""
 
     @property
     def scenario(self) -> str:

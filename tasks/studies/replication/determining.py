@@ -70,7 +70,7 @@ def known_frame(results: Results) -> pd.DataFrame:
 
 
 def determined_parts(results: Results) -> Iterator[Table | str]:
-    """Nothing without labels."""
+    """Parts of the report about the rival explanation; none without labels."""
     if results.known is None:
         return
     frame = known_frame(results)

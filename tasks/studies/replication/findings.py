@@ -38,9 +38,11 @@ SHOWN = (RAW, HELD_OUT, NAIVE, JACKKNIFE, JACKKNIFE_HALF, MOMENTS)
 LEAST_STUDIES = 20
 """Fewer simulated studies decide no claim."""
 LEAST_OF_SCENARIO = 1_000
-"""Fewer of a scenario can't tell a coverage of 95 % from one of 92 %: no claims are made about single scenarios."""
+"""Number of studies of a scenario below which no claims are made about it: fewer can't distinguish a coverage of 95 %
+from one of 92 %."""
 WIDEST = 0.035
-"""A 95 % interval wider than this, in accuracy, can't tell the published corrected gap (3.6 points) from none."""
+"""A 95 % interval wider than this, in accuracy, can't distinguish the published corrected gap (3.6 points) from
+none."""
 PAPER_RAW = PaperFigure(
     figure="11.7 ± 1.0 points before, 3.6 ± 1.5 points after correction",
     scale="ImageNet and ImageNet-v2 MatchedFrequency, mean over models; the truth is not known there",
@@ -56,11 +58,11 @@ class Results:
     rows: Mapping[str, pd.DataFrame]
     """Scenario -> rows of `simulated_block`."""
     studies: pd.DataFrame
-    """Of `reduce.study_frame`."""
+    """Frame of `reduce.study_frame`."""
     performance: pd.DataFrame
-    """Of `reduce.performance`."""
+    """Frame of `reduce.performance`."""
     readings: pd.DataFrame
-    """Of `reduce.readings`."""
+    """Frame of `reduce.readings`."""
     departed: Departed | None = None
     sampled: Sampled | None = None
     mixed: Mixed | None = None

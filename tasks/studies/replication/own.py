@@ -1,4 +1,5 @@
-"""What one's own study says: is there a bias from the choice of its images, how large, and what is left."""
+"""What the user's own study says: whether there is a bias from the choice of its images, how large it is, and what gap
+is left."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ from robustray.tasks.study import Claim, Description, Figure, Findings, Table
 VERDICTS = {"equivalent": "equivalent to none", "different": "biased", "undecided": "undecided"}
 ALL = "mean of all models"
 MOST_LOGITS = 2
-"""Tipping points beyond are not told in words: what a change of leniency does is known to first order only."""
+"""Tipping points beyond this are not put into words, because the effect of leniency is known to first order only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +42,15 @@ class Results:
     settings: Settings
     study: OwnStudy
     frame: pd.DataFrame
-    """Of `gap_frame`."""
+    """Frame of `gap_frame`."""
 
     def estimate(self, name: str, estimator: str) -> Estimate:
-        """Of the mean over models: "gap" or "bias"."""
+        """Estimate of the mean over models: "gap" or "bias"."""
         return estimate_of(one(self.frame, model=ALL, estimator=estimator), name, f"{name}_lo", f"{name}_hi")
 
 
 def gap_frame(rows: pd.DataFrame, study: OwnStudy) -> pd.DataFrame:
-    """One row per model (and their mean) and estimator. rows: of `own_block`."""
+    """One row per model (and their mean) and estimator. rows: those of `own_block`."""
     names = list(own_estimators(fewest_answers(study)))
     n = len(study.original) + len(study.replica)
     found = []

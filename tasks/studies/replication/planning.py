@@ -1,4 +1,5 @@
-"""How many images and answers a study like one's own would need, its cheapest design, and that design simulated."""
+"""How many images and answers a study like the user's own would need, its cheapest design, and that design
+simulated."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ class Design:
 class Plan:
     settings: Settings
     frame: pd.DataFrame
-    """Of `design_frame`."""
+    """Frame of `design_frame`."""
     calibration: float
     fitted: World
     floor: float
@@ -62,12 +63,12 @@ class Plan:
         return None if fits.empty else _design(fits.loc[fits.answers.idxmin()])
 
     def predicted(self, design: Design) -> Prediction:
-        """Before the calibration."""
+        """Prediction before the calibration."""
         m = design.num_matching
         return predict(self.fitted if m is None else self.fitted.with_replica(m), design.num_answers)
 
     def advice(self) -> str:
-        """In a sentence."""
+        """The advice in a sentence."""
         margin = f"{100 * self.settings.margin:g} points"
         if self.floor > self.settings.margin:
             alone = f"not reachable by answers alone with this study's images (floor {100 * self.floor:.1f} points)"
@@ -208,7 +209,7 @@ class Planned:
     design: Design
     """The cheapest that is good enough, or else the study's own."""
     checked: pd.DataFrame
-    """Rows of `check_block`."""
+    """The rows of `check_block`."""
 
     def frame(self) -> pd.DataFrame:
         """Predicted and realised half-widths of the design, before the calibration."""

@@ -38,9 +38,9 @@ class RankedProtocol:
     """How replicas without answers are analysed."""
 
     replicas: tuple[str, ...]
-    """Their references."""
+    """References of the replicas."""
     leave_out: tuple[str, ...]
-    """Models that are not used."""
+    """Models that are left out."""
     num_resamples: int
     annotated: bool = False
     """Whether there is a reference "annotated", of the form `ANNOTATED`."""
@@ -74,7 +74,8 @@ def joined(context: Context, protocol: RankedProtocol) -> Ranked:
 
 
 def _estimates(of: Ranked, top: int, num_resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One resample of images for all models and sets: the original's by class, and all replicas' images by class."""
+    """Estimates from one resample of images for all models and sets: the original's images by class, and all replicas'
+    images by class."""
     num = len(of.original)
     strata = of.strata()
 
@@ -101,9 +102,9 @@ class Results:
     settings: Settings
     of: Ranked
     rows: pd.DataFrame
-    """Of `ranked_block`."""
+    """Rows of `ranked_block`."""
     known: pd.DataFrame | None = None
-    """Of `determining.labelled_block`; None without labels."""
+    """Rows of `determining.labelled_block`; None without labels."""
 
     def sets(self) -> pd.DataFrame:
         """One row per top and replica: mean drop over models, its range, the two lines."""

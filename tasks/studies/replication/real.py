@@ -55,9 +55,9 @@ class People:
 
     n_shown: NDArray[np.int64]
     n_selected: NDArray[np.int64]
-    """Of them for the true label."""
+    """Number of these answers that are the true label."""
     correct: NDArray[np.float64]
-    """(images, models)"""
+    """(images, models): whether the model is right."""
     models: tuple[str, ...]
 
 

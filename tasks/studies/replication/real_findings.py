@@ -1,4 +1,4 @@
-"""What people's answers with a known truth say of the estimators."""
+"""What people's answers with a known truth say about the estimators."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LICENCE = (
 class Results:
     settings: Settings
     rows: pd.DataFrame
-    """Of `real_block`."""
+    """Rows of `real_block`."""
     num_answers: tuple[int, ...]
     models: tuple[str, ...]
     num_images: int

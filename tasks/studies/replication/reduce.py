@@ -72,7 +72,8 @@ def _root_se(squares: NDArray[np.float64]) -> float:
 
 
 def expected_gap(scenario: str, estimator: str, n: int, num_matching: int) -> float:
-    """Of infinitely many images; NaN for factorial moments, whose polynomial has no such closed form here."""
+    """The mean gap of infinitely many images; NaN for factorial moments, whose polynomial has no such closed form
+    here."""
     exact = Expectations(scenario=SCENARIOS[scenario], num_matching=num_matching)
     if estimator == RAW:
         return exact.raw_gap()

@@ -1,4 +1,4 @@
-"""What simulated studies say of samplers that choose from the same candidates by the same answers."""
+"""What simulated studies say about samplers that choose from the same candidates by the same answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEAST_STUDIES = 20
 class Sampled:
     settings: Settings
     rows: pd.DataFrame
-    """Of `sampler_block`."""
+    """Rows of `sampler_block`."""
 
     @property
     def scenario(self) -> str:

@@ -25,31 +25,31 @@ SIMULATED = (
     "num_causes",
     "num_by_class",
 )
-"""Settings of simulated studies alone."""
+"""Settings that only simulated studies have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How much of the accuracy lost on a replicated test set is the choice of its images by noisy readings. Simulated
-    studies with a known truth; with --data and --correctness one's own study instead."""
+    """Measure how much of the accuracy lost on a replicated test set is due to the choice of its images by noisy
+    readings: in simulated studies with a known truth or, with --data and --correctness, in your own study."""
 
     data: str = ""
     """Answers of your own study instead of simulated ones: a Parquet file with the columns image, class, pool (original
     or candidate), phase (selection or remeasure), in_replica, n_shown, n_selected, and optionally worker, hit."""
     correctness: str = ""
-    """Beside --data: a Parquet file with the column image and one true-or-false column per model (is it right?)."""
+    """Used with --data: a Parquet file with the column image and one true-or-false column per model (is it right?)."""
     counts: str = ""
     """People's answers with a known truth instead of simulated ones: CIFAR-10H as a Parquet file with the columns
     index, label, count_airplane ... count_truck."""
     predictions: str = ""
-    """Beside --counts: a Parquet file with the column index and one column of predicted classes per model."""
+    """Used with --counts: a Parquet file with the column index and one column of predicted classes per model."""
     original: str = ""
     """A replicated test set without answers: a Parquet file with image_id, class_id and one column per model, the rank
     of the true class among its predictions (from 1; 0: not among them)."""
     replicas: tuple[str, ...] = ()
-    """Beside --original: files of the same form, one for each replica; they may share images."""
+    """Used with --original: files of the same form, one for each replica; they may share images."""
     leave_out: tuple[str, ...] = ()
-    """With --original: models that are not used."""
+    """Used with --original: models that are left out."""
     annotated: str = ""
     """With --original: a Parquet file with image_id and in_annotated20k (true for those images of the original that
     replicas were matched to), to print the drops from these alone, too."""
@@ -59,7 +59,7 @@ class Settings:
     num_splits: int = 200
     """With --counts: random divisions of images and answers that are averaged."""
     margin: float = 0.01
-    """With --data: a bias from the choice smaller than this is as good as none (in accuracy: 0.01 is one point)."""
+    """With --data: a bias from the choice smaller than this counts as none (in accuracy: 0.01 is one point)."""
     scenarios: tuple[str, ...] = ("reference", "residual")
     """Simulated worlds: reference (true gap 0), residual (3.6 points), logistic, root, piled (frequencies near 1), same
     (candidates as good as the original)."""
@@ -97,7 +97,7 @@ class Settings:
     num_resamples: int = 1_000
     """Resamples of images behind each interval."""
     seed: int = 0
-    """Of all simulated studies and resamples."""
+    """Seed of all simulated studies and resamples."""
     block: int = 10
     """Simulated studies per block of work."""
 

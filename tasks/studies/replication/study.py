@@ -3,7 +3,7 @@
 A replica is chosen so that its images are selected by workers as often as the original's. Readings of a few workers are
 noisy, and candidates are worse on average, so images that read equal are not equal: the replica is harder. Simulated
 studies with a known truth show how much, and which estimators get it back from answers given after the choice. With
---data the same estimators analyse a study of one's own.
+--data the same estimators analyse the user's own study.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 
 def door(settings: Settings, lab: Lab) -> Opened:
-    """Read and join one's own tables. Raises: InputError naming table, column and row."""
+    """Read and join the user's own tables. Raises: InputError naming table, column and row."""
     if settings.counts:
         refs = _real_tables(settings)
         _real_people(settings, lab, refs)
@@ -283,7 +283,7 @@ def _without_answers(settings: Settings, lab: Lab) -> Findings:
 
 
 SINGLE = ("original", "annotated", "accepted")
-"""References that are no replica."""
+"""References that are not replicas."""
 
 
 def _ranked(settings: Settings, lab: Lab, refs: dict[str, Reference]) -> Ranked:
