@@ -201,11 +201,13 @@ class NetworkPass:
 
     models: tuple[str, ...]
     """As after `--model`; of several the mean, for every image meets all of them."""
+    side: int = 0
+    """Of the images, in pixels; 0: as the network has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentStep:
-    """A unit of cost: one step of a simulator."""
+    """A unit of cost: one step of a simulator, with random actions."""
 
     environment: str
 

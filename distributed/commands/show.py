@@ -1,16 +1,20 @@
-"""`robustray show STUDY`: what a run would do. It refuses the words that `run` refuses, and opens no model or data."""
+"""`robustray show STUDY`: what a run would do. It refuses the words that `run` refuses, and opens no model or data.
+
+The text also says how long, by a measurement of a second; `--json` holds only what is the same on every machine.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 from typing import Any
 
 from robustray.distributed.commands.parsing import again, show_number
-from robustray.distributed.commands.run import check_flags, read_command
+from robustray.distributed.commands.run import RunFlags, check_flags, read_command
 from robustray.tasks.lab.keys import plain
-from robustray.tasks.study import Outline
+from robustray.tasks.study import Outline, Work
 
 
 def check_names(outline: Outline, settings: Any) -> None:
@@ -26,6 +30,20 @@ def check_names(outline: Outline, settings: Any) -> None:
                 sources.check_name(name)
             elif not name.startswith(("run:", "twin:")) and name not in PUBLISHED and "/" not in name.partition("@")[0]:
                 registry.model_entry(name.partition("@")[0])
+
+
+def _time(work: Work, flags: RunFlags) -> str:
+    """How long it would take here."""
+    from robustray.tasks.kit.pace import time_words
+
+    if flags.address or os.environ.get("RAY_ADDRESS"):
+        return "time: not estimated (a cluster's machines are not measured from here)"
+    if flags.device != "cpu":
+        import torch
+
+        if torch.cuda.is_available():
+            return "time: not estimated (a second on one core says nothing of a GPU; --device cpu gives that of CPUs)"
+    return time_words(work, (os.cpu_count() or 1) if flags.workers is None else flags.workers)
 
 
 def main(argv: list[str]) -> int:
@@ -48,6 +66,7 @@ def main(argv: list[str]) -> int:
             else value
         )
         print(f"  {name:<{width}}  {words}")
-    print(f"\n{work.words}")
+    print(f"\n{work.words}", flush=True)
+    print(_time(work, flags))
     print(f"nothing was run; to run it: {again('run')} {shlex.join(argv)}")
     return 0

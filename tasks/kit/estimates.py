@@ -51,6 +51,12 @@ def count_of(name: str) -> int | None:
     return int(given) if given.isdecimal() else SCENES.get(split)
 
 
+def side_of(name: str) -> int:
+    """Pixels of a side, where the name of a data set says it; else 0."""
+    given = dict(option.partition("=")[::2] for option in name.split(",")[1:]).get("size", "")
+    return int(given) if given.isdecimal() else 0
+
+
 def num_classes(name: str) -> int:
     """Classes of a data set by name; 10 where that is not known before it is opened."""
     given = dict(option.partition("=")[::2] for option in name.split(",")[1:]).get("classes", "")

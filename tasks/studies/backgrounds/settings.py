@@ -161,7 +161,7 @@ def estimate(settings: Settings) -> Work:
         counts={"training passes of single images": trained, "predictions": tested, "trainings": len(networks)},
         note=MEASURED.get((settings.arch, settings.side), "Trainings dominate."),
         parts=plan(settings),
-        unit=NetworkPass(models=(settings.arch,)),
+        unit=NetworkPass(models=(settings.arch,), side=settings.side),
     )
 
 

@@ -289,7 +289,7 @@ def estimate(settings: Settings) -> Work:
     )
 
 
-TRAINED, COLLECTED, DRAWN, PASSED = 3.6, 4.0, 6.0, 0.4
+TRAINED, COLLECTED, DRAWN, PASSED = 1.6, 1.1, 1.9, 0.1
 """Steps of the simulator alone that a step costs: with its update, in a pool, in a landscape, and in a gradient of a
 pool; measured on Hopper at quick size."""
 
@@ -311,7 +311,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     return (
         Part(step="learn", items=len(agent_specs(settings)), cost=TRAINED * settings.iterations * steps),
         Part(step="collect", items=looks * settings.parts.num_blocks, cost=COLLECTED * steps),
-        Part(step="truth", items=looks, cost=2 * settings.fit_blocks * steps),
+        Part(step="truth", items=looks, cost=3 * PASSED * settings.fit_blocks * steps),
         Part(step="gradients", items=looks * gradients, cost=PASSED * behind),
         Part(step="steps", items=looks * (walked + 1), cost=PASSED * before),
         Part(step="values", items=looks, cost=PASSED * settings.fit_blocks * steps),

@@ -8,7 +8,7 @@ from typing import Literal
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import LOOK, training_part
+from robustray.tasks.kit.estimates import LOOK, side_of, training_part
 from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.training.settings import TrainSpec
 
@@ -162,11 +162,11 @@ def estimate(settings: Settings) -> Work:
         counts={"scenes shown to a crowd": asked, "training images": 2 * settings.epochs * scenes[1]},
         note="Drawing scenes and two small trainings dominate: about half a minute of one core at quick size.",
         parts=plan(settings, scenes),
-        unit=NetworkPass(models=("scenes:cnn",)),
+        unit=NetworkPass(models=("scenes:cnn",), side=side_of(settings.train_data)),
     )
 
 
-SEARCH = 4.0
+SEARCH = 0.3
 """Passes that a scene costs which is drawn and shown to a crowd; measured at quick size."""
 
 

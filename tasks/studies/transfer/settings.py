@@ -12,7 +12,7 @@ from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, training_part
+from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, side_of, training_part
 from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.sweeps.options import EARLY
 from robustray.tasks.training.schedules import Schedule
@@ -261,7 +261,7 @@ def estimate(settings: Settings) -> Work:
         },
         note=MEASURED.get(settings.arch, "Training the sources dominates."),
         parts=plan(settings),
-        unit=NetworkPass(models=(settings.arch,)),
+        unit=NetworkPass(models=(settings.arch,), side=side_of(settings.train_data)),
     )
 
 

@@ -10,7 +10,7 @@ from robustray.tasks.corruptions.tables import CORRUPTIONS, SEVERITIES, TABLES, 
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import GRADIENTS, Gradients, SharedAscent
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, training_part
+from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, side_of, training_part
 from robustray.tasks.study import NetworkPass, Outline, Part, Work
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
 
@@ -139,7 +139,7 @@ def estimate(settings: Settings) -> Work:
         },
         note="Training the classifiers dominates; scenes: under a minute of CPU time.",
         parts=plan(settings, cells),
-        unit=NetworkPass(models=(settings.model,)),
+        unit=NetworkPass(models=(settings.model,), side=side_of(settings.train_data)),
     )
 
 
