@@ -115,10 +115,10 @@ def architecture(name: str) -> str:
 def _rate(step: Callable[[], Any], seconds: float = MEASURED_S) -> float:
     """How often per second of CPU time."""
     step()  # what happens once only
-    began, count = time.process_time(), 0
-    while (spent := time.process_time() - began) < seconds:
+    began, count, spent = time.process_time(), 0, 0.0
+    while not count or spent < seconds:
         step()
-        count += 1
+        count, spent = count + 1, time.process_time() - began
     return count / spent
 
 
