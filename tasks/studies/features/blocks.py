@@ -1,4 +1,5 @@
-"""How an image of each set is made. What is stored has 8 bits, and everything said of it is measured on what is stored.
+"""How an image of each set is made. Images are stored with 8 bits, and everything that is reported is measured on the
+stored images.
 
 Items are lists that begin with the image's index in D; "model" is a source, "data" is D.
 """
@@ -95,7 +96,7 @@ def perturb_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[s
 
 @block_function(version=1, columns=_PERTURBED)
 def avoid_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str, Any]:
-    """As `perturb_block`, with perturbations that further networks, "avoided 0", "avoided 1" ..., do not fall for.
+    """Like `perturb_block`, with perturbations that do not fool further networks, "avoided 0", "avoided 1" and so on.
 
     The gradient is that of the target's loss on "model" plus the mean over the others of the true label's (Nakkiran,
     "Adversarial examples are just bugs, too", Distill 2019). settings: an `Avoiding`.
@@ -204,14 +205,14 @@ def eight_bits(images: torch.Tensor) -> torch.Tensor:
 
 
 def shown(stored: torch.Tensor) -> torch.Tensor:
-    """What a network sees of stored pixels."""
+    """Stored pixels as a network sees them."""
     import torch
 
     return stored.to(torch.float32) / 255
 
 
 def l2(difference: torch.Tensor) -> torch.Tensor:
-    """(n, ...) -> (n,)."""
+    """l2 norms: (n, ...) -> (n,)."""
     import torch
 
     return torch.linalg.vector_norm(difference.flatten(1), dim=1)

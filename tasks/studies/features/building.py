@@ -63,7 +63,7 @@ def export(
 
 
 def records(rows: pd.DataFrame, used: Sequence[int]) -> pd.DataFrame:
-    """All but the pixels, with places in the training data in the place of places in D."""
+    """All columns but the pixels; places in D are replaced by places in the training data."""
     places = np.asarray(used)
     found = rows.drop(columns=["image", "index"])
     found.insert(0, "image", places[rows["index"].to_numpy()])

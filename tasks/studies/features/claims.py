@@ -18,7 +18,7 @@ from robustray.tasks.studies.features.transferring import mean_table, rank_corre
 from robustray.tasks.study import Claim
 
 LEAST_RATIO = 3.0
-"""Of D_det's accuracy to the better control's."""
+"""Smallest ratio of D_det's accuracy to the better control's."""
 LEAST_USEFUL = 0.1
 """rho from which a unit counts as useful."""
 
@@ -37,7 +37,8 @@ PUBLISHED = Published(
 
 
 def claims(results: Results, units: pd.DataFrame, transfers: pd.DataFrame) -> Iterator[Claim]:
-    """Each needs at least two chains. A set that a robust network sees through makes none."""
+    """The claims; each needs at least two chains. There is none about a set in which a robust network sees the new
+    labels."""
     repeats = repeats_of(results)
     if not results.not_non_robust("D_det"):
         yield generalise(results, repeats)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from robustray.tasks.studies.features.settings import Settings
 
 FEWEST_ERRORS = 16
-"""Of the early network, for a student to be trained on."""
+"""Fewest errors of the early network for a student to be trained on them."""
 
 
 def mislabelled(

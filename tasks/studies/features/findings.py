@@ -18,7 +18,7 @@ from robustray.tasks.studies.features.results import WORDS, Results
 from robustray.tasks.study import Findings
 
 LONGEST_GAP = 0.3
-"""Relative distance of latents above which a matched set keeps too little of what it is to keep."""
+"""Relative distance of latents above which a matched set has lost too much of what it should preserve."""
 COMPARE = comparison(Compared(table="accuracy", keys=("set", "labels", "attack", "eps"), value="accuracy"))
 
 

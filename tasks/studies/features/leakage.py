@@ -41,8 +41,8 @@ class Leakage:
     columns={"strength": pa.float64(), "held_out": pa.float64(), "clean": pa.float64(), "prediction": Tensor("int64")},
 )
 def leak_block(seeds: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """For each seed (of the linear network's training on "data"): a head on its outputs, fitted on the images and
-    labels of "set".
+    """For each seed of the linear network's training on "data", a head on the network's outputs, fitted on the images
+    and labels of "set".
 
     settings: a `Leakage`. strength: C of the head, chosen by the accuracy on "held out" (true labels), which is
     `held_out`. clean: accuracy of the linear network itself on "test". prediction: of the head on "test" (n,).
@@ -67,14 +67,14 @@ class LinearNetwork:
     """Logits = (x - mean) @ weights + bias."""
 
     mean: Floats
-    """(pixels,)"""
+    """(pixels,): mean of the pixels."""
     weights: Floats
-    """(pixels, classes)"""
+    """(pixels, classes): weights of the linear network."""
     bias: Floats
-    """(classes,)"""
+    """(classes,): bias of the linear network."""
 
     def logits(self, x: Floats) -> Floats:
-        """(n, pixels) -> (n, classes)."""
+        """Logits of images: (n, pixels) -> (n, classes)."""
         found: Floats = (x - self.mean) @ self.weights + self.bias
         return found
 
@@ -124,6 +124,6 @@ def _softmax(logits: Floats) -> Floats:
 
 
 def flat(data: ImageData) -> Floats:
-    """(n, pixels) in [0, 1]."""
+    """Images as (n, pixels) in [0, 1]."""
     images = data.images.reshape(len(data), -1).astype(np.float64)
     return images / 255 if data.images.dtype == np.uint8 else images

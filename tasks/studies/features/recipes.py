@@ -18,12 +18,12 @@ SOURCE_SEEDS: dict[Source, int] = {"standard": 0, "robust": 0, "witness": 2_000,
 STUDENT_SEEDS = 1_000
 """Students' seeds are so far from their sources': no student shares initial weights or order with a source."""
 AVOIDED_SEEDS = 4_000
-"""From here on: networks that perturbations are to leave alone, each kind of them 1,000 further."""
+"""First seed of the networks that perturbations must not fool; each kind of them begins 1,000 further."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipes:
-    """Of sources and sets."""
+    """Settings of sources and sets."""
 
     model: str
     """Architecture of the sources, without weights: digits:mlp, small:s, or my_pkg.my_mod:function with latents."""
@@ -41,7 +41,7 @@ class Recipes:
     epochs: int
     """Epochs of the sources' training."""
     early_epochs: int = 2
-    """Of the network whose errors are the mislabelled control."""
+    """Epochs of the network whose errors are the mislabelled control."""
     batch_size: int
     """Images per training step."""
     lr: float
@@ -64,7 +64,7 @@ class Recipes:
     match_step: float = 0.5
     """l2 length of the first of them, in pixel units."""
     match_last: float = 0.02
-    """That of the last one; in between it falls linearly."""
+    """l2 length of the last of these steps; in between it falls linearly."""
     num_avoided: int = 0
     """Above 0: one more set like D_det, whose perturbations leave that many further networks alone: a perturbation
     that does not transfer should teach nothing."""

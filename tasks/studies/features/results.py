@@ -77,7 +77,7 @@ class Results:
     answers: Mapping[tuple[int, str], pd.DataFrame] = field(default_factory=dict)
     """(chain, set, or "D") -> predictions of the witness on its images, by their places in D."""
     students: Sequence[Student] = ()
-    """All of them."""
+    """All students."""
     chosen: Sequence[Student] = ()
     """One for each chain and set."""
     tested: Mapping[tuple[int, str], pd.DataFrame] = field(default_factory=dict)
@@ -85,7 +85,8 @@ class Results:
     attacked: Mapping[tuple[int, str], Mapping[float, pd.DataFrame]] = field(default_factory=dict)
     """(chain, set or source) -> size -> rows of `attack_block`."""
     fast: Mapping[tuple[int, str], pd.DataFrame] = field(default_factory=dict)
-    """(chain, set or source) -> rows of the stronger attack, on images that stand under PGD at the reference size."""
+    """(chain, set or source) -> rows of the stronger attack, on images that remain correct under PGD at the reference
+    size."""
     leaks: Mapping[tuple[int, str], pd.Series] = field(default_factory=dict)
     """(chain, set) -> a row of `leak_block`."""
     num_mislabelled: Mapping[int, int] = field(default_factory=dict)
@@ -94,7 +95,7 @@ class Results:
     """Chain -> number of images that choices were made on."""
 
     def judged(self, **found: object) -> Results:
-        """With students."""
+        """Whether the run trained students."""
         return replace(self, **found)  # type: ignore[arg-type]
 
     @cached_property
@@ -149,7 +150,7 @@ class Results:
         return _share(self.stands(c, name, eps) if eps else self.right(c, name, moved=moved) for c in self.chains)
 
     def fast_accuracy(self, name: str) -> Estimate:
-        """Share of the first `num_fast` test images that stand under the stronger attack."""
+        """Share of the first `num_fast` test images that remain correct under the stronger attack."""
         return _share(self.stands_fast(c, name) for c in self.chains)
 
     def leak(self, name: str) -> Estimate:
@@ -184,8 +185,8 @@ class Results:
     # --- What a robust network sees in a set --------------------------------------------------------------------------
 
     def seen(self, chain: int, name: str) -> dict[str, pd.Series]:
-        """Of the images whose label is not their own: does the witness answer y, the new label t, another; and does it
-        answer t on the image as it was?"""
+        """For the images whose label is not their own: whether the witness answers y, the new label t or another one,
+        and whether it answers t on the image as it was."""
         rows, before = self.answers[chain, name], self.answers[chain, "D"]
         made = self.chains[chain].sets[name]
         y, t, said = (np.asarray(values) for values in (made.original, made.label, rows.prediction))

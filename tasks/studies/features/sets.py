@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from robustray.tasks.lab.protocol import BlockFunction, Handle, Lab, Reference
 
 Sources: TypeAlias = "Mapping[tuple[int, Source], Reference]"
-"""(chain, kind) -> network."""
+"""The sources: (chain, kind) -> network."""
 Rows: TypeAlias = "dict[str, Handle[pd.DataFrame]]"
 """Set -> what makes it."""
 Sets: TypeAlias = "Mapping[int, Mapping[str, Reference]]"
@@ -54,7 +54,7 @@ def split(settings: Recipes, chain: int, num_images: int) -> tuple[list[int], li
 
 
 def part(settings: Recipes, lab: Lab, train: Reference, chain: int) -> Part:
-    """That of one chain."""
+    """The part of one chain."""
     used, kept = split(settings, chain, len(lab.load(train)))
     return Part(
         d=subset(train, used, name=f"D of chain {chain}"),
@@ -146,8 +146,9 @@ def perturb_controls(
     det: pd.DataFrame,
     eps: float,
 ) -> Rows:
-    """What stands beside D_det (whose rows are `det`), all with its labels: perturbations of its lengths in random
-    directions; those of the robust source; and, if any networks are `avoided`, those that do not fool these."""
+    """The controls of D_det (whose rows are `det`), all with its labels: perturbations of the same lengths in random
+    directions; perturbations by the robust source; and, if any networks are `avoided`, perturbations that do not fool
+    these."""
     labels = next_labels(lab.load(d))
     standard = {"model": sources[chain, "standard"], "data": d}
     found = {

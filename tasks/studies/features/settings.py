@@ -15,12 +15,13 @@ from robustray.tasks.study import Outline, Size
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
 
 FEWEST_ARCHITECTURES = 5
-"""For the figure of transfer: a rank correlation of fewer points says nothing."""
+"""The fewest architectures for the figure of transfer: a rank correlation of fewer points says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Recipes):
-    """Which features of a data set carry its labels: training sets that keep some of them, and students of each."""
+    """Measure which features of a data set carry its labels: training sets that preserve some of them, and students of
+    each set."""
 
     student: str
     """Architecture of the students."""
@@ -45,7 +46,8 @@ class Settings(Recipes):
     num_attacked: int = 0
     """Test images under attack, the first ones; 0: all."""
     num_fast: int = 0
-    """The first of them that stand under PGD meet the first two stages of AutoAttack, too; 0: none."""
+    """How many of them, from the first on, are also attacked by the first two stages of AutoAttack where PGD has not
+    broken them; 0: none."""
 
     num_units: int = 16
     """Penultimate units of both sources whose usefulness is measured, drawn at random; 0: none."""
@@ -119,7 +121,7 @@ class Settings(Recipes):
         return range(min(self.grid_chains, self.num_chains))
 
     def attack(self, eps: float) -> PGD:
-        """What sources and students are tested with."""
+        """The attack with which sources and students are tested."""
         return PGD(norm="l2", eps=eps, num_steps=self.test_steps, precision=self.precision)
 
     def fast(self) -> FastCascade:
@@ -203,7 +205,8 @@ def small() -> Settings:
 
 
 def paper() -> Settings:
-    """As far as it is known: ResNet-50 on all of CIFAR-10, sets at 0.5 in 100 or 1,000 steps. GPUs: weeks."""
+    """The paper's settings as far as they are known: ResNet-50 on all of CIFAR-10, sets at 0.5 in 100 or 1,000 steps.
+    GPUs: weeks."""
     return replace(
         small(),
         model="cifar:resnet50",

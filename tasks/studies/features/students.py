@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from robustray.tasks.studies.features.settings import Settings
 
 Cell: TypeAlias = tuple[int, str, float, Augmentation]
-"""(chain, set, learning rate, augmentation)"""
+"""A student: (chain, set, learning rate, augmentation)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Taught:
-    """All students."""
+    """All students, trained."""
 
     models: Mapping[Cell, Reference]
     students: tuple[Student, ...]
@@ -102,13 +102,14 @@ class Attacked:
 
     tested: Mapping[tuple[int, str], pd.DataFrame]
     pgd: Mapping[tuple[int, str], Mapping[float, pd.DataFrame]]
-    """By size."""
+    """Rows of PGD by size."""
     fast: Mapping[tuple[int, str], pd.DataFrame]
-    """Of those in `FAST`, where the stronger attack was asked for."""
+    """Rows of the stronger attack on those in `FAST`, where it was asked for."""
 
 
 def attack(settings: Settings, lab: Lab, taught: Taught, sources: Sources, test: Reference) -> Attacked:
-    """PGD at every size on what is right without it; then the stronger attack on what stands at the reference size."""
+    """Attack with PGD at every size the images that are classified correctly; then, with the stronger attack, those
+    that remain correct at the reference size."""
     num_test = len(lab.load(test))
     models = dict(taught.best)
     tested = {(s.chain, s.name): s.test for s in taught.chosen}
@@ -144,7 +145,7 @@ def attack(settings: Settings, lab: Lab, taught: Taught, sources: Sources, test:
 
 
 def standing(clean: pd.DataFrame, pgd: Mapping[float, pd.DataFrame], eps: float, most: int) -> list[int]:
-    """Of the first `most` images, those that are right, also under PGD up to this size."""
+    """Those of the first `most` images that are classified correctly, also under PGD up to this size."""
     fallen: set[int] = set()
     for size, rows in pgd.items():
         if size <= eps:

@@ -1,9 +1,9 @@
 """Are adversarial perturbations flaws of networks, or features of the data?  (arXiv:1905.02175, sections 2 and 3)
 
-From the images of D, two sources (a standard and a robust network) make four training sets: D_R and D_NR keep what the
-robust or the standard source represents of an image, on top of an unrelated one; D_rand and D_det are images that were
-perturbed until the standard source sees a random label, or the next one, and are labelled so. Students that share no
-seed with a source are trained on each, and tested on the original test images. Controls: the images themselves, and
+From the images of D, two sources (a standard and a robust network) make four training sets: D_R and D_NR preserve what
+the robust or the standard source represents of an image, on top of an unrelated one; D_rand and D_det are images that
+were perturbed until the standard source sees a random label, or the next one, and are labelled so. Students that share
+no seed with a source are trained on each, and tested on the original test images. Controls: the images themselves, and
 images with random perturbations of the same length, both with D_det's labels; D_det made by the robust source; the
 errors of an early network; a linear probe of what is robust in a set, and a robust network of another seed that is
 asked what it sees in it. Beside that: how useful single units of the sources are, as they are and under attack; and
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from robustray.tasks.study import Findings
 
 FEWEST_CLASSES = 3
-"""With two, "the next label" is "the other label"."""
+"""The fewest classes: with two, "the next label" would be "the other label"."""
 FEWEST_IMAGES = 16
-"""Held out, at least."""
+"""The fewest images that must be held out."""
 
 
 # --- The door ---------------------------------------------------------------------------------------------------------

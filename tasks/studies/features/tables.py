@@ -18,7 +18,7 @@ from robustray.tasks.study import Table
 def tables(
     results: Results, making: pd.DataFrame, accuracy: pd.DataFrame, units: pd.DataFrame, transfers: pd.DataFrame
 ) -> Iterator[Table]:
-    """All of them, in the order of the page."""
+    """All tables in the order of the page."""
     yield students(results, accuracy)
     yield making_of(results, making)
     yield seen(results)
@@ -141,7 +141,7 @@ def leaks(results: Results) -> Table:
 
 
 def grid(results: Results) -> Table:
-    """All students."""
+    """The table of all students."""
     settings = results.settings
     tried = len(settings.in_grid)
     which = "all chains" if tried == len(results.chains) else f"the first {tried} of {len(results.chains)} chains"

@@ -135,7 +135,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], *, seed: int) -> Es
 
 
 def slope(x: Sequence[float], y: Sequence[float], *, seed: int) -> Estimate:
-    """Of the least-squares line of y on x: points of transfer per point of accuracy."""
+    """Slope of the least-squares line of y on x: points of transfer per point of accuracy."""
     return _over_architectures(lambda a, b: float(np.polyfit(a, b, 1)[0]), x, y, seed)
 
 

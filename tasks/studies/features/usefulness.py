@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 KINDS: tuple[Source, ...] = ("standard", "robust")
 NUM_STARTS = 3
-"""Of the long search: the image itself, and random points of the sphere."""
+"""Starts of the long search: the image itself, and random points of the sphere."""
 
 
 # --- The searches -----------------------------------------------------------------------------------------------------
@@ -46,13 +46,13 @@ class Searches:
     """Settings of `unit_block`: steps of 2.5 eps / num_steps, as PGD takes them."""
 
     short: Ascent
-    """From the image itself."""
+    """The search that starts from the image itself."""
     long: Ascent
-    """From `NUM_STARTS` points."""
+    """The search from `NUM_STARTS` points."""
 
 
 def searches(settings: Settings) -> Searches:
-    """Those of a study."""
+    """The searches of a study."""
     short, long = (
         Ascent(
             step_size=2.5 * settings.eps_units / steps,
@@ -132,10 +132,10 @@ def _start(images: torch.Tensor, items: Sequence[Sequence[int]], seed: int, numb
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Best:
-    """For each unit the class that it tells from the rest best."""
+    """For each unit, the class that it distinguishes best from the rest."""
 
     label: NDArray[np.int64]
-    """(width,)"""
+    """(width,): the class of each unit."""
     sign: NDArray[np.int64]
     """(width,) of 1 and -1: what the unit is multiplied with to be high for that class."""
     scale: NDArray[np.float64]
@@ -143,7 +143,7 @@ class Best:
 
 
 def best_classes(latent: ArrayLike, labels: ArrayLike, num_classes: int) -> Best:
-    """From the latents of D (n, width) and its labels (n,)."""
+    """The best classes, found from the latents of D (n, width) and its labels (n,)."""
     f = np.asarray(latent, dtype=np.float64)
     spread = f.std(0)
     scale = np.where(spread > 0, spread, np.inf)

@@ -25,7 +25,7 @@ OVER_WORDS = "95 % intervals over seeds and {}."
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """Of a table."""
+    """Words of a table."""
 
     title: str
     caption: str

@@ -93,7 +93,8 @@ def match_table(results: Results) -> pd.DataFrame:
 
 
 def path_values(results: Results) -> dict[str, Values]:
-    """By measure (`path_measures`), for each pair of images; and the relative distance of latents that was reached."""
+    """Values by measure (`path_measures`) for each pair of images, and the relative distance of latents that was
+    reached."""
     found: dict[str, dict[Key, NDArray[Any]]] = {"ends": {}, "variation": {}, "reached": {}}
     for key, (rows, judged) in results.probes.paths.items():
         of_path = _of_paths(results, rows, judged)
@@ -175,7 +176,7 @@ def strange_values(results: Results, kind: int | None = None) -> dict[str, Value
 
 
 def _ranked(alike: NDArray[Any]) -> NDArray[np.float64]:
-    """`closer` of every row, whose own target stands on the diagonal."""
+    """`closer` of every row; its own target is on the diagonal."""
     rows = range(len(alike))
     return np.array([closer(np.concatenate([alike[row, [row]], np.delete(alike[row], row)])) for row in rows])
 

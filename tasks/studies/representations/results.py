@@ -57,19 +57,19 @@ class Probes:
     matched: Mapping[Key, pd.DataFrame]
     """Rows of `match_block`."""
     paths: Mapping[Key, Judged]
-    """Of `interpolate_block`, by pair, then by step."""
+    """Rows of `interpolate_block`, by pair and then by step."""
     blends: pd.DataFrame
     """The judge's rows of the blends of pixels, in the same order."""
     added: Mapping[Key, Judged]
-    """Of `add_block`: networks with units."""
+    """Rows of `add_block`, for networks with units."""
     directed: Mapping[Key, Judged]
-    """Of `direct_block`, by class, then by number."""
+    """Rows of `direct_block`, by class and then by number."""
     strange: Mapping[Key, Judged]
-    """Of `strange_block`, by kind, then by number."""
+    """Rows of `strange_block`, by kind and then by number."""
     strange_targets: NDArray[Any]
     """(targets, width): the judge's latents of these targets, in the same order."""
     maps: Mapping[Key, pd.DataFrame]
-    """Of `map_block`."""
+    """Rows of `map_block`."""
     latents: Mapping[Key, NDArray[Any]]
     """(test images, width): the networks' own."""
     means: Mapping[Key, NDArray[Any]]

@@ -70,7 +70,7 @@ class Settings(TwinSettings):
     people: str = ""
     """People's answers to the test images: a Parquet table with index, label and count_CLASS (`import cifar10h`)."""
     num_resamples: int = 400
-    """Of images, for the interval of the agreement with people."""
+    """Resamples of images for the interval of the agreement with people."""
     top_images: int = 10
     """Test images that excite a unit most, with whose mean its visualisations are compared."""
     num_examples: int = 8

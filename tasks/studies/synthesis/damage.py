@@ -57,7 +57,7 @@ class Gaussian:
         self._centred = (images - self._mean) / np.sqrt(len(images))
 
     def draw(self, generator: np.random.Generator) -> NDArray[np.float64]:
-        """(d,)"""
+        """(d,): a draw from the Gaussian."""
         u, v = (generator.normal(size=size) for size in self._centred.shape)
         return self._mean + u @ self._centred + np.sqrt(RIDGE) * v
 

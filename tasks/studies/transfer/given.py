@@ -34,7 +34,7 @@ TRIED_IMAGES = 4
 
 
 def architecture_of(lab: Lab, name: str) -> str:
-    """Of a model by name, trained or not: a name of the registry, or one's own function."""
+    """Architecture of a model by name, trained or not: a name of the registry, or the user's own function."""
     spec = lab.training_of(name)
     return spec.model if spec is not None else lab.model(name).architecture  # type: ignore[attr-defined]  # a ModelRef
 

@@ -50,8 +50,8 @@ class Settings:
     """Instead of networks that are trained here, ones that exist, for --target: ARCHITECTURE@WEIGHTS (imported by
     `robustray import weights`), a twin, your own. The others are compared with the first, say a standard network."""
     image_side: int = 0
-    """With --sources: pixels to which each side of the target's images is brought; 0: what the first source is made
-    for."""
+    """Used with --sources: pixels to which each side of the target's images is brought; 0 means the size that the first
+    source is made for."""
     fine_tuning: bool = True
     """Also fine-tune whole networks; without it they are fixed features only, which costs one pass over the images."""
     train_data: str = "scenes:train,n=1800,size=16"
@@ -163,7 +163,7 @@ class Settings:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """In what ways sources are used."""
+        """The ways in which sources are used."""
         return MODES if self.fine_tuning else (FIXED,)
 
     @property

@@ -1,4 +1,4 @@
-"""What sources learn and what they are transferred to: the other classes of the same data, or images of one's own."""
+"""What sources learn and what they are transferred to: the other classes of the same data, or the user's own images."""
 
 from __future__ import annotations
 
