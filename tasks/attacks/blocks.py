@@ -92,7 +92,8 @@ def attack_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
     },
 )
 def example_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """As `attack_block`, with the images (channels, height, width) in [0, 1]: for pictures, not for whole data sets."""
+    """Like `attack_block`, with the images (channels, height, width) in [0, 1]: for pictures, not for whole data
+    sets."""
     images, labels = load_images(indices, context)
     result = _attack(images, labels, indices, context)
     return {

@@ -1,4 +1,4 @@
-"""What an attack of one's own needs: a result from candidate images, and the check that they are allowed."""
+"""What the user's own attack needs: a result from candidate images, and the check that they are allowed."""
 
 from __future__ import annotations
 

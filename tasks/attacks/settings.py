@@ -44,7 +44,7 @@ MIN_BATCH = 16
 
 
 class Attack(Protocol):
-    """What every attack is, one's own included: a callable with a norm and a budget."""
+    """What every attack is, the user's own included: a callable with a norm and a budget."""
 
     @property
     def norm(self) -> Norm: ...
@@ -169,7 +169,7 @@ class GradientAttack(BaseAttack["AttackResult"]):
 
 
 def refuse_objective(name: str, given: Given) -> None:
-    """For attacks that bring their own. Raises: InputError."""
+    """Refuse an objective for attacks that have their own. Raises: InputError."""
     if given["objective"] is not None or given["targets"] is not None:
         raise InputError(f"{name} brings its own objective: leave out objective and targets, or use pgd")
 
@@ -206,8 +206,8 @@ class PGD(GradientAttack):
     batch_size: int = 128
     """Images in flight. On one kind of CPU it does not change results (see `__call__`)."""
     precision: Precision = "auto"
-    """Of gradients and of the search; every verdict is the unmodified model's in fp32. "auto": bf16 where the hardware
-    multiplies it, which a study settles once for all machines (`precision.resolve_precision`)."""
+    """Precision of gradients and of the search; every verdict is the unmodified model's in fp32. "auto": bf16 where the
+    hardware multiplies it, which a study decides once for all machines (`precision.resolve_precision`)."""
 
     def __post_init__(self) -> None:
         python_numbers(self)

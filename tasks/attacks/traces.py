@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robustray.tasks.attacks.settings import Plan
 
 UNBROKEN = -1
-"""In `broken_at`."""
+"""Value of `broken_at` for an image that was not broken."""
 
 
 @block_function(

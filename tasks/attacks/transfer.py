@@ -34,7 +34,7 @@ class Rate:
 
     @property
     def value(self) -> float:
-        """In [0, 1]; NaN without images."""
+        """Rate in [0, 1]; NaN without images."""
         return self.fooled / self.n if self.n else float("nan")
 
     @property
@@ -49,7 +49,7 @@ class TransferResult:
     """What `transfer` returns. b = number of images."""
 
     attack: Attack
-    """With its eps and steps: rates at other ones do not compare."""
+    """The attack with its eps and steps; rates at other ones can't be compared."""
     crafted: AttackResult
     """The examples, and the source's own verdict on them."""
     labels: torch.Tensor
@@ -119,7 +119,7 @@ def transfer(
 
 
 def _classes(logits: torch.Tensor) -> torch.Tensor:
-    """Of highest logit; none for no images, whose logits have no classes."""
+    """Classes of highest logit; none for no images, whose logits have no classes."""
     return logits.argmax(1) if len(logits) else logits.new_zeros(0).long()
 
 

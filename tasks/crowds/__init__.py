@@ -1,1 +1,2 @@
-"""Answers of crowds: tables checked at the door, thinning, and what answers say together. No model, no image."""
+"""Answers of crowds: tables that are checked when they are read, thinning, and what answers say together. There are no
+models or images here."""

@@ -40,7 +40,7 @@ CORRECTNESS = Schema(
 )
 
 MOST_ANSWERS = 1_000
-"""Of one image. Tables of the chance of every count grow with its square."""
+"""The most answers to one image. Tables of the chance of every count grow with its square."""
 
 Source = Literal["remeasured", "all candidates"]
 
@@ -61,7 +61,7 @@ class Side:
     stratum: NDArray[np.int64]
     """(images,) the class of each, numbered alike in both sets."""
     weight: NDArray[np.float64] | None
-    """(images,) how many images of the population each stands for; None: all equally many."""
+    """(images,) how many images of the population each represents; None: all equally many."""
 
     def __len__(self) -> int:
         return len(self.image)

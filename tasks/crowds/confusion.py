@@ -1,4 +1,4 @@
-"""What is taken for what: superclasses, and pairs of classes that models or people can't tell apart."""
+"""What is confused with what: superclasses, and pairs of classes that models or people can't distinguish."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Classes:
 
 
 def within_superclass(classes: Classes, given: Ints, said: Ints) -> Estimate:
-    """Of the labels that differ from the given one, the share that stays in its superclass (Wilson's interval)."""
+    """Share of the labels that differ from the given one which stay in its superclass (Wilson's interval)."""
     wrong = given != said
     return proportion(classes.superclass[given[wrong]] == classes.superclass[said[wrong]])
 

@@ -33,7 +33,7 @@ CONTAINS = Schema(
 ENOUGH = 5
 """Workers who must have seen a label before it is judged, as in the published annotations."""
 MOST_SHOWN = 1_000
-"""Of one label. Tables of the chance of every count grow with its square."""
+"""The most workers to whom one label was shown. Tables of the chance of every count grow with its square."""
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Array = NDArray[np.float64]

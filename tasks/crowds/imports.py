@@ -24,7 +24,7 @@ CIFAR10_CLASSES = (
     *("dog", "frog", "horse", "ship", "truck"),
 )
 SUFFIX = "_predictions"
-"""Of the file names of CIFAR-10.1, behind the model's."""
+"""End of the file names of CIFAR-10.1, after the model's name."""
 
 Ints = NDArray[np.int64]
 

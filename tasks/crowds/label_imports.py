@@ -30,7 +30,7 @@ SPLITS: Mapping[str, str] = {"fu": CLASSIFIED, "easy": ALONE, "mis": NEVER, "amb
 """The repository's words and ours."""
 LABELS = Schema(what="labels of images", columns={"image": Column(kind="name"), "given": Column(kind="label")})
 NAME = "ILSVRC2012_val_{:08d}.JPEG"
-"""Of an image of ImageNet's validation set by its number, from 1 on."""
+"""Name of an image of ImageNet's validation set by its number, from 1 on."""
 
 
 def import_votes(source: Path, target: Path) -> int:

@@ -27,14 +27,14 @@ NOT_MAIN_SINGLE = "given label is not the main label, one object"
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Of a share k / n over all tied choices."""
+    """Range of a share k / n over all tied choices."""
 
     fewest: int
     most: int
-    """Of k."""
+    """Largest k."""
     lowest: float
     highest: float
-    """Of k / n; NaN where n is 0 for every choice."""
+    """Largest k / n; NaN where n is 0 for every choice."""
 
 
 def ranges(votes: Votes, found: Aggregate) -> dict[str, Range]:

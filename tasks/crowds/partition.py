@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from robustray.tasks.errors import InputError
 
 MOST_LABELS = 10
-"""Of one image: 34,105 divisions into 4 groups, 42,525 into 5."""
+"""The most labels of one image: they have 34,105 divisions into 4 groups, and 42,525 into 5."""
 
 
 @functools.lru_cache(maxsize=64)

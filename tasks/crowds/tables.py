@@ -42,9 +42,9 @@ class Column:
     kind: Kind
     required: bool = True
     choices: tuple[str, ...] = ()
-    """Of a name: what it may be; empty: anything but the empty text."""
+    """The values that a name may have; if empty, anything but the empty text."""
     may_be_empty: bool = False
-    """Of labels: whether a list may be."""
+    """For lists of labels, whether a list may be empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Schema:
     """The columns of a kind of table."""
 
     what: str
-    """In words: "answers of a crowd study"."""
+    """What the table is, in words: "answers of a crowd study"."""
     columns: Mapping[str, Column]
     models: Literal["flag", "label", "ranked"] | None = None
     """Where every other column belongs to a model: what it holds. ranked: a label, or a list of labels, the best first.
@@ -86,7 +86,7 @@ class CrowdTable:
     """A checked table."""
 
     name: str
-    """As the user typed it: for messages."""
+    """The name as the user typed it, for messages."""
     columns: Mapping[str, NDArray[Any]]
     lists: Mapping[str, Labels] = field(default_factory=dict)
     models: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -130,7 +130,7 @@ class TableRef:
     `CrowdTable`."""
 
     name: str
-    """As the user wrote it."""
+    """The name as the user wrote it."""
     schema: Schema
 
     @property

@@ -34,10 +34,10 @@ Array = NDArray[np.float64]
 TIED = 1e-9
 """Probabilities this close are equal: sums of the same numbers in another order differ by about 1e-15."""
 MOST_CELLS = 50_000_000
-"""Of one dense table, 0.4 GB: images x classes, and workers x classes x classes."""
+"""The most cells of one dense table, 0.4 GB: images x classes, and workers x classes x classes."""
 FEW_COLUMNS = 16
 LEAST = 1e-10
-"""Of an expected count of answers without smoothing: the logarithm of 0 is none."""
+"""The least expected count of answers without smoothing, since 0 has no logarithm."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +48,7 @@ class Answers:
     worker: Ints
     label: Ints
     weight: Array
-    """Of each answer: one worker's answers to one image add up to 1."""
+    """Weight of each answer: one worker's answers to one image add up to 1."""
     num_images: int
     num_workers: int
     num_classes: int
@@ -62,7 +62,7 @@ class Answers:
         num_classes: int,
         weight: ArrayLike | None = None,
     ) -> Answers:
-        """image, worker, label: (answers,) whole numbers from 0 on, in any order. weight: of rows that stand for
+        """image, worker, label: (answers,) whole numbers from 0 on, in any order. weight: for rows that represent
         several equal answers.
 
         Raises: InputError for columns that don't fit each other, numbers out of range, or an image or worker (below
@@ -99,8 +99,9 @@ class Answers:
         )
 
     def plus(self, image: ArrayLike, worker: ArrayLike, label: ArrayLike) -> Answers:
-        """With new answers, of known or new images and workers. Raises: InputError as `of`, and for an answer of a
-        worker to an image that he answered before: which of both he means is not ours to say."""
+        """The answers with new ones added, by known or new workers about known or new images. Raises: InputError as
+        `of`, and for an answer of a worker to an image that he answered before: there is no rule by which one of the
+        two counts."""
         new = [np.asarray(each, dtype=np.int64) for each in (image, worker, label)]
         width = max(self.num_workers, int(new[1].max(initial=0)) + 1)
         again = np.isin(new[0] * width + new[1], self.image * width + self.worker)

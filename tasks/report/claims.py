@@ -12,7 +12,7 @@ from robustray.tasks.report.numbers import format_value
 from robustray.tasks.study import Claim, ClaimKind, Description, PaperFigure, Unit
 
 MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "○"}
-"""A verdict is told by its word and its mark, the colour only repeats it."""
+"""A verdict is shown by its word and its mark; the colour only repeats it."""
 
 KINDS: Mapping[ClaimKind, tuple[str, str, str, str]] = {
     "paper": (

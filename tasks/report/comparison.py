@@ -62,7 +62,7 @@ class ComparisonFacts:
 
 
 def render_comparison(findings: Findings, facts: ComparisonFacts) -> str:
-    """One HTML file that stands alone but for its links to the two runs' pages."""
+    """One HTML file that needs no other file but those of its links, the two runs' pages."""
     return fill(
         "comparison.html.j2",
         findings,

@@ -15,7 +15,7 @@ class DataFacts:
     """What is said about the data set, beside what the tables and pictures show."""
 
     name: str
-    """As the user wrote it: "scenes:test,multi=0.3"."""
+    """The name as the user wrote it: "scenes:test,multi=0.3"."""
     content_hash: str
     """SHA-256 (hex), as `ImageData` is hashed for the keys of steps."""
     command: str
@@ -28,7 +28,7 @@ class DataFacts:
 
 
 def render_dataset(findings: Findings, facts: DataFacts) -> str:
-    """One HTML file that stands alone but for its links to the tables beside it."""
+    """One HTML file that needs no other file but those of its links, the tables beside it."""
     return fill(
         "dataset.html.j2",
         dataclasses.replace(findings, pictures=()),  # they stand before the tables here

@@ -56,7 +56,7 @@ class RunFacts:
     date: str
     """ISO 8601."""
     seeds: tuple[int, ...] = ()
-    """Of a grid, whose cells have several; `seed` is the first."""
+    """Seeds of a grid, whose cells have several; `seed` is the first."""
     status: str = "finished"
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Resolved settings, nested."""

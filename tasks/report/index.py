@@ -28,11 +28,11 @@ class Card:
     run: str = ""
     """Its id."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Resolved. What differs among the cards of one study is shown: it tells them apart."""
+    """Resolved settings. Those that differ among the cards of one study are shown."""
 
 
 def render_index(cards: Sequence[Card], title: str = "Runs") -> str:
-    """One HTML file that stands alone but for its links; cards in the given order."""
+    """One HTML file that needs no other file but those of its links; cards are in the given order."""
     shown = [
         {
             "study": card.study,
@@ -51,7 +51,7 @@ def render_index(cards: Sequence[Card], title: str = "Runs") -> str:
 
 
 def _telling(cards: Sequence[Card]) -> list[list[tuple[str, str]]]:
-    """For each card its settings that are not the same in all cards of its study."""
+    """For each card, its settings that are not the same in all cards of its study."""
     plain = [dict(flat(card.settings)) for card in cards]
     shown = []
     for card, own in zip(cards, plain, strict=True):

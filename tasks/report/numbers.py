@@ -10,7 +10,7 @@ from typing import Any
 NOTHING = "–"
 """Stands for None and NaN."""
 FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
-"""As wide as a digit and as a decimal point, where figures are tabular."""
+"""Spaces as wide as a digit and as a decimal point, where figures are tabular."""
 NORM_WORDS: Mapping[str, str] = {"linf": "ℓ∞", "l2": "ℓ2"}
 NORM_UNITS: Mapping[str, str] = {"linf": "largest change of a pixel", "l2": "Euclidean length"}
 
@@ -39,7 +39,7 @@ def size_words(norm: str, eps: float) -> str:
 
 
 def unit_of(fmt: str) -> str:
-    """What stands behind the digits: " %", " points" or nothing."""
+    """What follows the digits: " %", " points" or nothing."""
     return {"percent": " %", "points": " points"}.get(fmt, "")
 
 
@@ -79,7 +79,7 @@ def format_column(values: Sequence[Any], fmt: str = "") -> list[str]:
 
 
 def format_interval(lo: Any, hi: Any, fmt: str = "") -> str:
-    """`"[34.6, 40.4]"`: an interval without unit, as it stands behind its estimate."""
+    """`"[34.6, 40.4]"`: an interval without unit, as it follows its estimate."""
     return f"[{format_digits(lo, fmt)}, {format_digits(hi, fmt)}]"
 
 
@@ -123,7 +123,7 @@ def exact(value: Any) -> str:
 
 
 def pad_decimals(cells: Sequence[str]) -> list[str]:
-    """Fill up behind the decimals so that right-aligned tabular figures stand with their points below each other.
+    """Fill up after the decimals so that the points of right-aligned tabular figures are below each other.
 
     The fill is space as wide as the digits it replaces: nothing is added to the number itself. A dash is left alone,
     and so are all cells where one is a fraction: they have no common point.

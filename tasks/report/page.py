@@ -1,4 +1,4 @@
-"""The page of one run: a single HTML file that stands alone, opens from disk, prints, and reads on a phone."""
+"""The page of one run: a single HTML file that needs no other, opens from disk, prints, and reads on a phone."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 
 def embedded(picture: Picture) -> dict[str, Any]:
-    """A picture as a template shows it: its pixels stand in the page."""
+    """A picture as a template shows it, with its pixels in the page."""
     return {
         "name": picture.name,
         "title": picture.title,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """What the driver tells while it works."""
+    """What the driver reports while it works."""
 
     def expect(self, parts: Sequence[Part], workers: int | None) -> None:
         """Before the first step: what the whole run will do. workers: see `Remaining`."""
@@ -60,7 +60,7 @@ class Tally:
 
     started: float
     moved: float
-    """When an item was computed last; the clock of a finished step stands still."""
+    """When an item was computed last; the clock of a finished step has stopped."""
     total: int = 0
     reused: int = 0
     computed: int = 0
@@ -158,7 +158,7 @@ class _Tallies(ABC):
 
     @property
     def left(self) -> Left | None:
-        """Of the whole run, now."""
+        """Time left of the whole run, now."""
         return self.remaining.left(self.clock())
 
     @abstractmethod
@@ -171,8 +171,8 @@ class _Tallies(ABC):
 
 
 class LineProgress(_Tallies):
-    """Plain lines: one per step every `every` seconds while it moves, and one when all its handles have ended. Behind
-    each stands what is left of the whole run.
+    """Plain lines: one per step every `every` seconds while it moves, and one when all its handles have ended. Each
+    ends with the time left of the whole run.
 
     A step that ends again and again (a study that opens one handle after the other) says so only every `every` seconds,
     and for the last time when all is closed.

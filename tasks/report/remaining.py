@@ -83,7 +83,7 @@ class Remaining:
         self._ends = deque([self.began] * (self.workers or 1), maxlen=self.workers or 1)
 
     def asked(self, step: str, total: int, done: int, now: float) -> None:
-        """`total` more items are wanted, of which `done` are there."""
+        """`total` more items are requested, of which `done` are there already."""
         found = self._steps.setdefault(step, _Step())
         found.since = found.since if found.open else now
         found.times += 1

@@ -1,4 +1,4 @@
-"""A study's table as cells: what stands where, aligned, with intervals folded into what they belong to."""
+"""A study's table as cells: words and alignment of each, with intervals in the cells of their estimates."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def _rows(table: Table) -> Grid:
 
 
 def _fitting(table: Table, width: int) -> Grid:
-    """As `_rows`, with as many columns from the left as have room: what matters stands there."""
+    """Like `_rows`, with as many columns from the left as have room, since what matters is there."""
     from rich.text import Text
 
     grid, kept, used = _grid(), [], 0

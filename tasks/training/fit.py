@@ -43,9 +43,11 @@ class Fit:
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
-    """Over parameters of `module`. All it remembers is kept; its rates may be set by `loss`, from the step."""
+    """An optimizer over parameters of `module`. Its whole state is saved; its rates may be set by `loss`, from the
+    step."""
     loss: Callable[[int], Tensor]
-    """From the number of a step to its loss, a scalar: the batch is drawn by that number, see `lab.seeds.stream`."""
+    """A function from the number of a step to its loss, a scalar. The batch is drawn by that number, see
+    `lab.seeds.stream`."""
     num_steps: int
     seed: int = 0
     step: int = field(init=False, default=0)

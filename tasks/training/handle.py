@@ -1,4 +1,4 @@
-"""`lab.train`: each training is one job on one worker, kept by the content of its spec."""
+"""`lab.train`: each training is one job on one worker, and its weights are stored by the content of its spec."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STEP = "train"
 VERSION = 2
 """Raise when the same spec would give other weights by intent."""
 VARIANTS = ("", "@best", "@last", "@ema")
-"""`run:KEY` is what the spec selects; the others are kept beside it where there is a difference to keep."""
+"""`run:KEY` is what the spec selects; the others are stored beside it where they differ."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How networks learnt: the curves that are kept with trained weights, as tables, lines and warnings."""
+"""How networks learnt: the curves that are stored with trained weights, as tables, lines and warnings."""
 
 from __future__ import annotations
 

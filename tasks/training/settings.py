@@ -44,7 +44,7 @@ _USED_BY: Mapping[str, tuple[str, ...]] = {
 
 
 LARGEST_RATE = 1e3
-"""Of learning rate, weight decay and the weight of a loss: beyond it weights overflow within a few steps."""
+"""Largest learning rate, weight decay and weight of a loss: beyond it weights overflow within a few steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class TrainSpec:
     """
 
     model: str
-    """Architecture: a name of the registry ("digits:cnn") or one's own "module:function", without weights."""
+    """Architecture: a name of the registry ("digits:cnn") or your own "module:function", without weights."""
     data: str | Reference
     """Training data: "digits:train", or a data reference that a lab returned."""
     epochs: int
@@ -68,10 +68,10 @@ class TrainSpec:
     """Peak learning rate."""
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    """On all parameters, batch norm included."""
+    """Weight decay on all parameters, batch norm included."""
     schedule: Schedule = "triangular"
-    """Of the learning rate, per step. "triangular" rises from 0 to `lr` in the first fifth and falls to 0; "cosine"
-    falls from `lr` to 0; "steps" multiplies by 0.1 at each of `lr_drops`."""
+    """Schedule of the learning rate, per step. "triangular" rises from 0 to `lr` in the first fifth and falls to 0;
+    "cosine" falls from `lr` to 0; "steps" multiplies by 0.1 at each of `lr_drops`."""
     lr_drops: tuple[float, ...] = ()
     """Epochs after which the learning rate drops, for "steps": (50, 100)."""
     label_smoothing: float = 0.0
@@ -84,7 +84,7 @@ class TrainSpec:
     """Largest distance from the clean image, in pixel units: 8/255, not 8. For "noise": uniform within eps (linf), or
     Gaussian of length eps on average (l2: standard deviation eps / sqrt(number of pixels and channels))."""
     step_size: float | None = None
-    """Of the attack, pixel units; None for 2.5 * eps / num_steps, with the eps of the moment."""
+    """Step size of the attack in pixel units; None for 2.5 * eps / num_steps, with the eps of the moment."""
     num_steps: int = 7
     """Gradient steps of the attack. 1, with `random_start` and step_size = 1.25 * eps, is fast adversarial training."""
     random_start: bool = False
@@ -99,8 +99,8 @@ class TrainSpec:
     """"crop-flip": a crop of the image's own size out of the image padded by an eighth (4 of 32), then a mirror image
     in half of the cases. Each draw depends on (seed, epoch, image) only."""
     ema_decay: float = 0.0
-    """Above 0, an average of the weights over steps is kept, checked and stored besides them. It follows faster during
-    the first steps: min(ema_decay, (1 + step) / (10 + step))."""
+    """Above 0, an average of the weights over steps is computed, checked and stored besides them. It follows faster
+    during the first steps: min(ema_decay, (1 + step) / (10 + step))."""
     initial: str | Reference | None = None
     """Fine-tuning: a trained model of the same architecture, by name or reference, that training starts from. Its
     normalisation comes along; its last linear layer is drawn anew where the number of classes differs."""
@@ -110,9 +110,10 @@ class TrainSpec:
     """Parts that stay as they are, by the names that weights files have: ("conv1", "layer1.0"). They are in evaluation
     mode, so that running statistics don't move either."""
     precision: Precision = "fp32"
-    """Of the weight update. Logits and losses are fp32 in any case; "auto": see `attack_precision`."""
+    """Precision of the weight update. Logits and losses are fp32 in any case; "auto": see `attack_precision`."""
     attack_precision: Precision = "auto"
-    """Of the attack's gradients. "auto": bf16 where the hardware multiplies it; decided once, before the key."""
+    """Precision of the attack's gradients. "auto": bf16 where the hardware multiplies it; decided once, before the
+    key."""
     validation: float = 0
     """Training images held out, fixed by the seed: a number of them, or a share below 1."""
     check_steps: int = 10
@@ -121,9 +122,9 @@ class TrainSpec:
     """Epochs between checks. The last epoch is always checked."""
     select: Select = "last"
     """Which weights `run:KEY` names: those of the last epoch, or those of the highest held-out robust accuracy (clean
-    accuracy where eps is 0). The others are kept as `run:KEY@best` and `run:KEY@last`."""
+    accuracy where eps is 0). The others are stored as `run:KEY@best` and `run:KEY@last`."""
     seed: int = 0
-    """Of initial weights, shuffling, augmentation, noise, random starts and the held-out images."""
+    """Seed of initial weights, shuffling, augmentation, noise, random starts and the held-out images."""
     threads: int = 1
     """CPU threads. A field, since one and two threads give different weights."""
     ranks: int | tuple[int, int] = 1
@@ -224,7 +225,8 @@ class TrainSpec:
         return int(self.validation) if self.validation >= 1 else round(self.validation * num_images)
 
     def settled(self, device: str) -> TrainSpec:
-        """With "auto" decided for this machine and `device` ("cpu" or "cuda"). Imports torch if there is any."""
+        """The spec with "auto" decided for this machine and `device` ("cpu" or "cuda"). Imports torch if there is
+        any."""
         attacked = self.loss in _ATTACKED or self.eps > 0
         chosen = {name: getattr(self, name) for name in ("precision", "attack_precision")}
         if not attacked:

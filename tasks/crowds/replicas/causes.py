@@ -32,7 +32,8 @@ KINDS = (0, 1)
 
 
 def kitagawa(share_1: Array, share_2: Array, mean_1: Array, mean_2: Array) -> tuple[Array, Array]:
-    """By how much the means of two populations differ, mean of 1 minus mean of 2, through each of two causes.
+    """How much of the difference between the means of two populations, mean of 1 minus mean of 2, is due to each of two
+    causes.
 
     share_1, share_2: (..., kinds) of each population, sum 1; mean_1, mean_2: (..., kinds) within each kind. Returns:
     the part of the means within kinds and the part of the shares. Each is the mean over the two orders of changing one
@@ -53,7 +54,7 @@ class Mixture:
     """True selection frequencies by kind."""
     candidates: tuple[Betas, Betas]
     share: float = 0.2
-    """Of the original's images: those with several objects."""
+    """Share of the original's images that have several objects."""
     candidate_share: float = 0.2
     confused: float = 0.35
     """Chance that a model names another object of an image with several, where it would be right."""

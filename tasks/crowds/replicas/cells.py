@@ -24,16 +24,16 @@ class Remeasured:
     correct: Array
     """(rows, models), in [0, 1]: of many images their share, of a mean over models that mean."""
     chosen: NDArray[np.bool_] | None = None
-    """(rows,) which rows are the replica itself, where all candidates stand in for it; None: all of them."""
+    """(rows,) which rows are the replica itself, where all candidates are given in its place; None: all of them."""
     stratum: NDArray[np.int64] | None = None
     """(rows,) from 0: the class of each, numbered alike in both sets; None: all in one."""
     weight: Array | None = None
-    """(rows,) above 0: how many images of the population each stands for; None: equally many."""
+    """(rows,) above 0: how many images of the population each represents; None: equally many."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sums:
-    """Of weighted images, for each resample."""
+    """Sums over weighted images, for each resample."""
 
     held: Array
     """(resamples, cells) images."""

@@ -22,9 +22,9 @@ HALF, EASY = "bins, half the answers", "bins, half the answers, easy candidates"
 SAMPLERS = (BINS, THRESHOLD, TOP, POSTERIOR, HALF, EASY)
 """EASY: only candidates that at least half of the other answers ticked. As HALF its readings match the original's."""
 NUM_COMPONENTS = 2
-"""Of the mixtures fitted for posterior matching."""
+"""Components of the mixtures fitted for posterior matching."""
 FACTS = ("distance", "frequency_gap", "candidates_needed", "infeasible", "failed_fits")
-"""Of the plan of posterior matching, as known before anything is read anew."""
+"""Facts about the plan of posterior matching that are known before any new answers."""
 
 
 @dataclass(frozen=True, kw_only=True)

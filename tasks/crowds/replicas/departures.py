@@ -36,9 +36,9 @@ class Departure:
 
     words: str
     leniency: float = 0.0
-    """Of everybody."""
+    """Leniency of all workers."""
     difference: float = 0.0
-    """Of a second crowd: it reads the replica, or with `mixed` every second task."""
+    """Leniency of a second crowd minus that of the first: it reads the replica or, with `mixed`, every second task."""
     worker_sd: float = 0.0
     """Standard deviation between the workers of a task, each of whom reads all its images."""
     mixed: bool = False
@@ -134,7 +134,7 @@ def _answers(original: Images, replica: Images, departure: Departure, n: int, rn
 
 
 def _estimates(answers: Answers, by: str, num_resamples: int, seed: int) -> list[Estimate]:
-    """In the order of `ESTIMATORS`."""
+    """Estimates in the order of `ESTIMATORS`."""
     design, original, replica = (_by_hit if by == BY_HIT else _by_image)(answers)
     n = int(answers.n_shown.min())
     statistic = gaps(original, replica, [Naive(n), FactorialMoments()])

@@ -20,7 +20,7 @@ from robustray.tasks.lab.seeds import integer, stream
 from robustray.tasks.statistics import Estimate, by_cell, resample
 
 KNOTS = (0.5, 0.7, 0.9)
-"""Of the cubic spline, as in the original analysis: most images of a good set have a high frequency."""
+"""Knots of the cubic spline, as in the original analysis: most images of a good set have a high frequency."""
 
 
 @dataclass(frozen=True)

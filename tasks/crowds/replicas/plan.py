@@ -19,11 +19,11 @@ from robustray.tasks.crowds.replicas.estimators import FactorialMoments, Naive, 
 from robustray.tasks.crowds.replicas.exact import Nodes, matched
 
 MANY = 320
-"""Answers per image that stand for infinitely many."""
+"""Answers per image that are taken for infinitely many."""
 Half = Literal["gap", "bias"]
 """The corrected gap, or raw minus corrected gap."""
 STEP = 1e-4
-"""Of the numerical derivatives, in shares of an image's weight."""
+"""Step of the numerical derivatives, in shares of an image's weight."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +56,7 @@ class World:
     """All candidates; None where the study does not have them."""
 
     def with_replica(self, num_matching: int) -> World:
-        """With a replica that is matched in bins by this many answers. Needs a pool."""
+        """The model with a replica that is matched in bins by this many answers. Needs a pool."""
         assert self.pool is not None
         nodes = matched(self.original.nodes, self.pool.nodes(), num_matching)
         replica = Images(nodes=nodes, right=self.replica.right, square=self.replica.square)
@@ -91,7 +91,7 @@ def world(
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Of a design with `n` new answers per image; biases for infinitely many images."""
+    """Prediction for a design with `n` new answers per image; biases are those of infinitely many images."""
 
     gap_variance: tuple[float, float]
     """V1, V2 of the gap corrected by factorial moments."""
@@ -103,7 +103,7 @@ class Prediction:
     moments_bias: float
 
     def half_width(self, of: Half, num_original: int, num_replica: int) -> float:
-        """Of a 95 % interval."""
+        """Half-width of a 95 % interval."""
         first, second = self.gap_variance if of == "gap" else self.bias_variance
         return float(special.ndtri(0.975) * np.sqrt(first / num_original + second / num_replica))
 

@@ -65,7 +65,7 @@ def posterior_plan(original: Betas, pool: Betas, n: int, candidates_per_image: f
 
 
 def _shares(each: Array, wanted: Array, limit: Array) -> Array:
-    """Shares in [0, limit] that sum to 1 and whose mixture of the columns of `each` is nearest to `wanted`."""
+    """Shares in [0, limit] that sum to 1 and for which the mixture of the columns of `each` is nearest to `wanted`."""
     heavy = 1e5  # the sum is a row of its own that outweighs all points of the grid
     system = np.vstack([each, np.full((1, each.shape[1]), heavy)])
     found = optimize.lsq_linear(system, np.append(wanted, heavy), bounds=(0.0, np.maximum(limit, 1e-12)), tol=1e-12)

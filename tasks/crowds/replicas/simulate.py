@@ -29,10 +29,10 @@ class Protocol:
     """How large a simulated study is, and how it measures."""
 
     name: str
-    """Of the scenario: studies of two scenarios are independent draws."""
+    """Name of the scenario: studies of two scenarios are independent draws."""
     scenario: Scenario
     num_images: int
-    """Of the original, and of the replica."""
+    """Images of the original, and of the replica."""
     num_candidates: int
     num_classes: int
     num_matching: int
