@@ -12,7 +12,7 @@ from robustray.tasks.kit.rules import above
 from robustray.tasks.kit.words import plural
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.statistics import Estimate
-from robustray.tasks.studies.closer_look import drawings, reduce, tables
+from robustray.tasks.studies.closer_look import concentration, drawings, reduce, tables
 from robustray.tasks.studies.closer_look.reduce import over_agents
 from robustray.tasks.studies.closer_look.results import LEAST_AGENTS, MAIN, NAMES, Results
 from robustray.tasks.studies.closer_look.settings import ARMS, SOURCES
@@ -82,7 +82,7 @@ def claims(results: Results) -> Iterator[Claim | Description]:
         name = NAMES[algorithm]
         agents = range(settings.num_agents)
         for update in dict.fromkeys((first, last)):
-            rises = [reduce.rise(results.gradients[algorithm, agent, update][MAIN]) for agent in agents]
+            rises = [concentration.rise(results.gradients[algorithm, agent, update][MAIN]) for agent in agents]
             yield repeats.claim(
                 f"{name}, before update {update + 1}: estimates of the gradient agree better from more steps.",
                 over_agents([each.value for each in rises]) if several else rises[0],

@@ -9,8 +9,9 @@ from functools import cached_property
 import pandas as pd
 
 from robustray.tasks.kit.claims import Repeats
-from robustray.tasks.studies.closer_look import reduce
-from robustray.tasks.studies.closer_look.reduce import Gradients, Key
+from robustray.tasks.studies.closer_look import concentration, reduce
+from robustray.tasks.studies.closer_look.concentration import Gradients
+from robustray.tasks.studies.closer_look.reduce import Key
 from robustray.tasks.studies.closer_look.settings import KINDS, Settings
 
 LEAST_AGENTS = 3
@@ -38,20 +39,20 @@ class Results:
 
     @cached_property
     def baselines(self) -> pd.DataFrame:
-        return reduce.baseline_table(self.gradients)
+        return concentration.baseline_table(self.gradients)
 
     @cached_property
     def concentration(self) -> pd.DataFrame:
-        return reduce.concentration_table({key: found[MAIN] for key, found in self.gradients.items()})
+        return concentration.concentration_table({key: found[MAIN] for key, found in self.gradients.items()})
 
     @cached_property
     def half_sizes(self) -> pd.DataFrame:
-        return reduce.half_size_table({key: found[MAIN] for key, found in self.gradients.items()})
+        return concentration.half_size_table({key: found[MAIN] for key, found in self.gradients.items()})
 
     @cached_property
     def step_concentration(self) -> pd.DataFrame | None:
         known = {key: found for key, found in self.steps.items() if found is not None}
-        return reduce.concentration_table(known) if known else None
+        return concentration.concentration_table(known) if known else None
 
     @cached_property
     def landscape_steps(self) -> pd.DataFrame:

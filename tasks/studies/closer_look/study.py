@@ -17,10 +17,10 @@ import pandas as pd
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.policy_gradients.environments import library_versions, open_environment
 from robustray.tasks.studies.closer_look import findings
+from robustray.tasks.studies.closer_look.concentration import Gradients
 from robustray.tasks.studies.closer_look.gradients import gradient_block
 from robustray.tasks.studies.closer_look.landscapes import landscape_block
 from robustray.tasks.studies.closer_look.pools import COLUMNS, collect_block
-from robustray.tasks.studies.closer_look.reduce import Gradients
 from robustray.tasks.studies.closer_look.results import Results
 from robustray.tasks.studies.closer_look.settings import ARMS, KINDS, OUTLINE, SOURCES, Settings, agent_specs
 from robustray.tasks.studies.closer_look.steps import step_block
