@@ -54,7 +54,7 @@ def context(model: nn.Module, data: ImageData, settings: Any) -> Context:
     return Context(settings=settings, seed=0, device="cpu", load={"model": model, "data": data}.__getitem__)
 
 
-MATCH = {"ascent": QUICK.matching(), "sizes": [0.1, 0.4]}
+MATCH: dict[str, Any] = {"ascent": QUICK.matching(), "sizes": [0.1, 0.4]}
 PATH = {"ascent": QUICK.interpolation(), "points": 5}
 
 # --- Blocks -----------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_rows_do_not_depend_on_how_items_are_cut() -> None:
 
 
 def test_paths_by_hand() -> None:
-    direct = [[1, 0, 0], [1, 0, 0], [0, 1, 0]]
+    direct: Any = [[1, 0, 0], [1, 0, 0], [0, 1, 0]]
     detour = [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
     slow = [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0]]
     found = measures.path_measures([direct, detour, slow], [[0, 1]] * 3)
@@ -184,6 +184,19 @@ def test_differences_are_paired_by_twins_and_item() -> None:
     assert probed.difference(values, range(2)).interval == pytest.approx((0.5, 0.5))
     assert probed.over_networks(values, "robust").value == pytest.approx(2.5)
     assert probed.difference({}, range(2)).n == 0, "nothing was asked"
+
+
+def test_what_is_left_of_a_distance_is_relative_to_its_start() -> None:
+    """Twice as far apart from the beginning, and half as near after: the same share is left."""
+    rows = pd.DataFrame({"before": [2.0, 4.0], "distance": [np.array([1.0, 0.5]), np.array([2.0, 1.0])]})
+    far = pd.DataFrame({"before": 2 * rows.before, "distance": [2 * each for each in rows.distance]})
+    matched = {("robust", 0): rows, ("standard", 0): far}
+    results: Any = SimpleNamespace(settings=QUICK, probes=SimpleNamespace(matched=matched))
+    left = probed.match_mean(results)
+    assert left["robust", 0] == pytest.approx([0.375, 0.375]) and left["standard", 0] == pytest.approx([0.375, 0.375])
+    found = probed.match_table(results)
+    assert found.left.tolist() == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.25])
+    assert found.distance.tolist() == pytest.approx([3, 6, 1.5, 3, 0.75, 1.5])
 
 
 # --- A head and its directions ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
-from robustray.tasks.lab.protocol import Context
+from robustray.tasks.lab.protocol import BlockFunction, Context
 from robustray.tasks.studies.synthesis import damage, edited, quality
 from robustray.tasks.studies.synthesis.blocks import (
     enlarge_block,
@@ -194,12 +194,13 @@ def test_rows_do_not_depend_on_how_items_are_cut(data: ImageData, labels: str) -
         "wrong": [(translate_block, "translate")],
         "predicted": [],
     }[labels]
-    for block, task, items in (
+    cases: list[tuple[BlockFunction, Any, list[Any]]] = [
         (inpaint_block, "inpaint", list(range(20))),
         (enlarge_block, "super-resolution", list(range(20))),
         *[(block, task, list(range(20))) for block, task in also],
         (generate_block, "generate", [[label, number] for label in range(4) for number in range(5)]),
-    ):
+    ]
+    for block, task, items in cases:
         settings = settings_of(task, **{f"{name}_steps": 4 for name in ("inpaint", "enlarge", "generate", "paint")})
         settings |= {"labels": labels, "law": "class", "units": [3, 9, 17]}
         whole = block(items, context(net, data, settings))

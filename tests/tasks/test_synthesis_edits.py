@@ -76,7 +76,7 @@ def test_known_pixels_are_put_back_to_the_bit(images: Tensor) -> None:
 
 
 def test_painting_a_pixel_that_is_a_coordinate_paints_that_pixel(images: Tensor) -> None:
-    """With a latent that is the image, 0.1 z has a gradient at one pixel only, wherever the mask is."""
+    """A pixel outside the mask stays, whatever is asked of it; softly tied it moves, and is put back."""
     mask = torch.zeros(4, 1, 8, 8)
     mask[:, :, 2:5, 2:5] = 1
     inside, outside = 2 * 8 + 3, 7 * 8 + 7
@@ -85,6 +85,9 @@ def test_painting_a_pixel_that_is_a_coordinate_paints_that_pixel(images: Tensor)
     expected = torch.zeros(4, 64)
     expected[:2, inside] = torch.minimum(torch.tensor(0.5), 1 - images.flatten(1)[:2, inside])
     torch.testing.assert_close(change, expected, atol=1e-5, rtol=0)
+    assert torch.equal(made.found.images, made.mended)
+    soft = edits.paint(Halves(), images, mask, outside, ASCENT, anchor=1e-3)
+    assert not torch.equal(soft.found.images, images) and torch.equal(soft.mended, images)
 
 
 def test_a_drawing_has_lines_where_brightness_changes() -> None:
@@ -135,7 +138,7 @@ def test_an_imported_network_paints_with_its_features() -> None:
     net: Any = build_model("torchvision:resnet18").eval()
     photograph = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     mask = damage.holes(damage.hole_places([0], (3, 32, 32), 12, seed=0), (3, 32, 32), 12)
-    painted = edits.paint(net, photograph, mask, 500, replace(ASCENT, step_size=0.05, num_steps=2), anchor=0.0)
+    painted = edits.paint(net, photograph, mask, 500, replace(ASCENT, step_size=0.05, num_steps=2))
     before, after = (look(net, each)[1][0, 500] for each in (photograph, painted.found.images))
     assert after > before
 

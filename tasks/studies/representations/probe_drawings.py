@@ -38,23 +38,19 @@ def probe_drawings(results: Results) -> Iterator[Figure | Picture]:
 
 def _matching(results: Results) -> Figure:
     settings = results.settings
-    sizes = [0.0, *settings.match_eps]
-    found = probed.match_table(results)
+    found, curves = probed.match_table(results), probed.matched(results)
     series = []
     for kind in reversed(KINDS):
         rows = at(found, what=kind)
-        runs = [
-            [float(each.before.mean()), *matrix(each, "distance").mean(0).tolist()]
-            for (of, _), each in results.probes.matched.items()
-            if of == kind
-        ]
+        seeds = [seed for of, seed in results.probes.matched if of == kind]
+        runs = [[float(measures["left"][kind, seed].mean()) for measures in curves.values()] for seed in seeds]
         series.append(
             figures.Series(
                 label=kind,
-                x=sizes,
-                y=rows.distance.tolist(),
-                lo=rows.distance_lo.tolist(),
-                hi=rows.distance_hi.tolist(),
+                x=list(curves),
+                y=rows.left.tolist(),
+                lo=rows.left_lo.tolist(),
+                hi=rows.left_hi.tolist(),
                 runs=runs if len(runs) > 1 else [],
                 color_by=kind,
             )
@@ -62,13 +58,14 @@ def _matching(results: Results) -> Figure:
     return figures.curve(
         name="matching",
         title="How near another image's latent comes within a small ball",
-        caption="Where the curve falls at once, two images that look nothing alike have the same representation. "
-        f"Distance of latents, mean over n = {int(found.n.min()):,} pairs, {plural(settings.num_seeds, 'seed')} "
-        "(thin lines); 95 % intervals over seeds and pairs.",
+        caption="Where the curve falls at once, two images that look nothing alike have the same representation. What "
+        f"is left of the distance of latents, mean over n = {int(found.n.min()):,} pairs, "
+        f"{plural(settings.num_seeds, 'seed')} (thin lines); 95 % intervals over seeds and pairs.",
         series=series,
         x_label="size of the ball (l2)",
-        y_label="relative distance of latents",
+        y_label="distance of latents, of that at the start",
         palette=figures.Palette([*reversed(KINDS)]),
+        percent=True,
     )
 
 
@@ -103,7 +100,7 @@ def _added(results: Results) -> Picture:
         for kind in reversed(KINDS)
     }
     count = min(map(len, parts.values()))
-    shown = {"image": matrix(parts["robust"].iloc[:count], "start")}
+    shown: dict[str, NDArray[Any]] = {"image": matrix(parts["robust"].iloc[:count], "start")}
     for kind, rows in parts.items():
         few = rows.iloc[:count]
         shown[f"{kind}:\nunit added"] = matrix(few, "image")

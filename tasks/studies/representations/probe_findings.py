@@ -40,9 +40,10 @@ def _words(results: Results) -> Mapping[str, Words]:
     return {
         "matching": Words(
             title="How near another image's latent comes within a small ball",
-            caption="Distance of latents, relative to the target's length, from an image of another class: at eps 0 as "
-            f"it is, then the smallest on {settings.match_steps} steps within l2 eps. The same pairs for all networks.",
-            formats={"distance": ".3f"},
+            caption="Distance of latents from an image of another class, relative to the target's length: at eps 0 as "
+            f"it is, then the smallest on {settings.match_steps} steps within l2 eps. Left: of the distance at eps 0. "
+            "The same pairs for all networks.",
+            formats={"distance": ".3f", "left": "percent"},
             items="pairs",
         ),
         "paths": Words(
@@ -133,12 +134,11 @@ def probe_claims(results: Results, people: Mapping[tuple[str, str], Estimate]) -
     seeds = settings.seeds()
     repeats = Repeats(count=settings.num_seeds, over="seeds and pairs of images")
     yield repeats.claim(
-        "Within a small ball, a robust network's representation comes less near to that of another image than a "
-        "standard network's does.",
+        "Within a small ball, more is left of the distance between two images' representations with a robust network.",
         probed.difference(probed.match_mean(results), seeds),
         above(0),
-        measured="relative distance of latents that was reached, mean over the sizes of balls, robust minus standard",
-        unit="number",
+        measured="share of the distance of latents at the start that is left, mean over the sizes of balls, robust "
+        "minus standard",
     )
     yield repeats.claim(
         "Between two images, a robust network's are of one of their classes more often than a standard network's.",

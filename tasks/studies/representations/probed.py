@@ -68,25 +68,33 @@ def with_ends(name: str, estimate: Estimate) -> dict[str, float]:
 # --- Matching within small balls --------------------------------------------------------------------------------------
 
 
-def matched(results: Results) -> dict[float, Values]:
-    """Size of the ball -> relative distance of latents that was reached."""
-    sizes = results.settings.match_eps
-    rows = {key: matrix(each, "distance") for key, each in results.probes.matched.items()}
-    return {size: {key: each[:, place] for key, each in rows.items()} for place, size in enumerate(sizes)}
+def matched(results: Results) -> dict[float, dict[str, Values]]:
+    """Size of the ball -> distance (of latents, relative to the target's length) and left (the share of the distance at
+    the start); 0 is the start. What is left compares networks whose images lie further apart from the beginning."""
+    rows = results.probes.matched
+    start = {key: each.before.to_numpy(np.float64) for key, each in rows.items()}
+    reached = {key: matrix(each, "distance").astype(np.float64) for key, each in rows.items()}
+    found: dict[float, dict[str, Values]] = {
+        0.0: {"distance": start, "left": {key: np.ones(len(each)) for key, each in start.items()}}
+    }
+    for place, size in enumerate(results.settings.match_eps):
+        there = {key: each[:, place] for key, each in reached.items()}
+        left = {key: there[key] / np.maximum(start[key], 1e-12) for key in there}
+        found[size] = {"distance": there, "left": left}
+    return found
 
 
 def match_mean(results: Results) -> Values:
-    """The same, mean over the sizes."""
-    return {key: matrix(each, "distance").mean(1) for key, each in results.probes.matched.items()}
+    """What is left of the distance, mean over the sizes of balls."""
+    parts = [measures["left"] for size, measures in matched(results).items() if size]
+    return {key: np.mean([part[key] for part in parts], axis=0) for key in results.probes.matched}
 
 
 def match_table(results: Results) -> pd.DataFrame:
     """Rows: sizes of balls, then both kinds; size 0 is the start."""
-    before: dict[float, Values] = {
-        0.0: {key: rows.before.to_numpy(np.float64) for key, rows in results.probes.matched.items()}
-    }
-    parts = [table({"distance": values}, {}).assign(eps=size) for size, values in (before | matched(results)).items()]
-    return pd.concat(parts, ignore_index=True)[["what", "eps", "distance", "distance_lo", "distance_hi", "seeds", "n"]]
+    parts = [table(measures, {}).assign(eps=size) for size, measures in matched(results).items()]
+    found = pd.concat(parts, ignore_index=True)
+    return found[["what", "eps", *(name for name in found if name not in ("what", "eps"))]]
 
 
 # --- Paths between images ---------------------------------------------------------------------------------------------
@@ -233,7 +241,11 @@ def _same(a: pd.Series, b: pd.Series) -> NDArray[np.float64]:
 def every_row(results: Results) -> pd.DataFrame:
     """One row per measure, network and item, in the order in which items were asked for."""
     asked: dict[str, Mapping[str, Values]] = {
-        "matching": {f"distance within {size:g}": values for size, values in matched(results).items()},
+        "matching": {
+            f"{name} within {size:g}": values
+            for size, measures in matched(results).items()
+            for name, values in measures.items()
+        },
         "paths": path_values(results),
         "added": added_values(results),
         "directions": directed_values(results),

@@ -136,7 +136,7 @@ def sketch_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
 
 
 @block_function(
-    version=1,
+    version=2,
     columns={
         **{name: kind for name, kind in _PLACED.items() if name not in ("wanted", "objective_before", "objective")},
         "unit": pa.int64(),

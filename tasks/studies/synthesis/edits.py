@@ -109,23 +109,25 @@ def paint(
     unit: Goal,
     ascent: Ascent,
     *,
-    anchor: float = 1_000.0,
+    anchor: float = 0.0,
     record: Sequence[int] = (),
 ) -> Made:
-    """Excite one coordinate z of the latent where `mask` is 1 (section 4.6): 0.1 z - anchor mean((x0 - x)^2 (1 - m)) is
-    maximised.
+    """Excite one coordinate z of the latent where `mask` is 1 (section 4.6); a second one on the result of the first.
 
-    With the paper's anchor of 90 the rest drifts visibly; `mended` has it put back. Paint again on the result for a
-    second coordinate.
+    anchor 0: everything else stays as it is, to the bit. Above 0 the paper's objective is maximised instead, 0.1 z -
+    anchor mean((x0 - x)^2 (1 - mask)), under which the rest drifts, visibly with its 90; `mended` has it put back.
 
     Raises: InputError also for a mask that does not fit, a model without latents, and a coordinate it does not have.
     """
     check_mask(mask, images)
     width = look(model, images[:1])[1].shape[1]
     units = _each(unit, images, "unit", width, f"the latent has {width} coordinates")
-    state = {"goal": units, "known": images, "hole": mask}
-    objective = Anchored(objective=Unit(), weight=anchor / UNIT_SHARE)
-    found = ascend(ascent, model, images, state, objective=objective, record=record)
+    if anchor:
+        state = {"goal": units, "known": images, "hole": mask}
+        soft = Anchored(objective=Unit(), weight=anchor / UNIT_SHARE)
+        found = ascend(ascent, model, images, state, objective=soft, record=record)
+    else:
+        found = ascend(ascent, model, images, units, objective=Unit(), mask=mask, record=record)
     return Made(start=images, mended=pasted(found.images, images, mask), wanted=units, found=found)
 
 

@@ -75,8 +75,8 @@ class Settings(TwinSettings):
     """Ball around the picture in which a square is painted with a random coordinate of the latent."""
     paint_step: float
     paint_steps: int
-    paint_anchor: float = 1_000.0
-    """Weight of the mean squared change outside what is painted, against a tenth of the coordinate."""
+    paint_anchor: float = 0.0
+    """Weight of the mean squared change outside the square, against a tenth of the coordinate; 0: nothing changes."""
     neighbours: int = 3
     """k of precision and recall: the distance to the k-th nearest neighbour is the radius of a ball around an image."""
     num_examples: int = 8

@@ -75,7 +75,7 @@ def _made(items: Sequence[int], context: Context, model: Any, record: Sequence[i
     from robustray.tasks.studies.synthesis import edits
 
     settings, ascent = context.settings, context.settings["ascent"]
-    target = None if settings["target"] == ITS_OWN else settings["target"]
+    target: Any = None if settings["target"] == ITS_OWN else settings["target"]
     if settings["task"] == "generate":
         return edits.generate(model, _seed(context), target, ascent, record=record)
     images, _ = load_images(items, context)

@@ -84,7 +84,8 @@ def precision(made: ArrayLike, real: ArrayLike, k: int) -> NDArray[np.bool_]:
     made (n, d), real (m, d). Recall is the same with the sides exchanged. Raises: InputError unless m > k.
     """
     x, y = _features(made), _features(real)
-    return (distances(x, y) <= radii(y, k)[None, :]).any(1)
+    inside: NDArray[np.bool_] = distances(x, y) <= radii(y, k)[None, :]
+    return np.asarray(inside.any(axis=1))
 
 
 def radii(features: ArrayLike, k: int) -> Floats:
