@@ -130,7 +130,7 @@ class Settings(TwinSettings):
 
 
 def quick() -> Settings:
-    """robustray run representations --size quick      37 s of CPU time; embedded data, proves nothing."""
+    """robustray run representations --size quick      50 s of CPU time; embedded data, proves nothing."""
     return Settings(
         architecture="digits:cnn",
         judge_architecture="digits:mlp",
@@ -251,7 +251,7 @@ def estimate(settings: Settings) -> Work:
     steps = sum(round(part.items * part.cost) for part in plan(settings)[2:])  # without trainings and looks
     trainings = len(settings.wanted()) + (not settings.judge)
     times = {
-        "digits:cnn": "The quick size takes 37 s of CPU time over all processes.",
+        "digits:cnn": "The quick size takes 50 s of CPU time in one process.",
         "small:s": "Each robust network S takes 12 to 15 min on two slow cores, each standard one 4 to 5.",
     }
     note = "Judges are all that is trained." if trainings else "Nothing is trained."
