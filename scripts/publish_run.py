@@ -11,6 +11,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 KEPT = ("id", "identity", "created", "command", "wall_seconds", "environment", "hashes")
@@ -22,12 +23,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("to", type=Path, help="folder to be written anew: docs/results/NAME")
+    parser.add_argument("--without", nargs="+", default=(), metavar="TABLE", help="tables of single images, say")
     arguments = parser.parse_args()
-    return publish(arguments.run, arguments.to)
+    return publish(arguments.run, arguments.to, arguments.without)
 
 
-def publish(run: Path, to: Path) -> int:
-    """Returns the exit code."""
+def publish(run: Path, to: Path, without: Sequence[str] = ()) -> int:
+    """without: names of tables that are left out: of people's answers only what is added up is kept here. Returns the
+    exit code."""
     record = json.loads((run / "run.json").read_text())
     if record["status"] != "finished":
         print(f"{run.name} is {record['status']}: only a finished run is published", file=sys.stderr)
@@ -38,7 +41,8 @@ def publish(run: Path, to: Path) -> int:
         "answer": record["document"]["answer"],
         "claims": record["document"]["claims"],
     }
-    tables = [path for path in sorted((run / "tables").iterdir()) if path.stat().st_size <= LARGEST]
+    written = sorted((run / "tables").iterdir())
+    tables = [path for path in written if path.stat().st_size <= LARGEST and path.stem not in without]
     texts = {"manifest.json": json.dumps(manifest, indent=1) + "\n", "report.html": (run / "report.html").read_text()}
     here = str(Path.cwd().anchor + Path.cwd().parts[1])
     named = [name for name, text in texts.items() if f"{here}/" in text or f"{Path.home()}/" in text]
