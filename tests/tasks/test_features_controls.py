@@ -253,6 +253,7 @@ def test_the_whole_study_with_every_option(tmp_path: Path) -> None:
         best = cells.groupby("lr", sort=False).held_out.mean().idxmax()
         assert chosen[chosen.set == name].lr.iloc[0] == best, name
     assert (tables["making"].farthest_before.dropna() <= 1.5 + 1e-5).all()
+    assert tables["making"].set_index("set").transfers.between(0, 1)[["D_det", "D_rand", "noise", "robust_det"]].all()
     assert sorted(tables["transfer"].arch) == sorted(archs)
     assert len(tables["units"]) == 3 * 2 * 2 and (tables["units"].gamma <= tables["units"].rho_here + 1e-6).all()
     assert {figure.name for figure in found.figures} == {"students", "robust", "usefulness", "transfer"}

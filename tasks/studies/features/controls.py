@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from robustray.tasks.lab.protocol import Handle, Lab, Reference
     from robustray.tasks.studies.features.sets import Part, Sets, Sources
     from robustray.tasks.studies.features.settings import Settings
+    from robustray.tasks.studies.features.students import Taught
 
 FEWEST_ERRORS = 16
 """Fewest errors of the early network for a student to be trained on them."""
@@ -81,4 +82,20 @@ def answers(
         for name, ref in shown.items():
             witness = sources[chain, "witness"]
             asked[chain, name] = predict(lab, witness, ref, len(each.used), block=settings.block, step="witness")
+    return {key: handle.result() for key, handle in asked.items()}
+
+
+def others(
+    settings: Settings, lab: Lab, parts: Mapping[int, Part], sets: Sets, taught: Taught
+) -> dict[tuple[int, str], pd.DataFrame]:
+    """(chain, set) -> what D's student, a standard network of another seed, says of the perturbed images: whether
+    their perturbations transfer."""
+    asked = {
+        (chain, name): predict(
+            lab, taught.best[chain, "D"], ref, len(parts[chain].used), block=settings.block, step="transfer"
+        )
+        for chain, found in sets.items()
+        for name, ref in found.items()
+        if name in SEEN
+    }
     return {key: handle.result() for key, handle in asked.items()}

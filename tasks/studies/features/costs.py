@@ -93,7 +93,11 @@ def plan(settings: Settings) -> tuple[Part, ...]:
             times=networks * len(settings.eps_test) + strong * STAGES["fast-cascade"],
         ),
         *_units(settings, used + num_test, long),
-        *(Part(step="transfer", items=len(settings.transfer_archs) * shown * chains, cost=LOOK),) * bool(shown),
+        Part(
+            step="transfer",
+            items=((NUM_SEEN - 1 + option) * used + len(settings.transfer_archs) * shown) * chains,
+            cost=LOOK,
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,17 +21,25 @@ SEEN = ("D_rand", "D_det", *MADE)
 
 def making_table(results: Results) -> pd.DataFrame:
     """One row for each chain, set and size: measured on what is stored."""
-    rows: list[Mapping[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for number, chain in results.chains.items():
         rows += [_made(number, name, None, chain.sets[name], used=True) for name in ("D_R", "D_NR")]
         for eps, found in chain.tried.items():
             for name, made in found.items():
                 rows.append(_made(number, name, eps, made, used=eps == results.eps))
         rows += [_made(number, name, results.eps, chain.sets[name], used=True) for name in MADE if name in chain.sets]
+    if results.others:  # not where sets are only built
+        rows = [row | {"transfers": _transfers(results, row)} for row in rows]
     return pd.DataFrame(rows)
 
 
-def _made(chain: int, name: str, eps: float | None, rows: pd.DataFrame, *, used: bool) -> Mapping[str, object]:
+def _transfers(results: Results, row: Mapping[str, Any]) -> float:
+    """Share of the images of a set, as it is used, that D's student sees as their label."""
+    seen = results.others.get((row["chain"], row["set"])) if row["used"] else None
+    return np.nan if seen is None else float((seen.prediction == seen.label).mean())
+
+
+def _made(chain: int, name: str, eps: float | None, rows: pd.DataFrame, *, used: bool) -> dict[str, Any]:
     gaps = {key: float(rows[key].median()) if key in rows else np.nan for key in ("first_gap", "last_gap")}
     return {
         "chain": chain,

@@ -76,6 +76,8 @@ class Results:
     chains: Mapping[int, Chain]
     answers: Mapping[tuple[int, str], pd.DataFrame] = field(default_factory=dict)
     """(chain, set, or "D") -> predictions of the witness on its images, by their places in D."""
+    others: Mapping[tuple[int, str], pd.DataFrame] = field(default_factory=dict)
+    """(chain, set) -> predictions of D's student on its images."""
     students: Sequence[Student] = ()
     """All students."""
     chosen: Sequence[Student] = ()

@@ -172,6 +172,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
         sets[chain] |= {"D": each.d, "unperturbed": relabelled(lab, each.d)}
         sets[chain] |= {"mislabelled": errors[chain]} if chain in errors else {}
     taught = teach(settings, lab, parts, sets, test)
+    others = controls.others(settings, lab, parts, sets, taught)
 
     # 5. The chosen students and the sources under attack, on the original test images.
     attacked = attack(settings, lab, taught, sources, test)
@@ -184,6 +185,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     return findings.found(
         results.judged(
             answers=answers,
+            others=others,
             students=taught.students,
             chosen=taught.chosen,
             tested=attacked.tested,

@@ -88,7 +88,8 @@ def making_of(results: Results, table: pd.DataFrame) -> Table:
         name="making",
         title="How the sets came out",
         caption="Measured on the stored 8-bit images. Seen as label: by the source that made them, with the interval "
-        "over images. Gap: distance of the latent from its target, relative to the target's length, as a median. "
+        "over images; transfers: by D's student, a standard network of another seed, too. Gap: distance of the latent "
+        "from its target, relative to the target's length, as a median. "
         "Distance: mean ℓ2 from the image it started from, in pixel units; farthest: the largest one, before it was "
         "rounded to 8 bits and as it is stored. Used: the smallest size at which at least "
         f"{results.settings.least_success:.0%} of D_rand and D_det are seen as their new label in every chain, fixed "
@@ -98,6 +99,7 @@ def making_of(results: Results, table: pd.DataFrame) -> Table:
             **shown("seen_as_label", "percent"),
             **dict.fromkeys(("distance", "farthest_before", "farthest_stored", "first_gap", "last_gap"), ".3f"),
             "eps": "eps",
+            "transfers": "percent",
         },
     )
 
