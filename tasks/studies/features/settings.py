@@ -160,7 +160,7 @@ def quick() -> Settings:
         batch_size=64,
         lr=0.1,
         eps_robust=0.8,
-        eps_construct=(0.5, 1.0, 1.5, 2.0),
+        eps_construct=(0.5, 1.0, 1.5),
         match_steps=60,
         student_epochs=12,
         student_lrs=(0.1,),
