@@ -19,7 +19,15 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.seeds import stream
-from robustray.tasks.studies.features.blocks import Avoiding, avoid_block, match_block, noise_block, perturb_block
+from robustray.tasks.studies.features.blocks import (
+    Avoiding,
+    avoid_block,
+    l2,
+    match_block,
+    moved_by,
+    noise_block,
+    perturb_block,
+)
 from robustray.tasks.studies.features.claims import generalise, repeats_of
 from robustray.tasks.studies.features.recipes import SOURCES
 from robustray.tasks.studies.features.reduce import outside
@@ -129,6 +137,21 @@ def test_the_control_has_the_length_and_labels_that_it_is_given() -> None:
     assert made["label"].tolist() == [2] * 40
     assert np.abs(made["distance"] - [item[2] for item in asked]).max() <= ROUNDING
     assert (rows(noise_block, asked[20:])["image"] == made["image"][20:]).all(), "noise belongs to the image"
+
+
+def test_a_random_perturbation_that_is_clipped_keeps_its_length() -> None:
+    """On black and white pixels half of a random direction is cut off."""
+    images = (torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    direction = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    length = torch.linspace(0.1, 3.0, 20)
+    moved = moved_by(images, direction, length)
+    assert moved.min() >= 0 and moved.max() <= 1
+    torch.testing.assert_close(l2(moved - images), length, rtol=1e-4, atol=1e-5)
+    step = (moved - images) * direction
+    assert (step >= 0).all(), "along its direction"
+    far = moved_by(images, direction, torch.full((20,), 9.0))
+    corner = torch.where(direction > 0, 1.0, 0.0)
+    assert (far - corner).abs().mean() < 1e-3, "farther than the box reaches: its corner, all but"
 
 
 @pytest.mark.parametrize("count", [2, 3, 50])

@@ -104,6 +104,16 @@ def test_usefulness_weights_both_classes_by_a_half() -> None:
     assert usefulness(f, [True] * 4) == [0.0]
 
 
+def test_no_feature_is_more_useful_than_one_that_is_the_label() -> None:
+    """One class of ten: with equal weights of all images, rho of the label itself would be 1.7."""
+    labels = np.repeat(np.arange(10), 30)
+    rng = np.random.default_rng(0)
+    best = best_classes(np.stack([labels == 3, (labels == 3) + 0.3 * rng.standard_normal(300)], 1), labels, 10)
+    assert best.label.tolist() == [3, 3]
+    perfect, noisy = usefulness(np.stack([labels == 3, (labels == 3)], 1), labels == 3) / best.scale
+    assert perfect == pytest.approx(1.0) and 0.8 < noisy < 0.9  # 0.5 / sqrt(0.25 + 0.09)
+
+
 def test_class_and_sign_are_those_that_suit_a_unit_best() -> None:
     labels = np.repeat([0, 1, 2], 50)
     rng = np.random.default_rng(0)

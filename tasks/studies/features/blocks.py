@@ -66,6 +66,9 @@ def match_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str
     }
 
 
+LONGEST_STEP = 256.0
+"""Times its length, for a random perturbation of which nearly all would be clipped."""
+
 _PERTURBED = {
     "index": pa.int64(),
     "original": pa.int16(),
@@ -160,7 +163,7 @@ def _perturbed(
 
 
 @block_function(
-    version=1,
+    version=2,
     columns={
         "index": pa.int64(),
         "original": pa.int16(),
@@ -173,7 +176,8 @@ def _perturbed(
 def noise_block(items: Sequence[Sequence[Any]], context: Context) -> Mapping[str, Any]:
     """The control: a perturbation of the same length in a random direction.
 
-    Items: [index, label, length]. Clipping to [0, 1] may shorten it.
+    Items: [index, label, length]. Clipping to [0, 1] would shorten it: the direction is followed until what is left has
+    the length, or no pixel can move any further.
     """
     import torch
 
@@ -185,8 +189,7 @@ def noise_block(items: Sequence[Sequence[Any]], context: Context) -> Mapping[str
     where = torch.tensor(indices, device=images.device)
     drawn = noise.normal(context.seed, "features-control", 0, where, images.shape[1:], images.device)
     length = torch.tensor([item[2] for item in items], dtype=images.dtype, device=images.device)
-    scale = (length / l2(drawn)).view(-1, 1, 1, 1)
-    stored = eight_bits((images + scale * drawn).clamp(0, 1))
+    stored = eight_bits(moved_by(images, drawn, length))
     return {
         "index": indices,
         "original": original,
@@ -195,6 +198,25 @@ def noise_block(items: Sequence[Sequence[Any]], context: Context) -> Mapping[str
         "distance": l2(shown(stored) - images),
         "prediction": predict_logits(context.load("model"), shown(stored)).argmax(1),
     }
+
+
+def moved_by(images: torch.Tensor, direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+    """Images (n, ...) moved along their directions and clipped to [0, 1], so that they end at distance `length` (n,);
+    at the farthest point of the box where it is nearer. The distance grows with the step: bisection finds it."""
+    import torch
+
+    unit = direction / l2(direction).view(-1, 1, 1, 1)
+
+    def at(step: torch.Tensor) -> torch.Tensor:
+        return (images + step.view(-1, 1, 1, 1) * unit).clamp(0, 1)
+
+    low, high = length, length * LONGEST_STEP
+    for _ in range(40):
+        middle = (low + high) / 2
+        short = l2(at(middle) - images) < length
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    exact = l2(at(length) - images) >= length * (1 - 1e-6)  # nothing was clipped
+    return at(torch.where(exact, length, high))
 
 
 def eight_bits(images: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,10 @@
 """Useful features and robustly useful ones (arXiv:1905.02175, section 2), unit by unit.
 
 A unit f of the last hidden layer is made a feature of one class against the rest: labels y = 1 and -1, both classes
-weighted by a half, f standardised on D. Its usefulness is rho = E[y f(x)]; its robust usefulness gamma = E[min over
-|d| <= eps of y f(x + d)]. Class and sign are those that suit the unit best on D; both numbers are of test images. The
-minimum is searched for, so gamma is measured too high rather than too low: the lower of two searches counts.
+weighted by a half, f standardised on D with the same weights, so that rho lies between -1 and 1. Its usefulness is
+rho = E[y f(x)]; its robust usefulness gamma = E[min over |d| <= eps of y f(x + d)]. Class and sign are those that suit
+the unit best on D; both numbers are of test images. The minimum is searched for, so gamma is measured too high rather
+than too low: the lower of two searches counts.
 """
 
 from __future__ import annotations
@@ -139,18 +140,19 @@ class Best:
     sign: NDArray[np.int64]
     """(width,) of 1 and -1: what the unit is multiplied with to be high for that class."""
     scale: NDArray[np.float64]
-    """(width,) standard deviation; infinite for a unit that never changes."""
+    """(width,) standard deviation, class and rest weighted by a half; infinite for a unit that never changes."""
 
 
 def best_classes(latent: ArrayLike, labels: ArrayLike, num_classes: int) -> Best:
     """The best classes, found from the latents of D (n, width) and its labels (n,)."""
-    f = np.asarray(latent, dtype=np.float64)
-    spread = f.std(0)
+    f, y = np.asarray(latent, dtype=np.float64), np.asarray(labels)
+    raw = np.stack([usefulness(f, y == label) for label in range(num_classes)])
+    spread = np.stack([spread_of(f, y == label) for label in range(num_classes)])
     scale = np.where(spread > 0, spread, np.inf)
-    found = np.stack([usefulness(f, np.asarray(labels) == label) for label in range(num_classes)]) / scale
+    found = raw / scale
     label = np.abs(found).argmax(0)
     sign = np.where(np.take_along_axis(found, label[None], 0)[0] < 0, -1, 1)
-    return Best(label=label, sign=sign, scale=scale)
+    return Best(label=label, sign=sign, scale=np.take_along_axis(scale, label[None], 0)[0])
 
 
 def usefulness(f: ArrayLike, positive: ArrayLike) -> NDArray[np.float64]:
@@ -162,6 +164,17 @@ def usefulness(f: ArrayLike, positive: ArrayLike) -> NDArray[np.float64]:
     if flags.all() or not flags.any():
         return np.zeros(values.shape[1])
     found: NDArray[np.float64] = (values[flags].mean(0) - values[~flags].mean(0)) / 2
+    return found
+
+
+def spread_of(f: ArrayLike, positive: ArrayLike) -> NDArray[np.float64]:
+    """Standard deviation with both classes weighted by a half: (n, width), (n,) boolean -> (width,); 0 without one of
+    the classes."""
+    values, flags = np.asarray(f, dtype=np.float64), np.asarray(positive, dtype=bool)
+    if flags.all() or not flags.any():
+        return np.zeros(values.shape[1])
+    within = (values[flags].var(0) + values[~flags].var(0)) / 2
+    found: NDArray[np.float64] = np.sqrt(within + np.square(usefulness(values, flags)))
     return found
 
 
