@@ -1,40 +1,33 @@
 """Robust accuracy of a model in one call, for notebooks: the doors, the noise and the verdicts of `attack-sweep`.
 
-Everything happens in this process; nothing is stored. Which of the numbers to report: docs/which-number.md.
+Everything happens in this process. Which of the numbers to report: docs/which-number.md.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from robustray.tasks.attacks.family import Square
-from robustray.tasks.attacks.following import has_lost, is_lost, lost_words
+from robustray.tasks.attacks.following import has_lost, lost_words
 from robustray.tasks.attacks.settings import Attack, Norm
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.evaluation import doors as doors
+from robustray.tasks.evaluation.attacking import Outcome, attack_all, in_blocks, plan
 from robustray.tasks.evaluation.results import AttackScore, Evaluation, WorstCase
 from robustray.tasks.report.progress import make_progress
 from robustray.tasks.statistics import proportion
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
     from numpy.typing import NDArray
 
     from robustray.tasks.attacks.gradient.verdicts import Model
-    from robustray.tasks.attacks.result import AttackResult
-    from robustray.tasks.attacks.search.cascade import Stage
-    from robustray.tasks.report.progress import Progress
-
-BLOCK = 512
-"""Images that are attacked by one call. No result depends on it."""
+    from robustray.tasks.evaluation.kept import Kept
 
 
 def evaluate(
@@ -49,7 +42,7 @@ def evaluate(
     names: Sequence[str] | None = None,
     device: str = "auto",
     data_root: str | None = None,
-    store: str = "runs",
+    store: str | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Accuracy of `model` on `data`, clean, under each attack, and in the worst case over them, image by image.
@@ -62,8 +55,11 @@ def evaluate(
         which take `norm` and `eps` (one size or several).
     seed: noise depends on it and on an image's place (0, 1, ...) alone. num_images: the first ones; 0 means all.
     names: what the attacks are called in the result, one each; their own names if not given.
-    device: of a model given by name; "auto" takes a GPU where there is one. data_root, store: where names are looked
-        up, as after `--data-root` (ROBUSTRAY_DATA) and `--store`; only a model that trains itself is written there.
+    device: of a model given by name; "auto" takes a GPU where there is one. data_root: where names are looked up, as
+        after `--data-root` (ROBUSTRAY_DATA).
+    store: a folder that keeps every finished block of images: the same call again answers from it, one that was
+        interrupted goes on, and more images or attacks cost only themselves. None keeps nothing, and looks names up in
+        "runs", where a model that trains itself is written.
     progress: say on standard error how many images were attacked, how fast, and how long the rest will take: bars on a
         terminal, elsewhere a line every five seconds.
 
@@ -71,15 +67,17 @@ def evaluate(
     (`torch.set_num_threads(1)`) on one kind of CPU, and up to a rare borderline image otherwise.
 
     Raises: InputError (a ValueError) for what cannot be used: pixels outside [0, 1], NaN, labels without an output,
-    probabilities instead of logits, an attack without a size, an attack whose images leave their ball.
+    probabilities instead of logits, an attack without a size, an attack whose images leave their ball; with a store,
+    also a model or attack that could not be known again.
     """
     from robustray.tasks.attacks.gradient.trial import attack_remarks
     from robustray.tasks.attacks.gradient.verdicts import predict_logits
+    from robustray.tasks.evaluation.kept import Kept, identified
     from robustray.tasks.lab.jobs import fix_kernels
 
     fix_kernels()
     chosen = doors.named(doors.open_attacks(attacks, norm, eps), names)
-    lab = doors.open_lab(store, data_root, device)
+    lab = doors.open_lab(store or "runs", data_root, device)
     data_name, images = doors.open_data(data, lab)
     model_name, network = doors.open_model(model, lab)
     where = doors.device_of(network, lab)
@@ -90,12 +88,23 @@ def evaluate(
     n = num_images or len(images)
 
     labels = images.labels[:n]
+    kept: list[Kept | None] = [None] * len(chosen)
+    if store:
+        content, roots = identified(network, images, seed=seed, where=where)
+        lab.store.create()
+        kept = [Kept.open(lab.store, item.attack, content, roots) for item in chosen]
     with contextlib.closing(make_progress(silent=not progress)) as told:
-        logits = (predict_logits(network, images.batch(block)[0].to(where)) for block in _told(told, "clean", range(n)))
+        logits = (
+            predict_logits(network, images.batch(block)[0].to(where)) for block in in_blocks(told, "clean", range(n))
+        )
         prediction = np.concatenate([each.argmax(1).cpu().numpy() for each in logits])
         right = prediction == labels
         standing = np.flatnonzero(right)
-        outcomes = [_attack(item, network, images, standing, n, seed, where, told) for item in chosen]
+        told.expect(plan(chosen, len(standing)), 1)
+        outcomes = [
+            attack_all(item, network, images, standing, n, seed, where, told, found)
+            for item, found in zip(chosen, kept, strict=True)
+        ]
     return Evaluation(
         model=model_name,
         data=data_name,
@@ -110,131 +119,10 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Outcome:
-    """One attack on all images. Arrays (n,); an image that was not attacked has no evaluations."""
-
-    item: doors.Named
-    broken: NDArray[np.bool_]
-    """Images that the attack broke, without those that are wrong without it."""
-    prediction: NDArray[np.int64]
-    loss: NDArray[np.float32]
-    distance: NDArray[np.float32]
-    evaluations: NDArray[np.int64]
-    first_gradient: NDArray[np.float32]
-    stages: tuple[Stage, ...]
-    warnings: tuple[str, ...]
-
-    @property
-    def lost(self) -> int:
-        return int(is_lost(self.first_gradient).sum())
-
-    @property
-    def taken(self) -> int:
-        return int((~np.isnan(self.first_gradient)).sum())
-
-
-def _blocks(indices: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (indices[start : start + BLOCK] for start in range(0, len(indices), BLOCK))
-
-
-def _told(progress: Progress, step: str, indices: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Blocks of the indices; each counts as done when the next one is asked for."""
-    progress.start(step, len(indices), 0)
-    try:
-        for block in _blocks(indices):
-            began = time.monotonic()
-            yield block
-            progress.advance(step, len(block), time.monotonic() - began)
-    finally:
-        progress.finish(step)
-
-
-def _attack(
-    item: doors.Named,
-    model: Model,
-    data: ImageData,
-    standing: NDArray[np.int64],
-    n: int,
-    seed: int,
-    where: torch.device,
-    progress: Progress,
-) -> _Outcome:
-    """The attack on the images that are classified correctly."""
-    from robustray.tasks.attacks.search.cascade import CascadeResult
-
-    columns: dict[str, NDArray[Any]] = {
-        "broken": np.zeros(n, np.bool_),
-        "prediction": np.full(n, -1, np.int64),
-        "loss": np.full(n, np.nan, np.float32),
-        "distance": np.zeros(n, np.float32),
-        "evaluations": np.zeros(n, np.int64),
-        "first_gradient": np.full(n, np.nan, np.float32),
-    }
-    warnings: list[str] = []
-    tables = []
-    for block in _told(progress, item.name, standing.tolist()):
-        images, labels = (each.to(where) for each in data.batch(block))
-        result = item.attack(model, images, labels, seed=seed, indices=block)
-        _check(item, result, images)
-        found = {
-            "broken": result.success,
-            "prediction": result.predictions,
-            "loss": result.loss,
-            "distance": result.distance,
-            "evaluations": result.num_evaluations,
-        }
-        if result.first_gradient is not None:
-            found["first_gradient"] = result.first_gradient
-        if not type(item.attack).__module__.startswith("robustray."):
-            warnings += _look_again(item.name, model, labels, result, found)
-        for name, values in found.items():
-            columns[name][block] = values.detach().cpu().numpy()
-        warnings += result.warnings
-        tables += [result.table()] if isinstance(result, CascadeResult) else []
-    return _Outcome(item=item, **columns, stages=_summed(tables), warnings=tuple(warnings))
-
-
-def _check(item: doors.Named, result: AttackResult, images: torch.Tensor) -> None:
-    """Raises: InputError for a result that is none, or whose images are not of the threat model."""
-    import torch
-
-    from robustray.tasks.attacks.own import check_ball
-
-    adversarial, success = getattr(result, "images", None), getattr(result, "success", None)
-    if not isinstance(adversarial, torch.Tensor) or not isinstance(success, torch.Tensor):
-        raise InputError(f"{item.name} must return an AttackResult, got {type(result).__name__}")
-    check_ball(adversarial, images, norm=item.attack.norm, eps=item.attack.eps, whose=item.name)
-    if success.shape != (len(images),) or success.dtype != torch.bool:
-        raise InputError(f"{item.name}: success must be a bool tensor with one entry per image")
-
-
-def _look_again(
-    name: str, model: Model, labels: torch.Tensor, result: AttackResult, found: dict[str, torch.Tensor]
-) -> list[str]:
-    """One's own attack is not taken at its word: what the model says of its images decides."""
-    from robustray.tasks.attacks.gradient.verdicts import predict_logits
-
-    found["prediction"] = predict_logits(model, result.images).argmax(1)
-    found["broken"] = found["prediction"] != labels
-    wrong = int((found["broken"] != result.success).sum())
-    return [f"{name}: success was reported wrongly for some images; the model's own prediction counts"] if wrong else []
-
-
 # -- what all attacks say together -------------------------------------------------------------------------------------
 
 
-def _summed(tables: Sequence[Sequence[Stage]]) -> tuple[Stage, ...]:
-    """The stage tables of all blocks as one."""
-    from robustray.tasks.attacks.search.cascade import Stage
-
-    return tuple(
-        Stage(of[0].name, *(sum(getattr(stage, field) for stage in of) for field in ("attacked", "broken", "standing")))
-        for of in zip(*tables, strict=True)
-    )
-
-
-def _score(outcome: _Outcome, right: NDArray[np.bool_]) -> AttackScore:
+def _score(outcome: Outcome, right: NDArray[np.bool_]) -> AttackScore:
     attack = outcome.item.attack
     return AttackScore(
         name=outcome.item.name,
@@ -249,7 +137,7 @@ def _score(outcome: _Outcome, right: NDArray[np.bool_]) -> AttackScore:
     )
 
 
-def _worst_cases(outcomes: Sequence[_Outcome], right: NDArray[np.bool_]) -> Iterator[WorstCase]:
+def _worst_cases(outcomes: Sequence[Outcome], right: NDArray[np.bool_]) -> Iterator[WorstCase]:
     models: list[tuple[Norm, float]] = [(o.item.attack.norm, o.item.attack.eps) for o in outcomes]
     for norm, eps in dict.fromkeys(models):
         within = [o for o in outcomes if o.item.attack.norm == norm and o.item.attack.eps <= eps]
@@ -262,7 +150,7 @@ def _worst_cases(outcomes: Sequence[_Outcome], right: NDArray[np.bool_]) -> Iter
         )
 
 
-def _masking(outcomes: Sequence[_Outcome], right: NDArray[np.bool_]) -> Iterator[str]:
+def _masking(outcomes: Sequence[Outcome], right: NDArray[np.bool_]) -> Iterator[str]:
     """Where gradients were nothing to follow, and where Square, alone or in a cascade, broke what they could not."""
     from robustray.tasks.attacks.search.cascade import Stage, masking_warning
 
@@ -284,7 +172,7 @@ def _masking(outcomes: Sequence[_Outcome], right: NDArray[np.bool_]) -> Iterator
                 yield warning
 
 
-def _examples(outcomes: Sequence[_Outcome], labels: NDArray[np.int64], clean: NDArray[np.int64]) -> pd.DataFrame:
+def _examples(outcomes: Sequence[Outcome], labels: NDArray[np.int64], clean: NDArray[np.int64]) -> pd.DataFrame:
     """Images for `Evaluation.examples`."""
     import pandas as pd
 

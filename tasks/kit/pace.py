@@ -91,10 +91,10 @@ def measure(unit: UnitOfCost) -> Pace:
         words = f"one core took {rate} forward and backward through {listed(names)}, measured now for a second"
         return Pace(seconds=mean, words=words)
     if isinstance(unit, EnvironmentStep):
-        rate = _simulator(unit.environment)
+        steps = _simulator(unit.environment)
         return Pace(
-            seconds=1 / rate,
-            words=f"one core took {rate:,.0f} random steps of {unit.environment} a second, measured now for a second",
+            seconds=1 / steps,
+            words=f"one core took {steps:,.0f} random steps of {unit.environment} a second, measured now for a second",
         )
     assert isinstance(unit, NumpySecond)
     ratio = _rate(_numpy_round) / ROUNDS_PER_SECOND
