@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import signal
 import threading
@@ -19,10 +18,9 @@ import psutil
 import pytest
 
 from robustray.distributed.rllib.job import advance_in
-from robustray.tasks.errors import InputError, WorkFailed
+from robustray.tasks.errors import InputError
 from robustray.tasks.lab import seeds
 from robustray.tasks.lab.checkpoints import Checkpoints, Interval
-from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.policy_gradients import files
 from robustray.tasks.policy_gradients.agent import Agent
@@ -30,27 +28,9 @@ from robustray.tasks.policy_gradients.environments import EnvironmentFailed
 from robustray.tasks.policy_gradients.jobs import learn_jobs
 from robustray.tasks.policy_gradients.loop import Training, begin, train_agent
 from robustray.tasks.policy_gradients.presets import preset
-from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
+from robustray.tasks.policy_gradients.settings import AgentSpec
+from tests.distributed.rllib_agents import spec_of
 from tests.tasks.rl_environments import HERE, Choice
-
-SMALL: dict[str, Any] = {"steps_per_stream": 64, "num_minibatches": 4, "hidden": (8,)}
-ROOT = str(Path(__file__).resolve().parents[2])
-
-
-@pytest.fixture(scope="module")
-def eight_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Logical ones: runners of these tests wait more than they compute. Gives the file that `HangsOnce` marks."""
-    flag = tmp_path_factory.mktemp("hangs") / "hung"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", ROOT)
-        patch.setenv("ROBUSTRAY_TEST_HANGS", str(flag))
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
-
-        ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        logging.getLogger("ray.rllib").setLevel(logging.CRITICAL)
-        yield flag
-        ray.shutdown()
 
 
 def config_of(spec: AgentSpec, *, runners: int = 0) -> Any:
@@ -76,14 +56,6 @@ def build(eight_cpus: Path) -> Iterator[Any]:
     for algorithm in built:
         algorithm.stop()
         assert not Path(algorithm.logdir).exists(), "it leaves nothing behind"
-
-
-def spec_of(step: Any, num_streams: int, goes_on: bool = False, **changed: Any) -> AgentSpec:
-    more: dict[str, Any] = {"kl_schedule": "linear", "max_kl_final": 0.1} if step == "trpo" else {}
-    more |= {"continue_streams": True, "bootstrap": "correct"} if goes_on else {}
-    settings = PolicyGradient(step=step, num_streams=num_streams, **SMALL, **more)
-    fields: dict[str, Any] = {"environment": f"{HERE}:Target", "iterations": 4, "heldout_every": 2, "seed": 3}
-    return AgentSpec(settings=settings, **{**fields, **changed})
 
 
 def same(algorithm: Any, plain: Training) -> bool:
@@ -441,77 +413,3 @@ def test_tune_searches_over_switches(eight_cpus: Path, tmp_path: Path) -> None:
         settings = dataclasses.replace(spec.settings, value_clip=clip)
         row = train_agent(dataclasses.replace(spec, settings=settings)).curve[-1]
         assert found[clip] == (row["kl"], row["value_error"])
-
-
-@pytest.mark.acceptance
-def test_a_ray_lab_keeps_the_bytes_of_a_serial_one(eight_cpus: Path, tmp_path: Path) -> None:
-    from robustray.distributed.lab import RayLab
-
-    specs = [
-        dataclasses.replace(spec_of(step, 2), seed=seed, milestones=(0, 2))
-        for step in ("ppo", "trpo")
-        for seed in (0, 1)
-    ]
-    kept = []
-    labs: list[tuple[str, Any, dict[str, Any]]] = [("serial", SerialLab, {}), ("ray", RayLab, {"workers": 2})]
-    for name, kind, options in labs:
-        store = Store(str(tmp_path / name))
-        store.create()
-        lab = kind(store=store, **options)
-        learned = lab.learn(specs).result()
-        lab.close()
-        kept.append(
-            {
-                f.name: store.read(f.name)
-                for each in learned
-                for f in files.list_files(store, each.key)
-                if f.kind != "clock"
-            }
-        )
-    assert kept[0] == kept[1] and len(kept[0]) == 4 * (3 + 2)
-
-
-@pytest.mark.acceptance
-def test_an_agent_that_breaks_in_a_worker_is_not_tried_again(eight_cpus: Path, tmp_path: Path) -> None:
-    """The words arrive whole; no retry, and nothing in the store."""
-    from robustray.distributed.lab import RayLab
-
-    settings = PolicyGradient(**{**SMALL, "steps_per_stream": 1024})
-    store = Store(str(tmp_path / "store"))
-    store.create()
-    lab = RayLab(store=store, workers=1)
-    with pytest.raises(WorkFailed, match=rf"environment {HERE}:RaisesAt777, step 777 after the reset with seed \d+"):
-        lab.learn([AgentSpec(environment=f"{HERE}:RaisesAt777", settings=settings, iterations=2)]).result()
-    assert lab.journal.count("learn").retried == 0
-    lab.close()
-    assert not [path for path in Path(store.url).rglob("*") if path.is_file()]
-
-
-@pytest.mark.acceptance
-def test_an_agent_whose_worker_is_killed_goes_on_from_its_checkpoint(eight_cpus: Path, tmp_path: Path) -> None:
-    from robustray.distributed.lab import RayLab
-
-    spec = spec_of("ppo", 2, environment=f"{HERE}:Slow", iterations=8, milestones=(3,))
-    store = Store(str(tmp_path / "store"))
-    store.create()
-
-    def kill() -> None:
-        """The worker, once it has written its second checkpoint."""
-        while not any(
-            name.startswith("000000002")
-            for key in store.folders("checkpoints")
-            for name in store.list(f"checkpoints/{key}")
-        ):
-            time.sleep(0.05)
-        (worker,) = [p for p in psutil.Process().children(recursive=True) if "BlockActor.run" in " ".join(p.cmdline())]
-        worker.kill()
-
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    lab = RayLab(store=store, workers=1, checkpoint_every=Interval(steps=1, seconds=None))
-    (found,) = lab.learn([spec]).result()
-    killer.join(timeout=10)
-    assert lab.journal.count("learn").retried == 1 and not killer.is_alive()
-    lab.close()
-    assert found.final.fetch() == files.state_bytes(train_agent(spec).state)
-    assert sorted(found.states) == [3, 8]
