@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import robustray
 from robustray.distributed.cli import COMMANDS, main
 from robustray.distributed.tuning import load_grid
 from robustray.tasks.grids import cells
+from robustray.tasks.lab import code
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 
@@ -44,10 +46,17 @@ def modules(page: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder in which a test works. Modules imported from there are forgotten: other tests use their names."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
+    known = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+    code.forget()
+    code._own_file.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -286,8 +295,8 @@ def test_a_tenth_optimisation_is_added_as_printed(tmp_path: Path, repository: Pa
         ignored = shutil.ignore_patterns("__pycache__", "distributed", "tune_configs")
         shutil.copytree(repository / name, tmp_path / name, symlinks=True, ignore=ignored)
     printed, environment = [], {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for code in (AFTER, TENTH):
-        command = [sys.executable, "-c", code]
+    for script in (AFTER, TENTH):
+        command = [sys.executable, "-c", script]
         ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         printed.append(ended.stdout)
