@@ -300,7 +300,7 @@ def test_a_tenth_optimisation_is_added_as_printed(tmp_path: Path, repository: Pa
         ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         printed.append(ended.stdout)
-        if code is AFTER:
+        if script is AFTER:
             (patch,) = blocks(repository / "docs/agents.md", "diff")
             apply(patch, tmp_path)
     assert printed[0] == printed[1] and len(printed[0]) > 100
