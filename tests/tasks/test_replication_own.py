@@ -162,3 +162,44 @@ def test_without_new_answers_the_candidates_tell(tmp_path: Path) -> None:
     raw, corrected = (table.loc[("mean of all models", name)] for name in (RAW, MOMENTS))
     assert raw.gap_lo > 0.05 and corrected.gap_lo < 0 < corrected.gap_hi
     assert any("all candidates" in warning for warning in found.warnings)
+
+
+def write_small(folder: Path, *, hits: int, weights: tuple[float, float] = (1.0, 1.0)) -> None:
+    """60 images a side with 12 answers, in `hits` HITs that show images of both sets; every second one has the second
+    weight."""
+    rng = np.random.default_rng(0)
+    s = np.concatenate([rng.beta(8, 2, 60), rng.beta(4, 3, 60)])
+    names, second = [f"i{k}" for k in range(120)], np.arange(120) >= 60
+    columns = {
+        "image": names,
+        "class": "x",
+        "pool": np.where(second, "candidate", "original"),
+        "phase": "remeasure",
+        "in_replica": second,
+        "n_shown": 12,
+        "n_selected": rng.binomial(12, s),
+        "hit": [f"h{k % hits}" for k in range(120)],
+        "weight": np.where(np.arange(120) % 2 == 0, *weights),
+    }
+    pd.DataFrame(columns).to_parquet(folder / "study.parquet", index=False)
+    right = pd.DataFrame({"image": names, "model": rng.random(120) < s})
+    right.to_parquet(folder / "correct.parquet", index=False)
+
+
+def test_one_hit_has_no_interval_and_the_page_says_why(tmp_path: Path) -> None:
+    write_small(tmp_path, hits=1)
+    found = own_findings(tmp_path)
+    assert {claim.verdict for claim in found.claims} == {"undecided"} and np.isinf(found.claims[0].interval).all()
+    assert any(warning.startswith("all images were shown in one HIT") for warning in found.warnings)
+    assert "plan" not in {table.name for table in found.tables}
+
+
+def test_few_hits_are_warned_of_and_weights_counted_for_what_they_are_worth(tmp_path: Path) -> None:
+    write_small(tmp_path, hits=4, weights=(1.0, 3.0))
+    found = own_findings(tmp_path)
+    assert any(warning.startswith("4 HITs: so few") for warning in found.warnings)
+    table = next(table.frame for table in found.tables if table.name == "answers")
+    assert table.images.tolist() == [60, 60]
+    assert table.effective_images.tolist() == pytest.approx([48, 48]), "(30 + 90)^2 / (30 + 270)"
+    check = next(table.frame for table in found.tables if table.name == "plan-check")
+    assert ((check.ratio > 0.7) & (check.ratio < 1.4)).all(), "48 images, too few for influence functions"

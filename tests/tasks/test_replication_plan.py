@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from robustray.tasks.crowds.answers import OwnStudy, Side
 from robustray.tasks.crowds.betas import Betas
 from robustray.tasks.crowds.replicas.cells import Remeasured
-from robustray.tasks.crowds.replicas.estimators import FactorialMoments, Raw, gaps
 from robustray.tasks.crowds.replicas.exact import Expectations
-from robustray.tasks.crowds.replicas.plan import MANY, Images, World, draw, predict, world
+from robustray.tasks.crowds.replicas.plan import (
+    MANY,
+    Images,
+    World,
+    draw,
+    predict,
+    realised_half_width,
+    simulated_gaps,
+    world,
+)
 from robustray.tasks.crowds.replicas.scenarios import GOOD, POOR, SCENARIOS
-from robustray.tasks.studies.replication.planning import Design, Plan
+from robustray.tasks.studies.replication.designs import Design, Wider, worth
+from robustray.tasks.studies.replication.planning import Plan
 from robustray.tasks.studies.replication.settings import Settings
 
 REFERENCE = Expectations(scenario=SCENARIOS["reference"], num_matching=10)
@@ -25,15 +37,10 @@ KNOWN = World(
 )
 
 
-def estimates(of: World, num: int, n: int, times: int) -> np.ndarray:
+def estimates(of: World, num: int, n: int, times: int, seed: int = 0) -> np.ndarray:
     """(times, 2) corrected gap, and raw minus corrected gap."""
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(times):
-        sets = draw(of.original, num, n, rng), draw(of.replica, num, n, rng)
-        raw, moments = gaps(*sets, [Raw(), FactorialMoments()])(np.ones((1, 2 * num)))[0]
-        found.append([moments, raw - moments])
-    return np.array(found)
+    rng = np.random.default_rng(seed)
+    return np.array([simulated_gaps(of, num, num, n, rng) for _ in range(times)])
 
 
 @pytest.mark.parametrize("n", [10, 20])
@@ -42,6 +49,13 @@ def test_predicted_intervals_are_those_of_simulated_studies(n: int) -> None:
     realised = 1.96 * estimates(KNOWN, 8_000, n, 120).std(axis=0, ddof=1)
     expected = [predicted.half_width(of, 8_000, 8_000) for of in ("gap", "bias")]
     assert expected == pytest.approx(realised.tolist(), rel=0.2)
+
+
+def test_half_widths_of_simulated_estimates() -> None:
+    assert realised_half_width(np.linspace(-1, 1, 4_001)) == pytest.approx(0.95, abs=1e-3)
+    outlying = np.concatenate([np.linspace(-1, 1, 4_001), [1e6] * 20])
+    assert realised_half_width(outlying) == pytest.approx(0.95, abs=0.02), "a few far out are no matter"
+    assert np.isinf(realised_half_width(np.array([0.0, np.nan])))
 
 
 def test_drawn_images_have_the_worlds_moments() -> None:
@@ -89,6 +103,49 @@ def test_a_world_comes_back_from_a_study() -> None:
     assert isinstance(GOOD, Betas)
 
 
+SIMULATED = Design(num_original=100, num_replica=120, num_matching=None, num_answers=12)
+
+
+def study(weight: tuple[float, float] | None = None) -> OwnStudy:
+    """100 + 120 images, every second one of the second weight."""
+    sides = []
+    for num in (100, 120):
+        sides.append(
+            Side(
+                image=np.arange(num).astype(str),
+                n_shown=np.full(num, 12),
+                n_selected=np.full(num, 9),
+                correct=np.ones((num, 1)),
+                cluster=np.arange(num).astype(str),
+                in_replica=np.zeros(num, dtype=bool),
+                stratum=np.zeros(num, dtype=np.int64),
+                weight=None if weight is None else np.tile(weight, num // 2),
+            )
+        )
+    return OwnStudy(
+        original=sides[0],
+        replica=sides[1],
+        pool=None,
+        models=("m",),
+        source="remeasured",
+        clustered=False,
+        warnings=(),
+    )
+
+
+def test_small_designs_are_simulated_before_they_are_recommended() -> None:
+    small = plan([0.005, 0.02, 0.009], floor=0.004)
+    assert small.next_to_simulate() == small.cheapest, "not simulated yet"
+    assert plan([0.02, 0.005, 0.02], floor=0.004).next_to_simulate() is None, "was"
+    assert plan([0.02, 0.02, 0.02], floor=0.004).next_to_simulate() is None, "nothing to recommend"
+    rows = pd.DataFrame({"bias": np.linspace(-1, 1, 4_001), "gap": np.linspace(-2, 2, 4_001)})
+    wider = Wider(ratio={}).having(SIMULATED, KNOWN, study(), rows)
+    half = predict(KNOWN, 12).half_width("bias", 100, 120)
+    assert wider.factor("bias", SIMULATED) * half == pytest.approx(0.95, abs=1e-3), "what was simulated"
+    assert wider.factor("bias", replace(SIMULATED, num_answers=20)) == 1.0 and wider.knows(SIMULATED)
+    assert worth(SIMULATED, study((1.0, 3.0))) == pytest.approx((80.0, 96.0)), "(1 + 3)^2 / (2 (1 + 9)) of each image"
+
+
 def plan(half_widths: list[float], floor: float, margin: float = 0.01) -> Plan:
     frame = pd.DataFrame(
         {
@@ -100,7 +157,15 @@ def plan(half_widths: list[float], floor: float, margin: float = 0.01) -> Plan:
             "half_width": half_widths,
         }
     )
-    return Plan(settings=Settings(margin=margin), frame=frame, calibration=1.0, fitted=KNOWN, floor=floor)
+    return Plan(
+        settings=Settings(margin=margin),
+        frame=frame,
+        calibration=1.0,
+        fitted=KNOWN,
+        floor=floor,
+        wider=Wider(ratio={(SIMULATED, "bias"): 1.5}),
+        study=study(),
+    )
 
 
 def test_the_cheapest_design_that_is_good_enough() -> None:

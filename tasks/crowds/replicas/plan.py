@@ -171,3 +171,22 @@ def draw(images: Images, num: int, n: int, rng: np.random.Generator) -> Remeasur
     total = np.maximum(mean * (1 - mean) / variance - 1, 1e-9)
     right = rng.beta(np.maximum(mean * total, 1e-9), np.maximum((1 - mean) * total, 1e-9))
     return Remeasured(n_shown=np.full(num, n), n_selected=rng.binomial(n, frequency), correct=right[:, None])
+
+
+def simulated_gaps(of: World, num_original: int, num_replica: int, n: int, rng: np.random.Generator) -> Array:
+    """(2,) corrected gap, and raw minus corrected gap, of a study drawn from the world. NaN where moments fail."""
+    sets = draw(of.original, num_original, n, rng), draw(of.replica, num_replica, n, rng)
+    raw, corrected = gaps(*sets, [Raw(), FactorialMoments()])(np.ones((1, num_original + num_replica)))[0]
+    return np.array([corrected, raw - corrected])
+
+
+def realised_half_width(values: Array) -> float:
+    """Half of the range that holds the central 95 % of simulated estimates, as an interval's ends do.
+
+    Not 1.96 standard deviations: with few images a handful of estimates lie far out. NaN counts as furthest out.
+    """
+    lost = np.isnan(values)
+    lo, hi = (
+        np.quantile(np.where(lost, end, values), q, method="nearest") for end, q in ((-np.inf, 0.025), (np.inf, 0.975))
+    )
+    return float(hi - lo) / 2

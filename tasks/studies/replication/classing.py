@@ -11,14 +11,12 @@ import pandas as pd
 
 from robustray.tasks.crowds.replicas.classes import CLASS_WORLDS, COMPOSITION, TARGETS, ClassProtocol
 from robustray.tasks.crowds.replicas.stratified import BY_CLASS
-from robustray.tasks.kit.claims import Repeats
 from robustray.tasks.kit.frames import columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import below, equivalent
 from robustray.tasks.statistics import mean_interval, median_interval, proportion
+from robustray.tasks.studies.replication.repeats import simulated
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Table
-
-LEAST_STUDIES = 20
 
 
 def protocols(settings: Settings) -> Mapping[str, ClassProtocol]:
@@ -63,9 +61,7 @@ class Classed:
 
 def classed_parts(classed: Classed) -> Iterator[Claim | Table]:
     frame, settings = classed.frame(), classed.settings
-    studies = Repeats(
-        count=settings.num_by_class, least=LEAST_STUDIES, units="simulated studies", over="simulated studies"
-    )
+    studies = simulated(settings.num_by_class)
     world = "easy-liked"
     yield studies.claim(
         "With an intercept for each class, factorial moments are right on average for the gap within classes.",

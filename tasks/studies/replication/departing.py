@@ -14,14 +14,13 @@ from robustray.tasks.crowds.replicas.departures import BY_HIT, DEPARTURES, DESIG
 from robustray.tasks.crowds.replicas.estimators import MOMENTS
 from robustray.tasks.crowds.replicas.exact import Expectations
 from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
-from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, equivalent
 from robustray.tasks.statistics import mean_interval, median_interval, proportion
+from robustray.tasks.studies.replication.repeats import simulated
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Table
 
-LEAST_STUDIES = 20
 LENIENCIES = (0.05, 0.1, 0.2, 0.5)
 
 
@@ -61,7 +60,7 @@ def departed_parts(departed: Departed) -> Iterator[Claim | Table | Figure]:
 
 
 def _claims(departed: Departed, frame: pd.DataFrame) -> Iterator[Claim]:
-    over = "simulated studies"
+    studies = simulated(departed.settings.num_departed)
     for words, departure, rule in (
         ("Leniency that both measurements share does no harm.", "common", equivalent(0.01)),
         ("Leniency that differs between the two sets makes a gap that no estimator sees.", "different", above(0)),
@@ -70,14 +69,12 @@ def _claims(departed: Departed, frame: pd.DataFrame) -> Iterator[Claim]:
         ("Dropping them removes it.", "twice, dropped", equivalent(0.01)),
     ):
         row = one(frame, departure=departure, estimator=MOMENTS, resampled=BY_HIT)
-        yield claim(
+        yield studies.claim(
             words,
             estimate_of(row, "bias", "bias_lo", "bias_hi"),
-            rule.given(LEAST_STUDIES, over),
+            rule,
             measured=f"gap corrected by factorial moments minus true gap; {DEPARTURES[departure].words} (scenario "
             f"{departed.scenario}, {departed.settings.claimed_answers} new answers per image)",
-            over=over,
-            unit="points",
         )
 
 
@@ -102,17 +99,16 @@ def _table(departed: Departed, frame: pd.DataFrame) -> Table:
 def _drawing(departed: Departed, frame: pd.DataFrame) -> Figure:
     rows = at(frame, estimator=MOMENTS, resampled=BY_HIT)
     drawn = [
-        figures.Row(label=row.departure, value=100 * row.bias, lo=100 * row.bias_lo, hi=100 * row.bias_hi)
-        for row in rows.itertuples()
+        figures.Row(label=row.departure, value=row.bias, lo=row.bias_lo, hi=row.bias_hi) for row in rows.itertuples()
     ]
     return figures.dot_rows(
         name="departures",
         title="What workers other than assumed do to factorial moments",
         caption=f"Mean error over {departed.settings.num_departed:,} simulated studies with 95 % intervals; the table "
         "says what each row means.",
-        alt="; ".join(f"{row.label}: {row.value:.1f} points" for row in drawn),
         rows=drawn,
-        x_label="corrected minus true gap, points",
+        x_label="corrected minus true gap",
+        points=True,
         levels=[figures.Level(value=0, words="no error")],
     )
 

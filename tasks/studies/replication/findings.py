@@ -17,7 +17,6 @@ from robustray.tasks.crowds.replicas.estimators import (
     RAW,
 )
 from robustray.tasks.crowds.replicas.scenarios import NUM_MODELS, SCENARIOS
-from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, below, equivalent, within
@@ -29,14 +28,13 @@ from robustray.tasks.studies.replication.causing import Caused, caused_parts
 from robustray.tasks.studies.replication.classing import Classed, classed_parts
 from robustray.tasks.studies.replication.departing import Departed, departed_parts, tipping_table
 from robustray.tasks.studies.replication.mixing import Mixed, mixed_parts
+from robustray.tasks.studies.replication.repeats import simulated
 from robustray.tasks.studies.replication.sampling import Sampled, sampled_parts
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Table
 
 SHOWN = (RAW, HELD_OUT, NAIVE, JACKKNIFE, JACKKNIFE_HALF, MOMENTS)
 """Estimators in figures, in this order; the others are in the table."""
-LEAST_STUDIES = 20
-"""Fewer simulated studies decide no claim."""
 LEAST_OF_SCENARIO = 1_000
 """Number of studies of a scenario below which no claims are made about it: fewer can't distinguish a coverage of 95 %
 from one of 92 %."""
@@ -119,51 +117,44 @@ def answer(results: Results) -> str:
 def claims(results: Results) -> Iterator[Claim]:
     settings, n, scenario = results.settings, results.settings.claimed_answers, results.shown_scenario
     where = f"scenario {scenario}, mean over {NUM_MODELS} models"
-    over = "simulated studies"
+    studies = simulated(settings.num_studies)
     if SCENARIOS[scenario].true_gap() == 0 and scenario != "same":
-        yield claim(
+        yield studies.claim(
             "Matching on noisy selection frequencies leaves a gap in accuracy where there is none.",
             results.gap(RAW),
-            above(0).given(LEAST_STUDIES, over),
+            above(0),
             measured=f"accuracy on the original minus accuracy on the matched replica, true gap 0 ({where})",
-            over=over,
-            unit="points",
             paper=PAPER_RAW,
         )
-        yield claim(
+        yield studies.claim(
             "Re-weighting by new readings with the same noise does not remove it.",
             results.gap(NAIVE),
-            above(0).given(LEAST_STUDIES, over),
+            above(0),
             measured=f"gap after naive re-weighting with {n} new answers per image, true gap 0 ({where})",
-            over=over,
-            unit="points",
         )
-        yield claim(
+        yield studies.claim(
             "Images are chosen partly by luck: read by answers that did not choose them, they are selected less often "
             "than the original's.",
             reduce.held_out_drop(results.rows, scenario),
-            below(0).given(LEAST_STUDIES, over),
+            below(0),
             measured="mean held-out frequency of the replica minus that of the original, matched on the other half of "
             f"the {settings.num_matching} answers ({where})",
-            over=over,
-            unit="points",
         )
-    yield claim(
+    yield studies.claim(
         "Factorial moments are right on average.",
         reduce.errors(results.studies, MOMENTS, n),
-        equivalent(0.01).given(LEAST_STUDIES, over),
+        equivalent(0.01),
         measured=f"corrected minus true gap, {n} new answers per image, all scenarios of the run",
-        over=over,
-        unit="points",
         kind="check",
     )
-    yield claim(
+    yield studies.claim(
         "Factorial moments cover the truth.",
         reduce.coverage(results.studies, MOMENTS, n),
-        above(0.9).given(LEAST_STUDIES, over),
+        above(0.9),
         measured="share of studies whose 95 % interval (basic bootstrap over images) holds the true gap, "
         f"{n} new answers per image, all scenarios of the run",
-        over=f"{over} (Wilson)",
+        over="simulated studies (Wilson)",
+        unit="percent",
         kind="check",
     )
 
@@ -174,34 +165,35 @@ def _claims_of_scenarios(results: Results) -> Iterator[Claim]:
     settings, n, shown = results.settings, results.settings.claimed_answers, results.shown_scenario
     if settings.num_studies < LEAST_OF_SCENARIO:
         return
-    over = "simulated studies"
+    studies = simulated(settings.num_studies)
     measured = f"share of studies whose 95 % interval holds the true gap, {n} new answers per image"
     for scenario in settings.scenarios:
-        yield claim(
+        yield studies.claim(
             f"Factorial moments cover as promised in scenario {scenario}.",
             reduce.coverage(results.studies, MOMENTS, n, scenario),
             within(0.92, 0.98),
             measured=measured,
-            over=f"{over} (Wilson)",
+            over="simulated studies (Wilson)",
+            unit="percent",
             kind="check",
         )
     for name in (NAIVE, JACKKNIFE):
-        yield claim(
+        yield studies.claim(
             f"The interval of the {name} estimate is confidently wrong in scenario {shown}.",
             reduce.coverage(results.studies, name, n, shown),
             below(0.05),
             measured=measured,
-            over=f"{over} (Wilson)",
+            over="simulated studies (Wilson)",
+            unit="percent",
         )
     moments = at(results.performance, estimator=MOMENTS, n_answers=n)
     widest = moments.loc[moments.width.idxmax()]
-    yield claim(
+    yield studies.claim(
         f"Intervals of factorial moments are narrow enough in every scenario (the widest: {widest.scenario}).",
         estimate_of(widest, "width", "width_lo", "width_hi"),
         below(WIDEST),
         measured=f"largest median width over the scenarios, {n} new answers per image",
-        over=f"{over} (order statistics)",
-        unit="points",
+        over="simulated studies (order statistics)",
         kind="check",
     )
 
@@ -270,22 +262,22 @@ def _against_answers(results: Results, scenario: str, palette: figures.Palette) 
                 figures.Series(
                     label=estimator,
                     x=rows.n_answers.tolist(),
-                    y=(100 * rows.gap).tolist(),
-                    lo=(100 * studies.quantile(0.025)).tolist(),
-                    hi=(100 * studies.quantile(0.975)).tolist(),
+                    y=rows.gap.tolist(),
+                    lo=studies.quantile(0.025).tolist(),
+                    hi=studies.quantile(0.975).tolist(),
                 )
             )
-    truth = 100 * SCENARIOS[scenario].true_gap()
+    truth = SCENARIOS[scenario].true_gap()
     return figures.curve(
         name=f"gap-{slug(scenario)}",
         title=f"The gap against the number of new answers per image (scenario {scenario})",
         caption=f"The nearer to the dashed line, the better the correction. Mean over {settings.num_studies:,} "
         f"simulated studies of {settings.num_images:,} + {settings.num_images:,} images; bands hold 95 % of "
         f"the studies. {SCENARIOS[scenario].words[0].upper()}{SCENARIOS[scenario].words[1:]}.",
-        alt="; ".join(f"{line.label}: {line.y[0]:.1f} to {line.y[-1]:.1f} points" for line in series),
         series=series,
         x_label="new answers per image",
-        y_label="accuracy on the original minus corrected accuracy of the replica, points",
+        y_label="accuracy on the original minus corrected accuracy of the replica",
+        points=True,
         palette=palette,
         levels=[figures.Level(value=truth, words="true gap")],
         x_ticks={float(n): str(n) for n in settings.num_answers},
@@ -300,9 +292,9 @@ def _single_study(results: Results, palette: figures.Palette) -> Figure:
     drawn = [
         figures.Row(
             label=name,
-            value=100 * rows.value[name],
-            lo=100 * rows.lo[name],
-            hi=100 * rows.hi[name],
+            value=rows.value[name],
+            lo=rows.lo[name],
+            hi=rows.hi[name],
             color_by=name,
         )
         for name in SHOWN
@@ -315,11 +307,11 @@ def _single_study(results: Results, palette: figures.Palette) -> Figure:
         caption="An interval beside the dashed line is confidently wrong. The first study of the run, not chosen: "
         f"{settings.num_images:,} + {settings.num_images:,} images, {n} new answers per image, mean over "
         f"{NUM_MODELS} models; bars are 95 % bootstrap intervals over images.",
-        alt="; ".join(f"{row.label}: {row.value:.1f} points" for row in drawn),
         rows=drawn,
-        x_label="gap, points",
+        x_label="gap",
+        points=True,
         palette=palette,
-        levels=[figures.Level(value=100 * truth, words="true gap")],
+        levels=[figures.Level(value=truth, words="true gap")],
     )
 
 

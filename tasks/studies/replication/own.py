@@ -27,12 +27,15 @@ from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.statistics import Estimate, within_margin
 from robustray.tasks.studies.replication import planning
 from robustray.tasks.studies.replication.blocks import MEAN, fewest_answers, own_estimators, rows_of
+from robustray.tasks.studies.replication.designs import effective
 from robustray.tasks.studies.replication.planning import Planned
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Description, Figure, Findings, Table
 
 VERDICTS = {"equivalent": "equivalent to none", "different": "biased", "undecided": "undecided"}
 ALL = "mean of all models"
+FEW_HITS = 10
+"""Fewer are warned of."""
 MOST_LOGITS = 2
 """Tipping points beyond this are not put into words, because the effect of leniency is known to first order only."""
 
@@ -153,11 +156,12 @@ def tables(results: Results) -> Iterator[Table]:
         name="answers",
         title="The answers behind it",
         caption="Images, answers and mean selection frequency of the two sets that the estimators saw "
-        f"({results.study.source}).",
+        f"({results.study.source}). effective_images: images of equal weight that say as much as these.",
         frame=pd.DataFrame(
             {
                 "set": name,
                 "images": len(side),
+                "effective_images": effective(side),
                 "answers": int(side.n_shown.sum()),
                 "fewest_per_image": int(side.n_shown.min()),
                 "most_per_image": int(side.n_shown.max()),
@@ -166,7 +170,7 @@ def tables(results: Results) -> Iterator[Table]:
             }
             for name, side in (("original", results.study.original), ("replica", results.study.replica))
         ),
-        formats={"frequency": ".4f", "accuracy": "percent"},
+        formats={"frequency": ".4f", "accuracy": "percent", "effective_images": ",.0f"},
     )
 
     tipping = tipping_points(results)
@@ -220,16 +224,16 @@ def drawings(results: Results) -> Iterator[Figure]:
 
 def _rows(name: str, title: str, caption: str, rows: Sequence[tuple[str, object]]) -> Figure:
     drawn = [
-        figures.Row(label=label, value=100 * row.gap, lo=100 * row.gap_lo, hi=100 * row.gap_hi)  # type: ignore[attr-defined]
+        figures.Row(label=label, value=row.gap, lo=row.gap_lo, hi=row.gap_hi)  # type: ignore[attr-defined]
         for label, row in rows
     ]
     return figures.dot_rows(
         name=name,
         title=title,
         caption=f"{caption} Bars are 95 % bootstrap intervals.",
-        alt="; ".join(f"{row.label}: {row.value:.1f} points" for row in drawn),
         rows=drawn,
-        x_label="accuracy on the original minus that on the replica, points",
+        x_label="accuracy on the original minus that on the replica",
+        points=True,
         levels=[figures.Level(value=0, words="no gap")],
     )
 
@@ -248,7 +252,16 @@ def warnings(results: Results) -> Iterator[str]:
             f"{100 * missing:.1f} % of the original's images have counts of answers that no image of the replica has: "
             "naive and jackknife estimates leave them out"
         )
-    if not study.clustered:
+    if study.clustered:
+        hits = len(set(study.original.cluster) | set(study.replica.cluster))
+        if hits == 1:
+            yield (
+                "all images were shown in one HIT, which says nothing of how HITs differ: there are no intervals (-inf "
+                "to inf), no verdict and no plan; show images in several HITs, or leave the column out and say so"
+            )
+        elif hits < FEW_HITS:
+            yield f"{hits} HITs: so few say little of how HITs differ, and intervals over them are too short"
+    else:
         yield (
             "no column hit: images are resampled as if shown one by one. Workers who see many images in one task make "
             "such intervals too short"

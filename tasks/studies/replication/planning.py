@@ -3,47 +3,41 @@ simulated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from robustray.tasks.crowds.answers import OwnStudy, own_study
-from robustray.tasks.crowds.replicas.cells import Remeasured
-from robustray.tasks.crowds.replicas.estimators import FactorialMoments, Raw, gaps
-from robustray.tasks.crowds.replicas.plan import MANY, Half, Prediction, World, draw, predict, world
-from robustray.tasks.crowds.tables import CrowdTable
-from robustray.tasks.lab.protocol import Context, block_function
-from robustray.tasks.lab.seeds import stream
+from robustray.tasks.crowds.answers import OwnStudy
+from robustray.tasks.crowds.replicas.estimators import FactorialMoments
+from robustray.tasks.crowds.replicas.plan import (
+    MANY,
+    Half,
+    World,
+    predict,
+    realised_half_width,
+)
 from robustray.tasks.statistics import Estimate
-from robustray.tasks.studies.replication.blocks import fewest_answers, rows_of
+from robustray.tasks.studies.replication.blocks import fewest_answers
+from robustray.tasks.studies.replication.designs import (
+    NUM_SIMULATED,
+    SMALL,
+    WHAT,
+    Design,
+    Wider,
+    as_it_is,
+    designs,
+    study_world,
+    world_of,
+    worth,
+)
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Table
 
-SCALES = (1, 2, 4, 8, 16)
-"""Images, in multiples of the study's."""
-NEW_ANSWERS = (9, 12, 20, 40)
-CHOOSING = (5, 10, 20)
-"""Answers per image that choose; only where the study has all its candidates."""
-NUM_CHECKS = 100
-"""Simulated studies of the design that is recommended."""
-WHAT: Mapping[Half, str] = {"bias": "what the choice explains", "gap": "corrected gap"}
-TRUSTED = (0.8, 1.25)
-"""The study's own half-width over the predicted one: outside, the fitted world is not to be trusted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Design:
-    """A study that could be run."""
-
-    num_original: int
-    num_replica: int
-    num_matching: int | None
-    """Answers per image that choose; None: the replica as it is."""
-    num_answers: int
+TRUSTED = (0.8, 1.2)
+"""A half-width over the one that it is compared with: outside, the prediction is not to be trusted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +46,12 @@ class Plan:
     frame: pd.DataFrame
     """Frame of `design_frame`."""
     calibration: float
+    """The study's own half-width over the predicted one."""
     fitted: World
     floor: float
     """Half-width of this study's images with infinitely many answers."""
+    wider: Wider
+    study: OwnStudy
 
     @property
     def cheapest(self) -> Design | None:
@@ -62,10 +59,17 @@ class Plan:
         fits = self.frame[self.frame.half_width <= self.settings.margin]
         return None if fits.empty else _design(fits.loc[fits.answers.idxmin()])
 
-    def predicted(self, design: Design) -> Prediction:
-        """Prediction before the calibration."""
-        m = design.num_matching
-        return predict(self.fitted if m is None else self.fitted.with_replica(m), design.num_answers)
+    def next_to_simulate(self) -> Design | None:
+        """The design that would be recommended, where it is too small for that to be said without simulating it."""
+        best = self.cheapest
+        if best is None or self.wider.knows(best) or min(worth(best, self.study)) >= SMALL:
+            return None
+        return best
+
+    def predicted(self, of: Half, design: Design) -> float:
+        """The half-width of a design before the calibration."""
+        found = predict(world_of(self.fitted, design), design.num_answers)
+        return found.half_width(of, *worth(design, self.study)) * self.wider.factor(of, design)
 
     def advice(self) -> str:
         """The advice in a sentence."""
@@ -84,57 +88,50 @@ class Plan:
         )
 
 
-def plan(settings: Settings, study: OwnStudy, bias: Estimate) -> Plan | None:
-    """bias: of the study itself, raw minus corrected gap. None with fewer answers than factorial moments need, and
-    where nothing or everything is uncertain (models that are always right, a single HIT): no design follows from that.
+def plan(settings: Settings, study: OwnStudy, bias: Estimate, wider: Wider) -> Plan | None:
+    """bias: of the study itself, raw minus corrected gap. None where `can_plan` says no.
 
-    Predicted half-widths are multiplied by one number, so that at the study's own design they equal its interval: what
-    a fitted world says of high moments is rough, and its errors are common to all designs.
+    Predictions by influence functions are multiplied by one number, so that at the study's own design they equal its
+    interval: what a fitted world says of high moments is rough, and its errors are common to all designs. Where the own
+    design was simulated they are not: an interval from so few images is itself uncertain, and what simulated studies
+    give is printed as it is.
     """
-    n = fewest_answers(study)
-    if n < FactorialMoments().least_answers or not 1e-9 < bias.hi - bias.lo < np.inf:
+    if not can_plan(study, bias):
         return None
-    fitted = study_world(study)
-    sizes = len(study.original), len(study.replica)
-    predicted = predict(fitted, n).half_width("bias", *sizes)
-    if predicted <= 0:
+    fitted, own = study_world(study), as_it_is(study)
+    sizes = worth(own, study)
+    predicted = predict(fitted, own.num_answers).half_width("bias", *sizes) * wider.factor("bias", own)
+    if not 0 < predicted < np.inf:
         return None
     calibration = (bias.hi - bias.lo) / 2 / predicted
+    factor = 1.0 if wider.knows(own) else calibration
     return Plan(
         settings=settings,
-        frame=design_frame(fitted, designs(study), _candidates_per_image(study), calibration),
+        frame=design_frame(fitted, study, factor, wider),
         calibration=calibration,
         fitted=fitted,
-        floor=calibration * predict(fitted, MANY).half_width("bias", *sizes),
+        floor=factor * predict(fitted, MANY).half_width("bias", *sizes),
+        wider=wider,
+        study=study,
     )
 
 
-def study_world(study: OwnStudy) -> World:
-    return world(rows_of(study.original), rows_of(study.replica), None if study.pool is None else rows_of(study.pool))
+def can_plan(study: OwnStudy, bias: Estimate) -> bool:
+    """No with fewer answers than factorial moments need, and where nothing or everything is uncertain (models that are
+    always right, a single HIT): no design follows from that."""
+    return fewest_answers(study) >= FactorialMoments().least_answers and 1e-9 < bias.hi - bias.lo < np.inf
 
 
-def designs(study: OwnStudy) -> Iterator[Design]:
-    for scale in SCALES:
-        for choosing in CHOOSING if study.pool is not None else (None,):
-            for n in NEW_ANSWERS:
-                yield Design(
-                    num_original=scale * len(study.original),
-                    num_replica=scale * len(study.replica),
-                    num_matching=choosing,
-                    num_answers=n,
-                )
-
-
-def design_frame(
-    fitted: World, several: Iterator[Design], candidates_per_image: float, calibration: float
-) -> pd.DataFrame:
+def design_frame(fitted: World, study: OwnStudy, factor: float, wider: Wider) -> pd.DataFrame:
     """One row per design: answers that it costs, half-width of the bias and the gap, biases that are left."""
     found = []
-    for design in several:
+    for design in designs(study):
         m, n = design.num_matching, design.num_answers
-        predicted = predict(fitted if m is None else fitted.with_replica(m), n)
+        predicted = predict(world_of(fitted, design), n)
         first, second = design.num_original, design.num_replica
-        choosing = 0 if m is None else m * (first + candidates_per_image * second)
+        choosing = 0 if m is None else m * (first + _candidates_per_image(study) * second)
+        sizes = worth(design, study)
+        half = {of: factor * predicted.half_width(of, *sizes) * wider.factor(of, design) for of in WHAT}
         found.append(
             {
                 "original": first,
@@ -142,23 +139,15 @@ def design_frame(
                 "choosing": m,
                 "new_answers": n,
                 "answers": round(choosing + n * (first + second)),
-                "half_width": calibration * predicted.half_width("bias", first, second),
-                "gap_half_width": calibration * predicted.half_width("gap", first, second),
+                "half_width": half["bias"],
+                "gap_half_width": half["gap"],
+                "simulated": wider.knows(design),
                 "raw_bias": predicted.raw_bias,
                 "naive_bias": predicted.naive_bias,
                 "moments_bias": predicted.moments_bias,
             }
         )
     return pd.DataFrame(found)
-
-
-def as_it_is(study: OwnStudy) -> Design:
-    return Design(
-        num_original=len(study.original),
-        num_replica=len(study.replica),
-        num_matching=None,
-        num_answers=fewest_answers(study),
-    )
 
 
 def _design(row: Any) -> Design:
@@ -174,33 +163,6 @@ def _candidates_per_image(study: OwnStudy) -> float:
     return 0.0 if study.pool is None else len(study.pool) / max(1, int(study.replica.in_replica.sum()))
 
 
-# -- the recommended design, simulated ---------------------------------------------------------------------------------
-
-
-@block_function(version=1, columns={"check": pa.int64(), "gap": pa.float64(), "bias": pa.float64()})
-def check_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
-    """Simulated studies of a design by number: corrected gap, and raw minus corrected gap.
-
-    References: "answers", "correctness", of the study whose world is drawn from. context.settings: a `Design`.
-    """
-    design = cast(Design, context.settings)
-    study = own_study(cast(CrowdTable, context.load("answers")), cast(CrowdTable, context.load("correctness")))
-    drawn_from = study_world(study)
-    if design.num_matching is not None:
-        drawn_from = drawn_from.with_replica(design.num_matching)
-    values = np.array([_one_check(drawn_from, design, stream(context.seed, "plan", item)) for item in items])
-    return {"check": np.asarray(items), "gap": values[:, 1], "bias": values[:, 0] - values[:, 1]}
-
-
-def _one_check(drawn_from: World, design: Design, rng: np.random.Generator) -> np.ndarray:
-    sets: list[Remeasured] = [
-        draw(images, num, design.num_answers, rng)
-        for images, num in ((drawn_from.original, design.num_original), (drawn_from.replica, design.num_replica))
-    ]
-    rows = design.num_original + design.num_replica
-    return np.asarray(gaps(sets[0], sets[1], [Raw(), FactorialMoments()])(np.ones((1, rows)))[0])
-
-
 @dataclass(frozen=True, kw_only=True)
 class Planned:
     """A plan with its check."""
@@ -213,14 +175,25 @@ class Planned:
 
     def frame(self) -> pd.DataFrame:
         """Predicted and realised half-widths of the design, before the calibration."""
-        predicted, n = self.plan.predicted(self.design), len(self.checked)
-        sizes = self.design.num_original, self.design.num_replica
-        found = []
+        n, found = len(self.checked), []
         for name, words in WHAT.items():
-            half, realised = predicted.half_width(name, *sizes), 1.96 * float(self.checked[name].std(ddof=1))
+            half, realised = self.plan.predicted(name, self.design), realised_half_width(self.checked[name].to_numpy())
             row = {"of": words, "predicted": half, "realised": realised}
-            found.append(row | {"realised_se": realised / np.sqrt(2 * (n - 1)), "ratio": half / realised, "n": n})
+            found.append(row | {"realised_se": realised * RANGE_SE / np.sqrt(n), "ratio": half / realised, "n": n})
         return pd.DataFrame(found)
+
+
+RANGE_SE = 0.963
+"""Relative standard error of the central 95 % range of n normal values, times the root of n."""
+
+
+def _how(found: Plan) -> str:
+    if found.wider.knows(as_it_is(found.study)):
+        return (
+            f"by influence functions, which can be off by half with less than {SMALL:,} images, and by {NUM_SIMULATED} "
+            "simulated studies where a design would be recommended (simulated)"
+        )
+    return f"by influence functions, times {found.calibration:.2f}, so that its own design has its own interval"
 
 
 def tables(planned: Planned) -> Iterator[Table]:
@@ -233,8 +206,7 @@ def tables(planned: Planned) -> Iterator[Table]:
         "(empty: the replica as it is) and that are given anew; answers: all that a new study of this design takes. "
         f"half_width: of the 95 % interval of what the choice explains (margin {margin:g} points); gap_half_width: of "
         "the corrected gap. Biases for infinitely many images: without correction, after naive re-weighting, after "
-        "factorial moments. Predicted from distributions fitted to this study, times "
-        f"{found.calibration:.2f}, so that its own design has its own interval.",
+        f"factorial moments. Predicted from distributions fitted to this study: {_how(found)}.",
         frame=found.frame,
         formats=dict.fromkeys(("half_width", "gap_half_width", "raw_bias", "naive_bias", "moments_bias"), "points"),
     )
@@ -243,8 +215,8 @@ def tables(planned: Planned) -> Iterator[Table]:
         name="plan-check",
         title="The predicted half-width against simulated studies",
         caption=f"{design.num_original:,} + {design.num_replica:,} images with {design.num_answers} new answers each, "
-        f"drawn {n:,} times from the same fitted distributions: 1.96 standard deviations of the estimates, with their "
-        "standard error. Before the factor.",
+        f"drawn {n:,} times from the same fitted distributions: half of the range of the central 95 % of their "
+        "estimates, with its standard error. Before any factor.",
         frame=planned.frame(),
         formats={"predicted": "points", "realised": "points", "realised_se": "points", "ratio": ".2f"},
     )
@@ -258,9 +230,9 @@ def warnings(planned: Planned) -> Iterator[str]:
             "take the plan as a rough guide"
         )
     ratio = float(planned.frame().ratio.iloc[0])
-    if not TRUSTED[0] <= ratio <= TRUSTED[1]:
+    if not TRUSTED[0] <= 1 / ratio <= TRUSTED[1]:
         yield (
             f"simulated studies of {planned.design.num_original:,} + {planned.design.num_replica:,} images give "
-            f"intervals {1 / ratio:.2f} times as wide as predicted: with so few images or answers the plan is too "
-            "hopeful"
+            f"intervals {1 / ratio:.2f} times as wide as predicted: take the plan as a rough guide, and a larger "
+            "design than it recommends"
         )

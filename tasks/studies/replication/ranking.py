@@ -217,7 +217,7 @@ def _tables(results: Results, sets: pd.DataFrame) -> Iterator[Table]:
 def _figure(results: Results) -> Figure:
     frame, first = results.models(), next(iter(results.of.replicas))
     rows = [
-        figures.Row(label=row.model, value=100 * value, lo=100 * lo, hi=100 * hi)
+        figures.Row(label=row.model, value=value, lo=lo, hi=hi)
         for row, value, lo, hi in zip(
             frame.itertuples(), frame[first], frame[f"{first}_lo"], frame[f"{first}_hi"], strict=True
         )
@@ -227,7 +227,8 @@ def _figure(results: Results) -> Figure:
         title=f"Accuracy on {first}, by model",
         caption="In the order of accuracy on the original, the best first. Bars are 95 % bootstrap intervals, each for "
         "its model alone.",
-        alt=f"{len(rows)} models from {rows[0].value:.1f} to {rows[-1].value:.1f} percent",
+        alt=f"{len(rows)} models from {100 * rows[0].value:.1f} to {100 * rows[-1].value:.1f} percent",
         rows=rows,
-        x_label=f"top-1 accuracy on {first}, %",
+        x_label=f"top-1 accuracy on {first}",
+        percent=True,
     )

@@ -163,9 +163,9 @@ def _figure(results: Results, frame: pd.DataFrame) -> Figure:
             figures.Series(
                 label=name,
                 x=rows.n_answers.tolist(),
-                y=(100 * rows.gap).tolist(),
-                lo=(100 * rows.gap_lo).tolist(),
-                hi=(100 * rows.gap_hi).tolist(),
+                y=rows.gap.tolist(),
+                lo=rows.gap_lo.tolist(),
+                hi=rows.gap_hi.tolist(),
             )
         )
     return figures.curve(
@@ -173,10 +173,11 @@ def _figure(results: Results, frame: pd.DataFrame) -> Figure:
         title="People's answers: the gap against the number of new answers",
         caption="The nearer to the dashed line, the better the correction. Mean over "
         f"{len(results.rows):,} splits; bands are 95 % bootstrap intervals over {results.num_images:,} images.",
-        alt="; ".join(f"{line.label}: {line.y[0]:.2f} to {line.y[-1]:.2f} points" for line in series),
+        alt="; ".join(f"{line.label}: {100 * line.y[0]:.2f} to {100 * line.y[-1]:.2f} points" for line in series),
         series=series,
         x_label="new answers per image",
-        y_label="corrected gap, points",
+        y_label="corrected gap",
+        points=True,
         palette=figures.Palette(SHOWN),
         levels=[figures.Level(value=0, words="true gap")],
         x_ticks={float(n): str(n) for n in results.num_answers},

@@ -11,14 +11,12 @@ import pandas as pd
 from robustray.tasks import figures
 from robustray.tasks.crowds.replicas.chosen import BINS, EASY, FACTS, HALF, POSTERIOR, SAMPLERS
 from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
-from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.frames import columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, equivalent
 from robustray.tasks.statistics import mean_interval, median_interval, proportion
+from robustray.tasks.studies.replication.repeats import simulated
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Table
-
-LEAST_STUDIES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,25 +66,22 @@ def sampled_parts(sampled: Sampled) -> Iterator[Claim | Table | Figure]:
 
 
 def _claims(sampled: Sampled, frame: pd.DataFrame) -> Iterator[Claim]:
-    over, settings = "simulated studies", sampled.settings
+    settings = sampled.settings
+    studies = simulated(settings.num_compared)
     row = one(frame, sampler=POSTERIOR)
     where = f"scenario {sampled.scenario}, {settings.num_matching} answers that choose {settings.num_chosen:,} images"
-    yield claim(
+    yield studies.claim(
         "A replica chosen by posterior matching needs no correction.",
         estimate_of(row, "raw_error", "raw_lo", "raw_hi"),
-        equivalent(0.01).given(LEAST_STUDIES, over),
+        equivalent(0.01),
         measured=f"raw gap minus true gap ({where})",
-        over=over,
-        unit="points",
     )
-    yield claim(
+    yield studies.claim(
         "What a matched replica costs depends on the pool that it is chosen from, though readings match either way.",
         mean_interval(sampled.difference(EASY, HALF)),
-        above(0).given(LEAST_STUDIES, over),
+        above(0),
         measured="accuracy on a replica matched from the candidates that at least half of five other answers ticked, "
         f"minus accuracy on one matched from all candidates by the same five answers ({where})",
-        over=over,
-        unit="points",
     )
 
 
@@ -125,8 +120,7 @@ def _tables(sampled: Sampled, frame: pd.DataFrame) -> Iterator[Table]:
 
 def _drawing(sampled: Sampled, frame: pd.DataFrame) -> Figure:
     drawn = [
-        figures.Row(label=row.sampler, value=100 * row.raw_error, lo=100 * row.raw_lo, hi=100 * row.raw_hi)
-        for row in frame.itertuples()
+        figures.Row(label=row.sampler, value=row.raw_error, lo=row.raw_lo, hi=row.raw_hi) for row in frame.itertuples()
     ]
     return figures.dot_rows(
         name="samplers",
@@ -134,8 +128,8 @@ def _drawing(sampled: Sampled, frame: pd.DataFrame) -> Figure:
         caption="Nearer to the dashed line: readings taken for what they say of true frequencies, not at face value. "
         f"Means over {sampled.settings.num_compared:,} simulated studies with 95 % intervals; {BINS} is the original "
         "study's way.",
-        alt="; ".join(f"{row.label}: {row.value:.1f} points" for row in drawn),
         rows=drawn,
-        x_label="raw minus true gap, points",
+        x_label="raw minus true gap",
+        points=True,
         levels=[figures.Level(value=0, words="nothing")],
     )

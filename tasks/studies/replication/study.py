@@ -24,6 +24,7 @@ from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.studies.replication import (
     causing,
     classing,
+    designs,
     determining,
     findings,
     own,
@@ -212,20 +213,28 @@ def _own(settings: Settings, lab: Lab) -> Findings:
         refs=refs,
     ).result()
     results = own.Results(settings=settings, study=study, frame=own.gap_frame(rows, study))
-    found = planning.plan(settings, study, results.estimate("bias", MOMENTS))
+    bias = results.estimate("bias", MOMENTS)
+    if not planning.can_plan(study, bias):
+        return own.findings(results)
+
+    def simulated(design: designs.Design, items: range) -> pd.DataFrame:
+        return lab.map(
+            "plan", designs.check_block, items, block=100, seed=settings.seed, settings=design, refs=refs
+        ).result()
+
+    # the study's own design, then every one that would be recommended, until a simulated one is
+    fitted, design, wider = designs.study_world(study), designs.as_it_is(study), designs.Wider(ratio={})
+    found = None
+    while design is not None:
+        if min(designs.worth(design, study)) < designs.SMALL:
+            wider = wider.having(design, fitted, study, simulated(design, range(designs.NUM_SIMULATED)))
+        found = planning.plan(settings, study, bias, wider)
+        design = None if found is None else found.next_to_simulate()
     if found is None:
         return own.findings(results)
-    design = found.cheapest or planning.as_it_is(study)
-    checked = lab.map(
-        "plan",
-        planning.check_block,
-        range(planning.NUM_CHECKS),
-        block=100,
-        seed=settings.seed,
-        settings=design,
-        refs=refs,
-    ).result()
-    return own.findings(results, planning.Planned(plan=found, design=design, checked=checked))
+    best = found.cheapest or designs.as_it_is(study)
+    checked = simulated(best, range(designs.NUM_SIMULATED, 2 * designs.NUM_SIMULATED))
+    return own.findings(results, planning.Planned(plan=found, design=best, checked=checked))
 
 
 def _real(settings: Settings, lab: Lab) -> Findings:
@@ -346,7 +355,7 @@ STUDY = Study(
         "causes": cause_block,
         "classes": class_block,
         "own": own_block,
-        "plan": planning.check_block,
+        "plan": designs.check_block,
         "splits": real.real_block,
         "ranked": ranking.ranked_block,
         "labelled": determining.labelled_block,
