@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,12 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.joint import JointParameter
 from robustray.tasks.inputs.settings import SharedAscent, WeightSteps
 from robustray.tasks.inputs.shared import SharedParameter, add, drawn, universal
+from robustray.tasks.lab.optimise import OptimiseSpec, optimisation
+from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.resumable import complete
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
+from robustray.tasks.training.settings import TrainSpec
 from tests.tasks.digits_networks import trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -114,6 +120,22 @@ def test_killed_and_resumed_it_ends_at_the_same_bits(data: ImageData, gradients:
     assert set(whole.tensors()) == set(parts.tensors()) and any("running_var" in name for name in whole.tensors())
     for name, tensor in whole.tensors().items():
         assert torch.equal(tensor, parts.tensors()[name]), name
+
+
+@optimisation(version=1)
+def jointly(context: Context) -> JointParameter:
+    return work(context.load("model"), context.load("data"), replace(ASCENT, num_steps=2))
+
+
+def test_a_lab_runs_it_and_keeps_parameter_and_weights(tmp_path: Path) -> None:
+    lab = SerialLab(store=Store(str(tmp_path)))
+    data = lab.data("digits:train")
+    (model,) = lab.train([TrainSpec(model="digits:mlp", data="digits:train", epochs=1, batch_size=64)]).result()
+    (found,) = lab.optimise("design", [OptimiseSpec(function=jointly, refs={"model": model, "data": data})]).result()
+    assert list(found.curve) == ["step", "objective", "learnt"] and len(found.curve) == 2
+    direct = complete(work(lab.load(model), lab.load(data), replace(ASCENT, num_steps=2)))
+    assert set(found.arrays) == set(direct)
+    assert all(np.array_equal(found.arrays[name], each.numpy()) for name, each in direct.items())
 
 
 def test_the_model_that_was_given_stays_as_it_was(model: nn.Module, data: ImageData) -> None:
