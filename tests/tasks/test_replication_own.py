@@ -142,7 +142,7 @@ def test_a_plan_is_made_and_simulated(tmp_path: Path) -> None:
     assert same.answers[12] == 10 * (900 + 6_000) + 12 * 1_800
     corrected = tables["gaps"].set_index(["model", "estimator"]).loc[("mean of all models", MOMENTS)]
     assert same.half_width[12] == pytest.approx((corrected.bias_hi - corrected.bias_lo) / 2, rel=0.15)
-    assert (check.n == 100).all() and (check.realised > 0).all()
+    assert (check.n == 200).all() and (check.realised > 0).all()
 
 
 def test_too_few_answers_give_no_verdict(tmp_path: Path) -> None:
