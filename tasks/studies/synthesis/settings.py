@@ -14,7 +14,7 @@ from robustray.tasks.training.twins import KINDS
 
 
 def quick() -> Settings:
-    """robustray run synthesis --size quick      48 s of CPU time; embedded data, proves nothing."""
+    """robustray run synthesis --size quick      50 s of CPU time; embedded data, proves nothing."""
     return Settings(
         architecture="digits:cnn",
         judge_architecture="digits:mlp",
@@ -163,7 +163,7 @@ def estimate(settings: Settings) -> Work:
     steps = sum(networks * items[task] * settings.ascent(task).num_steps for task in settings.tasks)
     trainings = len(settings.wanted()) + len(KINDS) - len(settings.named_judges())
     times = {
-        "digits:cnn": "The quick size takes 48 s of CPU time over all processes.",
+        "digits:cnn": "The quick size takes 50 s of CPU time in one process.",
         "small:s": "Each robust network S takes 12 to 15 min on two slow cores, each standard one 4 to 5.",
     }
     note = "Judges are all that is trained." if trainings else "Nothing is trained."
