@@ -86,7 +86,7 @@ def test_places_of_images() -> None:
 def test_labels_and_flags_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no image of the original that several labels fit"):
         known(tmp_path, {name: each[:1] for name, each in LABELS.items()})
-    flags = {"image_id": list("abcdef"), "in_annotated20k": [True, True, False, True, True, True]}
+    flags: dict[str, Any] = {"image_id": list("abcdef"), "in_annotated20k": [True, True, False, True, True, True]}
     with pytest.raises(InputError, match="class 0 has one of them"):
         joined(tmp_path, flags)
     with pytest.raises(InputError, match=r"1 images of .* are not in it .the first is f"):

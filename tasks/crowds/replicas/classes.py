@@ -124,8 +124,8 @@ def class_study(protocol: ClassProtocol, seed: int, index: int) -> Mapping[str, 
     for num, candidate in ((protocol.num_images, False), (protocol.num_candidates, True)):
         classes = np.arange(num) % NUM_CLASSES
         s = np.empty(num)
-        for one in range(NUM_CLASSES):
-            s[classes == one] = protocol.world.betas(one, candidate=candidate).draw(rng, int((classes == one).sum()))
+        for each in range(NUM_CLASSES):
+            s[classes == each] = protocol.world.betas(each, candidate=candidate).draw(rng, int((classes == each).sum()))
         right = (rng.random((num, NUM_MODELS)) < protocol.world.chance(s, classes, candidate=candidate)).sum(axis=1)
         sets.append((s, classes, right, frequency_bin(rng.binomial(m, s), m)))
     (s1, c1, f1, b1), (s2, c2, f2, b2) = sets

@@ -102,7 +102,7 @@ class Prediction:
     naive_bias: float
     moments_bias: float
 
-    def half_width(self, of: Half, num_original: int, num_replica: int) -> float:
+    def half_width(self, of: Half, num_original: float, num_replica: float) -> float:
         """Half-width of a 95 % interval."""
         first, second = self.gap_variance if of == "gap" else self.bias_variance
         return float(special.ndtri(0.975) * np.sqrt(first / num_original + second / num_replica))

@@ -201,7 +201,9 @@ def own_estimates(
     )
     rows = _rows(study.original, models), _rows(study.replica, models)
     pooled = gaps(
-        *(replace(each, stratum=None) for each in rows), [usable[name] for name in usable if name != BY_CLASS]
+        replace(rows[0], stratum=None),
+        replace(rows[1], stratum=None),
+        [usable[name] for name in usable if name != BY_CLASS],
     )
     by_class = gaps(*rows, [usable[BY_CLASS]]) if BY_CLASS in usable else None
 

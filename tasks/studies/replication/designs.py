@@ -114,9 +114,13 @@ def check_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
     """
     design = cast(Design, context.settings)
     study = own_study(cast(CrowdTable, context.load("answers")), cast(CrowdTable, context.load("correctness")))
-    drawn_from, sizes = world_of(study_world(study), design), [max(2, round(size)) for size in worth(design, study)]
+    drawn_from = world_of(study_world(study), design)
+    first, second = (max(2, round(size)) for size in worth(design, study))
     values = np.array(
-        [simulated_gaps(drawn_from, *sizes, design.num_answers, stream(context.seed, "plan", item)) for item in items]
+        [
+            simulated_gaps(drawn_from, first, second, design.num_answers, stream(context.seed, "plan", item))
+            for item in items
+        ]
     )
     return {"check": np.asarray(items), "gap": values[:, 0], "bias": values[:, 1]}
 

@@ -223,7 +223,8 @@ def _own(settings: Settings, lab: Lab) -> Findings:
         ).result()
 
     # the study's own design, then every one that would be recommended, until a simulated one is
-    fitted, design, wider = designs.study_world(study), designs.as_it_is(study), designs.Wider(ratio={})
+    fitted, wider = designs.study_world(study), designs.Wider(ratio={})
+    design: designs.Design | None = designs.as_it_is(study)
     found = None
     while design is not None:
         if min(designs.worth(design, study)) < designs.SMALL:
