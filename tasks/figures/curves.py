@@ -122,7 +122,7 @@ def curve(
         direct = not narrow and widest < 0.36 * WIDTH and len(series) * LINE_HEIGHT < HEIGHT - 100
         names = [wrapped(line.label, NARROW - 130) if narrow else line.label for line in series]
         columns, _ = (0, 0) if direct else (1, 0) if narrow else legend_shape(names, width)
-        legend = 0.0 if direct else _legend_height(names, columns)
+        legend = 0.0 if direct else legend_height(names, columns)
         x_words = wrapped(x_label, NARROW - 60) if narrow else x_label
         y_name = wrapped(y_label + POINTS * points, NARROW - 20) if narrow else y_label + POINTS * points
         margins = Margins(
@@ -163,7 +163,7 @@ def curve(
     return drawn_twice(draw, name=name, title=title, caption=caption, alt=alt)
 
 
-def _legend_height(names: Sequence[str], columns: int) -> float:
+def legend_height(names: Sequence[str], columns: int) -> float:
     """Height of a legend in this many columns, whose names may have several lines."""
     rows = [names[i :: math.ceil(len(names) / columns)] for i in range(math.ceil(len(names) / columns))]
     return sum(LEGEND_ROW + max(map(more_lines, row)) for row in rows)

@@ -5,31 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from robustray.tasks.figures.curves import Level, Series
+from robustray.tasks.figures.curves import NARROW_HEIGHT, Level, Series, legend_height
 from robustray.tasks.figures.style import (
     FAINT,
     INK,
     LEGEND_ROW,
+    NARROW,
     SMALL,
     Margins,
     Palette,
     drawing,
+    drawn_twice,
     each_value,
     finish,
     legend_below,
     legend_shape,
+    more_lines,
     new_axes,
     padded,
     percent_ticks,
     quiet_grid,
+    wrapped,
     y_words,
 )
 from robustray.tasks.study import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 WIDTH, HEIGHT = 880.0, 450.0
 MOST_POINTS = 4_000
@@ -162,15 +169,26 @@ def histogram(
     ]
     medians = [float(np.median(kept)) if len(kept) else math.nan for kept in finite]
     alt = alt or f"medians of {x_label}: {each_value([sample.label for sample in samples], medians, percent=percent)}"
-    columns, rows = legend_shape(labels, WIDTH)
-    margins = Margins(left=64, right=28, top=58 if levels else 42, bottom=60 + LEGEND_ROW * rows)
-    with drawing(name):
-        canvas, axes = new_axes(WIDTH, HEIGHT + LEGEND_ROW * rows, margins)
-        tallest = 0.0
-        for sample, kept, label in zip(samples, finite, labels, strict=True):
-            counts, _ = np.histogram(np.clip(kept, edges[0], edges[-1]), edges)
-            shares = counts / max(1, len(kept))
-            tallest = max(tallest, float(shares.max()))
+    shares_of = []
+    for kept in finite:
+        counts, _ = np.histogram(np.clip(kept, edges[0], edges[-1]), edges)
+        shares_of.append(counts / max(1, len(kept)))
+    tallest = max(float(shares.max()) for shares in shares_of)
+
+    def draw(narrow: bool) -> Canvas:
+        width, height = (NARROW, NARROW_HEIGHT) if narrow else (WIDTH, HEIGHT)
+        names = [wrapped(label, NARROW - 110) if narrow else label for label in labels]
+        columns = 1 if narrow else legend_shape(names, width)[0]
+        legend = legend_height(names, columns)
+        x_words = wrapped(x_label, NARROW - 60) if narrow else x_label
+        margins = Margins(
+            left=52 if narrow else 64,
+            right=16 if narrow else 28,
+            top=58 if levels else 42,
+            bottom=60 + more_lines(x_words) + legend,
+        )
+        canvas, axes = new_axes(width, height + legend + more_lines(x_words), margins)
+        for sample, shares, label in zip(samples, shares_of, names, strict=True):
             color = palette.color(sample.label)
             axes.stairs(shares, edges, fill=True, color=color, alpha=0.18, zorder=2)
             axes.stairs(shares, edges, color=color, linewidth=1.8, label=label, zorder=3)
@@ -188,7 +206,9 @@ def histogram(
             where: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
             axes.annotate(level.words, (level.value, 1), (0, 4), ha=align, fontsize=SMALL, alpha=0.85, **where)
         quiet_grid(axes, "y")
-        axes.set_xlabel(x_label, labelpad=8)
+        axes.set_xlabel(x_words, labelpad=8)
         y_words(axes, "share of the sample", margins, lift=32 if levels else 16)
-        legend_below(axes, columns)
-        return finish(canvas, name=name, title=title, caption=caption, alt=alt)
+        legend_below(axes, columns, drop=60 + more_lines(x_words))
+        return canvas
+
+    return drawn_twice(draw, name=name, title=title, caption=caption, alt=alt)
