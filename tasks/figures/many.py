@@ -14,15 +14,13 @@ from robustray.tasks.figures.curves import NARROW_HEIGHT, Level, Series, legend_
 from robustray.tasks.figures.style import (
     FAINT,
     INK,
-    LEGEND_ROW,
     NARROW,
     SMALL,
     Margins,
     Palette,
-    drawing,
     drawn_twice,
     each_value,
-    finish,
+    few_ticks,
     legend_below,
     legend_shape,
     more_lines,
@@ -84,22 +82,33 @@ def cloud(
     alt = alt or "; ".join([*counts, *(fit.label for fit in fits)])
     palette = palette or Palette(group.label for group in groups)
     labels = [group.label for group in groups] + [fit.label for fit in fits] + ["equal"] * identity
-    columns, rows = legend_shape(labels, WIDTH) if len(labels) > 1 else (0, 0)
-    margins = Margins(left=72, right=28, top=42, bottom=60 + LEGEND_ROW * rows)
-    with drawing(name):
-        canvas, axes = new_axes(WIDTH, HEIGHT + LEGEND_ROW * rows, margins)
+    whole = np.concatenate([*finite, *(np.column_stack([fit.x, fit.y]) for fit in fits)])
+
+    def draw(narrow: bool) -> Canvas:
+        width, height = (NARROW, NARROW_HEIGHT) if narrow else (WIDTH, HEIGHT)
+        names = {label: wrapped(label, NARROW - 110) if narrow else label for label in labels}
+        columns = 0 if len(labels) == 1 else 1 if narrow else legend_shape(labels, WIDTH)[0]
+        legend = legend_height(list(names.values()), columns) if columns else 0.0
+        x_words = wrapped(x_label, NARROW - 60) if narrow else x_label
+        y_name = wrapped(y_label, NARROW - 20) if narrow else y_label
+        margins = Margins(
+            left=60 if narrow else 72,
+            right=16 if narrow else 28,
+            top=42 + more_lines(y_name),
+            bottom=60 + more_lines(x_words) + legend,
+        )
+        canvas, axes = new_axes(width, height + legend + more_lines(x_words) + more_lines(y_name), margins)
         for group, each in zip(groups, finite, strict=True):
             color = palette.color(group.label)
-            axes.plot(*each.T, "o", color=color, alpha=0.5, markersize=4.5, label=group.label, zorder=2)
+            axes.plot(*each.T, "o", color=color, alpha=0.5, markersize=4.5, label=names[group.label], zorder=2)
         for fit in fits:
             color = palette.color(fit.color_by) if fit.color_by in palette.names and fit.color_by is not None else INK
             if fit.lo is not None and fit.hi is not None:
                 axes.fill_between(fit.x, fit.lo, fit.hi, color=color, alpha=0.15, linewidth=0, zorder=2.5)
-            axes.plot(fit.x, fit.y, color=color, zorder=3, label=fit.label)
-        whole = np.concatenate([*finite, *(np.column_stack([fit.x, fit.y]) for fit in fits)])
+            axes.plot(fit.x, fit.y, color=color, zorder=3, label=names[fit.label])
         limits = [padded(whole[:, axis].tolist(), percent=percent) for axis in (0, 1)]
         if equal_scale:
-            limits = _equal_scale(limits, (WIDTH - margins.left - margins.right, HEIGHT - margins.top - 60))
+            limits = _equal_scale(limits, (axes.bbox.width, axes.bbox.height))
         if identity:
             low, high = max(low for low, _ in limits), min(high for _, high in limits)
             ends = [low, high] if low < high else []
@@ -108,15 +117,19 @@ def cloud(
             )
         axes.set_xlim(*limits[0])
         axes.set_ylim(*limits[1])
+        if narrow:  # ticks of longer numbers would touch
+            axes.xaxis.set_major_locator(few_ticks())
         if percent:
             percent_ticks(axes.xaxis)
             percent_ticks(axes.yaxis)
         quiet_grid(axes, "both")
-        axes.set_xlabel(x_label, labelpad=8)
-        y_words(axes, y_label, margins)
-        if rows:
-            legend_below(axes, columns)
-        return finish(canvas, name=name, title=title, caption=caption, alt=alt)
+        axes.set_xlabel(x_words, labelpad=8)
+        y_words(axes, y_name, margins)
+        if columns:
+            legend_below(axes, columns, drop=60 + more_lines(x_words))
+        return canvas
+
+    return drawn_twice(draw, name=name, title=title, caption=caption, alt=alt)
 
 
 def _equal_scale(limits: Sequence[tuple[float, float]], size: tuple[float, float]) -> list[tuple[float, float]]:

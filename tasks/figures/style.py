@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import MaxNLocator
 
 INK = "#010203"
 """Stands for the text colour of the page; no other element may use it."""
@@ -169,6 +170,13 @@ def legend_below(axes: Axes, columns: int, *, drop: float = 60.0) -> None:
 def percent_ticks(axis: Axis) -> None:
     """Shares in [0, 1] as 0 % to 100 %."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+
+
+def few_ticks() -> MaxNLocator:
+    """For an axis on a phone, where the numbers of more ticks would touch."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=4)
 
 
 def points_ticks(axis: Axis) -> None:
