@@ -12,7 +12,7 @@ from robustray.tasks.sweeps.options import EARLY, PASSES, STAGES
 
 if TYPE_CHECKING:
     from robustray.tasks.studies.features.settings import Settings
-    from robustray.tasks.training.settings import TrainSpec
+    from robustray.tasks.training.settings import Augmentation, TrainSpec
 
 NUM_SETS = 9
 """D and what students are trained on besides, without the option."""
@@ -110,7 +110,9 @@ def _units(settings: Settings, num_latents: int, steps: int) -> Iterator[Part]:
 
 
 def _students(settings: Settings) -> Iterator[TrainSpec]:
-    cells = [(lr, augmentation) for lr in settings.student_lrs for augmentation in settings.student_augmentations]
+    cells: list[tuple[float, Augmentation]] = [
+        (lr, augmentation) for lr in settings.student_lrs for augmentation in settings.student_augmentations
+    ]
     num_sets = NUM_SETS + bool(settings.num_avoided)
     for chain in settings.chains:
         for lr, augmentation in cells if chain in settings.in_grid else cells[:1]:

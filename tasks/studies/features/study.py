@@ -202,8 +202,8 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
 def train_sources(settings: Settings, lab: Lab, parts: dict[int, Part]) -> dict[tuple[int, Source], Reference]:
     """(chain, kind) -> network; those that make sets, and, if students are trained, those that controls need."""
-    kinds = [kind for kind in SOURCES if not settings.build or kind in ("standard", "robust")]
-    order = [(chain, kind) for chain in parts for kind in kinds]
+    kinds: list[Source] = [kind for kind in SOURCES if not settings.build or kind in ("standard", "robust")]
+    order: list[tuple[int, Source]] = [(chain, kind) for chain in parts for kind in kinds]
     trained = lab.train([settings.source(kind, chain, parts[chain].d) for chain, kind in order]).result()
     return dict(zip(order, trained, strict=True))
 

@@ -196,7 +196,7 @@ def measure(settings: Settings, lab: Lab, parts: Mapping[int, Part], sources: So
     Columns: label, sign, rho (on all test images), rho_here, gamma_short, gamma_long, gamma (on the unit's images; the
     lower of the two), n (its images).
     """
-    keys = [(chain, kind) for chain in parts for kind in KINDS] * bool(settings.num_units)
+    keys: list[tuple[int, Source]] = [(chain, kind) for chain in parts for kind in KINDS if settings.num_units]
     test_labels = np.asarray(lab.load(test).labels)
     asked = {
         (chain, kind): (
