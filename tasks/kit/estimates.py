@@ -46,21 +46,27 @@ def count_of(name: str) -> int | None:
     """Images of a data set by name; None where that is not known before it is opened."""
     if not name.startswith("scenes:"):
         return KNOWN.get(name)
-    split, *options = name.removeprefix("scenes:").split(",")
-    given = dict(option.partition("=")[::2] for option in options).get("n", "")
-    return int(given) if given.isdecimal() else SCENES.get(split)
+    split = name.removeprefix("scenes:").partition(",")[0]
+    return _number_in(name, "n") or SCENES.get(split)
 
 
 def side_of(name: str) -> int:
     """Pixels of a side, where the name of a data set says it; else 0."""
-    given = dict(option.partition("=")[::2] for option in name.split(",")[1:]).get("size", "")
-    return int(given) if given.isdecimal() else 0
+    return _number_in(name, "size")
 
 
 def num_classes(name: str) -> int:
     """Classes of a data set by name; 10 where that is not known before it is opened."""
-    given = dict(option.partition("=")[::2] for option in name.split(",")[1:]).get("classes", "")
-    return int(given) if given.isdecimal() else CLASSES.get(name.partition(":")[0], 10)
+    return _number_in(name, "classes") or CLASSES.get(name.partition(":")[0], 10)
+
+
+def _number_in(name: str, option: str) -> int:
+    """Of a data set's name, "scenes:train,n=1800,size=16"; 0 where it does not say one."""
+    for given in name.split(",")[1:]:
+        key, _, value = given.partition("=")
+        if key == option and value.isdecimal():
+            return int(value)
+    return 0
 
 
 def training_part(trainings: Sequence[tuple[TrainSpec, int]], *, step: str = "train") -> Part:

@@ -98,12 +98,13 @@ def test_anything_else_is_computed(tmp_path: Path, store: str, other: str) -> No
     class Same(Net):
         """As Net, by another source."""
 
-    attack, model, given, seed = counted(tmp_path), Net(), data(), 0
+    attack: Any = counted(tmp_path)
+    model, given, seed = Net(), data(), 0
     evaluate(model, given, attack, store=store, progress=False)
     before = len(calls(tmp_path))
     if other == "weights":
         with torch.no_grad():
-            model.layer.bias += 1e-6
+            model.layer.bias.add_(1e-6)
     elif other == "a number that is no parameter":
         model = Net(temperature=2.0)
     elif other == "class":

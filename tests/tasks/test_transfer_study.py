@@ -145,6 +145,7 @@ def test_few_images_are_drawn_anew_in_every_chain_and_alike_for_all_sources() ->
 def test_source_and_target_share_no_class(tmp_path: Path) -> None:
     lab = SerialLab(store=Store(str(tmp_path)))
     worlds = open_worlds(DIGITS, lab)
+    assert worlds.source is not None
     source, test = lab.load(worlds.source), lab.load(worlds.target_test)
     assert source.classes == tuple("012345") and test.classes == lab.load(worlds.target).classes == tuple("6789")
     assert source.num_classes == 6 and set(source.labels.tolist()) == set(range(6))
@@ -157,6 +158,7 @@ def test_a_folder_is_resized_and_split_and_the_page_says_so(tmp_path: Path, monk
     lab = SerialLab(store=Store(str(tmp_path / "store")))
     worlds = open_worlds(settings, lab)
     learnt, tested = lab.load(worlds.target), lab.load(worlds.target_test)
+    assert worlds.source is not None
     assert learnt.shape == tested.shape == (1, 8, 8) and lab.load(worlds.source).num_classes == 10
     assert np.bincount(learnt.labels).tolist() == [7, 7] and np.bincount(tested.labels).tolist() == [3, 3]
     seen = {image.tobytes() for image in learnt.images}
@@ -281,13 +283,14 @@ def test_photographs_of_mixed_sizes_under_torchvision_networks(tmp_path: Path, m
 
 
 def test_networks_that_exist_are_given_in_a_form_that_can_be_compared() -> None:
-    for changed, words in (
+    refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"sources": ("a:b", "c:d")}, "give --target"),
         ({"sources": ("a:b",), "target": "photos"}, "at least two different"),
         ({"sources": ("a:b", "a:b"), "target": "photos"}, "at least two different"),
-    ):
+    )
+    for changed, words in refused:
         with pytest.raises(InputError, match=words):
-            Settings(**changed)  # type: ignore[arg-type]
+            Settings(**changed)
     given = Settings(sources=("a:b", "c:d"), target="photos", fine_tuning=False)
     assert {"epochs", "eps_train", "arch", "tune_lrs"} <= given.idle().keys() and "image_side" not in given.idle()
     assert given.modes == (FIXED,) and "image_side" in QUICK.idle()

@@ -198,7 +198,7 @@ def measure(settings: Settings, lab: Lab, parts: Mapping[int, Part], sources: So
     """
     keys: list[tuple[int, Source]] = [(chain, kind) for chain in parts for kind in KINDS if settings.num_units]
     test_labels = np.asarray(lab.load(test).labels)
-    asked = {
+    asked: dict[tuple[int, Source], tuple[Handle[pd.DataFrame], Handle[pd.DataFrame]]] = {
         (chain, kind): (
             latents(lab, sources[chain, kind], parts[chain].d, range(len(parts[chain].used))),
             latents(lab, sources[chain, kind], test, range(len(test_labels))),

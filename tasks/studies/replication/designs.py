@@ -89,7 +89,7 @@ class Wider:
         """With a design of which `check_block` gave these rows."""
         predicted = predict(world_of(fitted, design), design.num_answers)
         sizes = worth(design, study)
-        ratio = {
+        ratio: dict[tuple[Design, Half], float] = {
             (design, of): realised_half_width(rows[of].to_numpy()) / predicted.half_width(of, *sizes) for of in WHAT
         }
         return Wider(ratio={**self.ratio, **ratio})

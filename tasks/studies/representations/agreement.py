@@ -15,7 +15,7 @@ from robustray.tasks.statistics.designs import by_unit
 from robustray.tasks.statistics.over_seeds import mean_over_seeds
 from robustray.tasks.studies.representations.measures import distances
 from robustray.tasks.studies.representations.probed import NOBODY, PIXELS, with_ends
-from robustray.tasks.studies.representations.results import Results
+from robustray.tasks.studies.representations.results import Key, Results
 from robustray.tasks.training.twins import KINDS
 
 OVER = ("pairs", "images")
@@ -93,7 +93,7 @@ def people_estimates(results: Results) -> dict[tuple[str, str], Estimate]:
     flat = results.baselines.means[:-1].reshape(results.images.num_classes, -1)
     found: dict[tuple[str, str], list[Estimate]] = {}
     for seed in settings.seeds():
-        keys = [(kind, seed) for kind in KINDS]
+        keys: list[Key] = [(kind, seed) for kind in KINDS]
         spaces = [(probes.latents[key], probes.means[key]) for key in keys] + [(pixels, flat)]
         of = Compared(probes.answers, labels, spaces)
 

@@ -281,7 +281,9 @@ def plan(settings: Settings, num_train: int) -> tuple[Part, ...]:
     networks = settings.networks()
     count, _ = num_images([settings.test_data], otherwise=10_000, given=settings.num_images)
     num_test = count[settings.test_data]
-    looked_at = [(network, norm) for network in networks for norm in settings.tested_in(network)]
+    looked_at: list[tuple[Network, Norm]] = [
+        (network, norm) for network in networks for norm in settings.tested_in(network)
+    ]
     swept = [("pgd", num_test) for _, norm in looked_at for _ in settings.eps_test(norm)]
     swept += [
         ("autoattack", settings.num_autoattack)

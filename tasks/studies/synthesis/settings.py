@@ -157,7 +157,7 @@ def estimate(settings: Settings) -> Work:
     networks = len(KINDS) * settings.num_seeds
     generations = settings.per_class * num_classes(settings.train_data) * len(settings.laws)
     asked: Mapping[Task, int] = {task: len(labels) for task, labels in ASKED.items()}
-    items = {
+    items: dict[Task, int] = {
         task: generations if task == "generate" else settings.num_images * asked.get(task, 1) for task in settings.tasks
     }
     steps = sum(networks * items[task] * settings.ascent(task).num_steps for task in settings.tasks)

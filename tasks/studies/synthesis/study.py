@@ -35,6 +35,7 @@ from robustray.tasks.training.twins import KINDS, Kind
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+    from numpy.typing import NDArray
 
     from robustray.tasks.data.images import ImageData
     from robustray.tasks.lab import Handle, Lab, Reference
@@ -136,7 +137,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
         }
         for law in (settings.laws if made else ())
     }
-    seen_mended = {
+    seen_mended: dict[tuple[Edit, Kind, int, Labels], dict[Kind, Handle[pd.DataFrame]]] = {
         key: {kind: judged(handle, len(pictures), judge, "mended") for kind, judge in judges.items()}
         for key, handle in mended.items()
     }
@@ -220,7 +221,9 @@ def baselines(
         if "bicubic" in BASELINES[task]:
             shown["bicubic"] = bicubic(reduced(originals, settings.factor), settings.factor)
         for what in BASELINES[task]:
-            seen = {kind: look(judge, shown[what])[0].argmax(1).numpy() for kind, judge in judges.items()}
+            seen: dict[Kind, NDArray[Any]] = {
+                kind: look(judge, shown[what])[0].argmax(1).numpy() for kind, judge in judges.items()
+            }
             found[task, what] = Baseline(images=shown[what].numpy(), predictions=seen)
     return found
 
