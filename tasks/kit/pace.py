@@ -189,4 +189,4 @@ def _numpy_round() -> None:
     rng = np.random.default_rng(0)
     counts = np.bincount(rng.integers(0, 2_000, size=10_000), minlength=2_000)
     values = rng.standard_normal((2_000, 10))
-    values.T @ (values * counts[:, None])
+    np.dot(values.T, values * counts[:, None])

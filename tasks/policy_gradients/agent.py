@@ -242,9 +242,9 @@ def load_agent(name: str | Path, *, store: str = "runs") -> Agent:
     last = str(max(file.update for file in states))
     wanted = [file for file in states if str(file.update) == (update or last)]
     for found in place.newest([file.name for file in wanted]):
-        data = files.read_file(place, next(file for file in wanted if file.name == found))
-        if data is not None:
-            return _agent_of(data)
+        kept = files.read_file(place, next(file for file in wanted if file.name == found))
+        if kept is not None:
+            return _agent_of(kept)
     others = ", ".join(sorted({str(file.update) for file in states if file not in wanted}, key=int))
     problem = f"its state before update {update or last} is damaged" if wanted else f"no state before update {update}"
     rest = f"kept are those before update {others}" if others else "no other is kept"
