@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from math import isclose, isnan, nan
-from typing import Any
+from typing import Any, TypeVar
 
 from robustray.tasks.report.numbers import format_value
 from robustray.tasks.study import Claim, ClaimKind, Description, PaperFigure, Unit
+
+S = TypeVar("S", Claim, Description)
 
 MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "○"}
 """A verdict is shown by its word and its mark; the colour only repeats it."""
@@ -39,7 +41,7 @@ def claim_sections(claims: Sequence[Claim]) -> list[dict[str, Any]]:
     for kind, (anchor, short, title, caption) in KINDS.items():
         own = [claim for claim in claims if claim.kind == kind]
         if own:
-            rules = [(rule, [_row(each) for each in same]) for rule, same in groupby(own, key=lambda each: each.test)]
+            rules = _alike(own, lambda each: each.test)
             has_paper = any(claim.paper for claim in own)
             sections.append(
                 {"anchor": anchor, "short": short, "title": title, "caption": caption, "rules": rules}
@@ -48,9 +50,9 @@ def claim_sections(claims: Sequence[Claim]) -> list[dict[str, Any]]:
     return sections
 
 
-def description_rows(descriptions: Iterable[Description]) -> list[dict[str, Any]]:
-    """One row each, in their order."""
-    return [_row(each) for each in descriptions]
+def description_groups(descriptions: Iterable[Description]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """How something was measured, with the rows that were measured like this, in their order."""
+    return _alike(descriptions, lambda each: each.measured)
 
 
 def agreement(claim: Claim) -> str:
@@ -67,6 +69,11 @@ def standing(value: float, interval: tuple[float, float] | None) -> str:
         return ""
     place = "above" if value > hi else "below" if value < lo else "inside"
     return f"{place} this run's interval"
+
+
+def _alike(said: Iterable[S], words: Callable[[S], str]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Neighbours that share a sentence, so that the page prints it once."""
+    return [(shared, [_row(each) for each in same]) for shared, same in groupby(said, key=words)]
 
 
 def _row(said: Claim | Description) -> dict[str, Any]:

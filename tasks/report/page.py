@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.report import numbers
-from robustray.tasks.report.claims import MARKS, claim_sections, description_rows
+from robustray.tasks.report.claims import MARKS, claim_sections, description_groups
 from robustray.tasks.report.facts import SCALES, RunFacts, StepFacts
 from robustray.tasks.report.tables import page_table
 from robustray.tasks.study import Figure, Findings, Gallery, Picture, Table
@@ -96,7 +96,7 @@ def fill(
             sections=[*first_sections, *((anchor, words) for anchor, words, things in present if things)],
             marks=MARKS,
             claimed=claimed,
-            described=description_rows(findings.descriptions),
+            described=description_groups(findings.descriptions),
             figures=[_figure(figure) for figure in findings.figures],
             tables=[page_table(table, tables.get(table.name)) for table in findings.tables],
             pictures=[embedded(picture) for picture in findings.pictures],

@@ -71,6 +71,15 @@ def test_everything_found_is_on_the_page(findings: Findings, facts: RunFacts) ->
     assert set(alts) == {f.alt for f in findings.figures} | {p.alt for p in findings.pictures}
 
 
+def test_how_several_numbers_were_measured_is_written_once(findings: Findings) -> None:
+    one = findings.descriptions[0]
+    three = [replace(one, words=f"number {number}", measured="in the same way") for number in range(3)]
+    last = replace(one, words="number 3", measured="in another way")
+    text = Reader(render_page(replace(findings, descriptions=(*three, last)), example_facts())).text
+    assert text.count("in the same way") == 1 and "The next 3: in the same way" in text
+    assert text.count("in another way") == 1 and all(f"number {number}" in text for number in range(4))
+
+
 def test_the_table_of_steps_has_the_columns_that_say_something() -> None:
     grid = StepFacts(name="cells", items=3, blocks=3, computed_blocks=1, reused_blocks=1, failed_items=1)
     assert page_module.step_table((grid,)) == (
