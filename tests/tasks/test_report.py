@@ -75,7 +75,11 @@ def test_how_several_numbers_were_measured_is_written_once(findings: Findings) -
     one = findings.descriptions[0]
     three = [replace(one, words=f"number {number}", measured="in the same way") for number in range(3)]
     last = replace(one, words="number 3", measured="in another way")
-    text = Reader(render_page(replace(findings, descriptions=(*three, last)), example_facts())).text
+    page = render_page(replace(findings, descriptions=(*three, last)), example_facts())
+    assert ">How</th>" in page and ">How</th>" not in render_page(
+        replace(findings, descriptions=tuple(three)), example_facts()
+    )
+    text = Reader(page).text
     assert text.count("in the same way") == 1 and "The next 3: in the same way" in text
     assert text.count("in another way") == 1 and all(f"number {number}" in text for number in range(4))
 
