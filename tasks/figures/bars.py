@@ -1,4 +1,4 @@
-"""Bars beside each other with their intervals, and pairs of dots: what was before, what is after."""
+"""Bars beside each other with their intervals."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING, Any
 from robustray.tasks.figures.curves import NARROW_HEIGHT, Level, legend_height
 from robustray.tasks.figures.style import (
     FAINT,
-    HAIR,
     INK,
-    LEGEND_ROW,
     NARROW,
     SMALL,
-    TEXT,
     Margins,
     Palette,
-    drawing,
     drawn_twice,
     each_value,
-    finish,
     legend_below,
     legend_shape,
     more_lines,
@@ -33,7 +28,6 @@ from robustray.tasks.figures.style import (
     wrapped,
     y_words,
 )
-from robustray.tasks.report.numbers import format_value
 from robustray.tasks.study import Figure
 
 if TYPE_CHECKING:
@@ -149,75 +143,3 @@ def bars(
         return canvas
 
     return drawn_twice(draw, name=name, title=title, caption=caption, alt=alt)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """One thing measured twice; shares are in [0, 1]."""
-
-    label: str
-    first: float
-    second: float
-    first_interval: tuple[float, float] | None = None
-    second_interval: tuple[float, float] | None = None
-
-
-def paired_dots(
-    *,
-    name: str,
-    title: str,
-    caption: str,
-    alt: str = "",
-    pairs: Sequence[Pair],
-    ends: tuple[str, str],
-    x_label: str,
-    palette: Palette | None = None,
-    percent: bool = False,
-) -> Figure:
-    """One row per pair: two dots with a line between them, and both values in figures.
-
-    ends: what the first and the second dot are ("before", "after"); they are the names of their colours. alt: by
-    default, both values of every pair.
-    """
-    assert pairs, "paired_dots needs at least one pair"
-    palette = palette or Palette(ends)
-    fmt = "percent" if percent else ""
-    words = [f"{format_value(pair.first, fmt)} → {format_value(pair.second, fmt)}" for pair in pairs]
-    alt = alt or "; ".join(f"{pair.label}: {both}" for pair, both in zip(pairs, words, strict=True))
-    columns, rows = legend_shape(ends, WIDTH)
-    margins = Margins(
-        left=max(text_width(pair.label) for pair in pairs) + 30,
-        right=max(map(text_width, words)) + 30,
-        top=12,
-        bottom=60 + LEGEND_ROW * rows,
-    )
-    with drawing(name):
-        height = ROW_HEIGHT * len(pairs) + margins.top + margins.bottom
-        canvas, axes = new_axes(max(WIDTH, margins.left + margins.right + 260), height, margins)
-        for place, pair in enumerate(pairs):
-            axes.axhline(place, color=INK, alpha=HAIR, linewidth=0.8, zorder=1)
-            axes.plot([pair.first, pair.second], [place, place], color=INK, alpha=FAINT, linewidth=1.4, zorder=2)
-            for end, value, interval, shift in (
-                (ends[0], pair.first, pair.first_interval, -0.14),
-                (ends[1], pair.second, pair.second_interval, 0.14),
-            ):
-                color = palette.color(end)
-                if interval is not None:  # beside the line, so that intervals that overlap stay apart
-                    axes.plot(interval, [place + shift] * 2, color=color, alpha=FAINT, linewidth=2.0, zorder=3)
-                axes.plot([value], [place], "o", color=color, markersize=8, zorder=4, label="" if place else end)
-            where: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-            axes.annotate(words[place], (1, place), (14, 0), va="center", fontsize=TEXT, **where)
-        axes.set_yticks(range(len(pairs)), [pair.label for pair in pairs], fontsize=TEXT)
-        axes.tick_params(axis="y", pad=12)
-        axes.set_ylim(len(pairs) - 0.5, -0.5)
-        axes.spines["left"].set_visible(False)
-        shown = [n for p in pairs for n in (p.first, p.second, *(p.first_interval or ()), *(p.second_interval or ()))]
-        axes.set_xlim(*padded(shown, percent=percent))
-        if percent:
-            percent_ticks(axes.xaxis)
-        for artist in axes.lines:
-            artist.set_clip_on(False)
-        quiet_grid(axes, "x")
-        axes.set_xlabel(x_label, labelpad=8)
-        legend_below(axes, columns)
-        return finish(canvas, name=name, title=title, caption=caption, alt=alt)

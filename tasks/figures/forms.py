@@ -87,7 +87,7 @@ def dot_rows(
 
     def draw(narrow: bool) -> Canvas:
         left, right = (max(map(text_width, column)) + 30 for column in ([row.label for row in rows], values))
-        heads = [_head(row.label, words) for row, words in zip(rows, values, strict=True)] if narrow else []
+        heads = [head(row.label, words) for row, words in zip(rows, values, strict=True)] if narrow else []
         below = wrapped(x_label + POINTS * points, NARROW - 32) if narrow else x_label + POINTS * points
         top, bottom = 34 if levels else 12, 60 + more_lines(below)
         margins = Margins(left=16, right=16, top=top, bottom=bottom)
@@ -147,7 +147,7 @@ def dot_rows(
     return drawn_twice(draw, name=name, title=title, caption=caption, alt=alt)
 
 
-def _head(label: str, words: str) -> str:
+def head(label: str, words: str) -> str:
     """The words above the line of a row on a phone: its label and its value, in one line where they fit."""
     both = f"{label}: {words}"
     return both if text_width(both) <= NARROW - 32 else f"{wrapped(label, NARROW - 32)}\n{words}"

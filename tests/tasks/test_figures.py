@@ -228,7 +228,7 @@ def test_odd_curves_are_drawn(xs: list[float], ys: list[float], log: bool) -> No
     assert "nan" not in figure.svg.replace("NaN", "nan")
 
 
-@pytest.mark.parametrize("form", ["curve", "rows", "heat", "steps", "bars", "histogram", "cloud"])
+@pytest.mark.parametrize("form", ["curve", "rows", "heat", "steps", "bars", "pairs", "histogram", "cloud"])
 def test_a_phone_has_a_drawing_of_its_own_with_the_same_names(form: str) -> None:
     wide = FORMS[form]()
     narrow = replace(wide, svg=wide.narrow)
