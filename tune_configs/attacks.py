@@ -13,9 +13,9 @@ def attack_eps(size: Size) -> Grid:
     """How accuracy falls with the size of a PGD attack, by model; seeds are of the attack's random start.
 
     robustray tune attack-eps --size quick                    embedded data, two CPU cores, under a minute of CPU time
-    robustray tune attack-eps --size small --data-root DIR    CIFAR-10, five models, two CPU cores, hours expected,
-    quick: of 100 images 91 % remain correct at 0.05, 57 % [54, 60] at 0.1 and 1 % [0, 7] at 0.2, over both models (two
-    seeds); the larger sizes have not been run as a grid
+    robustray tune attack-eps --size small --data-root DIR    CIFAR-10, five models, two CPU cores, hours
+    expected, quick: of 100 images 91 % remain correct at 0.05, 57 % [54, 60] at 0.1 and 1 % [0, 7] at 0.2, over both
+    models (two seeds). The larger sizes have not been run as a grid
     """
     sizes = (0.05, 0.1, 0.2) if size == "quick" else (2 / 255, 4 / 255, 8 / 255)
     base = replace(

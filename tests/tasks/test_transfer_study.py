@@ -244,10 +244,10 @@ def torchvision_pair(folder: Path) -> tuple[str, str]:
     for seed in (0, 1):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = build_model("torchvision:resnet18", 1000)
+            model = build_model("torchvision:shufflenet_v2_x0_5", 1000)
         file = folder / f"seed{seed}.safetensors"
         file.write_bytes(to_safetensors(weights_of(model)))
-        names.append(f"torchvision:resnet18@{file}")
+        names.append(f"torchvision:shufflenet_v2_x0_5@{file}")
     return names[0], names[1]
 
 
