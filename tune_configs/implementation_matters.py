@@ -65,11 +65,11 @@ def code_level_lrs(size: Size) -> Grid:
 def step_by_optimisations(size: Size) -> Grid:
     """Clipped or trust-region step, with and without code-level optimisations; KL and ratios on held-out steps, too.
 
-    robustray tune step-by-optimisations --size quick     8 agents of 1,536 steps, half a minute of CPU time robustray
-    tune step-by-optimisations --size small     40 agents of 307,200 steps, about an hour of CPU time expected, quick:
-    returns from 10 to 40. The study makes signed contrasts of the same agents. Published for Hopper: optimisations
-    +397, step +73. Learning curves, with KL and ratios of each update, are stored with each agent. The larger sizes
-    have not been run here
+    robustray tune step-by-optimisations --size quick     8 agents of 1,536 steps, half a minute of CPU time
+    robustray tune step-by-optimisations --size small     40 agents of 307,200 steps, about an hour of CPU time
+    expected, quick: returns from 10 to 40. The study makes signed contrasts of the same agents. Published for Hopper:
+    optimisations +397, step +73. Learning curves, with KL and ratios of each update, are stored with each agent. The
+    larger sizes have not been run here
     """
     named: dict[str, dict[str, Level]] = {
         name: {"step": "ppo" if name in ("ppo", "ppo-m") else "trpo", "optimisations": name in ("ppo", "trpo+")}
