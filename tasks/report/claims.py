@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from math import isclose, isnan, nan
-from typing import Any, TypeVar
+from typing import Any
 
 from robustray.tasks.report.numbers import format_value
 from robustray.tasks.study import Claim, ClaimKind, Description, PaperFigure, Unit
-
-S = TypeVar("S", Claim, Description)
 
 MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "○"}
 """A verdict is shown by its word and its mark; the colour only repeats it."""
@@ -36,12 +34,13 @@ KINDS: Mapping[ClaimKind, tuple[str, str, str, str]] = {
 
 
 def claim_sections(claims: Sequence[Claim]) -> list[dict[str, Any]]:
-    """One section for each kind that there is: rules with their claims, in the order in which they come."""
+    """One section for each kind that there is: rules, each with its claims and what each one alone says of how it is
+    tested, in the order in which they come."""
     sections = []
     for kind, (anchor, short, title, caption) in KINDS.items():
         own = [claim for claim in claims if claim.kind == kind]
         if own:
-            rules = _alike(own, lambda each: each.test)
+            rules = [_under(rule, list(same)) for rule, same in groupby(own, key=lambda each: _parts(each.test)[1])]
             has_paper = any(claim.paper for claim in own)
             sections.append(
                 {"anchor": anchor, "short": short, "title": title, "caption": caption, "rules": rules}
@@ -52,7 +51,22 @@ def claim_sections(claims: Sequence[Claim]) -> list[dict[str, Any]]:
 
 def description_groups(descriptions: Iterable[Description]) -> list[tuple[str, list[dict[str, Any]]]]:
     """How something was measured, with the rows that were measured like this, in their order."""
-    return _alike(descriptions, lambda each: each.measured)
+    return [(how, [_row(each) for each in same]) for how, same in groupby(descriptions, lambda each: each.measured)]
+
+
+def _parts(test: str) -> tuple[str, str]:
+    """What is measured, and the rule; only a rule where the words aren't those of `kit.claims.claim`."""
+    measured, between, rule = test.partition(": supported if")
+    return (measured, f"supported if{rule}") if between else ("", test)
+
+
+def _under(rule: str, claims: Sequence[Claim]) -> tuple[str, list[tuple[dict[str, Any], str]]]:
+    """Claims of one rule: what is written once for all of them, and each with what is written beside it."""
+    measured = [_parts(each.test)[0] for each in claims]
+    if len(set(measured)) > 1:
+        return rule, [(_row(each), own) for each, own in zip(claims, measured, strict=True)]
+    alone = claims[0].test if len(claims) == 1 else ""
+    return claims[0].test, [(_row(each), alone) for each in claims]
 
 
 def agreement(claim: Claim) -> str:
@@ -69,11 +83,6 @@ def standing(value: float, interval: tuple[float, float] | None) -> str:
         return ""
     place = "above" if value > hi else "below" if value < lo else "inside"
     return f"{place} this run's interval"
-
-
-def _alike(said: Iterable[S], words: Callable[[S], str]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Neighbours that share a sentence, so that the page prints it once."""
-    return [(shared, [_row(each) for each in same]) for shared, same in groupby(said, key=words)]
 
 
 def _row(said: Claim | Description) -> dict[str, Any]:

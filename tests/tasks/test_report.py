@@ -55,7 +55,13 @@ def test_everything_found_is_on_the_page(findings: Findings, facts: RunFacts) ->
     ]
     said += [*facts.warnings, *facts.hashes.values(), *facts.versions.values(), "8 GiB", "attacks[0].num_steps"]
     for claim in findings.claims:
-        said += [claim.words, claim.test, claim.verdict, format_value(claim.estimate, claim.unit), f"n = {claim.n:,}"]
+        said += [
+            claim.words,
+            *claim.test.split(": supported if"),
+            claim.verdict,
+            format_value(claim.estimate, claim.unit),
+            f"n = {claim.n:,}",
+        ]
         said += [format_interval(*claim.interval, claim.unit)] if claim.interval else []
         said += [claim.paper.figure, claim.paper.scale, claim.paper.source] if claim.paper else []
     for each in findings.descriptions:
@@ -69,6 +75,22 @@ def test_everything_found_is_on_the_page(findings: Findings, facts: RunFacts) ->
     assert not missing
     alts = reader.all("img", "alt") + reader.all("svg", "aria-label")
     assert set(alts) == {f.alt for f in findings.figures} | {p.alt for p in findings.pictures}
+
+
+def test_a_rule_that_serves_several_claims_is_written_once(findings: Findings) -> None:
+    """Beside each stands what is measured, unless that is the same, too."""
+    one, rule = findings.claims[0], "supported if it is above 0"
+    tests = [
+        f"gain of A: {rule}",
+        f"gain of B: {rule}",
+        "all: supported if above 1",
+        "all: supported if above 1",
+        "odd",
+    ]
+    claims = tuple(replace(one, words=f"claim {number}", test=test) for number, test in enumerate(tests))
+    text = Reader(render_page(replace(findings, claims=claims), example_facts())).text
+    assert text.count(rule) == 1 and f"The next 2: {rule}" in text and "gain of A" in text and "gain of B" in text
+    assert text.count("all: supported if above 1") == 1 and text.count("odd") == 1
 
 
 def test_how_several_numbers_were_measured_is_written_once(findings: Findings) -> None:
