@@ -20,6 +20,7 @@ from robustray.tasks.statistics.intervals import (
 from robustray.tasks.statistics.over_seeds import mean_over_seeds
 from robustray.tasks.statistics.paired import holm, mcnemar_exact
 from robustray.tasks.statistics.two_samples import difference_of, permutation_difference, permutation_p, welch
+from robustray.tasks.statistics.weighted import weighted_difference, weighted_proportion
 
 __all__ = [
     "Design",
@@ -44,6 +45,8 @@ __all__ = [
     "permutation_p",
     "proportion",
     "resample",
+    "weighted_difference",
+    "weighted_proportion",
     "welch",
     "welch_contrast",
     "wilson",

@@ -23,6 +23,7 @@ from robustray.tasks.models.weights import to_safetensors, weights_of
 from robustray.tasks.statistics import mean_interval, paired_difference
 from robustray.tasks.studies.transfer import reduce
 from robustray.tasks.studies.transfer.blocks import head_block
+from robustray.tasks.studies.transfer.metric import ACCURACY, mean_per_class
 from robustray.tasks.studies.transfer.settings import FIXED, FULL, RANDOM, STANDARD, Settings, short_names
 from robustray.tasks.studies.transfer.study import STUDY
 from robustray.tasks.studies.transfer.worlds import aside, open_worlds, shots
@@ -114,6 +115,48 @@ def test_a_gain_is_the_mean_of_paired_differences() -> None:
     table = reduce.transfer_table(frame, [STANDARD, "A"])
     assert table[table.source == STANDARD].gain.isna().all(), "a source has no gain over itself"
     assert table[table.source == "A"].accuracy.tolist() == pytest.approx([0.8, 0.8])
+
+
+# -- mean per class ----------------------------------------------------------------------------------------------------
+
+
+def test_mean_per_class_is_the_mean_of_recalls_and_of_weighted_hits() -> None:
+    """By hand: classes of 2, 3 and 5 images, of which 1, 3 and 1 are right: (1/2 + 1 + 1/5) / 3 = 17/30, where accuracy
+    is 1/2. With weights n / (K n_c) = 10/6, 10/9, 10/15 the hits are (10/6 + 3 x 10/9 + 10/15) / 10."""
+    labels = np.array([2, 0, 1, 2, 1, 2, 0, 2, 1, 2])
+    correct = np.array([1, 1, 1, 0, 1, 0, 0, 0, 1, 0], dtype=bool)
+    metric = mean_per_class(labels, 3)
+    found = metric.of(correct)
+    assert found.value == pytest.approx(17 / 30) and found.n == 10 and ACCURACY.of(correct).value == 0.5
+    weights = 10 / (3 * np.bincount(labels))[labels]
+    assert found.value == pytest.approx((weights * correct).mean()) and weights.mean() == pytest.approx(1)
+    other = np.array([0, 1, 1, 1, 0, 0, 0, 0, 1, 0], dtype=bool)
+    gain = metric.difference(correct, other)
+    assert gain.value == pytest.approx((weights * (correct.astype(float) - other)).mean())
+    assert gain.lo < gain.value < gain.hi
+    with pytest.raises(InputError, match="every class, and class 1 has none"):
+        mean_per_class(np.array([0, 2, 2]), 3)
+
+
+def test_a_table_in_mean_per_class_ignores_how_large_classes_are() -> None:
+    """A class three times as often: accuracy moves, mean per class and its gains do not."""
+    right = {STANDARD: [4, 5], "A": [6, 7]}
+    frame = transfers(right, {name: [0.5, 0.5] for name in right})
+    labels = (np.arange(10) < 5).astype(int)
+    more = np.concatenate([np.arange(10), np.flatnonzero(labels), np.flatnonzero(labels)])
+    again = frame.assign(correct=[correct[more] for correct in frame.correct])
+    names = list(right)
+    plain, large = (reduce.transfer_table(each, names) for each in (frame, again))
+    assert (plain.accuracy < large.accuracy).all()
+    metrics = mean_per_class(labels, 2), mean_per_class(labels[more], 2)
+    tables = [reduce.transfer_table(each, names, metric) for each, metric in zip((frame, again), metrics, strict=True)]
+    for name in ("accuracy", "gain"):
+        np.testing.assert_allclose(tables[0][name], tables[1][name])
+    columns = ["accuracy", "lo", "hi", "gain", "gain_lo", "gain_hi"]
+    np.testing.assert_allclose(plain[columns], tables[0][columns])  # the two classes of the first are equally large
+    assert (tables[0].gain_lo < tables[1].gain_lo)[1::2].all(), "more images, a shorter interval"
+    assert reduce.run_table(again, metrics[1]).test.tolist() == pytest.approx([0.4, 0.5, 0.6, 0.7] * 2)
+    assert reduce.gains_by_seed(again, FIXED, "A", metric=metrics[1]) == pytest.approx([0.2, 0.2])
 
 
 # -- what is split off -------------------------------------------------------------------------------------------------
@@ -259,6 +302,7 @@ def test_photographs_of_mixed_sizes_under_torchvision_networks(tmp_path: Path, m
     settings = Settings(
         sources=torchvision_pair(tmp_path),
         target="photos",
+        metric="per-class",
         image_side=48,
         per_class=6,
         num_seeds=2,
@@ -280,6 +324,8 @@ def test_photographs_of_mixed_sizes_under_torchvision_networks(tmp_path: Path, m
     assert frame.source.tolist() == ["seed0", "seed1"] * 2 and set(frame["mode"]) == {FIXED, FULL}
     assert not any(isinstance(claim, Claim) for claim in found.claims) and len(found.descriptions) == 2
     assert all("seed1 in place of seed0" in each.words for each in found.descriptions)
+    assert "has a mean per-class accuracy of" in found.answer
+    assert all("mean per-class accuracy on the target" in each.measured for each in found.descriptions)
 
 
 def test_networks_that_exist_are_given_in_a_form_that_can_be_compared() -> None:

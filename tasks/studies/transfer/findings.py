@@ -46,14 +46,15 @@ def answer(results: Results) -> str:
         standard = results.accuracy_of(FIXED, STANDARD)
         right = format_estimate(standard.value, standard.interval, "percent")
         return (
-            f"A standard source under a logistic regression is right on {right} of the target ({n}); a single chain "
+            f"A standard source under a logistic regression {results.scores(right)} the target ({n}); a single chain "
             "can't choose a robust source without judging it by its own choice."
         )
     found = (results.chosen_gain(FIXED), results.chosen_gain(FULL), results.chosen_gain(FIXED, NULL))
     fixed, full, null = (format_estimate(each.value, each.interval, "points") for each in found)
     return (
-        f"A robust source instead of a standard one changes accuracy on the target by {fixed} as fixed features and by "
-        f"{full} when fine-tuned; another standard source, chosen in the same way, by {null} as fixed features ({n})."
+        f"A robust source instead of a standard one changes {results.measure} on the target by {fixed} as fixed "
+        f"features and by {full} when fine-tuned; another standard source, chosen in the same way, by {null} as fixed "
+        f"features ({n})."
     )
 
 
@@ -68,7 +69,8 @@ def claims(results: Results) -> Iterator[Claim]:
             f"Robust sources transfer better than standard ones {words}.",
             results.chosen_gain(mode),
             above(0),
-            measured=f"accuracy on the target, robust source ({CHOSEN}) minus standard one, paired by chain and image",
+            measured=f"{results.measure} on the target, robust source ({CHOSEN}) minus standard one, paired by chain "
+            "and image",
             paper=PAPER[mode],
         )
     for mode, words in ((FIXED, "as fixed features"), (FULL, "in fine-tuning")):
@@ -76,16 +78,16 @@ def claims(results: Results) -> Iterator[Claim]:
             f"Choosing among several sources makes no gain by itself {words}: other seeds of the standard one.",
             results.chosen_gain(mode, NULL),
             equivalent(settings.margin),
-            measured=f"accuracy on the target, one of {plural(len(settings.null), 'further standard source')} "
+            measured=f"{results.measure} on the target, one of {plural(len(settings.null), 'further standard source')} "
             f"({CHOSEN}) minus the first standard source, paired by chain and image",
             kind="check",
         )
     yield repeats.claim(
         "There is something to transfer: features learnt on the source serve the target better than random weights.",
-        reduce.fixed_gain(results.transfers, FIXED, STANDARD, than=RANDOM),
+        reduce.fixed_gain(results.transfers, FIXED, STANDARD, than=RANDOM, metric=results.metric),
         above(0),
-        measured="accuracy on the target with fixed features, standard source minus the same network untrained, paired "
-        "by chain and image",
+        measured=f"{results.measure} on the target with fixed features, standard source minus the same network "
+        "untrained, paired by chain and image",
         kind="check",
     )
 
@@ -105,7 +107,7 @@ def tables(results: Results) -> Iterator[Table]:
         yield _choices(results, over)
     yield Table(
         name="transfer",
-        title="Accuracy on the target by source",
+        title=f"{results.measure.capitalize()} on the target by source",
         caption=f"{results.num_test:,} test images, {drawn}; chance is {1 / results.target.num_classes:.1%}. Gain over "
         f"the first source, paired by chain and image, each interval for its row alone. {over}.",
         frame=results.accuracy,
@@ -128,8 +130,8 @@ def _choices(results: Results, over: str) -> Table:
     return Table(
         name="choices",
         title="A source that others choose",
-        caption=f"Gain in accuracy on the target over the standard source, of the candidate {CHOSEN}, so that no chain "
-        f"is judged by its own choice. Null: as many standard sources. {over}.",
+        caption=f"Gain in {results.measure} on the target over the standard source, of the candidate {CHOSEN}, so that "
+        f"no chain is judged by its own choice. Null: as many standard sources. {over}.",
         frame=results.choices,
         formats=shown("gain", "points"),
     )
@@ -172,18 +174,12 @@ def gains(results: Results) -> Figure:
         )
     rows = [row for row in results.accuracy.itertuples() if row.source != first]
     by_seed = {
-        (row.mode, row.source): [
-            float(
-                one(results.transfers, mode=row.mode, source=row.source, seed=seed).correct.mean()
-                - one(results.transfers, mode=row.mode, source=first, seed=seed).correct.mean()
-            )
-            for seed in reduce.seeds_of(results.transfers)
-        ]
+        (row.mode, row.source): reduce.gains_by_seed(results.transfers, row.mode, row.source, first, results.metric)
         for row in rows
     }
     return figures.dot_rows(
         name="gains",
-        title=f"Accuracy on the target: each source against {against} one",
+        title=f"{results.measure.capitalize()} on the target: each source against {against} one",
         caption=f"{remark}n = {results.num_test:,} test images, {plural(results.settings.num_seeds, 'chain')} (faint "
         "dots), 95 % intervals, each for its row alone.",
         rows=[
@@ -197,7 +193,7 @@ def gains(results: Results) -> Figure:
             )
             for row in rows
         ],
-        x_label=f"accuracy minus that of {against} source",
+        x_label=f"{results.measure} minus that of {against} source",
         points=True,
         levels=(figures.Level(value=0.0, words=f"{against} source"),),
     )
@@ -211,7 +207,7 @@ def by_size(results: Results) -> Figure:
     for mode in MODES:
         rows = [one(results.accuracy, mode=mode, source=name) for name in sizes.values()]
         runs = [
-            [float(one(results.transfers, mode=mode, source=name, seed=seed).correct.mean()) for name in sizes.values()]
+            [one(results.runs, mode=mode, source=name, seed=seed).test for name in sizes.values()]
             for seed in reduce.seeds_of(results.transfers)
         ]
         lines.append(
@@ -226,12 +222,12 @@ def by_size(results: Results) -> Figure:
         )
     return figures.curve(
         name="by-size",
-        title="Accuracy on the target against the size of robust training",
+        title=f"{results.measure.capitalize()} on the target against the size of robust training",
         caption=f"0 is standard training. n = {results.num_test:,} test images, "
         f"{plural(settings.num_seeds, 'chain')} (thin lines), 95 % bands.",
         series=lines,
         x_label=size_label("l2", what="of the source's training"),
-        y_label="accuracy on the target",
+        y_label=f"{results.measure} on the target",
         percent=True,
         x_ticks={size: f"{size:g}" for size in sizes},
     )

@@ -87,7 +87,7 @@ def answer(results: Results) -> str:
         gain = estimate_of(one(results.accuracy, mode=FIXED, source=name), "gain", "gain_lo", "gain_hi")
         parts.append(f"{name} changes that by {format_estimate(gain.value, gain.interval, 'points')}")
     return (
-        f"{IN_WORDS[FIXED].capitalize()} {first} is right on {right} of {results.test_name}; {'; '.join(parts)} "
+        f"{IN_WORDS[FIXED].capitalize()} {first} {results.scores(right)} {results.test_name}; {'; '.join(parts)} "
         f"(n = {results.num_test:,} test images, {plural(results.settings.num_seeds, 'few-shot draw')})."
     )
 
@@ -100,8 +100,8 @@ def descriptions(results: Results) -> Iterator[Description]:
             yield describe(
                 f"{name} in place of {first}, {IN_WORDS[mode]}",
                 estimate_of(one(results.accuracy, mode=mode, source=name), "gain", "gain_lo", "gain_hi"),
-                measured="accuracy on the target minus that of the first source, paired by draw and image; each "
-                "interval for its row alone",
+                measured=f"{results.measure} on the target minus that of the first source, paired by draw and image; "
+                "each interval for its row alone",
                 over="few-shot draws and images",
                 unit="points",
             )

@@ -2,7 +2,8 @@
 
 `transfers` has one row per mode, source and chain: `mode`, `source`, `seed`, `choice` (C or the learning rate that was
 taken), `validation` (accuracy on held-out training images of the target) and `correct`, (n,) booleans on its test
-images, which are the same in the same order for all.
+images, which are the same in the same order for all. `metric` says what they are worth; "accuracy" stands for it in
+the names of functions and columns.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from robustray.tasks.kit.frames import at, columns, one
-from robustray.tasks.statistics import Estimate, mean_over_seeds, paired_difference, proportion
+from robustray.tasks.statistics import Estimate, mean_over_seeds, proportion
+from robustray.tasks.studies.transfer.metric import ACCURACY, Metric
 from robustray.tasks.studies.transfer.settings import STANDARD
 
 UNKNOWN = Estimate(value=float("nan"), lo=-1.0, hi=1.0, n=0)
@@ -23,17 +25,19 @@ def seeds_of(transfers: pd.DataFrame) -> list[int]:
     return sorted(transfers["seed"].unique().tolist())
 
 
-def accuracy(transfers: pd.DataFrame, mode: str, source: str) -> Estimate:
+def accuracy(transfers: pd.DataFrame, mode: str, source: str, metric: Metric = ACCURACY) -> Estimate:
     """Mean over chains, all on the same test images."""
     rows = at(transfers, mode=mode, source=source)
-    return mean_over_seeds([proportion(correct) for correct in rows["correct"]], limits=(0, 1))
+    return mean_over_seeds([metric.of(correct) for correct in rows["correct"]], limits=(0, 1))
 
 
-def gain(transfers: pd.DataFrame, mode: str, sources: dict[int, str], than: str = STANDARD) -> Estimate:
+def gain(
+    transfers: pd.DataFrame, mode: str, sources: dict[int, str], than: str = STANDARD, metric: Metric = ACCURACY
+) -> Estimate:
     """Accuracy of the source of each chain (seed -> source) minus that of `than`, paired by chain and image."""
     return mean_over_seeds(
         [
-            paired_difference(
+            metric.difference(
                 one(transfers, mode=mode, source=source, seed=seed).correct,
                 one(transfers, mode=mode, source=than, seed=seed).correct,
             )
@@ -42,9 +46,19 @@ def gain(transfers: pd.DataFrame, mode: str, sources: dict[int, str], than: str 
     )
 
 
-def fixed_gain(transfers: pd.DataFrame, mode: str, source: str, than: str = STANDARD) -> Estimate:
+def fixed_gain(
+    transfers: pd.DataFrame, mode: str, source: str, than: str = STANDARD, metric: Metric = ACCURACY
+) -> Estimate:
     """Gain of one source, the same in every chain."""
-    return gain(transfers, mode, dict.fromkeys(seeds_of(transfers), source), than)
+    return gain(transfers, mode, dict.fromkeys(seeds_of(transfers), source), than, metric)
+
+
+def gains_by_seed(
+    transfers: pd.DataFrame, mode: str, source: str, than: str = STANDARD, metric: Metric = ACCURACY
+) -> list[float]:
+    """Gain of one source in every chain by itself."""
+    seeds = seeds_of(transfers)
+    return [fixed_gain(at(transfers, seed=seed), mode, source, than, metric).value for seed in seeds]
 
 
 def choose(transfers: pd.DataFrame, mode: str, candidates: Sequence[str]) -> dict[int, str]:
@@ -61,32 +75,32 @@ def choose(transfers: pd.DataFrame, mode: str, candidates: Sequence[str]) -> dic
     return found
 
 
-def chosen_gain(transfers: pd.DataFrame, mode: str, candidates: Sequence[str]) -> Estimate:
+def chosen_gain(transfers: pd.DataFrame, mode: str, candidates: Sequence[str], metric: Metric = ACCURACY) -> Estimate:
     """Gain of the candidate that the other chains choose; n = 0 for a single chain, which has no others."""
     chosen = choose(transfers, mode, candidates)
-    return gain(transfers, mode, chosen) if chosen else UNKNOWN
+    return gain(transfers, mode, chosen, metric=metric) if chosen else UNKNOWN
 
 
-def transfer_table(transfers: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
+def transfer_table(transfers: pd.DataFrame, sources: Sequence[str], metric: Metric = ACCURACY) -> pd.DataFrame:
     """A row per mode and source: accuracy on the target, and the gain over the first source (NaN for itself)."""
     rows = []
     for mode in dict.fromkeys(transfers["mode"]):
         for source in sources:
-            found = accuracy(transfers, mode, source)
+            found = accuracy(transfers, mode, source, metric)
             row = {"mode": mode, "source": source, **columns("accuracy", found)}
             over_itself = Estimate(value=math.nan, lo=math.nan, hi=math.nan, n=0)
-            more = over_itself if source == sources[0] else fixed_gain(transfers, mode, source, sources[0])
+            more = over_itself if source == sources[0] else fixed_gain(transfers, mode, source, sources[0], metric)
             row |= columns("gain", more, "gain_lo", "gain_hi")
             rows.append(row | {"n": found.n, "seeds": len(seeds_of(transfers))})
     return pd.DataFrame(rows)
 
 
-def choice_table(transfers: pd.DataFrame, kinds: dict[str, Sequence[str]]) -> pd.DataFrame:
+def choice_table(transfers: pd.DataFrame, kinds: dict[str, Sequence[str]], metric: Metric = ACCURACY) -> pd.DataFrame:
     """A row per mode and kind of candidates (robust, standard): what each chain was given, and the gain of that."""
     rows = []
     for mode in dict.fromkeys(transfers["mode"]):
         for kind, candidates in kinds.items():
-            found = chosen_gain(transfers, mode, candidates)
+            found = chosen_gain(transfers, mode, candidates, metric)
             chosen = "; ".join(choose(transfers, mode, candidates).values())
             rows.append({"mode": mode, "candidates": kind, **columns("gain", found), "n": found.n, "chosen": chosen})
     return pd.DataFrame(rows)
@@ -108,8 +122,8 @@ def source_table(probes: pd.DataFrame, sources: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run_table(transfers: pd.DataFrame) -> pd.DataFrame:
+def run_table(transfers: pd.DataFrame, metric: Metric = ACCURACY) -> pd.DataFrame:
     """A row per mode, source and chain: what was chosen, by which accuracy, and the accuracy on the test images."""
-    test = [float(correct.mean()) for correct in transfers["correct"]]
+    test = [metric.of(correct).value for correct in transfers["correct"]]
     sizes = [len(correct) for correct in transfers["correct"]]
     return transfers.drop(columns="correct").assign(test=test, n=sizes)

@@ -13,7 +13,8 @@ import pandas as pd
 from robustray.tasks.kit.frames import estimate_of, one
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.transfer import reduce
-from robustray.tasks.studies.transfer.settings import Settings
+from robustray.tasks.studies.transfer.metric import ACCURACY, Metric, mean_per_class
+from robustray.tasks.studies.transfer.settings import METRICS, Settings
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
@@ -29,6 +30,8 @@ class Results:
     target: ImageData
     target_name: str
     test_name: str
+    test_labels: np.ndarray
+    """(n,), of the test images."""
     transfers: pd.DataFrame
     """The rows that `reduce` describes."""
     probes: pd.DataFrame | None
@@ -54,12 +57,26 @@ class Results:
         }
 
     @cached_property
+    def metric(self) -> Metric:
+        per_class = self.settings.metric == "per-class"
+        return mean_per_class(self.test_labels, self.target.num_classes) if per_class else ACCURACY
+
+    @property
+    def measure(self) -> str:
+        """The metric, as the page calls it."""
+        return METRICS[self.settings.metric]
+
+    def scores(self, share: str) -> str:
+        """The verb of a sentence about one source, before the name of the images. share: with its interval."""
+        return f"is right on {share} of" if self.metric is ACCURACY else f"has a {self.measure} of {share} on"
+
+    @cached_property
     def accuracy(self) -> pd.DataFrame:
-        return reduce.transfer_table(self.transfers, self.names)
+        return reduce.transfer_table(self.transfers, self.names, self.metric)
 
     @cached_property
     def choices(self) -> pd.DataFrame:
-        return reduce.choice_table(self.transfers, self.candidates)
+        return reduce.choice_table(self.transfers, self.candidates, self.metric)
 
     @cached_property
     def sources(self) -> pd.DataFrame:
@@ -68,7 +85,7 @@ class Results:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        return reduce.run_table(self.transfers)
+        return reduce.run_table(self.transfers, self.metric)
 
     @property
     def num_test(self) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import PGD
@@ -21,6 +21,9 @@ from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, Train
 STANDARD, RANDOM = "standard", "random weights"
 FIXED, FULL = "fixed features", "fine-tuning"
 MODES = (FIXED, FULL)
+MetricName = Literal["accuracy", "per-class"]
+METRICS: Mapping[MetricName, str] = {"accuracy": "accuracy", "per-class": "mean per-class accuracy"}
+"""What a target is judged by, and how the page calls it."""
 TRAINED_FIELDS = (
     "train_data", "test_data", "num_source_classes", "arch", "eps_train", "train_steps", "epochs", "batch_size", "lr",
     "probe_eps", "probe_steps", "margin", "precision",
@@ -67,6 +70,10 @@ class Settings:
     """Test images of the target; none: a share of it is held out."""
     test_share: float = 0.3
     """Share of the images of every class that is held out for testing, the same images in all chains."""
+
+    metric: MetricName = "accuracy"
+    """What the target is judged by: accuracy, in which images count alike, or per-class, the mean of the classes'
+    recalls, in which classes do. What is chosen on held-out images is chosen by accuracy."""
 
     arch: str = "scenes:cnn"
     """Architecture, without weights: scenes:cnn, small:s, or my_pkg.my_mod:function with latents."""
@@ -123,6 +130,7 @@ class Settings:
         checks.shares(ends="()", test_share=self.test_share, held_out=self.held_out, margin=self.margin)
         checks.choices(AUGMENTATIONS, augmentation=self.augmentation)
         checks.choices(PRECISIONS, precision=self.precision)
+        checks.choices(tuple(METRICS), metric=self.metric)
         checks.positive(probe_eps=self.probe_eps)
         if self.num_seeds > NULL_SEEDS:
             raise InputError(f"num_seeds {self.num_seeds}: at most {NULL_SEEDS:,} chains have seeds of their own")

@@ -49,6 +49,11 @@ def door(settings: Settings, lab: Lab) -> Opened:
     warnings = (f"--target {settings.target}: {worlds.prepared}",) * bool(worlds.prepared) + (
         f"the target has fewer than --per-class {settings.per_class} training images of some class: {few} in all",
     ) * (few < settings.per_class * target.num_classes)
+    if settings.metric == "per-class" and len(set(np.bincount(target.labels[fit + held]).tolist())) > 1:
+        warnings += (
+            "the target's classes differ in how many training images they have: C, the learning rate and the size of "
+            "robust training are chosen by accuracy, in which larger classes count more",
+        )
     if settings.sources:
         opened, remarks = try_sources(settings, lab, target)
         if settings.fine_tuning:
@@ -113,6 +118,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             target=target,
             target_name=worlds.target.name,
             test_name=worlds.target_test.name,
+            test_labels=lab.load(worlds.target_test).labels,
             transfers=pd.DataFrame(transfers),
             probes=probes,
             num_source_classes=0 if worlds.source is None else lab.load(worlds.source).num_classes,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.cli.bad_input.case import Case, Prepare, both, file, folders, model, png
+from tests.cli.bad_input.case import Case, Prepare, both, file, folders, model, module, png
 
 RUN = "run transfer --workers 0 --train-data digits:train --test-data digits:test --arch digits:cnn --per-class 10 "
 
@@ -26,6 +26,16 @@ def photos(*classes: str, count: int = 6, channels: int = 1, side: int = 12) -> 
 
     return prepare
 
+
+NO_NINE = """
+from robustray.tasks.data.images import ImageData
+
+def data():
+    labels = np.arange(36) % 9
+    images = np.zeros((36, 1, 8, 8), np.uint8) + labels[:, None, None, None].astype(np.uint8)
+    return ImageData(name="own", images=images, labels=labels, classes=tuple("0123456789"))
+"""
+"""Digits whose tenth class has no image."""
 
 TRANSFER = [
     Case(
@@ -64,6 +74,13 @@ TRANSFER = [
     ),
     Case(name="transfer: sizes that fall", typed=RUN + "--eps-train 0.5 0.25", says=("eps_train", "ascend")),
     Case(name="transfer: nothing held out", typed=RUN + "--held-out 0", says=("held_out", "(0, 1)")),
+    Case(name="transfer: no such metric", typed=RUN + "--metric top-1", says=("metric", "top-1")),
+    Case(
+        name="transfer: mean per class over test images that lack a class",
+        typed=RUN.replace("--test-data digits:test", "--test-data own:data") + "--metric per-class",
+        prepare=module(NO_NINE),
+        says=("own:data", "has no image of '9'"),
+    ),
     Case(name="transfer: one rate twice", typed=RUN + "--tune-lrs 0.1 0.1", says=("tune_lrs", "twice")),
     Case(
         name="transfer: steps of more images than there are",
