@@ -25,19 +25,25 @@ FOLDER = ROOT / "results"
 PUBLISHED = ROOT / "docs" / "results"
 LOOKS_EVERY_S = 5.0
 
+SMALL = (
+    "attack-sweep", "robust-training", "gaussian-features", "representations", "synthesis", "transfer", "backgrounds",
+    "unadversarial", "replication", "labels", "implementation-matters", "closer-look", "features",
+)  # fmt: skip
+"""Every study, roughly the shortest small size of a kind first. `robustray show NAME --size small` says how long."""
+DATA = ("attack-sweep", "robust-training", "representations", "synthesis", "transfer", "unadversarial", "features")
+"""Those whose small size needs CIFAR-10."""
+SIMULATED = "replication --scenario reference --num-studies 20 --num-departed 0 --num-compared 0 --num-resamples 500"
 RUNS: Mapping[str, str] = {
-    "attack-sweep-small": "attack-sweep --size small --data-root data",
-    "robust-training-small": "robust-training --size small --data-root data",
-    "replication-small": "replication --size small",
+    **{f"{study}-small": f"{study} --size small" + " --data-root data" * (study in DATA) for study in SMALL},
     "replication-coverage": "replication --size small --scenario reference residual logistic root piled",
+    "replication-causes": f"{SIMULATED} --num-mixtures 0 --num-causes 1000",
+    "replication-mixtures": f"{SIMULATED} --num-causes 0 --num-by-class 60 --num-mixtures 30 "
+    "--num-mixture-intervals 10",
     "replication-imagenet": "replication --original data/annotations/pred_rank_imagenet_val.parquet --replicas "
     "data/annotations/pred_rank_v2_matched_frequency.parquet data/annotations/pred_rank_v2_threshold07.parquet "
-    "data/annotations/pred_rank_v2_top_images.parquet",
+    "data/annotations/pred_rank_v2_top_images.parquet --annotated data/annotations/pred_top1_imagenet_val.parquet",
     "replication-people": "replication --counts data/annotations/cifar10h_counts.parquet "
     "--predictions data/annotations/cifar101_pred_original.parquet",
-    "labels-small": "labels --size small",
-    "implementation-matters-small": "implementation-matters --size small",
-    "closer-look-small": "closer-look --size small",
 }
 """Folder under docs/results -> words behind `robustray run`. Paths are relative: they are printed on the page."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,15 +14,23 @@ from types import ModuleType
 
 import pytest
 
+from robustray.distributed.commands import show
+from robustray.tasks.study import STUDIES
+
 TINY = "attack-sweep --model digits:mlp --num-images 20 --norm linf --eps-linf 0.1 --attack fgsm --num-examples 0"
 
 
-@pytest.fixture
-def results(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def fresh(repository: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("results", repository / "scripts" / "results.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def results(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    module = fresh(repository)
     monkeypatch.setattr(module, "FOLDER", tmp_path / "results")
     monkeypatch.setattr(module, "PUBLISHED", tmp_path / "published")
     monkeypatch.setattr(module, "RUNS", {"tiny": TINY, "broken": "attack-sweep --model no:such"})
@@ -36,6 +45,15 @@ def test_what_finishes_is_published_and_a_second_call_computes_nothing(results: 
     pieces = sorted((tmp_path / "results/runs").rglob("*.parquet"))
     assert pieces and results.main(["tiny"]) == 0
     assert sorted((tmp_path / "results/runs").rglob("*.parquet")) == pieces
+
+
+def test_every_study_has_its_small_size_among_the_runs_and_every_command_is_one(repository: Path) -> None:
+    """Settings are parsed as the command line does; nothing is opened."""
+    known = fresh(repository).RUNS
+    assert {f"{name}-small" for name in STUDIES} <= known.keys()
+    for words in known.values():
+        name, *flags = shlex.split(words)
+        assert show.main([name, *flags, "--json"]) == 0
 
 
 def test_an_unknown_name_is_refused(results: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
