@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,9 +23,9 @@ def run(
     *,
     size: str = "quick",
     lab: Lab | None = None,
-    store: str = "runs",
+    store: str | Path = "runs",
     workers: int = 0,
-    data_root: str | None = None,
+    data_root: str | Path | None = None,
     device: str = "auto",
 ) -> Findings:
     """Run a study and return what it found; tables, figures and the page are in the store as after the command.
@@ -56,7 +57,7 @@ def run(
     progress = make_progress()
 
     def make_lab(opened: Store) -> BlockLab:
-        root = data_root or os.environ.get("ROBUSTRAY_DATA") or None
+        root = str(data_root or "") or os.environ.get("ROBUSTRAY_DATA") or None
         return open_lab(store=opened, workers=workers, address=None, device=device, data_root=root, progress=progress)
 
     def on_start(run: Run, lab: BlockLab) -> None:
@@ -68,7 +69,7 @@ def run(
         settings=settings,
         size=next((name for name, known in sizes.items() if known == settings), "custom"),
         command=f"robustray.run({study!r}, {settings!r})",
-        options={"workers": workers, "device": device, "data_root": data_root},
+        options={"workers": workers, "device": device, "data_root": str(data_root) if data_root else None},
     )
     result = execute(request, store=Store(store), make_lab=make_lab, on_start=on_start, rewalk=True)
     assert result.findings is not None

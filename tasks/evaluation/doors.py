@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -81,7 +82,7 @@ def named(attacks: Sequence[Attack], names: Sequence[str] | None) -> list[Named]
     return [Named(name, attack) for name, attack in zip(short, attacks, strict=True)]
 
 
-def open_lab(store: str, data_root: str | None, device: str) -> SerialLab:
+def open_lab(store: str | Path, data_root: str | Path | None, device: str) -> SerialLab:
     """Where names are opened. Raises: InputError for a device that is not there."""
     import torch
 
@@ -94,7 +95,7 @@ def open_lab(store: str, data_root: str | None, device: str) -> SerialLab:
     return SerialLab(
         store=Store(store),
         device="cuda" if device != "cpu" and has_gpu else "cpu",
-        data_root=data_root or os.environ.get("ROBUSTRAY_DATA") or None,
+        data_root=str(data_root or "") or os.environ.get("ROBUSTRAY_DATA") or None,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,8 +42,8 @@ def evaluate(
     num_images: int = 0,
     names: Sequence[str] | None = None,
     device: str = "auto",
-    data_root: str | None = None,
-    store: str | None = None,
+    data_root: str | Path | None = None,
+    store: str | Path | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Accuracy of `model` on `data`, clean, under each attack, and in the worst case over them, image by image.

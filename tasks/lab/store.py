@@ -32,8 +32,9 @@ class Store:
     store its own atomic put. Nothing is ever changed in place.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | os.PathLike[str]) -> None:
         """A store at a local path or URL; nothing is written yet. Raises: InputError when it can't be one."""
+        url = os.fspath(url)
         if not url.strip():
             raise InputError("the store's name is empty: give a folder or a URL")
         if url.startswith("file://"):  # a local path by another name: it gets the local, atomic writes

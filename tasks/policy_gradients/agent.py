@@ -219,7 +219,7 @@ class AgentRef:
         return {**self.__dict__, "store": None}
 
 
-def load_agent(name: str | Path, *, store: str = "runs") -> Agent:
+def load_agent(name: str | Path, *, store: str | Path = "runs") -> Agent:
     """An agent by the path of a state, or by its key in a store: "KEY" is the last state that is stored there,
     "KEY@150" the one before update 150.
 

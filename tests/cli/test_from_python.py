@@ -35,7 +35,7 @@ SETTINGS = replace(
 
 
 def test_from_python_it_is_the_same_run(cli: Any, runs: Path, original: Original) -> None:
-    findings = robustray.run("attack-sweep", SETTINGS)
+    findings = robustray.run("attack-sweep", SETTINGS, store=Path("runs"), data_root=Path("nowhere"))
     assert findings.answer == run_file(original.store, original.run)["document"]["answer"]
     assert ids(runs) == [original.run] and len(computed(runs, original.run)) == 5
     assert findings.tables[0].name == "worst-case"

@@ -65,7 +65,7 @@ def test_the_same_call_again_answers_from_the_store(tmp_path: Path, store: str) 
     attack = counted(tmp_path)
     first = evaluate(Net(), data(), attack, store=store, progress=False)
     assert calls(tmp_path) == ["16", "16", "16", "12"]
-    again = evaluate(Net(), data(), attack, store=store, progress=False)
+    again = evaluate(Net(), data(), attack, store=Path(store), progress=False)  # the same folder, given as a path
     assert len(calls(tmp_path)) == 4, "nothing was attacked again"
     pd.testing.assert_frame_equal(again.examples, first.examples)
     assert repr(again) == repr(first)
