@@ -20,6 +20,7 @@ from robustray.tasks.data.reference import DataRef
 from robustray.tasks.data.views import Resize, taken
 from robustray.tasks.figures.gallery import LARGEST_SIDE, room_for
 from robustray.tasks.figures.pictures import image_grid
+from robustray.tasks.kit.words import plural
 from robustray.tasks.lab.keys import digest
 from robustray.tasks.lab.runs import now
 from robustray.tasks.lab.store import Store
@@ -104,11 +105,12 @@ def describe(data: ImageData, known: Mapping[str, Sequence[Any]]) -> Findings:
     """Pictures and tables of a data set. known: as `HasFacts.facts`."""
     channels, height, width = data.shape
     colour = "grey" if channels == 1 else "colour"
+    classes = "1 class" if data.num_classes == 1 else f"{data.num_classes} classes"
     pictures = [contact_sheet(data)]
     if data.masks is not None or data.boxes is not None or known:
         pictures.append(single_images(data, known))
     return Findings(
-        answer=f"{len(data):,} images of {data.num_classes} classes, {height} x {width} pixels, in {colour}.",
+        answer=f"{plural(len(data), 'image')} of {classes}, {height} x {width} pixels, in {colour}.",
         tables=(class_table(data), image_table(data, known)),
         pictures=tuple(pictures),
     )

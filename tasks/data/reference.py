@@ -130,8 +130,11 @@ def _open(text: str, data_root: str | None) -> Source:
     folder, separator, split_name = text.rpartition(":")
     if separator and Path(folder).expanduser().is_dir():
         return ParquetSource(files=find_shards(Path(folder).expanduser().absolute(), split_name))
-    if os.sep in text:
+    if os.sep in text or path.suffix.lower() in SUFFIXES:
         raise InputError(f"there is no file or folder {text}")
+    before, comma, option = text.partition(",")
+    if comma and Path(before).expanduser().is_dir():
+        raise InputError(f"{text!r}: {option!r} is no option of a folder; it takes size=, as in {before},size=224")
     raise InputError(f"there is no data set {text!r}{nearest(text, known())}")
 
 

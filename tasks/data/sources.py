@@ -76,8 +76,13 @@ def check_name(text: str) -> None:
     head, separator, rest = text.partition(":")
     if head in SOURCES:
         check_rest(head, rest.partition(",")[0])
-    elif not separator and not any(mark in text for mark in ("/", "\\", ".", "~")) and not Path(text).exists():
+    elif not separator and not any(mark in text for mark in ("/", "\\", ".", "~")) and not _is_there(text):
         raise InputError(f"there is no data set {text!r}{nearest(text, known())}")
+
+
+def _is_there(text: str) -> bool:
+    """Whether a file or folder is there by this name, or by what stands before its options (`photos,size=64`)."""
+    return Path(text).exists() or Path(text.partition(",")[0]).exists()
 
 
 def check_rest(name: str, rest: str, allowed: Sequence[str] = SPLITS) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from robustray.tasks.data import open_data
 from robustray.tasks.data.photographs import ORIENTATION, fit
 from robustray.tasks.data.reference import at_size
+from robustray.tasks.data.sources import check_name
 from robustray.tasks.data.views import resize
 from robustray.tasks.errors import InputError
 
@@ -27,6 +28,16 @@ def picture(
     exif[ORIENTATION] = turn
     image.save(folder / f"{name}.{kind}", exif=exif)
     return pixels
+
+
+def test_a_name_is_no_mistake_where_its_folder_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`robustray show` looks at names alone, and takes what `run` takes."""
+    picture(tmp_path / "photos" / "cat", "a", (9, 9))
+    monkeypatch.chdir(tmp_path)
+    check_name("photos")
+    check_name("photos,size=8")
+    with pytest.raises(InputError, match="there is no data set 'photo,size=8'"):
+        check_name("photo,size=8")
 
 
 def test_pictures_of_any_size_become_one_square_and_the_notes_say_how(tmp_path: Path) -> None:

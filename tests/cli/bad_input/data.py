@@ -49,6 +49,17 @@ DATA = [
         says=("rho must be within [0, 1], got 1.5",),
     ),
     Case(name="no such folder", typed=RUN + "--data ./images", says=("./images",)),
+    Case(
+        name="no such picture",
+        typed="run synthesis --workers 0 --task inpaint --image mine.png --hole-at 2 2 3",
+        says=("there is no file or folder mine.png",),
+    ),
+    Case(
+        name="an option that no folder has",
+        typed="data images,sise=8",
+        prepare=folders("cat", "dog"),
+        says=("'sise=8' is no option of a folder", "images,size=224"),
+    ),
     Case(name="no such file", typed=RUN + "--data shards.parquet", says=("shards.parquet is missing",)),
     Case(
         name="class folders out of order",
