@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from robustray.tasks.crowds.questions import Questions
 from robustray.tasks.crowds.ratings import Ratings
 from robustray.tasks.crowds.sets import ALONE, CLASSIFIED, FEW, NEVER
 from robustray.tasks.crowds.tables import Column, CrowdTable, Schema
@@ -62,25 +63,11 @@ class Contains:
         twice, two given labels of an image; and for a given label that nobody was asked about."""
         shown, selected = table["n_shown"], table["n_selected"]
         _check_rows(table)
-        images, first, image = np.unique(table["image"], return_index=True, return_inverse=True)
-        given = table["given"][first]
-        differs = table["given"] != given[image]
-        if differs.any():
-            row = int(np.argmax(differs))
-            raise table.bad("given", row, f"image {images[image[row]]} has another given label in an earlier row")
-        num_classes = int(max(table["given"].max(), table["label"].max())) + 1
-        question, place = np.unique(image * num_classes + table["label"], return_inverse=True)
-        wanted = np.arange(len(images)) * num_classes + given
-        of_given = np.minimum(np.searchsorted(question, wanted), len(question) - 1)
-        asked = question[of_given] == wanted
-        if not asked.all():
-            raise InputError(
-                f"{table.name}: nobody was asked about the given label of {int((~asked).sum())} images (the first is "
-                f"{images[np.argmin(asked)]}): other labels are compared with it"
-            )
+        found = Questions.of(table, why="other labels are compared with it")
+        question, num_classes, place = found.question, found.num_classes, found.place
         n_shown = np.bincount(place, weights=shown).astype(np.int64)
         if n_shown.max() > MOST_SHOWN:
-            at = images[question[np.argmax(n_shown)] // num_classes]
+            at = found.images[question[np.argmax(n_shown)] // num_classes]
             raise InputError(
                 f"{table.name}: a label of image {at} was shown {n_shown.max():,} times; at most {MOST_SHOWN:,} are "
                 "analysed"
@@ -90,16 +77,16 @@ class Contains:
         )
         form = (len(question), 1 if workers is None else len(workers))
         return Contains(
-            images=images,
-            given=given,
+            images=found.images,
+            given=found.given,
             image=question // num_classes,
             label=question % num_classes,
             n_shown=n_shown,
             n_selected=np.bincount(place, weights=selected).astype(np.int64),
-            of_given=of_given,
+            of_given=found.of_given,
             ratings=Ratings(
-                images=images,
-                given=given,
+                images=found.images,
+                given=found.given,
                 question=question,
                 num_classes=num_classes,
                 asked=sparse.csr_array((shown / n_shown[place], (place, worker)), shape=form),

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from robustray.tasks.crowds.questions import Questions
 from robustray.tasks.crowds.tables import Column, CrowdTable, Schema
-from robustray.tasks.errors import InputError
 from robustray.tasks.statistics import Estimate, Resamples
 
 RATINGS = Schema(
@@ -60,33 +60,21 @@ class Ratings:
         if (answer > YES).any():
             row = int(np.argmax(answer > YES))
             raise table.bad("answer", row, f"{answer[row]} is none of 0 (no), 1 (maybe), 2 (yes)")
-        images, first, image = np.unique(table["image"], return_index=True, return_inverse=True)
-        given = table["given"][first]
-        differs = table["given"] != given[image]
-        if differs.any():
-            row = int(np.argmax(differs))
-            raise table.bad("given", row, f"image {images[image[row]]} has another given label in an earlier row")
-        num_classes = int(max(table["given"].max(), table["label"].max())) + 1
-        question, place = np.unique(image * num_classes + table["label"], return_inverse=True)
+        found = Questions.of(table, why="predictions are compared with it on the same images")
+        place = found.place
         raters, rater = np.unique(table["rater"], return_inverse=True)
         pairs, kept = np.unique(place * len(raters) + rater, return_index=True)
         if len(pairs) < len(place):
             row = int(np.setdiff1d(np.arange(len(place)), kept)[0])
             raise table.bad("rater", row, f"{table['rater'][row]} answers about this image and label twice")
-        own = np.isin(np.arange(len(images)) * num_classes + given, question)
-        if not own.all():
-            raise InputError(
-                f"{table.name}: nobody was asked about the given label of {int((~own).sum())} images (the first is "
-                f"{images[np.argmin(own)]}): predictions are compared with it on the same images"
-            )
         share = 1.0 / np.bincount(place)[place]
-        form = (len(question), len(raters))
+        form = (len(found.question), len(raters))
         said = answer == YES
         return Ratings(
-            images=images,
-            given=given,
-            question=question,
-            num_classes=num_classes,
+            images=found.images,
+            given=found.given,
+            question=found.question,
+            num_classes=found.num_classes,
             asked=sparse.csr_array((share, (place, rater)), shape=form),
             yes=sparse.csr_array((share[said], (place[said], rater[said])), shape=form),
         )
