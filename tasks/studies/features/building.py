@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +74,16 @@ def records(rows: pd.DataFrame, used: Sequence[int]) -> pd.DataFrame:
 def folders(folder: Path) -> dict[str, Path]:
     """Where each set goes."""
     return {name: folder / name for name in BUILT}
+
+
+def check_folder(folder: Path) -> None:
+    """Look, without a trace, whether sets could be written there. Raises: InputError: it would be found out after the
+    trainings."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(f"--build {folder}: {there} is a file; give a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--build {folder}: cannot write to {there}; give another folder")
 
 
 def complete(folder: Path) -> bool:

@@ -67,6 +67,9 @@ FEWEST_IMAGES = 16
 
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open both data sets; try the untrained networks on them. Raises: InputError."""
+    folder = Path(settings.build) if settings.build else None
+    if folder is not None:
+        building.check_folder(folder)
     refs, train, test = open_pair(lab, settings.train_data, settings.test_data)
     check_images(settings, train, test)
     archs = tuple(dict.fromkeys((settings.model, settings.student, *settings.transfer_archs)))
@@ -75,7 +78,6 @@ def door(settings: Settings, lab: Lab) -> Opened:
         check_training(settings.pupil(settings.train_data, settings.student_lrs[0], "none", 0, arch=arch), train)
     check_latents(settings, train)
     tried = (settings.matching(), searches(settings).short, settings.attack(settings.eps_robust))
-    folder = Path(settings.build) if settings.build else None
     return Opened(
         refs=refs,
         decided={"precision": settled(settings, lab, "precision").precision},

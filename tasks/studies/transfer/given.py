@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from robustray.tasks.data.own import describe as fault
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.claims import describe
 from robustray.tasks.kit.frames import estimate_of, one
@@ -61,8 +62,8 @@ def try_sources(settings: Settings, lab: Lab, target: ImageData) -> tuple[dict[s
     for name in settings.sources:
         try:
             look(model_to_try(lab, name, opened), few)
-        except (InputError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:  # a network may refuse images in its own way, the user's own in any
+            reason = str(error).strip().splitlines()[0] if isinstance(error, InputError) else fault(error)
             raise InputError(
                 f"--sources {name} with --target {settings.target} at {few.shape[2]} x {few.shape[3]} pixels: {reason}"
             ) from error

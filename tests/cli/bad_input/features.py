@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cli.bad_input.case import Case, both, data, folders, model
+from tests.cli.bad_input.case import Case, both, data, file, folders, model
 
 RUN = "run features --workers 0 "
 
@@ -22,6 +22,12 @@ FEATURES = [
     ),
     Case(name="features: one rate twice", typed=RUN + "--student-lrs 0.1 0.1", says=("student_lrs", "twice")),
     Case(name="features: no success asked for", typed=RUN + "--least-success 0", says=("least_success", "(0, 1]")),
+    Case(
+        name="features: sets in the place of a file",
+        typed=RUN + "--build notes/sets",
+        prepare=file("notes"),
+        says=("--build notes/sets", "notes is a file; give a folder"),
+    ),
     Case(
         name="features: no such augmentation",
         typed=RUN + "--student-augmentations crop",

@@ -37,6 +37,24 @@ def data():
 """
 """Digits whose tenth class has no image."""
 
+COLOUR = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(192, 16)
+        self.head = nn.Linear(16, 10)
+
+    def forward_with_latent(self, images, fake_relu=False):
+        latent = self.layer(images.flatten(1))
+        return self.head(latent), latent
+
+    def forward(self, images):
+        return self.forward_with_latent(images)[0]
+
+def build():
+    return Net()
+"""
+
 TRANSFER = [
     Case(
         name="transfer: networks that exist, without a target",
@@ -48,6 +66,12 @@ TRANSFER = [
         typed="run transfer --workers 0 --sources own:build digits:cnn --target photos --image-side 8",
         prepare=both(photos("cat", "dog"), model("return z[:, :6]")),
         says=("--sources own:build with --target photos at 8 x 8 pixels",),
+    ),
+    Case(
+        name="transfer: a network that exists, for grey images, beside one for colour",
+        typed="run transfer --workers 0 --sources own:build digits:mlp --target photos --image-side 8",
+        prepare=both(photos("cat", "dog", channels=3), module(COLOUR)),
+        says=("--sources digits:mlp with --target photos at 8 x 8 pixels", "images have 3 channels, the model takes 1"),
     ),
     Case(
         name="transfer: trainings of networks that exist",
