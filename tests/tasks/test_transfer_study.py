@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from robustray.tasks.lab.store import Store
 from robustray.tasks.latents.cache import latents, look, matrix
 from robustray.tasks.models.registry import build_model
 from robustray.tasks.models.weights import to_safetensors, weights_of
-from robustray.tasks.statistics import mean_interval, paired_difference
+from robustray.tasks.statistics import mean_interval, mean_over_seeds, paired_difference
 from robustray.tasks.studies.transfer import reduce
 from robustray.tasks.studies.transfer.blocks import head_block
 from robustray.tasks.studies.transfer.metric import ACCURACY, mean_per_class
@@ -115,6 +116,27 @@ def test_a_gain_is_the_mean_of_paired_differences() -> None:
     table = reduce.transfer_table(frame, [STANDARD, "A"])
     assert table[table.source == STANDARD].gain.isna().all(), "a source has no gain over itself"
     assert table[table.source == "A"].accuracy.tolist() == pytest.approx([0.8, 0.8])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gains_of_several_sizes_hold_together(weighted: bool) -> None:
+    """Bonferroni by hand: two sizes, so that each interval is at 97.5 %; the others have none."""
+    right = {STANDARD: [5, 6], "A": [7, 9], "B": [6, 6], "other seed": [5, 5]}
+    frame = transfers(right, {name: [0.5, 0.5] for name in right})
+    metric = mean_per_class(np.arange(10) % 3, 3) if weighted else ACCURACY
+    table = reduce.transfer_table(frame, list(right), metric, ["A", "B"])
+    ten = np.arange(10)
+    for row in table.itertuples():
+        if row.source not in "AB":
+            assert math.isnan(row.sim_lo) and math.isnan(row.sim_hi)
+            continue
+        pairs = zip(right[row.source], right[STANDARD], strict=True)
+        parts = [metric.difference(ten < mine, ten < first, 0.975) for mine, first in pairs]
+        wide = mean_over_seeds(parts, level=0.975)
+        assert (row.sim_lo, row.sim_hi) == pytest.approx(wide.interval) and row.gain == pytest.approx(wide.value)
+        assert row.sim_lo <= row.gain_lo <= row.gain_hi <= row.sim_hi and row.sim_lo < row.gain_lo
+    (alone,) = reduce.transfer_table(frame[frame["mode"] == FIXED], ["B", "A"], metric, ["A"])[1:].itertuples()
+    assert (alone.sim_lo, alone.sim_hi) == pytest.approx((alone.gain_lo, alone.gain_hi)), "a single one as it was"
 
 
 # -- mean per class ----------------------------------------------------------------------------------------------------
@@ -321,6 +343,7 @@ def test_photographs_of_mixed_sizes_under_torchvision_networks(tmp_path: Path, m
         after = lab.load(lab.model(name)).state_dict()
         assert all(torch.equal(value, after[key]) for key, value in state.items()), "weights and running statistics"
     frame = next(table.frame for table in found.tables if table.name == "transfer")
+    assert frame.sim_lo.isna().tolist() == [True, False] * 2
     assert frame.source.tolist() == ["seed0", "seed1"] * 2 and set(frame["mode"]) == {FIXED, FULL}
     assert not any(isinstance(claim, Claim) for claim in found.claims) and len(found.descriptions) == 2
     assert all("seed1 in place of seed0" in each.words for each in found.descriptions)

@@ -102,6 +102,12 @@ def _repeats(results: Results) -> Repeats:
 def tables(results: Results) -> Iterator[Table]:
     settings = results.settings
     over = over_words(settings.num_seeds)
+    number = len(results.together)
+    those = plural(number, "source") + " after the first" if settings.sources else plural(number, "robust source")
+    together = (
+        f"sim_lo to sim_hi hold at once for the {those} of one mode, the rows that have them (Bonferroni: "
+        f"{1 - 0.05 / number:.2%} each)"
+    )
     drawn = f"{results.num_fit + results.num_held:,} training images of the target in a chain"
     if not settings.sources:
         yield _choices(results, over)
@@ -109,9 +115,13 @@ def tables(results: Results) -> Iterator[Table]:
         name="transfer",
         title=f"{results.measure.capitalize()} on the target by source",
         caption=f"{results.num_test:,} test images, {drawn}; chance is {1 / results.target.num_classes:.1%}. Gain over "
-        f"the first source, paired by chain and image, each interval for its row alone. {over}.",
+        f"the first source, paired by chain and image, each interval for its row alone; {together}. {over}.",
         frame=results.accuracy,
-        formats={**shown("accuracy", "percent"), **shown("gain", "points", "gain_lo", "gain_hi")},
+        formats={
+            **shown("accuracy", "percent"),
+            **shown("gain", "points", "gain_lo", "gain_hi"),
+            **dict.fromkeys(("sim_lo", "sim_hi"), "points"),
+        },
     )
     if not settings.sources:
         yield _sources(results, over)

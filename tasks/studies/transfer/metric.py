@@ -28,9 +28,11 @@ class Metric:
         """correct: (n,), of all test images."""
         return proportion(correct) if self.weights is None else weighted_proportion(correct, self.weights)
 
-    def difference(self, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Estimate:
+    def difference(self, a: NDArray[np.bool_], b: NDArray[np.bool_], level: float = 0.95) -> Estimate:
         """Of `a` over `b`, both (n,), paired by image."""
-        return paired_difference(a, b) if self.weights is None else weighted_difference(a, b, self.weights)
+        if self.weights is None:
+            return paired_difference(a, b, level)
+        return weighted_difference(a, b, self.weights, level)
 
 
 ACCURACY = Metric(weights=None)

@@ -19,6 +19,9 @@ from robustray.tasks.studies.transfer.metric import ACCURACY, Metric
 from robustray.tasks.studies.transfer.settings import STANDARD
 
 UNKNOWN = Estimate(value=float("nan"), lo=-1.0, hi=1.0, n=0)
+NONE = Estimate(value=math.nan, lo=math.nan, hi=math.nan, n=0)
+LEVEL = 0.95
+"""Of an interval for its row alone."""
 
 
 def seeds_of(transfers: pd.DataFrame) -> list[int]:
@@ -32,7 +35,12 @@ def accuracy(transfers: pd.DataFrame, mode: str, source: str, metric: Metric = A
 
 
 def gain(
-    transfers: pd.DataFrame, mode: str, sources: dict[int, str], than: str = STANDARD, metric: Metric = ACCURACY
+    transfers: pd.DataFrame,
+    mode: str,
+    sources: dict[int, str],
+    than: str = STANDARD,
+    metric: Metric = ACCURACY,
+    level: float = LEVEL,
 ) -> Estimate:
     """Accuracy of the source of each chain (seed -> source) minus that of `than`, paired by chain and image."""
     return mean_over_seeds(
@@ -40,17 +48,24 @@ def gain(
             metric.difference(
                 one(transfers, mode=mode, source=source, seed=seed).correct,
                 one(transfers, mode=mode, source=than, seed=seed).correct,
+                level,
             )
             for seed, source in sources.items()
-        ]
+        ],
+        level=level,
     )
 
 
 def fixed_gain(
-    transfers: pd.DataFrame, mode: str, source: str, than: str = STANDARD, metric: Metric = ACCURACY
+    transfers: pd.DataFrame,
+    mode: str,
+    source: str,
+    than: str = STANDARD,
+    metric: Metric = ACCURACY,
+    level: float = LEVEL,
 ) -> Estimate:
     """Gain of one source, the same in every chain."""
-    return gain(transfers, mode, dict.fromkeys(seeds_of(transfers), source), than, metric)
+    return gain(transfers, mode, dict.fromkeys(seeds_of(transfers), source), than, metric, level)
 
 
 def gains_by_seed(
@@ -81,17 +96,27 @@ def chosen_gain(transfers: pd.DataFrame, mode: str, candidates: Sequence[str], m
     return gain(transfers, mode, chosen, metric=metric) if chosen else UNKNOWN
 
 
-def transfer_table(transfers: pd.DataFrame, sources: Sequence[str], metric: Metric = ACCURACY) -> pd.DataFrame:
-    """A row per mode and source: accuracy on the target, and the gain over the first source (NaN for itself)."""
+def transfer_table(
+    transfers: pd.DataFrame, sources: Sequence[str], metric: Metric = ACCURACY, together: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A row per mode and source: accuracy on the target, and the gain over the first source (NaN for itself).
+
+    sim_lo, sim_hi: for the gains of the sources `together`, ends that hold for all of them in a mode at once, by
+    Bonferroni's inequality: each at the level 1 - 0.05 / their number. NaN for the others.
+    """
     rows = []
     for mode in dict.fromkeys(transfers["mode"]):
         for source in sources:
             found = accuracy(transfers, mode, source, metric)
             row = {"mode": mode, "source": source, **columns("accuracy", found)}
-            over_itself = Estimate(value=math.nan, lo=math.nan, hi=math.nan, n=0)
-            more = over_itself if source == sources[0] else fixed_gain(transfers, mode, source, sources[0], metric)
+            more = NONE if source == sources[0] else fixed_gain(transfers, mode, source, sources[0], metric)
             row |= columns("gain", more, "gain_lo", "gain_hi")
-            rows.append(row | {"n": found.n, "seeds": len(seeds_of(transfers))})
+            row |= {"n": found.n, "seeds": len(seeds_of(transfers))}
+            wide = NONE
+            if source in together:
+                level = 1 - (1 - LEVEL) / len(together)
+                wide = fixed_gain(transfers, mode, source, sources[0], metric, level)
+            rows.append(row | {"sim_lo": wide.lo, "sim_hi": wide.hi})
     return pd.DataFrame(rows)
 
 

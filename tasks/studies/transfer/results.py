@@ -70,9 +70,15 @@ class Results:
         """The verb of a sentence about one source, before the name of the images. share: with its interval."""
         return f"is right on {share} of" if self.metric is ACCURACY else f"has a {self.measure} of {share} on"
 
+    @property
+    def together(self) -> list[str]:
+        """Sources whose gains are looked at side by side, so that their intervals hold together: all sizes of robust
+        training, or all networks that were given but the first."""
+        return self.names[1:] if self.settings.sources else [source.name for source in self.settings.robust]
+
     @cached_property
     def accuracy(self) -> pd.DataFrame:
-        return reduce.transfer_table(self.transfers, self.names, self.metric)
+        return reduce.transfer_table(self.transfers, self.names, self.metric, self.together)
 
     @cached_property
     def choices(self) -> pd.DataFrame:
