@@ -15,7 +15,7 @@ from robustray.tasks.kit.images import (
     trained_modules,
     try_attacks,
 )
-from robustray.tasks.latents.cache import look
+from robustray.tasks.latents.doors import try_latents
 from robustray.tasks.latents.judges import check_judge
 from robustray.tasks.models.doors import check_model
 from robustray.tasks.training.doors import check_training
@@ -102,9 +102,7 @@ def try_network(model: Any, name: str, data: ImageData, *, latents: bool, fake_r
         if latents and not hasattr(model, "forward_with_latent"):
             raise InputError("it has no latents: it needs forward_with_latent(images, fake_relu)")
         if latents:
-            look(model, images)
-        if fake_relu:
-            model.forward_with_latent(images, True)
+            try_latents(model, images, fake_relu=fake_relu)
     except InputError as error:
         raise InputError(f"{name} with {data.name}: {error}") from error
     if warnings:

@@ -28,7 +28,8 @@ from robustray.tasks.kit.images import (
     try_attacks,
     untrained,
 )
-from robustray.tasks.latents.cache import latent_block, look
+from robustray.tasks.latents.cache import latent_block
+from robustray.tasks.latents.doors import try_latents
 from robustray.tasks.studies.features import building, controls, findings
 from robustray.tasks.studies.features.blocks import avoid_block, match_block, noise_block, perturb_block
 from robustray.tasks.studies.features.leakage import leak_block
@@ -91,11 +92,9 @@ def check_latents(settings: Settings, train: ImageData) -> None:
     """D_R needs latents of the sources; units need gradients past the last ReLU. Raises: InputError."""
     few = train.batch(range(FEWEST_IMAGES))[0]
     try:
-        look(untrained(settings.model), few)
-    except TypeError as error:  # one's own model, with other arguments
-        raise InputError(
-            f"{settings.model}: forward_with_latent(images, fake_relu=False) must return logits and latents: {error}"
-        ) from error
+        try_latents(untrained(settings.model), few)
+    except InputError as error:
+        raise InputError(f"{settings.model}: {error}") from error
     if not settings.num_units:
         return
     try:

@@ -10,13 +10,12 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from robustray.tasks.data.own import describe as fault
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.claims import describe
 from robustray.tasks.kit.frames import estimate_of, one
 from robustray.tasks.kit.images import model_to_try, opened_now
 from robustray.tasks.kit.words import plural
-from robustray.tasks.latents.cache import look
+from robustray.tasks.latents.doors import try_latents
 from robustray.tasks.models.registry import model_entry
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.studies.transfer.results import Results
@@ -61,11 +60,10 @@ def try_sources(settings: Settings, lab: Lab, target: ImageData) -> tuple[dict[s
     few, _ = target.batch(range(min(TRIED_IMAGES, len(target))))
     for name in settings.sources:
         try:
-            look(model_to_try(lab, name, opened), few)
-        except Exception as error:  # a network may refuse images in its own way, the user's own in any
-            reason = str(error).strip().splitlines()[0] if isinstance(error, InputError) else fault(error)
+            try_latents(model_to_try(lab, name, opened), few)
+        except InputError as error:
             raise InputError(
-                f"--sources {name} with --target {settings.target} at {few.shape[2]} x {few.shape[3]} pixels: {reason}"
+                f"--sources {name} with --target {settings.target} at {few.shape[2]} x {few.shape[3]} pixels: {error}"
             ) from error
         entry = model_entry(architecture_of(lab, name))
         if entry is not None and entry.input_shape[1] != few.shape[2]:

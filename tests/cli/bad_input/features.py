@@ -85,6 +85,12 @@ FEATURES = [
         says=("own:build", "fake_relu"),
     ),
     Case(
+        name="features: latents without logits",
+        typed=RUN + "--model own:build",
+        prepare=model("return z\n    def forward_with_latent(self, x, fake_relu=False):\n        return x.flatten(1)"),
+        says=("own:build", "must return logits and latents"),
+    ),
+    Case(
         name="features: a source without latents",
         typed=RUN + "--model own:build",
         prepare=model("return z"),

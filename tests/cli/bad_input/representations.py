@@ -78,4 +78,12 @@ REPRESENTATIONS = [
         typed=RUN + "--people answers.parquet",
         says=("answers.parquet", "how many people chose each class"),
     ),
+    Case(
+        name="representations: latents that raise",
+        typed="run representations --workers 0 --num-seeds 1 --standard own:build --robust digits:mlp",
+        prepare=model(
+            "return z\n    def forward_with_latent(self, x, fake_relu=False):\n        raise KeyError('oops')"
+        ),
+        says=("own:build with digits:test", "must return logits and latents", "KeyError", "no"),
+    ),
 ]
