@@ -84,6 +84,6 @@ REPRESENTATIONS = [
         prepare=model(
             "return z\n    def forward_with_latent(self, x, fake_relu=False):\n        raise KeyError('oops')"
         ),
-        says=("own:build with digits:test", "must return logits and latents", "KeyError", "no"),
+        says=("own:build with digits:test", "must return logits and latents", "KeyError", "oops"),
     ),
 ]
