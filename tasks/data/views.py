@@ -1,10 +1,12 @@
-"""Views: some images of a data set, other labels, another size, three channels; references like the data they show.
+"""Views: some images of a data set, other labels, another size, less detail, three channels; references like the data
+they show.
 
 A view is a reference over a reference. Its hash is made of the hash of its base and of what the view does, so that
 nothing has to be read to know it, and the same view of the same images is the same data to every step and training.
 
     subset(ref, range(100))    keep_classes(ref, ["cat", "dog"])    merge_classes(ref, {"pet": ["cat", "dog"], ...})
     resize(ref, 64)            three_channels(ref)                  relabel(ref, labels, classes)
+    coarsen(ref, 8)
 """
 
 from __future__ import annotations
@@ -109,6 +111,17 @@ def resize(ref: Reference, size: int | tuple[int, int], *, name: str | None = No
         raise InputError(f"{ref.name}: a size is a number of pixels or (height, width), at least 1, got {size!r}")
     shown = "x".join(map(str, sides))
     return DataView(name=name or f"{ref.name} at {shown}", base=ref, change=Resize(sides=sides))
+
+
+def coarsen(ref: Reference, side: int, *, name: str | None = None) -> DataView:
+    """Every image shrunk until its short side has `side` pixels and enlarged again: the same size with less detail.
+
+    Shrunk by area (each pixel the average of those that it covers), enlarged bicubically; 8 bits are rounded both
+    times. Masks and boxes stay. Raises: InputError for a side below 1, and at fetch for images without more pixels.
+    """
+    if side < 1:
+        raise InputError(f"{ref.name}: images are shrunk to at least 1 pixel, got {side}")
+    return DataView(name=name or f"{ref.name}, detail of {side} pixels", base=ref, change=Coarsen(side=side))
 
 
 def three_channels(ref: Reference, *, name: str | None = None) -> DataView:
@@ -219,6 +232,30 @@ class Resize(Change):
             end = [out_width, out_height]
             boxes = np.concatenate([np.clip(low, 0, end), np.clip(high, 0, end)], axis=1)
         return dataclasses.replace(data, images=np.ascontiguousarray(images), masks=masks, boxes=boxes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coarsen(Change):
+    """Smaller and back again."""
+
+    side: int
+
+    def __call__(self, data: ImageData) -> ImageData:
+        height, width = data.shape[1:]
+        short = min(height, width)
+        if short <= self.side:
+            raise InputError(
+                f"{data.name} has images of {height} x {width} pixels: to shrink them name fewer, got {self.side}"
+            )
+        small = round(height * self.side / short), round(width * self.side / short)
+        averages = (shrunk(image, *small) for image in data.images)
+        return dataclasses.replace(data, images=np.stack([resized(image, height, width) for image in averages]))
+
+
+def shrunk(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """One image (channels, h, w) with fewer pixels, each the average of the area that it covers; of the same type."""
+    channels = (Image.fromarray(np.ascontiguousarray(channel)) for channel in image)
+    return np.stack([np.asarray(each.resize((width, height), Image.Resampling.BOX)) for each in channels])
 
 
 def resized(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:

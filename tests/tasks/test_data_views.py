@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ def test_views_compose_and_their_hash_is_what_they_do(ref: DataRef) -> None:
         v.subset(ref, [1, 0, 2, 3]).content_hash,
         v.resize(ref, 4).content_hash,
         v.resize(ref, (4, 4)).content_hash,
+        v.coarsen(ref, 4).content_hash,
+        v.coarsen(ref, 5).content_hash,
         v.three_channels(ref).content_hash,
         v.keep_classes(ref, ["cat", "dog"]).content_hash,
         v.keep_classes(ref, ["dog", "cat"]).content_hash,
@@ -116,6 +119,31 @@ def test_one_number_cuts_the_centre_square_and_takes_masks_and_boxes_along() -> 
     assert v.Resize(sides=(1,))(data).images.shape == (9, 3, 1, 1)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_coarser_images_keep_their_size_and_lose_detail(dtype: str) -> None:
+    """By hand: a 2 x 2 image at one pixel is its mean; constant images, and averages of blocks, stay."""
+    data = made(dtype=dtype)
+    coarse = v.Coarsen(side=4)(data)
+    assert coarse.images.shape == data.images.shape and coarse.images.dtype == dtype
+    assert coarse.boxes is data.boxes and np.array_equal(coarse.labels, data.labels)
+    full = 255 if dtype == "uint8" else 1
+    small, back = (Image.Resampling.BOX, Image.Resampling.BICUBIC)
+    channel = np.asarray(Image.fromarray(data.images[3, 1]).resize((6, 4), small).resize((12, 8), back))
+    np.testing.assert_array_equal(coarse.images[3, 1], channel.clip(0, full))
+
+    def one(pixels: Any, side: int) -> Any:
+        images = np.asarray(pixels, dtype=dtype)[None, None]
+        blank = dataclasses.replace(data, images=images, labels=data.labels[:1], masks=None, boxes=None)
+        return v.Coarsen(side=side)(blank).images[0, 0]
+
+    scale = 1 if dtype == "uint8" else 1 / 255
+    np.testing.assert_allclose(one(np.array([[10, 20], [30, 40]]) * scale, 1), 25 * scale, rtol=1e-6)
+    flat = np.full((7, 9), 77 * scale)
+    np.testing.assert_allclose(one(flat, 3), flat, rtol=1e-6)
+    board = np.indices((16, 16)).sum(0) % 2 * 200 * scale
+    np.testing.assert_allclose(one(board, 8), 100 * scale, rtol=1e-6, err_msg="detail below a pixel is gone")
+
+
 def test_grey_becomes_three_channels_and_colour_stays() -> None:
     grey = made(channels=1)
     assert np.array_equal(v.ThreeChannels()(grey).images, np.repeat(grey.images, 3, axis=1))
@@ -139,6 +167,8 @@ def test_grey_becomes_three_channels_and_colour_stays() -> None:
         (lambda ref: v.relabel(ref, [0] * 8, ["a"]), "has 9 images, but 8 labels"),
         (lambda ref: v.relabel(ref, [3] * 9, ["a", "b"]), "label 3, but there are 2 classes"),
         (lambda ref: v.resize(ref, 0), "at least 1"),
+        (lambda ref: v.coarsen(ref, 0), "at least 1 pixel"),
+        (lambda ref: v.coarsen(ref, 8), "8 x 12 pixels: to shrink them name fewer, got 8"),
         (lambda ref: v.resize(ref, (4, -4)), "number of pixels or"),
     ],
 )

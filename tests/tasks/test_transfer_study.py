@@ -24,7 +24,9 @@ from robustray.tasks.models.weights import to_safetensors, weights_of
 from robustray.tasks.statistics import mean_interval, mean_over_seeds, paired_difference
 from robustray.tasks.studies.transfer import reduce
 from robustray.tasks.studies.transfer.blocks import head_block
+from robustray.tasks.studies.transfer.findings import findings
 from robustray.tasks.studies.transfer.metric import ACCURACY, mean_per_class
+from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.studies.transfer.settings import FIXED, FULL, RANDOM, STANDARD, Settings, short_names
 from robustray.tasks.studies.transfer.study import STUDY
 from robustray.tasks.studies.transfer.worlds import aside, open_worlds, shots
@@ -232,6 +234,21 @@ def test_a_folder_is_resized_and_split_and_the_page_says_so(tmp_path: Path, monk
     assert "12 x 12 pixels are resized to 8 x 8" in warning
 
 
+def test_a_target_is_shrunk_and_the_sources_images_are_not(tmp_path: Path) -> None:
+    lab = SerialLab(store=Store(str(tmp_path)))
+    plain, small = (open_worlds(replace(DIGITS, shrink=side), lab) for side in (0, 4))
+    assert plain.source == small.source and plain.source_test == small.source_test
+    for name in ("target", "target_test"):
+        before, after = lab.load(getattr(plain, name)), lab.load(getattr(small, name))
+        assert before.shape == after.shape and np.array_equal(before.labels, after.labels)
+        means, kept = (
+            images.images.astype(float).reshape(-1, 4, 2, 4, 2).mean((2, 4)) for images in (before, after)
+        )  # pixels of 4 x 4 images
+        assert not np.array_equal(before.images, after.images) and np.corrcoef(means.flat, kept.flat)[0, 1] > 0.98
+    (warning,) = STUDY.door(replace(DIGITS, shrink=4), lab).warnings
+    assert warning.startswith("the target: every image is shrunk to 4 pixels a side (by area) and enlarged")
+
+
 def test_photographs_of_mixed_sizes_are_a_target_and_an_unreadable_one_stops_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,6 +366,31 @@ def test_photographs_of_mixed_sizes_under_torchvision_networks(tmp_path: Path, m
     assert all("seed1 in place of seed0" in each.words for each in found.descriptions)
     assert "has a mean per-class accuracy of" in found.answer
     assert all("mean per-class accuracy on the target" in each.measured for each in found.descriptions)
+
+
+def test_sources_that_are_trained_here_may_be_fixed_features_only() -> None:
+    settings = replace(QUICK, fine_tuning=False, num_seeds=2, shrink=4)
+    names = [source.name for source in settings.all_sources()]
+    frame = transfers({name: [5, 6] for name in names}, {name: [0.5, 0.5] for name in names}, n=60)
+    flags = np.arange(9) < 5
+    found = findings(
+        Results(
+            settings=settings,
+            target=target(),
+            target_name="t",
+            test_name="t",
+            test_labels=target().labels,
+            transfers=frame[frame["mode"] == FIXED],
+            probes=pd.DataFrame([{"source": name, "seed": 0, "clean": flags, "robust": flags} for name in names]),
+            num_source_classes=3,
+            num_fit=9,
+            num_held=3,
+            examples=[],
+        )
+    )
+    assert len(found.claims) == 3 and "fine-tuned" not in found.answer
+    (curve,) = [drawing for drawing in found.figures if drawing.name == "by-size"]
+    assert "shrunk to 4 pixels a side" in curve.caption
 
 
 def test_networks_that_exist_are_given_in_a_form_that_can_be_compared() -> None:

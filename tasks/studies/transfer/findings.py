@@ -13,7 +13,7 @@ from robustray.tasks.kit.words import listed, over_words, plural
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.studies.transfer import given, reduce
 from robustray.tasks.studies.transfer.results import NULL, Results
-from robustray.tasks.studies.transfer.settings import FIXED, FULL, MODES, RANDOM, STANDARD
+from robustray.tasks.studies.transfer.settings import FIXED, FULL, RANDOM, STANDARD
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Picture, Table
 from robustray.tasks.sweeps.drawn import size_label
 
@@ -49,12 +49,12 @@ def answer(results: Results) -> str:
             f"A standard source under a logistic regression {results.scores(right)} the target ({n}); a single chain "
             "can't choose a robust source without judging it by its own choice."
         )
-    found = (results.chosen_gain(FIXED), results.chosen_gain(FULL), results.chosen_gain(FIXED, NULL))
-    fixed, full, null = (format_estimate(each.value, each.interval, "points") for each in found)
+    found = [results.chosen_gain(mode) for mode in settings.modes] + [results.chosen_gain(FIXED, NULL)]
+    fixed, *full, null = (format_estimate(each.value, each.interval, "points") for each in found)
+    tuned = f" and by {full[0]} when fine-tuned" if full else ""
     return (
         f"A robust source instead of a standard one changes {results.measure} on the target by {fixed} as fixed "
-        f"features and by {full} when fine-tuned; another standard source, chosen in the same way, by {null} as fixed "
-        f"features ({n})."
+        f"features{tuned}; another standard source, chosen in the same way, by {null} as fixed features ({n})."
     )
 
 
@@ -64,7 +64,8 @@ def answer(results: Results) -> str:
 def claims(results: Results) -> Iterator[Claim]:
     settings = results.settings
     repeats = _repeats(results)
-    for mode, words in ((FIXED, "as fixed features"), (FULL, "when they are fine-tuned")):
+    for mode in settings.modes:
+        words = {FIXED: "as fixed features", FULL: "when they are fine-tuned"}[mode]
         yield repeats.claim(
             f"Robust sources transfer better than standard ones {words}.",
             results.chosen_gain(mode),
@@ -73,7 +74,8 @@ def claims(results: Results) -> Iterator[Claim]:
             "and image",
             paper=PAPER[mode],
         )
-    for mode, words in ((FIXED, "as fixed features"), (FULL, "in fine-tuning")):
+    for mode in settings.modes:
+        words = {FIXED: "as fixed features", FULL: "in fine-tuning"}[mode]
         yield repeats.claim(
             f"Choosing among several sources makes no gain by itself {words}: other seeds of the standard one.",
             results.chosen_gain(mode, NULL),
@@ -214,7 +216,7 @@ def by_size(results: Results) -> Figure:
     settings = results.settings
     sizes = {0.0: STANDARD} | {source.eps: source.name for source in settings.robust}
     lines = []
-    for mode in MODES:
+    for mode in settings.modes:
         rows = [one(results.accuracy, mode=mode, source=name) for name in sizes.values()]
         runs = [
             [one(results.runs, mode=mode, source=name, seed=seed).test for name in sizes.values()]
@@ -233,7 +235,7 @@ def by_size(results: Results) -> Figure:
     return figures.curve(
         name="by-size",
         title=f"{results.measure.capitalize()} on the target against the size of robust training",
-        caption=f"0 is standard training. n = {results.num_test:,} test images, "
+        caption=f"0 is standard training. {_shrunk(results)}n = {results.num_test:,} test images, "
         f"{plural(settings.num_seeds, 'chain')} (thin lines), 95 % bands.",
         series=lines,
         x_label=size_label("l2", what="of the source's training"),
@@ -251,11 +253,17 @@ def pictures(results: Results) -> Picture | None:
     return figures.image_rows(
         name="target",
         title="The target",
-        caption=f"Training images of {results.target_name} as the networks see them, a row for each class; at random.",
+        caption=f"Training images of {results.target_name} as the networks see them, a row for each class; at random. "
+        f"{_shrunk(results)}".strip(),
         rows=dict(zip(names, results.examples, strict=False)),
         columns=[""] * results.settings.num_examples,
         side=64,
     )
+
+
+def _shrunk(results: Results) -> str:
+    side = results.settings.shrink
+    return f"All images of the target were shrunk to {side} pixels a side and enlarged again. " if side else ""
 
 
 # --- Warnings ---------------------------------------------------------------------------------------------------------

@@ -71,6 +71,9 @@ class Settings:
     test_share: float = 0.3
     """Share of the images of every class that is held out for testing, the same images in all chains."""
 
+    shrink: int = 0
+    """Shrink every image of the target to so many pixels a side and enlarge it again, as a test of whether coarser
+    targets favour robust sources; 0 leaves them as they are."""
     metric: MetricName = "accuracy"
     """What the target is judged by: accuracy, in which images count alike, or per-class, the mean of the classes'
     recalls, in which classes do. What is chosen on held-out images is chosen by accuracy."""
@@ -126,7 +129,7 @@ class Settings:
         checks.several(tune_lrs=self.tune_lrs)
         checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block)
         checks.counts(seed=self.seed, num_examples=self.num_examples, num_source_classes=self.num_source_classes)
-        checks.counts(per_class=self.per_class)
+        checks.counts(per_class=self.per_class, shrink=self.shrink)
         checks.shares(ends="()", test_share=self.test_share, held_out=self.held_out, margin=self.margin)
         checks.choices(AUGMENTATIONS, augmentation=self.augmentation)
         checks.choices(PRECISIONS, precision=self.precision)

@@ -46,7 +46,8 @@ def door(settings: Settings, lab: Lab) -> Opened:
     fit, held = shots(settings, 0, target)
     few = len(fit) + len(held)
     refs = {f"{name} data": ref for name, ref in vars(worlds).items() if name != "prepared" and ref is not None}
-    warnings = (f"--target {settings.target}: {worlds.prepared}",) * bool(worlds.prepared) + (
+    of = f"--target {settings.target}" if settings.target else "the target"
+    warnings = (f"{of}: {worlds.prepared}",) * bool(worlds.prepared) + (
         f"the target has fewer than --per-class {settings.per_class} training images of some class: {few} in all",
     ) * (few < settings.per_class * target.num_classes)
     if settings.metric == "per-class" and len(set(np.bincount(target.labels[fit + held]).tolist())) > 1:

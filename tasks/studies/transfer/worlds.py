@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robustray.tasks.data.reference import at_size
-from robustray.tasks.data.views import keep_classes, resize, subset, three_channels
+from robustray.tasks.data.views import coarsen, keep_classes, resize, subset, three_channels
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.images import check_alike, check_apart
 from robustray.tasks.lab.seeds import stream
@@ -38,6 +38,29 @@ class Worlds:
 
 def open_worlds(settings: Settings, lab: Lab) -> Worlds:
     """Source and target as views. Raises: InputError."""
+    worlds = whole_worlds(settings, lab)
+    if not settings.shrink:
+        return worlds
+    _, height, width = lab.load(worlds.target).shape
+    if settings.shrink >= min(height, width):
+        raise InputError(
+            f"shrink {settings.shrink}: the networks see the target at {height} x {width} pixels; give fewer than "
+            f"{min(height, width)}"
+        )
+    words = (
+        f"every image is shrunk to {settings.shrink} pixels a side (by area) and enlarged again to {height} x {width} "
+        "(bicubic)"
+    )
+    return dataclasses.replace(
+        worlds,
+        target=coarsen(worlds.target, settings.shrink),
+        target_test=coarsen(worlds.target_test, settings.shrink),
+        prepared="; ".join(filter(None, (worlds.prepared, words))),
+    )
+
+
+def whole_worlds(settings: Settings, lab: Lab) -> Worlds:
+    """Before the target is shrunk. Raises: InputError."""
     if settings.sources:
         return own_target(settings, lab, given.target_shape(settings, lab))
     train, test = lab.data(settings.train_data), lab.data(settings.test_data)

@@ -98,6 +98,11 @@ TRANSFER = [
     ),
     Case(name="transfer: sizes that fall", typed=RUN + "--eps-train 0.5 0.25", says=("eps_train", "ascend")),
     Case(name="transfer: nothing held out", typed=RUN + "--held-out 0", says=("held_out", "(0, 1)")),
+    Case(
+        name="transfer: shrunk to what it is",
+        typed=RUN + "--shrink 8",
+        says=("shrink 8", "8 x 8 pixels", "fewer than 8"),
+    ),
     Case(name="transfer: no such metric", typed=RUN + "--metric top-1", says=("metric", "top-1")),
     Case(
         name="transfer: mean per class over test images that lack a class",
