@@ -119,7 +119,8 @@ class Settings(TwinSettings):
             )
         if self.hole_at and (len(self.hole_at) != 3 or min(self.hole_at) < 0 or self.hole_at[2] < 1):
             raise InputError(
-                f"hole_at: {' '.join(map(str, self.hole_at))}: give row, column and side of the square, three numbers"
+                f"hole_at: {' '.join(map(str, self.hole_at))}: give row, column and side of the square, three numbers: "
+                "row and column are at least 0, the side at least 1"
             )
         for name in ("hole_at", "mask"):
             if getattr(self, name) and self.task not in ("inpaint", "paint"):

@@ -76,6 +76,12 @@ SYNTHESIS = [
         says=("--target three", "no class of digits:test", "Known: 0, 1"),
     ),
     Case(
+        name="synthesis: a hole above the picture",
+        typed=PICTURE + "--hole-at -1 0 3",
+        prepare=picture(),
+        says=("hole_at: -1 0 3", "row and column are at least 0"),
+    ),
+    Case(
         name="synthesis: a hole outside the picture",
         typed=PICTURE + "--hole-at 6 6 3",
         prepare=picture(),
