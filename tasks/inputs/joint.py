@@ -85,7 +85,7 @@ class JointParameter(SharedParameter):
         images, labels, state, placements = self._batch()
         device = self.parameter.device
         with torch.enable_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seeds.integer(self.ascent.seed, "joint", self.step))
+            seeds.seed_torch(seeds.integer(self.ascent.seed, "joint", self.step))
             leaf = self.parameter.detach().requires_grad_(True)
             carrying = self.design.apply(leaf, images, placements)
             check_images(carrying, images)

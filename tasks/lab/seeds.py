@@ -27,3 +27,16 @@ def stream(seed: int, what: str, *index: int) -> np.random.Generator:
 def integer(seed: int, what: str, *index: int) -> int:
     """A 63-bit seed for a generator that wants one integer (`torch.Generator.manual_seed`)."""
     return int(stream(seed, what, *index).integers(2**63 - 1))
+
+
+def seed_torch(seed: int) -> None:
+    """Seed torch's global generators that are in use, as `torch.manual_seed` does: for one seed per training step.
+
+    That one also formats the call stack for every kind of accelerator that is not there, which took 0.4 ms a call 60
+    calls deep with torch 2.14.1's default build on a CPU: a sixth of the time of training a small network.
+    """
+    import torch
+
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # else there is no tensor on a GPU whose draws could depend on it
+        torch.cuda.manual_seed_all(seed)

@@ -60,7 +60,7 @@ class Fit:
         """Take the steps that are left. Rows: loss, before the step."""
         while self.step < self.num_steps:
             with torch.random.fork_rng(), torch.enable_grad():  # leave the worker's generators alone
-                torch.manual_seed(seeds.integer(self.seed, "fit", self.step))
+                seeds.seed_torch(seeds.integer(self.seed, "fit", self.step))
                 loss = self.loss(self.step)
                 if not torch.isfinite(loss):
                     raise TrainingDiverged(f"the loss is not finite in step {self.step}; lower the learning rate")

@@ -45,7 +45,7 @@ class TrainStep:
         eps = spec.train_eps(batch.step / self._steps_per_epoch)
         perturbed = self.adversary(batch.images, batch.labels, batch.indices, eps=eps, epoch=batch.epoch)
 
-        torch.manual_seed(seeds.integer(spec.seed, "dropout", batch.step, self._ranks.rank))  # whatever a network draws
+        seeds.seed_torch(seeds.integer(spec.seed, "dropout", batch.step, self._ranks.rank))  # what a network draws
         loss, logits = self._loss(batch, perturbed)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()

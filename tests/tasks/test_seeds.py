@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from robustray.tasks.lab import seeds
 
@@ -74,3 +75,11 @@ def test_indices_of_more_than_32_bits_are_refused() -> None:
     """NumPy cuts them into words: (2**32,) would be the stream of (0, 1)."""
     with pytest.raises(ValueError, match="32"):
         seeds.stream(0, "x", 2**32)
+
+
+def test_torch_draws_what_its_own_seeding_would_give() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2**62 + 5)
+        wanted = torch.rand(5), torch.randn(3)
+        seeds.seed_torch(2**62 + 5)
+        assert torch.equal(torch.rand(5), wanted[0]) and torch.equal(torch.randn(3), wanted[1])
