@@ -165,8 +165,9 @@ def quick() -> Settings:
         student_epochs=12,
         student_lrs=(0.1,),
         student_augmentations=("none",),
-        eps_test=(0.2, 0.4, 0.8),
+        eps_test=(0.4, 0.8),
         eps_reference=0.4,
+        num_units=8,
         eps_units=0.4,
     )
 
