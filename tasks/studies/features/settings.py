@@ -167,7 +167,6 @@ def quick() -> Settings:
         student_augmentations=("none",),
         eps_test=(0.4, 0.8),
         eps_reference=0.4,
-        num_units=8,
         eps_units=0.4,
     )
 
