@@ -63,8 +63,12 @@ def answer(results: Results, accuracy: pd.DataFrame) -> str:
 
     control = results.control(0)
     n = one(accuracy, set="D", labels="y", attack="none").n
+    if results.not_non_robust("D_det"):
+        teaches = "which shows no non-robust features here: a robust network sees the new labels, too"
+    else:
+        teaches = "whose labels are wrong to a human eye"
     return (
-        f"Students of D_det, whose labels are wrong to a human eye, classify {words('D_det')} of the original test "
+        f"Students of D_det, {teaches}, classify {words('D_det')} of the original test "
         f"images correctly (control: {words(control)}); under PGD at ℓ2 {eps:g} students of D_R are right on "
         f"{words('D_R', eps)}, those of D_NR on {words('D_NR', eps)} (n = {n:,} images of "
         f"{results.settings.test_data}, {plural(len(results.chains), 'chain')})."
