@@ -36,7 +36,7 @@ SIMULATED = "replication --scenario reference --num-studies 20 --num-departed 0 
 RUNS: Mapping[str, str] = {
     **{f"{study}-small": f"{study} --size small" + " --data-root data" * (study in DATA) for study in SMALL},
     "replication-coverage": "replication --size small --scenario reference residual logistic root piled",
-    "replication-causes": f"{SIMULATED} --num-mixtures 0 --num-causes 1000",
+    "replication-causes": f"{SIMULATED} --num-mixtures 0 --num-causes 400",
     "replication-mixtures": f"{SIMULATED} --num-causes 0 --num-by-class 60 --num-mixtures 30 "
     "--num-mixture-intervals 10",
     "replication-imagenet": "replication --original data/annotations/pred_rank_imagenet_val.parquet --replicas "
