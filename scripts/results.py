@@ -29,7 +29,7 @@ SMALL = (
     "attack-sweep", "robust-training", "gaussian-features", "representations", "synthesis", "transfer", "backgrounds",
     "unadversarial", "replication", "labels", "implementation-matters", "closer-look", "features",
 )  # fmt: skip
-"""Every study, roughly the shortest small size of a kind first. `robustray show NAME --size small` says how long."""
+"""Every study. `robustray show NAME --size small` says how long its small size takes."""
 DATA = ("attack-sweep", "robust-training", "representations", "synthesis", "transfer", "unadversarial", "features")
 """Those whose small size needs CIFAR-10."""
 SIMULATED = "replication --scenario reference --num-studies 20 --num-departed 0 --num-compared 0 --num-resamples 500"

@@ -18,7 +18,8 @@ from robustray.tasks.study import Outline, Work
 
 
 def check_names(outline: Outline, settings: Any) -> None:
-    """Check names. Raises: InputError for a model or data that `run` could not find either, whatever is on the disk."""
+    """Look whether settings name what can exist. Raises: InputError for a model or data that `run` could not find,
+    whatever is on the disk."""
     from robustray.tasks.data import sources
     from robustray.tasks.models import registry
     from robustray.tasks.models.published import PUBLISHED

@@ -12,6 +12,7 @@ nothing has to be read to know it, and the same view of the same images is the s
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +27,11 @@ from robustray.tasks.lab.keys import digest
 from robustray.tasks.lab.protocol import Reference
 
 
-class Change:
+class Change(ABC):
     """What a view does to its base: a frozen dataclass, called with the images. Raises: InputError."""
 
-    def __call__(self, data: ImageData) -> ImageData:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, data: ImageData) -> ImageData: ...
 
 
 @dataclass(frozen=True, kw_only=True)
