@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gradient_estimates import autograd_loop
+from benchmarks.landscapes import plain_surrogate
 from robustray.tasks.errors import InputError
 from robustray.tasks.policy_gradients.agent import Agent
 from robustray.tasks.policy_gradients.environments import open_environment
@@ -164,6 +165,14 @@ def test_estimates_are_those_of_a_plain_loop_of_autograd() -> None:
     state, rows = agent().state, steps_of(pool(), 0, 3 * STEPS)
     mine = policy_gradient(state, rows["observations"], rows["actions"], rows["advantages"])
     assert autograd_loop(state, rows, rows["advantages"]) == pytest.approx(mine, abs=1e-5)
+
+
+def test_surrogates_are_those_of_a_plain_loop() -> None:
+    """The one that `benchmarks/landscapes.py` times: the exported network in PyTorch."""
+    state, rows = agent().state, steps_of(pool(), 0, 2 * STEPS)
+    moved = state.policy + random_direction(state, 0.3)
+    assert plain_surrogate(state, moved, rows) == pytest.approx(surrogates(state, moved, rows)[1], rel=1e-6)
+    assert plain_surrogate(state, state.policy, rows) == pytest.approx(0, abs=1e-12)
 
 
 def log_probs_of(state: Any, rows: Any) -> Any:
