@@ -37,6 +37,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "resume": ("resume", "ResumeFlags"),
     "report": ("report", "ReportFlags"),
     "compare": ("compare", "Flags"),
+    "prune": ("prune", "Flags"),
     "doctor": ("doctor", "Flags"),
 }
 """Command -> (module in `commands/`, its flags); `run` and `show` have those of every study."""

@@ -51,12 +51,18 @@ def listing(store: Store, step_key: str) -> dict[str, list[Piece]]:
     """All finished pieces of a step, by block key. One directory listing; no file is opened."""
     found: dict[str, list[Piece]] = {}
     for name in store.list(folder(step_key)):
-        parts = name.removesuffix(".parquet").split("-")
-        if len(parts) == 4 and name.endswith(".parquet") and parts[0].isdigit():
-            first, block_key, code, sha = parts
-            piece = Piece(step_key=step_key, first=int(first), block_key=block_key, code=code, sha=sha)
-            found.setdefault(block_key, []).append(piece)
+        if (piece := named(step_key, name)) is not None:
+            found.setdefault(piece.block_key, []).append(piece)
     return found
+
+
+def named(step_key: str, file: str) -> Piece | None:
+    """The piece of this file name in the step's folder; None where it is another's."""
+    parts = file.removesuffix(".parquet").split("-")
+    if len(parts) != 4 or not file.endswith(".parquet") or not parts[0].isdigit():
+        return None
+    first, block_key, code, sha = parts
+    return Piece(step_key=step_key, first=int(first), block_key=block_key, code=code, sha=sha)
 
 
 def publish(store: Store, table: pa.Table, *, step_key: str, first: int, block_key: str, code: str) -> Piece:

@@ -117,8 +117,11 @@ class Run(Journal):
             self.save()
 
     def step(self, step: str, key: str) -> None:
+        """Written before the step's pieces are looked for: `prune` removes what no run names."""
+        known = key in self.step_keys.get(step, ())
         super().step(step, key)
-        self._save_soon()
+        if not known:
+            self.save()
 
     def block(self, job: Job, receipt: Receipt) -> None:
         first = job.first if isinstance(job, BlockJob) else 0

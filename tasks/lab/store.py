@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +25,16 @@ _LEFTOVER_AGE_S = 24 * 3600.0
 
 def sha256(data: bytes, length: int = 64) -> str:
     return hashlib.sha256(data).hexdigest()[:length]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """What a listing says of a finished file."""
+
+    name: str
+    bytes: int
+    written: float
+    """Seconds since 1970; infinity where the file system does not say."""
 
 
 class Store:
@@ -111,9 +123,21 @@ class Store:
 
     def list(self, folder: str) -> Names:
         """The names (without the folder) of the finished files right in `folder`, sorted; [] where there is none."""
+        return [file.name for file in self.files(folder)]
+
+    def files(self, folder: str) -> Sequence[StoredFile]:
+        """The finished files right in `folder` with size and time, sorted by name; none where there is no folder."""
         selector = pafs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
-        infos = self._fs.get_file_info(selector)
-        return sorted(i.base_name for i in infos if i.type == pafs.FileType.File and not i.base_name.endswith(".tmp"))
+        found = [
+            StoredFile(
+                name=info.base_name,
+                bytes=info.size or 0,
+                written=math.inf if info.mtime_ns is None else info.mtime_ns / 1e9,
+            )
+            for info in self._fs.get_file_info(selector)
+            if info.type == pafs.FileType.File and not info.base_name.endswith(".tmp")
+        ]
+        return sorted(found, key=lambda file: file.name)
 
     def newest(self, names: Sequence[str]) -> Names:
         """These files, the one that was written last first; those that are gone are left out."""

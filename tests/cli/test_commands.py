@@ -42,6 +42,17 @@ def test_status_lists_the_runs_and_what_to_type_next(cli: Any, runs: Path, origi
     assert json.loads(cli("status --json --store 'not there'").out)["runs"] == []
 
 
+def test_prune_says_what_it_removes_once_a_run_is_gone(cli: Any, runs: Path, original: Original) -> None:
+    assert cli("prune --older-than 0s").out.splitlines()[0] == f"{runs}: 0 pieces removed, 0.0 MB"
+    shutil.rmtree(runs / original.run)
+    num = len(list((runs / "pieces").rglob("*.parquet")))
+    assert f"kept: 0 of 0 runs, and {num} younger than 30d of none" in cli("prune").out
+    looked = json.loads(cli("prune --older-than 0.5s --dry-run --json").out)
+    assert looked["pieces"] == num > 0 and looked["bytes"] > 0 and (runs / "pieces").is_dir()
+    assert cli("prune --older-than 0.5s").out.startswith(f"{runs}: {num} pieces removed, ")
+    assert not list((runs / "pieces").iterdir())
+
+
 def test_resume_repeats_what_is_missing_and_gives_the_same_bytes(cli: Any, runs: Path, original: Original) -> None:
     run_json = runs / original.run / "run.json"
     run_json.write_text(run_json.read_text().replace('"finished"', '"interrupted"'))

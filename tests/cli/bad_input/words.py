@@ -6,6 +6,7 @@ from robustray.distributed.commands.recorded import CONFIG
 from tests.cli.bad_input.case import (
     RUN,
     Case,
+    both,
     file,
     some_runs,
 )
@@ -228,5 +229,13 @@ RUNS = [
         typed="resume 0123abcd --workers -1",
         prepare=some_runs("0123abcd"),
         says=("--workers -1",),
+    ),
+    Case(name="prune what is no store", typed="prune --store {folder}", says=("--store", "no store of robustray")),
+    Case(name="prune by the week", typed="prune --older-than 2w", says=("--older-than 2w", "30d")),
+    Case(
+        name="prune beside a damaged run",
+        typed="prune --older-than 0s",
+        prepare=both(some_runs("0123abcd"), file("runs/attack-sweep-20260101-000000-0123abce/run.json", b"{")),
+        says=("0123abce/run.json", "nothing was removed"),
     ),
 ]
