@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
-from robustray.tasks.corruptions.tables import CORRUPTIONS, SEVERITIES, TABLES, Table
+from robustray.tasks.corruptions.tables import ALL, SEVERITIES, TABLES, Table
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import GRADIENTS, Gradients, SharedAscent
 from robustray.tasks.kit import checks
@@ -62,7 +62,7 @@ class Settings:
     gradients: Gradients = "fresh"
     """fresh: steps follow the gradient of their own batch; cumulative: the sum of all so far, as the released code."""
 
-    corruptions: tuple[str, ...] = CORRUPTIONS
+    corruptions: tuple[str, ...] = ("gaussian-noise", "brightness", "contrast")
     """Common corruptions of the patched image, never seen in design."""
     severities: tuple[int, ...]
     """Severities of each corruption, 1 to 5."""
@@ -81,7 +81,7 @@ class Settings:
     def __post_init__(self) -> None:
         checks.counts(at_least=1, num_chains=self.num_chains, block=self.block, side=self.side)
         checks.counts(seed=self.seed, num_images=self.num_images, num_examples=self.num_examples)
-        checks.choices(CORRUPTIONS, corruptions=self.corruptions)
+        checks.choices(ALL, corruptions=self.corruptions)
         checks.choices(TABLES, table=self.table)
         checks.choices(GRADIENTS, gradients=self.gradients)
         checks.choices(PRECISIONS, precision=self.precision)
