@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
     from robustray.distributed.api import run as run
+    from robustray.tasks.audit.door import audit as audit
     from robustray.tasks.evaluation.evaluate import evaluate as evaluate
 
 __version__ = "0.1.0"
@@ -19,7 +20,7 @@ if not (_here / "tasks").is_dir():  # links did not survive (zip archive, Window
 
 
 def __getattr__(name: str) -> object:
-    """`robustray.run` and `robustray.evaluate`, each loaded when it is first used."""
+    """`robustray.run`, `robustray.evaluate` and `robustray.audit`, each loaded when it is first used."""
     if name == "run":
         from robustray.distributed.api import run
 
@@ -28,4 +29,8 @@ def __getattr__(name: str) -> object:
         from robustray.tasks.evaluation.evaluate import evaluate
 
         return evaluate
+    if name == "audit":
+        from robustray.tasks.audit.door import audit
+
+        return audit
     raise AttributeError(f"module 'robustray' has no attribute {name!r}")

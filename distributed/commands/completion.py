@@ -31,6 +31,7 @@ class Nothing:
 
 FLAGS: Mapping[str, tuple[str, str]] = {
     "list": ("listing", "Flags"),
+    "audit": ("audit", "Flags"),
     "data": ("data", "Flags"),
     "tune": ("tune", "Flags"),
     "status": ("status", "Flags"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.data.own import describe
@@ -21,13 +21,14 @@ BEYOND = 0.25
 """How far black and white pixels are moved out of [0, 1] to see whether a model clamps its input."""
 
 
-def check_model(model: Model, images: torch.Tensor, num_classes: int | None) -> list[str]:
+def check_model(model: Model, images: torch.Tensor, num_classes: int | None, *, company: bool = True) -> list[str]:
     """Run a few images through `model` (a module or a function), in evaluation mode, in different company.
 
     What the calls change is put back: modes of modules, batch norm's statistics (also of networks that only a function
     knows), torch's generator.
 
     images: (b > 0, channels, height, width) in [0, 1], on any device; num_classes: of the data, None if they don't say.
+    company: False for an audit, which says itself whether the images of a batch are independent.
     Returns: warnings, empty for a good model (one line if two passes differ).
 
     Raises: InputError when the model cannot take such images, does not return finite logits (b, num_classes) of two
@@ -71,7 +72,7 @@ def check_model(model: Model, images: torch.Tensor, num_classes: int | None) -> 
             bad = int((~torch.isfinite(first)).any(1).nonzero()[0])
             raise InputError(f"the model returns NaN or infinite logits (first for image {bad} of the checked ones)")
         refuse_probabilities(first, model)
-        if moving := seen.in_training():
+        if company and (moving := seen.in_training()):
             raise InputError(
                 f"the model ({name}) has a {moving} in training mode, which normalises with the batch and changes its "
                 "own statistics: call .eval() on the network that it runs"
@@ -84,19 +85,28 @@ def check_model(model: Model, images: torch.Tensor, num_classes: int | None) -> 
             )
         batch = padded(images)
         usual = logits(batch)
-        if torch.equal(usual, logits(batch)):  # where noise of its own remains, company cannot be told from it
-            dim = 0.25 + batch / 2  # so that mates have smaller and larger pixels
-            gap = max(
-                _gap(logits_here[rows], logits(company)[rows])
-                for images_here, logits_here in ((batch, usual), (dim, logits(dim)))
-                for rows, company in _companies(images_here)
-            )
+        if company and torch.equal(
+            usual, logits(batch)
+        ):  # where noise of its own remains, company cannot be told from it
+            gap = _company(logits, batch, usual)
             if not gap <= COMPANY_TOLERANCE * float(usual.abs().max()):
                 raise InputError(
                     f"the model ({name}) gives an image other logits when the rest of its batch changes (up to "
                     f"{gap:.2g} apart): {seen.likely_mixer()}"
                 )
     return warnings
+
+
+def company_gap(logits: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> float:
+    """Largest difference between an image's logits in two batches, relative to the largest logit.
+
+    logits: of a batch (b, ...), the same each time. images: (b > 0, ...) in [0, 1].
+    """
+    from robustray.tasks.attacks.gradient.verdicts import padded
+
+    batch = padded(images)
+    usual = logits(batch)
+    return _company(logits, batch, usual) / max(float(usual.abs().max()), 1e-30)
 
 
 def clamp_remark(model: Model, images: torch.Tensor) -> list[str]:
@@ -122,6 +132,16 @@ def clamp_remark(model: Model, images: torch.Tensor) -> list[str]:
         f"{torch.__version__.partition('+')[0]}), so first steps from black and white pixels differ between them; "
         "attacks stay within [0, 1] without the clamp"
     ]
+
+
+def _company(logits: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor, usual: torch.Tensor) -> float:
+    """usual: the logits of `batch`. NaN where some are not finite."""
+    dim = 0.25 + batch / 2  # so that mates have smaller and larger pixels
+    return max(
+        _gap(logits_here[rows], logits(company)[rows])
+        for images_here, logits_here in ((batch, usual), (dim, logits(dim)))
+        for rows, company in _companies(images_here)
+    )
 
 
 def _companies(batch: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:

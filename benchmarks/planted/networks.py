@@ -1,0 +1,157 @@
+"""Honest networks: those that masks are put on, and those that must raise no alarm."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.planted.defects import DEFECTS, MIDDLE, Defect, Masked
+from robustray.tasks.attacks import PGD
+from robustray.tasks.lab.serial import SerialLab
+from robustray.tasks.lab.store import Store
+from robustray.tasks.models import build_model
+
+CIFAR_EPS, DIGITS_EPS = 8 / 255, 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A network, images for it, and what is known of it."""
+
+    name: str
+    base: str
+    """The network without the mask; of an honest one itself."""
+    defect: Defect | None
+    eps: float
+    net: nn.Module
+    twin: nn.Module | None
+    images: Tensor
+    labels: Tensor
+
+
+def planted(lab: SerialLab, num_images: int) -> Iterator[Case]:
+    """Every defect on a robust digits network, and every third on a robust network "S"."""
+    for base, chosen in (("digits:cnn robust", DEFECTS), ("twin:linf8:0", DEFECTS[::3])):
+        images, labels = images_for(lab, base, num_images)
+        for defect in chosen:
+            twin = network(lab, base)
+            masked = Masked(copy.deepcopy(twin), defect.make(), defect.place, f"backbone.{MIDDLE[_arch(base)]}")
+            yield Case(
+                name=f"{defect.name} on {base}",
+                base=base,
+                defect=defect,
+                eps=eps_of(base),
+                net=masked.eval(),
+                twin=twin,
+                images=images,
+                labels=labels,
+            )
+
+
+TORCHVISION = (
+    "resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "densenet121", "efficientnet_b0",
+    "regnet_y_400mf", "mnasnet0_5", "convnext_tiny", "googlenet",
+)  # fmt: skip
+TIMM = (
+    "test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_mambaout", "test_nfnet", "test_byobnet",
+    "test_vit2", "test_vit3", "test_convnext2",
+)  # fmt: skip
+"""timm's smallest network of each family."""
+
+
+TWIN_WEIGHTS = ("small:standard", "small:linf8", "small:l2_05")
+
+
+def honest_names() -> list[str]:
+    """At least 40."""
+    digits = [f"digits:{arch} {kind}" for arch in ("cnn", "mlp") for kind in ("standard", "robust", "random")]
+    twins = [f"twin:{kind}:{k}" for kind in ("standard", "linf8", "l2_05") for k in range(3)]
+    small = [f"random {name}" for name in ("small:s", "small:fine", "small:plain", "small:depthwise", "cifar:resnet20")]
+    libraries = [f"random torchvision:{name}" for name in TORCHVISION] + [f"random timm:{name}" for name in TIMM]
+    return [*digits, *twins, "cifar:resnet20", "cifar:resnet56", *TWIN_WEIGHTS, *small, *libraries]
+
+
+def honest(lab: SerialLab, num_images: int, names: Sequence[str] | None = None) -> Iterator[Case]:
+    """The networks that must raise no alarm."""
+    for name in names or honest_names():
+        images, labels = images_for(lab, name, num_images)
+        yield Case(
+            name=name,
+            base=name,
+            defect=None,
+            eps=eps_of(name),
+            net=network(lab, name),
+            twin=None,
+            images=images,
+            labels=labels,
+        )
+
+
+def eps_of(name: str) -> float:
+    return DIGITS_EPS if name.startswith("digits") else CIFAR_EPS
+
+
+def images_for(lab: SerialLab, name: str, count: int) -> tuple[Tensor, Tensor]:
+    """The first test images. Networks of 1,000 classes get those of CIFAR-10, enlarged to 64 pixels."""
+    data = _data(lab, "digits:test" if name.startswith("digits") else "cifar10:test")
+    images, labels = data.batch(range(count))
+    if "torchvision" in name or "timm" in name:
+        images = nn.functional.interpolate(images, size=_side(name), mode="bilinear", align_corners=False).clamp(0, 1)
+    return images, labels
+
+
+def _side(name: str) -> int:
+    return 160 if "vit" in name.partition("timm")[2] else 64
+
+
+def network(lab: SerialLab, name: str) -> nn.Module:
+    """In evaluation mode."""
+    if name.startswith("random "):
+        torch.manual_seed(len(name))
+        return build_model(name.removeprefix("random ")).eval()
+    if name.startswith("digits"):
+        arch, kind = name.split()
+        return copy.deepcopy(_trained(lab, arch, kind))
+    return lab.load(lab.model(name)).eval()
+
+
+@cache
+def _data(lab: SerialLab, name: str):  # type: ignore[no-untyped-def]
+    return lab.load(lab.data(name))
+
+
+@cache
+def _trained(lab: SerialLab, arch: str, kind: str) -> nn.Module:
+    """A digits network after a second of training, or after adversarial training, or untrained."""
+    torch.manual_seed(0)
+    net = build_model(arch)
+    if kind == "random":
+        return net.eval()
+    data = _data(lab, "digits:train")
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    attack = PGD(
+        norm="linf", eps=DIGITS_EPS, num_steps=5, exit_rule="last", attack_misclassified=True, precision="fp32"
+    )
+    for step in range(250):
+        rows = [(step * 64 + k) % len(data) for k in range(64)]
+        images, labels = data.batch(rows)
+        if kind == "robust" and step > 50:
+            images = attack(net, images, labels, seed=step).images
+        net.train()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+    return net.eval()
+
+
+def _arch(base: str) -> str:
+    return base.split()[0] if base.startswith("digits") else "small:s"
+
+
+def open_lab(store: str, data_root: str | None) -> SerialLab:
+    return SerialLab(store=Store(store), data_root=data_root)
