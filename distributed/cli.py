@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "resume": ("resume", "continue a run; --failed tries again what was given up"),
     "report": ("report", "write the page of a finished run again; of several runs, an index page"),
     "compare": ("compare", "two finished runs of one study: what differs, and paired differences of their results"),
+    "verify": ("verify", "compute a random 1 % of a run's blocks again and compare"),
     "prune": ("prune", "remove from a store the finished blocks that no run refers to"),
     "import": ("imports", "convert public data sets and weights to the formats used here"),
     "completion": ("completion", "print the script by which bash, zsh or tcsh completes all of this"),

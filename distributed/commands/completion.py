@@ -38,6 +38,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "resume": ("resume", "ResumeFlags"),
     "report": ("report", "ReportFlags"),
     "compare": ("compare", "Flags"),
+    "verify": ("verify", "VerifyFlags"),
     "prune": ("prune", "Flags"),
     "doctor": ("doctor", "Flags"),
 }

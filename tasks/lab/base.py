@@ -15,7 +15,7 @@ from robustray.tasks.lab import keys, pieces
 from robustray.tasks.lab.code import PIECE, code_hash, settings_roots
 from robustray.tasks.lab.derived import data_of, rows_of
 from robustray.tasks.lab.executor import Executor, ProgressLike, Silent
-from robustray.tasks.lab.handles import MapHandle
+from robustray.tasks.lab.handles import MapHandle, Observer
 from robustray.tasks.lab.jobs import BlockJob, Job, fix_kernels
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.payloads import Payloads
@@ -64,6 +64,8 @@ class BlockLab:
         self.checkpoint_every = checkpoint_every
         self.declared: Mapping[str, Sequence[BlockFunction | OptimisationFunction]] | None = None
         """Step -> the functions that may run under it; None: anything, as in a notebook."""
+        self.observer: Observer | None = None
+        """Sees every map that is planned, and may refuse work; None: nobody. `robustray verify` reads a run so."""
         self.payloads = Payloads(forget=executor.forget)
         self._said: set[str] = set()
 
@@ -152,6 +154,8 @@ class BlockLab:
         handle = MapHandle(lab=self, step=step, count=self.journal.count(step), function=function, blocks=jobs)
         self.journal.step(step, key)
         handle.plan()
+        if self.observer is not None:
+            self.observer.planned(handle)
         return handle
 
     def _check_declared(self, step: str, function: BlockFunction | OptimisationFunction) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from robustray.tasks.errors import WorkFailed
 from robustray.tasks.lab import pieces
@@ -36,6 +36,8 @@ class Pending:
         return bool(self.error)
 
     def submit(self, jobs: Sequence[Job]) -> None:
+        if jobs and self.lab.observer is not None:
+            self.lab.observer.missing(jobs)
         self.open_jobs += len(jobs)
         for job in jobs:
             self.lab.payloads.open(job.refs.values())
@@ -83,6 +85,18 @@ class Pending:
         self.open_jobs -= len(jobs)
         for job in jobs:
             self.lab.payloads.close(job.refs.values())
+
+
+class Observer(Protocol):
+    """Who watches what is asked of a lab."""
+
+    def planned(self, handle: MapHandle) -> None:
+        """A map was planned: what the store has of it was found."""
+        ...
+
+    def missing(self, jobs: Sequence[Job]) -> None:
+        """These are about to be computed. Raises: to prevent it."""
+        ...
 
 
 @dataclass(kw_only=True)
@@ -202,6 +216,17 @@ class MapHandle(Pending):
         ordered = [self.found[first] for first in sorted(self.found)]
         return ordered, sum(rows[piece] for piece in ordered)
 
+    def finished(self) -> Iterator[tuple[BlockJob, pieces.Piece]]:
+        """Every finished piece so far, with the block, or the part of one, that it holds."""
+        waiting = list(reversed(self.blocks))
+        while waiting:
+            block = waiting.pop()
+            piece = self.found.get(block.first)
+            if piece is not None and piece.block_key == block.block_key:
+                yield block, piece
+            else:
+                waiting.extend(reversed(block.halves()))
+
     def _end(self) -> None:
         if not self._shown:
             self.lab.progress.finish(self.step)
@@ -209,14 +234,15 @@ class MapHandle(Pending):
 
     def _repair(self, damaged: Sequence[pieces.Piece]) -> None:
         """Compute again what can't be read; the damaged file goes, or the next listing would offer it again."""
-        jobs = []
-        for piece in damaged:
+        jobs = [next(job for block in self.blocks if (job := _part(block, piece)) is not None) for piece in damaged]
+        if self.lab.observer is not None:
+            self.lab.observer.missing(jobs)
+        for piece, job in zip(damaged, jobs, strict=True):
             self.lab.progress.message(f"{self.step}: {piece.name} is missing or damaged and is computed again")
             self.lab.journal.note(f"{self.step}: {piece.name} missing or damaged; computed again")
             self.lab.store.delete(piece.name)
             del self.found[piece.first]
-            jobs.append(next(job for block in self.blocks if (job := _part(block, piece)) is not None))
-            self.lab.progress.advance(self.step, -jobs[-1].num_items, 0.0)
+            self.lab.progress.advance(self.step, -job.num_items, 0.0)
         self.count.reused_blocks -= len(jobs)
         self.count.retried += len(jobs)
         self.submit(jobs)

@@ -76,7 +76,8 @@ def prune(
 
 def referred(store: Store) -> tuple[int, set[str]]:
     """The number of runs in a store, and the keys of all their steps. Raises: InputError for one that can't be read."""
-    runs, used = 0, set()
+    runs = 0
+    used: set[str] = set()
     for name in store.folders():
         try:
             content = store.read(f"{name}/run.json")

@@ -230,6 +230,16 @@ RUNS = [
         prepare=some_runs("0123abcd"),
         says=("--workers -1",),
     ),
+    Case(name="verify nothing", typed="verify", says=("which run", "-m robustray status")),
+    Case(name="verify more than all", typed="verify x --share 1.5", says=("--share 1.5", "at most 1")),
+    Case(name="verify nothing of a run", typed="verify x --share 0", says=("--share 0",)),
+    Case(name="verify by no seed", typed="verify x --seed -1", says=("--seed -1",)),
+    Case(
+        name="verify what is not finished",
+        typed="verify 0123abcd",
+        prepare=some_runs("0123abcd"),
+        says=("interrupted, not finished", "-m robustray resume attack-sweep-"),
+    ),
     Case(name="prune what is no store", typed="prune --store {folder}", says=("--store", "no store of robustray")),
     Case(name="prune by the week", typed="prune --older-than 2w", says=("--older-than 2w", "30d")),
     Case(
