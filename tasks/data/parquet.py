@@ -139,7 +139,7 @@ class _Shard:
             raise InputError(f"{path}: column {self.image!r} is {kind}, expected struct<bytes: binary, path: string>")
         if not pa.types.is_integer(schema.field(self.label).type):
             raise InputError(f"{path}: column {self.label!r} is {schema.field(self.label).type}, expected int64")
-        self.classes = self._names(schema)
+        self.classes = class_names(path, schema, self.label)
 
     def _column(self, schema: pa.Schema, wanted: Sequence[str]) -> str:
         found = [name for name in wanted if name in schema.names]
@@ -148,17 +148,6 @@ class _Shard:
                 f"{self.path}: expected one of the columns {', '.join(wanted)}, found {', '.join(schema.names)}"
             )
         return found[0]
-
-    def _names(self, schema: pa.Schema) -> tuple[str, ...] | None:
-        text = (schema.metadata or {}).get(b"huggingface")
-        if text is None:
-            return None
-        try:
-            feature = json.loads(text)["info"]["features"].get(self.label, {})
-            names = feature.get("names")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.path}: the schema's `huggingface` metadata cannot be read: {error!r}") from error
-        return None if names is None else tuple(str(name) for name in names)
 
     def rows(self, num_classes: int | None, objects: Sequence[str] = ()) -> Iterator[tuple[Any, ...]]:
         """(where, image bytes, label, the values of the columns `objects` ...) of every row."""
@@ -191,6 +180,19 @@ class _Shard:
                 row += 1
         if batch is not None or row != self.count:
             raise InputError(f"{self.path} is damaged: it does not hold the {self.count} rows that its footer states")
+
+
+def class_names(path: Path, schema: pa.Schema, label: str) -> tuple[str, ...] | None:
+    """The names of the classes in the column `label`, where the schema's metadata have them. Raises: InputError."""
+    text = (schema.metadata or {}).get(b"huggingface")
+    if text is None:
+        return None
+    try:
+        feature = json.loads(text)["info"]["features"].get(label, {})
+        names = feature.get("names")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: the schema's `huggingface` metadata cannot be read: {error!r}") from error
+    return None if names is None else tuple(str(name) for name in names)
 
 
 def _object_columns(shards: Sequence[_Shard]) -> list[str]:

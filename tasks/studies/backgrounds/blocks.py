@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from robustray.tasks.data.images import ImageData, boxes_of
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
 from robustray.tasks.lab.seeds import stream
+from robustray.tasks.studies.backgrounds.settings import ORIGINAL
 
 NO_OTHER = -1
 """Instead of a background's image: the version needs none but its own."""
@@ -60,18 +61,18 @@ def cuttable(data: ImageData) -> list[str]:
     return rejected(boxes, masks)
 
 
-@block_function(
-    version=1,
-    columns={
-        "index": pa.int64(),
-        "background": pa.int64(),
-        "label": pa.int64(),
-        "background_label": pa.int64(),
-        "image": Tensor("uint8"),
-        "mask": Tensor("bool"),
-        "box": Tensor("int64"),
-    },
-)
+VERSION_COLUMNS: Mapping[str, pa.DataType | Tensor] = {
+    "index": pa.int64(),
+    "background": pa.int64(),
+    "label": pa.int64(),
+    "background_label": pa.int64(),
+    "image": Tensor("uint8"),
+    "mask": Tensor("bool"),
+    "box": Tensor("int64"),
+}
+
+
+@block_function(version=1, columns=VERSION_COLUMNS)
 def version_block(pairs: Sequence[Sequence[int]], context: Context) -> Mapping[str, Any]:
     """The version `context.settings` of the pairs [foreground, background] of images of "data"."""
     data: ImageData = context.load("data")
@@ -80,12 +81,16 @@ def version_block(pairs: Sequence[Sequence[int]], context: Context) -> Mapping[s
     sources = np.where(others == NO_OTHER, chosen, others)
     masks = object_masks(data)
     boxes = boxes_of(masks) if data.boxes is None else data.boxes
+
+    def backgrounds() -> NDArray[np.uint8]:
+        return np.stack([tiled(data.images[source], boxes[source]) for source in sources])
+
     return {
         "index": chosen,
         "background": others,
         "label": data.labels[chosen],
         "background_label": data.labels[sources],
-        "image": composed(context.settings, data.images, masks, boxes, chosen, sources),
+        "image": composed(context.settings, data.images[chosen], masks[chosen], boxes[chosen], backgrounds),
         "mask": masks[chosen],
         "box": boxes[chosen],
     }
@@ -96,18 +101,20 @@ def composed(
     images: NDArray[np.uint8],
     masks: NDArray[np.bool_],
     boxes: NDArray[np.int64],
-    chosen: NDArray[np.int64],
-    sources: NDArray[np.int64],
+    backgrounds: Callable[[], NDArray[np.uint8]],
 ) -> NDArray[np.uint8]:
-    """Pixels of a version: the foregrounds `chosen`, for the mixed ones on the tiled backgrounds of `sources`."""
-    own = images[chosen]
+    """Pixels of a version (n, channels, height, width) of images with these masks and boxes.
+
+    backgrounds: gives, for the versions that show them, a tiled background for each image: its own, or another's.
+    """
+    if version == ORIGINAL:
+        return images
     if version == "only_bg_b":
-        return filled(own, box_masks(boxes[chosen], *images.shape[2:]))
+        return filled(images, box_masks(boxes, *images.shape[2:]))
     if version == "no_fg":
-        return filled(own, masks[chosen])
+        return filled(images, masks)
     if version == "only_fg":
-        return filled(own, ~masks[chosen])
-    backgrounds = np.stack([tiled(images[source], boxes[source]) for source in sources])
+        return filled(images, ~masks)
     if version == "only_bg_t":
-        return backgrounds
-    return pasted(own, masks[chosen], backgrounds)
+        return backgrounds()
+    return pasted(images, masks, backgrounds())

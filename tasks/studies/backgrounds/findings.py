@@ -15,7 +15,7 @@ from robustray.tasks.kit.frames import at, one, shown
 from robustray.tasks.kit.rules import above, equivalent
 from robustray.tasks.kit.words import listed, over_words, plural
 from robustray.tasks.report.numbers import format_estimate
-from robustray.tasks.studies.backgrounds import reduce
+from robustray.tasks.studies.backgrounds import in9, reduce
 from robustray.tasks.studies.backgrounds.results import Results, images_words, network_words
 from robustray.tasks.studies.backgrounds.settings import ORIGINAL, WORDS
 from robustray.tasks.study import Claim, Description, Figure, Findings, PaperFigure, Picture, Table
@@ -39,7 +39,7 @@ def findings(results: Results) -> Findings:
 
 def answer(results: Results) -> str:
     settings = results.settings
-    if not settings.data:
+    if not settings.own:
         return _answer_on_scenes(results)
     if settings.models:
         gaps = listed(
@@ -48,11 +48,11 @@ def answer(results: Results) -> str:
             for gap in [results.own_gap(model)]
         )
         return (
-            f"A background of a random class instead of the object's own changes the accuracy on {settings.data} by "
+            f"A background of a random class instead of the object's own changes the accuracy on {settings.own} by "
             f"(BG-gap): {gaps} (n = {results.num_kept:,} images)."
         )
     return (
-        f"{plural(results.num_kept, 'image')} of {settings.data} in {plural(len(settings.versions), 'version')}, "
+        f"{plural(results.num_kept, 'image')} of {settings.own} in {plural(len(results.versions), 'version')}, "
         f"written to {settings.build}; {len(results.rejected):,} could not be cut out."
     )
 
@@ -77,7 +77,7 @@ def _answer_on_scenes(results: Results) -> str:
 def claims(results: Results) -> Iterator[Claim | Description]:
     """The paper's claims, tested on scenes. A user's own models are described and not judged."""
     settings, top = results.settings, results.top
-    if settings.data:
+    if settings.own:
         for model in settings.models:
             yield describe(
                 f"{model}: accuracy lost when a background of the object's own class is exchanged for one of a random "
@@ -135,8 +135,8 @@ def claims(results: Results) -> Iterator[Claim | Description]:
 def tables(results: Results) -> Iterator[Table | None]:
     settings = results.settings
     if len(results.records):
-        over = "95 % intervals are over images" if settings.data else over_words(settings.num_seeds)
-        dropped = ["rho"] if settings.data else []
+        over = "95 % intervals are over images" if settings.own else over_words(settings.num_seeds)
+        dropped = ["rho"] if settings.own else []
         yield Table(
             name="gaps",
             title="What a background of another class costs",
@@ -156,7 +156,7 @@ def tables(results: Results) -> Iterator[Table | None]:
             title="Accuracy on every version",
             caption=f"All versions show the same foregrounds, n = {results.num_kept:,}; chance is "
             f"{1 / len(results.classes):.1%}. Mixed-Rand draws the background's class among all classes, the own one "
-            f"too. {over}.",
+            f"too. {over}.{looked_up_words(results)}",
             frame=accuracy.drop(columns=dropped),
             formats={"rho": "g", **shown("accuracy", "percent")},
         )
@@ -203,6 +203,13 @@ def tables(results: Results) -> Iterator[Table | None]:
         )
 
 
+def looked_up_words(results: Results) -> str:
+    """How answers of 1,000 classes were read."""
+    if not results.looked_up:
+        return ""
+    return f" Of {listed(results.looked_up)} {in9.mapped_words()}."
+
+
 # --- Drawings ---------------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +225,7 @@ def drawings(results: Results) -> Iterator[Figure | Picture | None]:
 def gap_curve(results: Results, palette: figures.Palette) -> Figure | None:
     """The answer: BG-gap against correlation."""
     settings = results.settings
-    if settings.data or len(settings.rhos) < 2:
+    if settings.own or len(settings.rhos) < 2:
         return None
     rows = at(results.gaps, network=network_words(ORIGINAL))
     by_seed = [
@@ -259,11 +266,11 @@ def versions_figure(results: Results, palette: figures.Palette) -> Figure:
     """Accuracy by version, at the largest correlation or of the user's own models: as bars for a few networks, else as
     a matrix."""
     settings = results.settings
-    rows = results.accuracy if settings.data else at(results.accuracy, rho=results.top)
+    rows = results.accuracy if settings.own else at(results.accuracy, rho=results.top)
     networks = list(dict.fromkeys(rows.network))
-    versions = (ORIGINAL, *settings.versions)
+    versions = (ORIGINAL, *results.versions)
     cells = [one(rows, network=network, version=version) for network in networks for version in versions]
-    where = settings.data or images_words(results.top)
+    where = settings.own or images_words(results.top)
     about: dict[str, Any] = {
         "name": "versions",
         "title": f"Accuracy by version ({where})",
@@ -297,7 +304,7 @@ def version_grid(results: Results) -> Picture | None:
     if results.examples is None:
         return None
     rows, heads, images = results.examples
-    where = results.settings.data or images_words(results.top)
+    where = results.settings.own or images_words(results.top)
     return figures.image_grid(
         name="examples",
         title="The versions",
@@ -314,7 +321,7 @@ def version_grid(results: Results) -> Picture | None:
 
 def warnings(results: Results) -> Iterator[str]:
     settings = results.settings
-    if not settings.data:
+    if not settings.own:
         yield from Repeats(count=settings.num_seeds).warnings("seed")
         weak = [
             f"{row.network} at {row.images}"

@@ -2,7 +2,8 @@
 
 Records have one row per network and test image: `images` (which images: "rho 0.9", a data set), `rho` (NaN for the
 user's own images), `network` (what it was trained on, or a model's name), `seed`, `index`, `label`, one column of
-predictions per version, and `background_rand`, the class of the background in Mixed-Rand.
+predictions per version (-1: an answer that is none of the classes), and `background_rand`, the class of the background
+in Mixed-Rand (-1: not known).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def towards_background(seeds: Sequence[pd.DataFrame]) -> Estimate:
     """Of Mixed-Rand images with a background of another class, the share answered with that class."""
     found = []
     for seed in seeds:
-        wrong = seed[seed["background_rand"] != seed["label"]]
+        wrong = seed[(seed["background_rand"] != seed["label"]) & (seed["background_rand"] >= 0)]
         found.append(proportion((wrong["mixed_rand"] == wrong["background_rand"]).to_numpy()))
     return mean_over_seeds(found, limits=(0, 1))
 

@@ -21,6 +21,8 @@ class Results:
 
     settings: Settings
     classes: tuple[str, ...]
+    versions: tuple[str, ...]
+    """Those that there are, beside the original."""
     records: pd.DataFrame
     """See `reduce`; empty where nothing was judged."""
     pairs: pd.DataFrame
@@ -28,6 +30,8 @@ class Results:
     rejected: pd.DataFrame
     """Images that are in no version, with the reason."""
     num_kept: int
+    looked_up: tuple[str, ...]
+    """Models of ImageNet's 1,000 classes, whose answers were read as one of nine groups."""
     examples: tuple[list[str], list[str], NDArray[np.uint8]] | None
     """Row heads, column heads, images in reading order."""
     built: pd.DataFrame
@@ -35,11 +39,11 @@ class Results:
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
-        return reduce.accuracy_table(self.records, self.settings.versions)
+        return reduce.accuracy_table(self.records, self.versions)
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
-        return reduce.gap_table(self.records, self.settings.versions)
+        return reduce.gap_table(self.records, self.versions)
 
     @cached_property
     def categories(self) -> pd.DataFrame:

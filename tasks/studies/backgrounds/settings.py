@@ -15,6 +15,8 @@ from robustray.tasks.training.settings import Augmentation, TrainSpec
 
 Version = Literal["only_bg_b", "only_bg_t", "no_fg", "only_fg", "mixed_same", "mixed_rand", "mixed_next"]
 VERSIONS: tuple[Version, ...] = get_args(Version)
+Segment = Literal["grabcut", "box"]
+Groups = Literal["", "in9"]
 ORIGINAL = "original"
 WORDS: Mapping[str, str] = {
     ORIGINAL: "Original",
@@ -48,9 +50,25 @@ class Settings:
 
     data: str = ""
     """Your own images with boxes or masks, instead of scenes: a folder of class folders with a boxes.csv, or Parquet
-    with a column box or mask."""
+    with a column box or mask; all of one size, or of any sizes with --boxes."""
+    boxes: str = ""
+    """Where the objects are in photographs of any sizes: annotations.json (COCO), a table boxes.csv or boxes.parquet, a
+    folder of ImageNet's XML files, own (what comes with the data), or central:0.6 (no annotations: the centre)."""
+    segment: Segment = "grabcut"
+    """How foregrounds are found in boxes of photographs without masks: grabcut, or box (all of it)."""
+    attempts: int = 10
+    """Times that GrabCut is tried with another seed before a photograph is given up."""
+    photo_side: int = 224
+    """Pixels of a side of the versions of photographs."""
+    groups: Groups = ""
+    """in9: photographs of ImageNet's 1,000 classes become those of the nine groups of ImageNet-9, the rest is left
+    out."""
+    released: str = ""
+    """Versions that are there already, instead of --data: a folder with a folder for each version, as --build writes
+    them or as ImageNet-9's authors released them."""
     models: tuple[str, ...] = ()
-    """Trained models to judge on your own images. If none is given, the versions are only built."""
+    """Trained models to judge on your own images; those of ImageNet's 1,000 classes, too, on ImageNet-9's nine. If none
+    is given, the versions are only built."""
     build: str = ""
     """Folder into which every version is written, as Parquet that --data reads."""
     versions: tuple[Version, ...] = VERSIONS
@@ -110,13 +128,39 @@ class Settings:
         checks.counts(at_least=12, side=self.side)
         checks.counts(seed=self.seed, num_examples=self.num_examples)
         checks.shares(ends="()", margin=self.margin)
-        if self.models and not self.data:
-            raise InputError("models are judged on your own images: give --data, or leave --models out to train here")
-        if self.data and not self.models and not self.build:
-            raise InputError("data without models and build: give --models to judge, --build FOLDER to write, or both")
-        if not self.data:
+        checks.counts(at_least=1, attempts=self.attempts)
+        checks.counts(at_least=16, photo_side=self.photo_side)
+        self._check_own()
+        if not self.own:
             for network in self.networks():
                 self.spec(network, "scenes:train")  # refuses what no training can use
+
+    def _check_own(self) -> None:
+        if self.models and not self.own:
+            raise InputError("models are judged on your own images: give --data, or leave --models out to train here")
+        if self.data and self.released:
+            raise InputError("data and released exclude each other: versions are built here, or are there already")
+        if self.released and (self.build or not self.models):
+            raise InputError("released: those versions are built; give --models to judge on them, and no --build")
+        if self.data and not self.models and not self.build:
+            raise InputError("data without models and build: give --models to judge, --build FOLDER to write, or both")
+        if self.boxes and not self.data:
+            raise InputError("boxes are those of photographs: give --data, a folder or Parquet file of them")
+
+    def idle(self) -> dict[str, str]:
+        """Fields that do nothing beside the others."""
+        found: dict[str, str] = {}
+        if not self.boxes:
+            why = "only photographs of any sizes are cut so; give --boxes"
+            found |= dict.fromkeys(("segment", "attempts", "photo_side", "groups"), why)
+        elif self.segment == "box":
+            found["attempts"] = "segment box takes the whole box"
+        return found
+
+    @property
+    def own(self) -> str:
+        """The user's own images: what was given as `data` or `released`; "" where scenes are used."""
+        return self.data or self.released
 
     def scenes(self, split: Literal["train", "test"], rho: float, seed: int) -> str:
         """Name of the scenes. Hard edges (aa=1): masks are exact to the pixel, nothing of an object stays behind."""
@@ -148,11 +192,12 @@ class Settings:
 def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
     versions = len(settings.versions) + 1
-    if settings.data:
+    if settings.own:
+        slow = "GrabCut takes 0.1 to 1 s of a core for a photograph." if settings.boxes else ""
         return Work(
             counts={"versions of each image": versions - 1}
             | ({"models that see all of them": len(settings.models)} if settings.models else {}),
-            note="Building takes about 0.1 ms per version of a small image.",
+            note=slow or "Building takes about 0.1 ms per version of a small image.",
         )
     networks = settings.networks()
     trained = len(networks) * settings.epochs * settings.num_train

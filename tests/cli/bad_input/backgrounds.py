@@ -9,7 +9,7 @@ import numpy as np
 
 from robustray.tasks.data.export import write_shards
 from robustray.tasks.data.images import boxes_of
-from tests.cli.bad_input.case import Case, Prepare, folders
+from tests.cli.bad_input.case import Case, Prepare, both, file, folders, module
 
 RUN = "run backgrounds --workers 0 "
 
@@ -34,6 +34,16 @@ def boxed(boxes: Sequence[Sequence[int]], labels: Sequence[int] = (0, 0, 1, 1), 
 
 
 FINE = [[2, 2, 6, 6]] * 4
+PHOTOS = RUN + "--data images --build out --boxes "
+
+
+def photographs(boxes: str, content: str, *, classes: Sequence[str] = ("cat", "dog")) -> Prepare:
+    """`images/CLASS/0.png`, grey pictures of 8x8 pixels, and a file `boxes` with this content."""
+    return both(folders(*classes), file(boxes, content.encode()))
+
+
+CSV = "file,x0,y0,x1,y1\n"
+ENTITIES = '<!DOCTYPE a [<!ENTITY b "b">]><annotation>&b;</annotation>'
 
 BACKGROUNDS = [
     Case(name="backgrounds: a correlation above 1", typed=RUN + "--rhos 0 1.5", says=("rhos", "[0, 1]", "1.5")),
@@ -100,5 +110,125 @@ BACKGROUNDS = [
         typed=RUN + "--data boxed.parquet --models digits:mlp",
         prepare=boxed(FINE),
         says=("--models digits:mlp", "--data boxed.parquet"),
+    ),
+    Case(
+        name="backgrounds: boxes without photographs", typed=RUN + "--boxes central:0.6", says=("boxes", "give --data")
+    ),
+    Case(
+        name="backgrounds: a word about photographs without boxes",
+        typed=RUN + "--data boxed.parquet --build out --photo-side 64",
+        prepare=boxed(FINE),
+        says=("--photo-side does nothing here", "--boxes"),
+    ),
+    Case(
+        name="backgrounds: no such boxes",
+        typed=PHOTOS + "boxes.csv",
+        prepare=folders("cat", "dog"),
+        says=("--boxes boxes.csv", "no such file"),
+    ),
+    Case(
+        name="backgrounds: no boxes of their own",
+        typed=PHOTOS + "own",
+        prepare=folders("cat", "dog"),
+        says=("--boxes own", "images/boxes.csv", "central:0.6"),
+    ),
+    Case(
+        name="backgrounds: more than the whole image in the centre",
+        typed=PHOTOS + "central:1.5",
+        prepare=folders("cat", "dog"),
+        says=("central:1.5", "between 0 and 1"),
+    ),
+    Case(
+        name="backgrounds: boxes in a form that nobody reads",
+        typed=PHOTOS + "boxes.txt",
+        prepare=photographs("boxes.txt", ""),
+        says=("boxes.txt", "COCO", ".csv"),
+    ),
+    Case(
+        name="backgrounds: JSON that is no annotation",
+        typed=PHOTOS + "boxes.json",
+        prepare=photographs("boxes.json", '{"images": [{"id": 1, "file_name": "0.png"}]}'),
+        says=("boxes.json is no COCO annotation", "lacks 'annotations'"),
+    ),
+    Case(
+        name="backgrounds: a table without a side",
+        typed=PHOTOS + "boxes.csv",
+        prepare=photographs("boxes.csv", "file,x0,y0,x1\ncat/0.png,1,1,3\n"),
+        says=("boxes.csv has no column 'y1'",),
+    ),
+    Case(
+        name="backgrounds: a box of words",
+        typed=PHOTOS + "boxes.csv",
+        prepare=photographs("boxes.csv", CSV + "cat/0.png,1,1,3,4\ndog/0.png,1,one,3,4\n"),
+        says=("row 1 (dog/0.png)", "1,one,3,4 is no box"),
+    ),
+    Case(
+        name="backgrounds: XML that declares entities",
+        typed=PHOTOS + "notes",
+        prepare=photographs("notes/0.xml", ENTITIES),
+        says=("notes/0.xml declares", "entities"),
+    ),
+    Case(
+        name="backgrounds: XML that is cut off",
+        typed=PHOTOS + "notes",
+        prepare=photographs("notes/0.xml", "<annotation><object>"),
+        says=("notes/0.xml is no annotation",),
+    ),
+    Case(
+        name="backgrounds: boxes of other photographs",
+        typed=PHOTOS + "boxes.csv",
+        prepare=photographs("boxes.csv", CSV + "bird/7.png,1,1,3,4\n"),
+        says=("says nothing about any photograph of images", "bird/7.png", "cat/0.png"),
+    ),
+    Case(
+        name="backgrounds: photographs that can't be cut out, each for its reason",
+        typed=PHOTOS + "boxes.csv",
+        prepare=photographs("boxes.csv", CSV + "cat/0.png,1,1,30,4\ndog/0.png,0,0,8,8\n"),
+        says=("no photograph can be cut out", "cat/0.png", "leaves the image of 8 x 8 pixels"),
+    ),
+    Case(
+        name="backgrounds: photographs of one class",
+        typed=PHOTOS + "boxes.csv",
+        prepare=photographs("boxes.csv", CSV + "cat/0.png,1,1,4,4\n", classes=("cat",)),
+        says=("fewer than two classes",),
+    ),
+    Case(
+        name="backgrounds: the nine groups of other classes than ImageNet's",
+        typed=PHOTOS + "central:0.6 --groups in9",
+        prepare=folders("cat", "dog"),
+        says=("--groups in9", "2 classes", "1,000"),
+    ),
+    Case(
+        name="backgrounds: a thousand answers on classes that are not the nine",
+        typed=RUN + "--data boxed.parquet --models own:build",
+        prepare=both(
+            boxed(FINE),
+            module(
+                "def build():\n"
+                "    torch.manual_seed(0)\n"
+                "    return nn.Sequential(nn.Flatten(), nn.Linear(144, 1000)).eval()\n"
+            ),
+        ),
+        says=("1000 outputs, the data 2 classes", "looked up among the classes of ImageNet-9"),
+    ),
+    Case(
+        name="backgrounds: released versions without one that is needed",
+        typed=RUN + "--released images --models digits:mlp",
+        prepare=folders("original/val/cat", "only_bg_t/val/cat", "mixed_same/val/cat"),
+        says=("--released images", "no folder mixed_rand"),
+    ),
+    Case(
+        name="backgrounds: released versions of other foregrounds",
+        typed=RUN + "--released images --models digits:mlp",
+        prepare=folders(
+            *(f"{each}/val/{name}" for each in ("original", "only_bg_t", "mixed_rand") for name in ("cat", "dog")),
+            "mixed_same/val/cat",
+        ),
+        says=("mixed_same holds 1 images of 1 classes", "original 2 of 2"),
+    ),
+    Case(
+        name="backgrounds: data and released at once",
+        typed=RUN + "--released images --data images --models digits:mlp",
+        says=("data and released exclude each other",),
     ),
 ]
