@@ -40,6 +40,12 @@ SOURCES: Mapping[str, Named] = {
         "procedural objects on backgrounds that go with them by rho: scenes:test,rho=0.9,size=64",
         SPLITS,
     ),
+    "textures": Named(
+        "robustray.tasks.data.textures",
+        "textures:SPLIT,OPTION=VALUE,...",
+        "procedural patterns of ten families, whatever their colours: textures:train,n=500,size=64",
+        SPLITS,
+    ),
     "cifar10": Named(
         "robustray.tasks.data.cifar",
         "cifar10:SPLIT",

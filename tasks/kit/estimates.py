@@ -26,8 +26,11 @@ KNOWN: Mapping[str, int] = {
 """Sizes of data sets that are the same wherever they are."""
 CLASSES: Mapping[str, int] = {"cifar100": 100, "scenes": 9}
 """Number of classes of data sets that have not 10."""
-SCENES: Mapping[str, int] = {"train": 3_600, "test": 1_800}
-"""Number of scenes where the name gives none."""
+DRAWN: Mapping[str, Mapping[str, int]] = {
+    "scenes": {"train": 3_600, "test": 1_800},
+    "textures": {"train": 2_000, "test": 1_000},
+}
+"""Number of procedural images where the name gives none."""
 
 
 def num_images(names: Iterable[str], *, otherwise: int, given: int = 0) -> tuple[dict[str, int], str]:
@@ -44,10 +47,10 @@ def num_images(names: Iterable[str], *, otherwise: int, given: int = 0) -> tuple
 
 def count_of(name: str) -> int | None:
     """Images of a data set by name; None where that is not known before it is opened."""
-    if not name.startswith("scenes:"):
+    kind, _, rest = name.partition(":")
+    if kind not in DRAWN:
         return KNOWN.get(name)
-    split = name.removeprefix("scenes:").partition(",")[0]
-    return _number_in(name, "n") or SCENES.get(split)
+    return _number_in(name, "n") or DRAWN[kind].get(rest.partition(",")[0])
 
 
 def side_of(name: str) -> int:

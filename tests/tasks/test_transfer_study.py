@@ -19,17 +19,25 @@ from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.latents.cache import latents, look, matrix
+from robustray.tasks.latents.head import fit_head
 from robustray.tasks.models.registry import build_model
 from robustray.tasks.models.weights import to_safetensors, weights_of
 from robustray.tasks.statistics import mean_interval, mean_over_seeds, paired_difference
 from robustray.tasks.studies.transfer import reduce
-from robustray.tasks.studies.transfer.blocks import head_block
+from robustray.tasks.studies.transfer.blocks import (
+    HEAD_COLUMNS,
+    HeadAttack,
+    attack_head_block,
+    head_block,
+    under_head,
+)
 from robustray.tasks.studies.transfer.findings import findings
-from robustray.tasks.studies.transfer.metric import ACCURACY, mean_per_class
+from robustray.tasks.studies.transfer.kinds import FIXED, FULL, OTHERS, RANDOM, STANDARD, short_models
+from robustray.tasks.studies.transfer.metric import ACCURACY, Metric, mean_per_class
 from robustray.tasks.studies.transfer.results import Results
-from robustray.tasks.studies.transfer.settings import FIXED, FULL, RANDOM, STANDARD, Settings, short_names
-from robustray.tasks.studies.transfer.study import STUDY
-from robustray.tasks.studies.transfer.worlds import aside, open_worlds, shots
+from robustray.tasks.studies.transfer.settings import Settings
+from robustray.tasks.studies.transfer.study import STUDY, present
+from robustray.tasks.studies.transfer.worlds import aside, fit_and_held, open_world, pool, shots, view_of
 from robustray.tasks.study import Claim
 from tests.cli.bad_input.transfer import photos
 
@@ -39,16 +47,32 @@ DIGITS = replace(
 )
 
 
-def transfers(accuracy: dict[str, list[int]], validation: dict[str, list[float]], n: int = 10) -> pd.DataFrame:
+def transfers(
+    accuracy: dict[str, list[int]],
+    validation: dict[str, list[float]] | None = None,
+    n: int = 10,
+    *,
+    metric: Metric = ACCURACY,
+    shared: bool = True,
+    target: str = "t",
+    draw: int = 0,
+    side: int = 0,
+) -> pd.DataFrame:
     """Source -> right answers in each chain (the first images are right), and validation accuracies."""
     rows = [
         {
             "mode": mode,
+            "target": target,
+            "side": side,
             "source": source,
             "seed": seed,
+            "draw": draw,
             "choice": 1.0,
-            "validation": validation[source][seed],
+            "validation": validation[source][seed] if validation else 0.5,
             "correct": np.arange(n) < right,
+            "robust": None,
+            "metric": metric,
+            "shared": shared,
         }
         for mode in (FIXED, FULL)
         for source, counts in accuracy.items()
@@ -57,37 +81,54 @@ def transfers(accuracy: dict[str, list[int]], validation: dict[str, list[float]]
     return pd.DataFrame(rows)
 
 
+def fixed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The part of fixed features."""
+    return reduce.part_of(frame, FIXED, "t")
+
+
 # -- who chooses -------------------------------------------------------------------------------------------------------
 
 
 def test_a_chain_has_no_part_in_the_choice_that_it_is_judged_by() -> None:
     """A is far better by the validation of chain 0 alone, B a little in the others: chain 0 is given B, they get A."""
-    frame = transfers(
-        {STANDARD: [5, 5, 5], "A": [9, 5, 5], "B": [6, 7, 7]},
-        {STANDARD: [0.5] * 3, "A": [1.0, 0.5, 0.5], "B": [0.1, 0.6, 0.6]},
+    part = fixed(
+        transfers(
+            {STANDARD: [5, 5, 5], "A": [9, 5, 5], "B": [6, 7, 7]},
+            {STANDARD: [0.5] * 3, "A": [1.0, 0.5, 0.5], "B": [0.1, 0.6, 0.6]},
+        )
     )
-    assert reduce.choose(frame, FIXED, ["A", "B"]) == {0: "B", 1: "A", 2: "A"}
-    found = reduce.chosen_gain(frame, FIXED, ["A", "B"])
+    assert reduce.choose(part, ["A", "B"]) == {0: "B", 1: "A", 2: "A"}
+    found = reduce.chosen_gain(part, ["A", "B"])
     assert found.value == pytest.approx((0.1 + 0.0 + 0.0) / 3) and found.n == 10
 
 
 def test_test_images_have_no_part_in_the_choice() -> None:
     names = {STANDARD: [0.5] * 2, "A": [0.7, 0.7], "B": [0.6, 0.6]}
     for counts in ([1, 1], [9, 9]):
-        frame = transfers({STANDARD: [5, 5], "A": counts, "B": [8, 8]}, names)
-        assert set(reduce.choose(frame, FIXED, ["A", "B"]).values()) == {"A"}
-        gain = reduce.chosen_gain(frame, FIXED, ["A", "B"]).value
-        assert gain == pytest.approx((counts[0] - 5) / 10)
+        part = fixed(transfers({STANDARD: [5, 5], "A": counts, "B": [8, 8]}, names))
+        assert set(reduce.choose(part, ["A", "B"]).values()) == {"A"}
+        assert reduce.chosen_gain(part, ["A", "B"]).value == pytest.approx((counts[0] - 5) / 10)
+
+
+def test_all_draws_of_the_other_chains_choose() -> None:
+    """A wins in the first draw, B by more in the second."""
+    counts = {STANDARD: [5, 5], "A": [6, 6], "B": [7, 7]}
+    first, second = (
+        transfers(counts, {STANDARD: [0.5] * 2, "A": [a, a], "B": [b, b]}, draw=draw)
+        for draw, (a, b) in enumerate([(0.7, 0.6), (0.5, 0.9)])
+    )
+    assert set(reduce.choose(fixed(first), ["A", "B"]).values()) == {"A"}
+    assert set(reduce.choose(fixed(pd.concat([first, second])), ["A", "B"]).values()) == {"B"}
 
 
 def test_equal_candidates_give_the_first_and_a_single_chain_none() -> None:
     frame = transfers(
         {STANDARD: [5, 5], "A": [6, 6], "B": [7, 7]}, {name: [0.1 + 0.2, 0.3] for name in (STANDARD, "A", "B")}
     )
-    assert set(reduce.choose(frame, FULL, ["B", "A"]).values()) == {"B"}
-    alone = frame[frame.seed == 0]
-    assert reduce.choose(alone, FULL, ["A", "B"]) == {}
-    assert reduce.chosen_gain(alone, FULL, ["A", "B"]).n == 0
+    assert set(reduce.choose(fixed(frame), ["B", "A"]).values()) == {"B"}
+    alone = fixed(frame[frame.seed == 0])
+    assert reduce.choose(alone, ["A", "B"]) == {}
+    assert reduce.chosen_gain(alone, ["A", "B"]).n == 0
 
 
 def test_the_choice_among_alike_sources_gains_nothing_on_average() -> None:
@@ -97,7 +138,7 @@ def test_the_choice_among_alike_sources_gains_nothing_on_average() -> None:
     for _ in range(60):
         hits = {name: rng.binomial(400, 0.5, size=3).tolist() for name in (STANDARD, "A", "B", "C")}
         frame = transfers(hits, {name: [right / 400 for right in found] for name, found in hits.items()}, n=400)
-        gains.append(reduce.chosen_gain(frame, FIXED, ["A", "B", "C"]).value)
+        gains.append(reduce.chosen_gain(fixed(frame), ["A", "B", "C"]).value)
         best = np.max([hits[name] for name in "ABC"], axis=0)
         own.append(float(np.mean(best - np.array(hits[STANDARD]))) / 400)
     interval = mean_interval(gains, 0.99)
@@ -109,8 +150,8 @@ def test_the_choice_among_alike_sources_gains_nothing_on_average() -> None:
 
 
 def test_a_gain_is_the_mean_of_paired_differences() -> None:
-    frame = transfers({STANDARD: [5, 6], "A": [7, 9]}, {STANDARD: [0, 0], "A": [0, 0]})
-    found = reduce.fixed_gain(frame, FIXED, "A")
+    frame = transfers({STANDARD: [5, 6], "A": [7, 9]})
+    found = reduce.fixed_gain(fixed(frame), "A")
     assert found.value == pytest.approx(0.25)
     ten = np.arange(10)
     ends = [paired_difference(ten < a, ten < b).lo for a, b in ((7, 5), (9, 6))]
@@ -120,13 +161,54 @@ def test_a_gain_is_the_mean_of_paired_differences() -> None:
     assert table[table.source == "A"].accuracy.tolist() == pytest.approx([0.8, 0.8])
 
 
+def test_chains_of_their_own_test_images_have_students_t_over_chains() -> None:
+    """Gains of 2, 3 and 4 in 10 images: the mean and the half-width by hand, t = 4.303 on two degrees of freedom."""
+    right = {STANDARD: [5, 5, 5], "A": [7, 8, 9]}
+    own, shared = (fixed(transfers(right, shared=shared)) for shared in (False, True))
+    found = reduce.fixed_gain(own, "A")
+    half = 4.302652729749462 * 0.1 / math.sqrt(3)
+    assert (found.value, found.lo, found.hi) == pytest.approx((0.3, 0.3 - half, 0.3 + half)) and found.n == 10
+    wider = reduce.fixed_gain(shared, "A")
+    assert wider.value == found.value and wider.lo < found.lo and wider.hi > found.hi, "images count on top"
+    one = own[own.seed == 0]
+    ten = np.arange(10)
+    assert reduce.fixed_gain(one, "A").interval == pytest.approx(paired_difference(ten < 7, ten < 5).interval)
+
+
+def test_draws_are_nested_in_chains() -> None:
+    """Two draws of each chain are its mean and no more chains: the interval is that over the chains' means."""
+    draws = [
+        transfers({STANDARD: [5, 5], "A": counts}, shared=False, draw=draw)
+        for draw, counts in enumerate([[6, 8], [8, 8]])
+    ]
+    both, means = fixed(pd.concat(draws)), mean_interval([0.2, 0.3])
+    found = reduce.fixed_gain(both, "A")
+    assert (found.value, *found.interval) == pytest.approx((means.value, max(-1, means.lo), min(1, means.hi)))
+    assert reduce.gains_by_seed(both, "A") == pytest.approx([0.2, 0.3])
+    runs = reduce.run_table(pd.concat(draws))
+    assert reduce.chain_accuracy(runs, FIXED, "t", "A") == pytest.approx([0.7, 0.8])
+
+
+def test_a_gain_over_targets_is_their_mean_in_every_chain() -> None:
+    right = {STANDARD: [5, 5, 5], "A": [7, 8, 9], RANDOM: [4, 4, 4]}
+    other = {STANDARD: [5, 6, 5], "A": [4, 5, 6], RANDOM: [2, 2, 2]}
+    parts = [
+        reduce.part_of(transfers(each, shared=False, target=name), FIXED, name)
+        for name, each in (("t", right), ("u", other))
+    ]
+    found = reduce.over_targets(parts, lambda part: dict.fromkeys(reduce.seeds_of(part), "A"))
+    by_hand = mean_interval([(0.2 - 0.1) / 2, (0.3 - 0.1) / 2, (0.4 + 0.1) / 2])
+    assert (found.value, *found.interval) == pytest.approx((by_hand.value, *by_hand.interval))
+    assert reduce.over_targets(parts, lambda part: {}).n == 0
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gains_of_several_sizes_hold_together(weighted: bool) -> None:
     """Bonferroni by hand: two sizes, so that each interval is at 97.5 %; the others have none."""
     right = {STANDARD: [5, 6], "A": [7, 9], "B": [6, 6], "other seed": [5, 5]}
-    frame = transfers(right, {name: [0.5, 0.5] for name in right})
     metric = mean_per_class(np.arange(10) % 3, 3) if weighted else ACCURACY
-    table = reduce.transfer_table(frame, list(right), metric, ["A", "B"])
+    frame = transfers(right, metric=metric)
+    table = reduce.transfer_table(frame, list(right), ["A", "B"])
     ten = np.arange(10)
     for row in table.itertuples():
         if row.source not in "AB":
@@ -137,8 +219,33 @@ def test_gains_of_several_sizes_hold_together(weighted: bool) -> None:
         wide = mean_over_seeds(parts, level=0.975)
         assert (row.sim_lo, row.sim_hi) == pytest.approx(wide.interval) and row.gain == pytest.approx(wide.value)
         assert row.sim_lo <= row.gain_lo <= row.gain_hi <= row.sim_hi and row.sim_lo < row.gain_lo
-    (alone,) = reduce.transfer_table(frame[frame["mode"] == FIXED], ["B", "A"], metric, ["A"])[1:].itertuples()
+    (alone,) = reduce.transfer_table(fixed(frame), ["B", "A"], ["A"])[1:].itertuples()
     assert (alone.sim_lo, alone.sim_hi) == pytest.approx((alone.gain_lo, alone.gain_hi)), "a single one as it was"
+
+
+def test_choices_of_several_targets_hold_together_and_shrunk_ones_by_themselves() -> None:
+    right = {STANDARD: [5, 5, 5], "A": [7, 8, 9]}
+    frame = pd.concat(
+        [transfers(right, shared=False, target=name, side=side) for name, side in (("t", 0), ("u", 0), ("t small", 8))]
+    )
+    table = reduce.choice_table(frame, {"robust": ["A"]})
+    for row in table.itertuples():
+        level = 0.95 if row.target == "t small" else 0.975
+        wide = mean_interval([0.2, 0.3, 0.4], level)
+        assert (row.sim_lo, row.sim_hi) == pytest.approx((max(-1, wide.lo), min(1, wide.hi)))
+
+
+def test_robust_accuracy_is_of_the_images_that_were_attacked() -> None:
+    frame = transfers({STANDARD: [5, 5], "A": [6, 6]})
+    assert math.isnan(reduce.robust_accuracy(fixed(frame), "A").value)
+    flags = [np.arange(4) < count for count in (2, 3)]
+    frame["robust"] = [
+        flags[seed] if name == "A" else None for name, seed in zip(frame.source, frame.seed, strict=True)
+    ]
+    found = reduce.robust_accuracy(fixed(frame), "A")
+    assert found.value == pytest.approx(5 / 8) and found.n == 4
+    table = reduce.transfer_table(frame, [STANDARD, "A"])
+    assert table.attacked.tolist() == [0, 4] * 2
 
 
 # -- mean per class ----------------------------------------------------------------------------------------------------
@@ -165,22 +272,24 @@ def test_mean_per_class_is_the_mean_of_recalls_and_of_weighted_hits() -> None:
 def test_a_table_in_mean_per_class_ignores_how_large_classes_are() -> None:
     """A class three times as often: accuracy moves, mean per class and its gains do not."""
     right = {STANDARD: [4, 5], "A": [6, 7]}
-    frame = transfers(right, {name: [0.5, 0.5] for name in right})
+    frame = transfers(right)
     labels = (np.arange(10) < 5).astype(int)
     more = np.concatenate([np.arange(10), np.flatnonzero(labels), np.flatnonzero(labels)])
     again = frame.assign(correct=[correct[more] for correct in frame.correct])
     names = list(right)
     plain, large = (reduce.transfer_table(each, names) for each in (frame, again))
     assert (plain.accuracy < large.accuracy).all()
-    metrics = mean_per_class(labels, 2), mean_per_class(labels[more], 2)
-    tables = [reduce.transfer_table(each, names, metric) for each, metric in zip((frame, again), metrics, strict=True)]
+    weighted = [
+        each.assign(metric=mean_per_class(places, 2)) for each, places in ((frame, labels), (again, labels[more]))
+    ]
+    tables = [reduce.transfer_table(each, names) for each in weighted]
     for name in ("accuracy", "gain"):
         np.testing.assert_allclose(tables[0][name], tables[1][name])
     columns = ["accuracy", "lo", "hi", "gain", "gain_lo", "gain_hi"]
     np.testing.assert_allclose(plain[columns], tables[0][columns])  # the two classes of the first are equally large
     assert (tables[0].gain_lo < tables[1].gain_lo)[1::2].all(), "more images, a shorter interval"
-    assert reduce.run_table(again, metrics[1]).test.tolist() == pytest.approx([0.4, 0.5, 0.6, 0.7] * 2)
-    assert reduce.gains_by_seed(again, FIXED, "A", metric=metrics[1]) == pytest.approx([0.2, 0.2])
+    assert reduce.run_table(weighted[1]).test.tolist() == pytest.approx([0.4, 0.5, 0.6, 0.7] * 2)
+    assert reduce.gains_by_seed(fixed(weighted[1]), "A") == pytest.approx([0.2, 0.2])
 
 
 # -- what is split off -------------------------------------------------------------------------------------------------
@@ -201,32 +310,56 @@ def test_every_class_is_in_both_parts_and_no_image(share: float, held: int) -> N
         aside(np.array([0, 0, 3]), share, 0, "x", "t")
 
 
-def test_few_images_are_drawn_anew_in_every_chain_and_alike_for_all_sources() -> None:
-    settings, data = replace(QUICK, per_class=8), target()
-    fit, held = shots(settings, 0, data)
-    assert shots(settings, 0, data) == (fit, held) != shots(settings, 1, data)
-    assert np.bincount(data.labels[fit + held]).tolist() == [8, 8, 8] and not set(fit) & set(held)
-    assert sum(map(len, shots(replace(settings, per_class=0), 0, data))) == len(data), "0 means all"
+def test_few_images_are_drawn_anew_in_every_chain_and_draw_and_more_hold_fewer() -> None:
+    labels = target().labels
+    settings = replace(QUICK, per_class=4, more_per_class=(2,), num_draws=2)
+    places = pool(settings, 0, OTHERS, labels)
+    assert np.bincount(labels[places]).tolist() == [8] * 3 != pool(settings, 1, OTHERS, labels) != places
+    few = {
+        (seed, draw, count): shots(labels[places], count, seed=seed, draw=draw)
+        for seed in (0, 1)
+        for draw in (0, 1)
+        for count in (2, 4)
+    }
+    assert len({tuple(each) for each in few.values()}) == len(few)
+    for (seed, draw, count), each in few.items():
+        assert np.bincount(labels[places][each]).tolist() == [count] * 3
+        assert set(few[seed, draw, 2]) <= set(each), "a larger number holds the smaller one"
+    fit, held = fit_and_held(labels[places], few[0, 0, 4], 0.3, seed=0, where="t")
+    assert sorted(fit + held) == few[0, 0, 4] and not set(fit) & set(held)
+    assert len(pool(replace(settings, per_class=0), 0, OTHERS, labels)) == len(labels), "0 means all"
 
 
-def test_source_and_target_share_no_class(tmp_path: Path) -> None:
+def test_every_chain_draws_its_own_classes_and_source_and_target_share_none(tmp_path: Path) -> None:
     lab = SerialLab(store=Store(str(tmp_path)))
-    worlds = open_worlds(DIGITS, lab)
-    assert worlds.source is not None
-    source, test = lab.load(worlds.source), lab.load(worlds.target_test)
-    assert source.classes == tuple("012345") and test.classes == lab.load(worlds.target).classes == tuple("6789")
-    assert source.num_classes == 6 and set(source.labels.tolist()) == set(range(6))
+    learnt = []
+    for chain in range(3):
+        world = open_world(DIGITS, lab, chain)
+        assert world.source is not None and world.source_test is not None
+        source, tested = lab.load(world.source), lab.load(world.source_test)
+        images = world.targets[OTHERS]
+        others, test = lab.load(images.train), lab.load(images.test)
+        assert source.classes == tested.classes and others.classes == test.classes
+        assert set(source.classes) | set(others.classes) == set("0123456789") and len(source.classes) == 6
+        assert not set(source.classes) & set(others.classes) and not images.shared
+        learnt.append(source.classes)
+    assert len(set(learnt)) == 3
+    again = open_world(DIGITS, lab, 2)
+    assert again.source is not None and lab.load(again.source).classes == learnt[2]
+    shifted = open_world(replace(DIGITS, seed=2), lab, 0)
+    assert shifted.source is not None and lab.load(shifted.source).classes == learnt[2], "by the seed of the chain"
 
 
 def test_a_folder_is_resized_and_split_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     photos("cat", "dog", count=10)(tmp_path)
-    settings = replace(DIGITS, target="photos", num_source_classes=0, per_class=4)
+    settings = replace(DIGITS, target=("photos",), num_source_classes=0, per_class=4)
     lab = SerialLab(store=Store(str(tmp_path / "store")))
-    worlds = open_worlds(settings, lab)
-    learnt, tested = lab.load(worlds.target), lab.load(worlds.target_test)
-    assert worlds.source is not None
-    assert learnt.shape == tested.shape == (1, 8, 8) and lab.load(worlds.source).num_classes == 10
+    world = open_world(settings, lab, 0)
+    images = world.targets["photos"]
+    learnt, tested = lab.load(images.train), lab.load(images.test)
+    assert world.source is not None and images.shared
+    assert learnt.shape == tested.shape == (1, 8, 8) and lab.load(world.source).num_classes == 10
     assert np.bincount(learnt.labels).tolist() == [7, 7] and np.bincount(tested.labels).tolist() == [3, 3]
     seen = {image.tobytes() for image in learnt.images}
     assert not any(image.tobytes() in seen for image in tested.images)
@@ -234,19 +367,47 @@ def test_a_folder_is_resized_and_split_and_the_page_says_so(tmp_path: Path, monk
     assert "12 x 12 pixels are resized to 8 x 8" in warning
 
 
-def test_a_target_is_shrunk_and_the_sources_images_are_not(tmp_path: Path) -> None:
+def test_a_target_is_also_shrunk_and_the_sources_images_are_not(tmp_path: Path) -> None:
     lab = SerialLab(store=Store(str(tmp_path)))
-    plain, small = (open_worlds(replace(DIGITS, shrink=side), lab) for side in (0, 4))
-    assert plain.source == small.source and plain.source_test == small.source_test
-    for name in ("target", "target_test"):
-        before, after = lab.load(getattr(plain, name)), lab.load(getattr(small, name))
-        assert before.shape == after.shape and np.array_equal(before.labels, after.labels)
+    settings = replace(DIGITS, shrink=4)
+    plain, small = settings.targets
+    assert (plain.side, small.side, plain.main, small.main) == (0, 4, True, False)
+    images = open_world(settings, lab, 0).targets[OTHERS]
+    for before, after in zip(*(view_of(settings, lab, each, images)[:2] for each in (plain, small)), strict=True):
+        sharp, coarse = lab.load(before), lab.load(after)
+        assert sharp.shape == coarse.shape and np.array_equal(sharp.labels, coarse.labels)
         means, kept = (
-            images.images.astype(float).reshape(-1, 4, 2, 4, 2).mean((2, 4)) for images in (before, after)
+            each.images.astype(float).reshape(-1, 4, 2, 4, 2).mean((2, 4)) for each in (sharp, coarse)
         )  # pixels of 4 x 4 images
-        assert not np.array_equal(before.images, after.images) and np.corrcoef(means.flat, kept.flat)[0, 1] > 0.98
-    (warning,) = STUDY.door(replace(DIGITS, shrink=4), lab).warnings
-    assert warning.startswith("the target: every image is shrunk to 4 pixels a side (by area) and enlarged")
+        assert not np.array_equal(sharp.images, coarse.images) and np.corrcoef(means.flat, kept.flat)[0, 1] > 0.98
+    (warning,) = STUDY.door(settings, lab).warnings
+    assert warning.startswith("the other classes, 4 pixels: every image is shrunk to 4 pixels a side (by area) and enl")
+
+
+def test_targets_are_named_by_their_images_and_by_how_much_of_them_is_used() -> None:
+    settings = replace(
+        QUICK, target=(OTHERS, "./a/photos", "digits:train"), more_per_class=(20, 400), shrink=8, tune_eps=(0.15,)
+    )
+    assert [each.name for each in settings.targets[:4]] == [
+        "the other classes, 20 a class",
+        "the other classes, 40 a class",
+        "the other classes, 40 a class, 8 pixels",
+        "the other classes, 400 a class",
+    ]
+    assert [each.images for each in settings.targets[4::4]] == ["photos", "digits:train"]
+    assert [each.data for each in settings.targets if each.main] == [OTHERS, "./a/photos", "digits:train"]
+    assert [each.name for each in QUICK.targets] == ["the other classes"]
+    tuned = [source.name for source in settings.sources_of(FULL)]
+    assert tuned == [STANDARD, "robust, ε = 0.15", "standard, other seed 1", RANDOM], "as many of the null"
+    assert settings.sources_of(FIXED) == settings.all_sources()
+
+
+def test_more_images_than_a_target_has_are_left_out_and_said(tmp_path: Path) -> None:
+    lab = SerialLab(store=Store(str(tmp_path)))
+    settings = replace(DIGITS, more_per_class=(20, 1_000))
+    kept, words = present(settings, lab, open_world(settings, lab, 0))
+    assert [target.per_class for target in kept] == [10, 20]
+    assert len(words) == 1 and "1,000 a class: left out" in words[0]
 
 
 def test_photographs_of_mixed_sizes_are_a_target_and_an_unreadable_one_stops_the_run(
@@ -257,7 +418,7 @@ def test_photographs_of_mixed_sizes_are_a_target_and_an_unreadable_one_stops_the
     file = next((tmp_path / "photos" / "cat").iterdir())
     Image.new("L", (31, 17), 90).save(file)
     lab = SerialLab(store=Store(str(tmp_path / "store")))
-    settings = replace(DIGITS, target="photos", num_source_classes=0, per_class=4)
+    settings = replace(DIGITS, target=("photos",), num_source_classes=0, per_class=4)
     (warning,) = [words for words in STUDY.door(settings, lab).warnings if "resized" in words]
     assert "12 x 12 to 31 x 17 pixels are resized to 8 x 8" in warning
     file.write_bytes(b"no picture")
@@ -270,7 +431,7 @@ def test_photographs_of_mixed_sizes_are_a_target_and_an_unreadable_one_stops_the
 
 def head(train: dict[str, Any], test: dict[str, Any]) -> dict[str, Any]:
     context = Context(settings=0.3, seed=0, device="cpu", load={"train": train, "test": test}.__getitem__)
-    return dict(head_block([3], context))
+    return dict(head_block([[0, 0], [5, 1]], context))
 
 
 def test_heads_separate_what_is_linear_and_never_read_test_labels() -> None:
@@ -279,18 +440,41 @@ def test_heads_separate_what_is_linear_and_never_read_test_labels() -> None:
     latent = np.eye(4)[labels] * 3 + rng.normal(0, 0.1, (40, 4))
     train, test = {"latent": latent, "label": labels}, {"latent": np.eye(4) * 3}
     found = head(train, test)
-    assert found["prediction"][0].tolist() == [0, 1, 2, 3] and found["validation"] == [1.0]
-    assert head(train, test | {"label": labels[::-1]})["prediction"][0].tolist() == [0, 1, 2, 3]
+    assert [each.tolist() for each in found["prediction"]] == [[0, 1, 2, 3]] * 2 and found["validation"] == [1.0] * 2
+    shuffled = head(train, test | {"label": labels[::-1]})
+    assert all(np.array_equal(*pair) for name in found for pair in zip(found[name], shuffled[name], strict=True))
 
 
 def test_cached_latents_are_those_of_the_network(tmp_path: Path) -> None:
     lab = SerialLab(store=Store(str(tmp_path)))
-    worlds = open_worlds(DIGITS, lab)
+    world = open_world(DIGITS, lab, 0)
     settings = replace(DIGITS, epochs=1)
-    (ref,) = lab.train([settings.source_spec(settings.robust[0], 0, worlds.source)]).result()
-    rows = latents(lab, ref, worlds.target, range(20)).result()
-    again = look(lab.load(ref), lab.load(worlds.target).batch(range(20))[0])[1]
+    (ref,) = lab.train([settings.source_spec(settings.robust[0], 0, world.source)]).result()
+    images = world.targets[OTHERS].train
+    rows = latents(lab, ref, images, range(20)).result()
+    again = look(lab.load(ref), lab.load(images).batch(range(20))[0])[1]
     assert np.array_equal(matrix(rows), again.numpy())
+
+
+def test_a_network_under_a_head_is_the_head_on_its_latents_and_is_attacked_as_one() -> None:
+    """Its logits are those of the head on cached latents, and no step of the attack leaves the ball."""
+    images = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = build_model("digits:mlp", 10).eval()
+    labels = np.arange(12) % 3
+    latent = look(model, images)[1].numpy()
+    fitted = fit_head(latent, labels, seed=0)
+    parts = {name: getattr(fitted, name) for name in HEAD_COLUMNS}
+    under = under_head(model, device="cpu", **parts)
+    np.testing.assert_allclose(under(images).detach().numpy(), fitted.logits(latent), atol=1e-4)
+    data = ImageData(name="t", images=(images.numpy() * 255).astype(np.uint8), labels=labels, classes=("a", "b", "c"))
+    rows = {name: np.stack([np.zeros_like(part), part]) for name, part in parts.items()}
+    loaded = {"data": data, "model": model, "head": rows}
+    for eps, changed in ((1e-6, False), (5.0, True)):
+        attack = HeadAttack(attack=replace(QUICK.attack(), eps=eps, precision="fp32"), head=1)
+        context = Context(settings=attack, seed=0, device="cpu", load=loaded.__getitem__)
+        found = attack_head_block(range(12), context)
+        assert np.array_equal(found["clean_prediction"], fitted.predict(look(model, data.batch(range(12))[0])[1]))
+        assert np.array_equal(found["clean_prediction"], found["prediction"]) is not changed
 
 
 def test_sources_differ_in_what_their_names_say_only() -> None:
@@ -311,13 +495,13 @@ def test_sources_differ_in_what_their_names_say_only() -> None:
 
 
 def test_what_tables_call_a_source_tells_sources_apart() -> None:
-    assert short_names(["a:b@x/std.safetensors", "twin:linf8:0", "own:build"]) == {
+    assert short_models(["a:b@x/std.safetensors", "twin:linf8:0", "own:build"]) == {
         "a:b@x/std.safetensors": "std",
         "twin:linf8:0": "twin:linf8:0",
         "own:build": "own:build",
     }
     same = ["a:b@x/w.safetensors", "a:b@y/w.safetensors"]
-    assert short_names(same) == {name: name for name in same}
+    assert short_models(same) == {name: name for name in same}
 
 
 def torchvision_pair(folder: Path) -> tuple[str, str]:
@@ -340,7 +524,7 @@ def test_photographs_of_mixed_sizes_under_torchvision_networks(tmp_path: Path, m
     Image.new("L", (61, 37), 90).save(next((tmp_path / "photos" / "cat").iterdir()))
     settings = Settings(
         sources=torchvision_pair(tmp_path),
-        target="photos",
+        target=("photos",),
         metric="per-class",
         image_side=48,
         per_class=6,
@@ -371,37 +555,40 @@ def test_photographs_of_mixed_sizes_under_torchvision_networks(tmp_path: Path, m
 def test_sources_that_are_trained_here_may_be_fixed_features_only() -> None:
     settings = replace(QUICK, fine_tuning=False, num_seeds=2, shrink=4)
     names = [source.name for source in settings.all_sources()]
-    frame = transfers({name: [5, 6] for name in names}, {name: [0.5, 0.5] for name in names}, n=60)
+    frames = [
+        transfers({name: [5, 6] for name in names}, n=60, target=each.name, side=each.side) for each in settings.targets
+    ]
+    frame = pd.concat(frames)
     flags = np.arange(9) < 5
     found = findings(
         Results(
             settings=settings,
-            target=target(),
-            target_name="t",
-            test_name="t",
-            test_labels=target().labels,
+            targets=settings.targets,
             transfers=frame[frame["mode"] == FIXED],
-            probes=pd.DataFrame([{"source": name, "seed": 0, "clean": flags, "robust": flags} for name in names]),
+            probes=pd.DataFrame(
+                [{"source": name, "seed": seed, "clean": flags, "robust": flags} for name in names for seed in (0, 1)]
+            ),
             num_source_classes=3,
-            num_fit=9,
-            num_held=3,
-            examples=[],
+            classes={each.name: ("a", "b", "c") for each in settings.targets},
+            num_few={each.name: 9 for each in settings.targets},
+            examples={},
         )
     )
     assert len(found.claims) == 3 and "fine-tuned" not in found.answer
-    (curve,) = [drawing for drawing in found.figures if drawing.name == "by-size"]
-    assert "shrunk to 4 pixels a side" in curve.caption
+    (curve,) = [drawing for drawing in found.figures if drawing.name.startswith("by-size")]
+    assert "4 pixels: all images were shrunk so far" in curve.caption
 
 
 def test_networks_that_exist_are_given_in_a_form_that_can_be_compared() -> None:
     refused: tuple[tuple[dict[str, Any], str], ...] = (
         ({"sources": ("a:b", "c:d")}, "give --target"),
-        ({"sources": ("a:b",), "target": "photos"}, "at least two different"),
-        ({"sources": ("a:b", "a:b"), "target": "photos"}, "at least two different"),
+        ({"sources": ("a:b",), "target": ("photos",)}, "at least two different"),
+        ({"sources": ("a:b", "a:b"), "target": ("photos",)}, "at least two different"),
+        ({"sources": ("a:b", "c:d"), "target": ("photos", "others")}, "--target others"),
     )
     for changed, words in refused:
         with pytest.raises(InputError, match=words):
             Settings(**changed)
-    given = Settings(sources=("a:b", "c:d"), target="photos", fine_tuning=False)
+    given = Settings(sources=("a:b", "c:d"), target=("photos",), fine_tuning=False)
     assert {"epochs", "eps_train", "arch", "tune_lrs"} <= given.idle().keys() and "image_side" not in given.idle()
     assert given.modes == (FIXED,) and "image_side" in QUICK.idle()

@@ -7,19 +7,20 @@ intervals over few-shot draws and images, for these networks alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.claims import describe
-from robustray.tasks.kit.frames import estimate_of, one
+from robustray.tasks.kit.frames import at, estimate_of, one
 from robustray.tasks.kit.images import model_to_try, opened_now
 from robustray.tasks.kit.words import plural
 from robustray.tasks.latents.doors import try_latents
 from robustray.tasks.models.registry import model_entry
 from robustray.tasks.report.numbers import format_estimate
+from robustray.tasks.studies.transfer.kinds import FIXED, FULL
 from robustray.tasks.studies.transfer.results import Results
-from robustray.tasks.studies.transfer.settings import FIXED, FULL, Settings
+from robustray.tasks.studies.transfer.settings import Settings
 from robustray.tasks.study import Description
 
 if TYPE_CHECKING:
@@ -51,24 +52,28 @@ def target_shape(settings: Settings, lab: Lab) -> tuple[int, int, int]:
     return channels, settings.image_side or height, settings.image_side or width
 
 
-def try_sources(settings: Settings, lab: Lab, target: ImageData) -> tuple[dict[str, Reference], tuple[str, ...]]:
-    """Open every source and look at a few images through it. Returns: references of those that need no training, and
-    remarks for the page. Raises: InputError for one that has no latents or takes no such images.
+def try_sources(
+    settings: Settings, lab: Lab, targets: Mapping[str, ImageData]
+) -> tuple[dict[str, Reference], tuple[str, ...]]:
+    """Open every source and look at a few images of each target through it. Returns: references of those that need no
+    training, and remarks for the page. Raises: InputError for one that has no latents or takes no such images.
     """
     opened = opened_now(lab, settings.sources)
+    few_of = {target: images.batch(range(min(TRIED_IMAGES, len(images))))[0] for target, images in targets.items()}
+    side = next(iter(targets.values())).shape[1]
     remarks = []
-    few, _ = target.batch(range(min(TRIED_IMAGES, len(target))))
     for name in settings.sources:
-        try:
-            try_latents(model_to_try(lab, name, opened), few)
-        except InputError as error:
-            raise InputError(
-                f"--sources {name} with --target {settings.target} at {few.shape[2]} x {few.shape[3]} pixels: {error}"
-            ) from error
+        for target, few in few_of.items():
+            try:
+                try_latents(model_to_try(lab, name, opened), few)
+            except InputError as error:
+                raise InputError(
+                    f"--sources {name} with --target {target} at {few.shape[2]} x {few.shape[3]} pixels: {error}"
+                ) from error
         entry = model_entry(architecture_of(lab, name))
-        if entry is not None and entry.input_shape[1] != few.shape[2]:
+        if entry is not None and entry.input_shape[1] != side:
             remarks.append(
-                f"{name} is made for images of {entry.input_shape[1]} pixels and sees {few.shape[2]} here: its "
+                f"{name} is made for images of {entry.input_shape[1]} pixels and sees {side} here: its "
                 "features may be worse for that alone"
             )
     return opened, tuple(remarks)
@@ -79,26 +84,36 @@ def try_sources(settings: Settings, lab: Lab, target: ImageData) -> tuple[dict[s
 
 def answer(results: Results) -> str:
     first, *others = results.names
-    base = results.accuracy_of(FIXED, first)
-    right = format_estimate(base.value, base.interval, "percent")
     parts = []
-    for name in others:
-        gain = estimate_of(one(results.accuracy, mode=FIXED, source=name), "gain", "gain_lo", "gain_hi")
-        parts.append(f"{name} changes that by {format_estimate(gain.value, gain.interval, 'points')}")
-    return (
-        f"{IN_WORDS[FIXED].capitalize()} {first} {results.scores(right)} {results.test_name}; {'; '.join(parts)} "
-        f"(n = {results.num_test:,} test images, {plural(results.settings.num_seeds, 'few-shot draw')})."
-    )
+    for target in (target.name for target in results.main):
+        base = results.accuracy_of(FIXED, target, first)
+        right = format_estimate(base.value, base.interval, "percent")
+        changes = []
+        for name in others:
+            row = one(results.accuracy, mode=FIXED, target=target, source=name)
+            gain = estimate_of(row, "gain", "gain_lo", "gain_hi")
+            changes.append(f"{name} changes that by {format_estimate(gain.value, gain.interval, 'points')}")
+        parts.append(
+            f"{first} has {article(results.measure)} of {right} on {target} ({results.num_test(target):,} test "
+            f"images); {'; '.join(changes)}"
+        )
+    return f"{IN_WORDS[FIXED].capitalize()} {'. '.join(parts)} ({plural(results.settings.num_seeds, 'few-shot draw')})."
+
+
+def article(measure: str) -> str:
+    """`"an accuracy"`, `"a mean per-class accuracy"`."""
+    return f"{'an' if measure[0] in 'aeiou' else 'a'} {measure}"
 
 
 def descriptions(results: Results) -> Iterator[Description]:
-    """The gain of every other source, in each mode."""
-    first, *others = results.names
-    for mode in results.settings.modes:
-        for name in others:
+    """The gain of every other source, in each mode and on each target."""
+    first = results.names[0]
+    several = len(results.targets) > 1
+    for row in results.accuracy.itertuples():
+        if row.source != first:
             yield describe(
-                f"{name} in place of {first}, {IN_WORDS[mode]}",
-                estimate_of(one(results.accuracy, mode=mode, source=name), "gain", "gain_lo", "gain_hi"),
+                f"{row.source} in place of {first}, {IN_WORDS[row.mode]}{f', on {row.target}' * several}",
+                estimate_of(row, "gain", "gain_lo", "gain_hi"),
                 measured=f"{results.measure} on the target minus that of the first source, paired by draw and image; "
                 "each interval for its row alone",
                 over="few-shot draws and images",
@@ -113,8 +128,9 @@ def warnings(results: Results) -> Iterator[str]:
     )
     if results.settings.num_seeds == 1:
         yield "one few-shot draw: intervals cover other images, not other draws"
-    chance = 1 / results.target.num_classes
-    for mode in results.settings.modes:
-        row = one(results.accuracy, mode=mode, source=results.names[0])
-        if not math.isnan(row.lo) and row.lo <= chance:
-            yield f"{row.source} ({mode}) is not shown to be better than chance on the target: gains over it say little"
+    for row in at(results.accuracy, source=results.names[0]).itertuples():
+        if not math.isnan(row.lo) and row.lo <= 1 / len(results.classes[row.target]):
+            yield (
+                f"{row.source} ({row.mode}, {row.target}) is not shown to be better than chance on the target: gains "
+                "over it say little"
+            )

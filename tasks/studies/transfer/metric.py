@@ -15,6 +15,7 @@ from robustray.tasks.statistics import (
     weighted_difference,
     weighted_proportion,
 )
+from robustray.tasks.studies.transfer.kinds import MetricName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +25,11 @@ class Metric:
     weights: NDArray[np.float64] | None
     """(n,), of mean 1; None where all count alike."""
 
-    def of(self, correct: NDArray[np.bool_]) -> Estimate:
+    def of(self, correct: NDArray[np.bool_], level: float = 0.95) -> Estimate:
         """correct: (n,), of all test images."""
-        return proportion(correct) if self.weights is None else weighted_proportion(correct, self.weights)
+        if self.weights is None:
+            return proportion(correct, level)
+        return weighted_proportion(correct, self.weights, level)
 
     def difference(self, a: NDArray[np.bool_], b: NDArray[np.bool_], level: float = 0.95) -> Estimate:
         """Of `a` over `b`, both (n,), paired by image."""
@@ -54,3 +57,8 @@ def mean_per_class(labels: ArrayLike, num_classes: int) -> Metric:
             "or use accuracy"
         )
     return Metric(weights=len(found) / (num_classes * counts[found]))
+
+
+def metric_of(name: MetricName, labels: ArrayLike, num_classes: int) -> Metric:
+    """By its name in the settings; see `mean_per_class`."""
+    return mean_per_class(labels, num_classes) if name == "per-class" else ACCURACY

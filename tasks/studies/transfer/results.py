@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,8 @@ import pandas as pd
 from robustray.tasks.kit.frames import estimate_of, one
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.transfer import reduce
-from robustray.tasks.studies.transfer.metric import ACCURACY, Metric, mean_per_class
-from robustray.tasks.studies.transfer.settings import METRICS, Settings
-
-if TYPE_CHECKING:
-    from robustray.tasks.data.images import ImageData
+from robustray.tasks.studies.transfer.kinds import METRICS, Target
+from robustray.tasks.studies.transfer.settings import Settings
 
 ROBUST, NULL = "robust", "standard, other seeds"
 
@@ -27,48 +23,41 @@ class Results:
     """Frames are built once and named; findings, tables and drawings take them."""
 
     settings: Settings
-    target: ImageData
-    target_name: str
-    test_name: str
-    test_labels: np.ndarray
-    """(n,), of the test images."""
+    targets: Sequence[Target]
+    """Those that were used."""
     transfers: pd.DataFrame
     """The rows that `reduce` describes."""
     probes: pd.DataFrame | None
     """Per source and chain: right on its own test images, clean and attacked; None for sources that were given."""
     num_source_classes: int
-    num_fit: int
-    num_held: int
-    """Training images of the target in a chain."""
-    examples: Sequence[np.ndarray]
-    """The first k images of each class of the target, (k, channels, height, width); classes with fewer images are left
-    out."""
+    classes: Mapping[str, tuple[str, ...]]
+    """By target; those of the first chain."""
+    num_few: Mapping[str, int]
+    """By target: training images in a draw."""
+    examples: Mapping[str, Sequence[np.ndarray]]
+    """By target: k images of each class, (k, channels, height, width); classes with fewer images are left out."""
 
     @property
     def names(self) -> list[str]:
         return [source.name for source in self.settings.all_sources()]
 
     @property
-    def candidates(self) -> dict[str, Sequence[str]]:
+    def candidates(self) -> dict[str, list[str]]:
         """Between what the other chains choose."""
         return {
             ROBUST: [source.name for source in self.settings.robust],
             NULL: [source.name for source in self.settings.null],
         }
 
-    @cached_property
-    def metric(self) -> Metric:
-        per_class = self.settings.metric == "per-class"
-        return mean_per_class(self.test_labels, self.target.num_classes) if per_class else ACCURACY
-
     @property
     def measure(self) -> str:
         """The metric, as the page calls it."""
         return METRICS[self.settings.metric]
 
-    def scores(self, share: str) -> str:
-        """The verb of a sentence about one source, before the name of the images. share: with its interval."""
-        return f"is right on {share} of" if self.metric is ACCURACY else f"has a {self.measure} of {share} on"
+    @property
+    def main(self) -> list[Target]:
+        """Targets on which sources are fine-tuned too."""
+        return [target for target in self.targets if target.main]
 
     @property
     def together(self) -> list[str]:
@@ -78,28 +67,37 @@ class Results:
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
-        return reduce.transfer_table(self.transfers, self.names, self.metric, self.together)
+        return reduce.transfer_table(self.transfers, self.names, self.together)
 
     @cached_property
     def choices(self) -> pd.DataFrame:
-        return reduce.choice_table(self.transfers, self.candidates, self.metric)
+        return reduce.choice_table(self.transfers, self.candidates)
 
     @cached_property
     def sources(self) -> pd.DataFrame:
         assert self.probes is not None, "asked for sources that are trained here"
-        return reduce.source_table(self.probes, self.names)
+        return reduce.source_table(self.probes, self.names, shared=not self.settings.num_source_classes)
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        return reduce.run_table(self.transfers, self.metric)
+        return reduce.run_table(self.transfers)
 
-    @property
-    def num_test(self) -> int:
-        return len(self.transfers["correct"].iloc[0])
+    def num_test(self, target: str) -> int:
+        return len(self.transfers.loc[self.transfers["target"] == target, "correct"].iloc[0])
 
-    def chosen_gain(self, mode: str, candidates: str = ROBUST) -> Estimate:
-        """Gain of the source that the other chains choose, over the standard source."""
-        return estimate_of(one(self.choices, mode=mode, candidates=candidates), "gain")
+    def part(self, mode: str, target: str) -> pd.DataFrame:
+        return reduce.part_of(self.transfers, mode, target)
 
-    def accuracy_of(self, mode: str, source: str) -> Estimate:
-        return estimate_of(one(self.accuracy, mode=mode, source=source), "accuracy")
+    def targets_of(self, mode: str) -> list[str]:
+        """Names of the targets of a mode that claims are made of: not those whose images were shrunk."""
+        rows = self.transfers[(self.transfers["mode"] == mode) & (self.transfers["side"] == 0)]
+        return list(dict.fromkeys(rows["target"]))
+
+    def chosen_gain(self, mode: str, target: str, candidates: str = ROBUST, *, at_once: bool = False) -> Estimate:
+        """Gain of the source that the other chains choose, over the standard source. at_once: with an interval that
+        holds together with those of the other targets of the mode."""
+        row = one(self.choices, mode=mode, target=target, candidates=candidates)
+        return estimate_of(row, "gain", "sim_lo", "sim_hi") if at_once else estimate_of(row, "gain")
+
+    def accuracy_of(self, mode: str, target: str, source: str) -> Estimate:
+        return estimate_of(one(self.accuracy, mode=mode, target=target, source=source), "accuracy")

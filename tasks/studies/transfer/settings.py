@@ -1,48 +1,40 @@
-"""The settings of the study and its three sizes. Imports nothing heavy: the command line reads it."""
+"""The settings of the study. Imports nothing heavy: the command line reads it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePath
-from typing import Literal, NamedTuple
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, side_of, training_part
-from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
-from robustray.tasks.sweeps.options import EARLY
+from robustray.tasks.studies.transfer.costs import estimate
+from robustray.tasks.studies.transfer.kinds import (
+    FIXED,
+    METRICS,
+    MODES,
+    OTHERS,
+    RANDOM,
+    STANDARD,
+    MetricName,
+    Source,
+    Target,
+    short_data,
+    short_models,
+)
+from robustray.tasks.study import Outline, Size
 from robustray.tasks.training.schedules import Schedule
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
 
-STANDARD, RANDOM = "standard", "random weights"
-FIXED, FULL = "fixed features", "fine-tuning"
-MODES = (FIXED, FULL)
-MetricName = Literal["accuracy", "per-class"]
-METRICS: Mapping[MetricName, str] = {"accuracy": "accuracy", "per-class": "mean per-class accuracy"}
-"""What a target is judged by, and how the page calls it."""
 TRAINED_FIELDS = (
     "train_data", "test_data", "num_source_classes", "arch", "eps_train", "train_steps", "epochs", "batch_size", "lr",
-    "probe_eps", "probe_steps", "margin", "precision",
+    "probe_eps", "probe_steps", "num_attacked", "margin", "precision", "num_draws", "tune_eps",
 )  # fmt: skip
 """Settings of sources that are trained here, and of what is said of them."""
 NULL_SEEDS = 1_000
 """Between the seeds of a chain and those of its further standard sources."""
-
-
-class Source(NamedTuple):
-    """A network that is transferred, in every chain."""
-
-    name: str
-    eps: float
-    """At which it is trained; 0 for standard training."""
-    replica: int = 0
-    """0, or the number, from 1 on, of a further standard source, which differs from the first in its seed only."""
-    model: str = ""
-    """The name of a network that exists; empty for one that is trained here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +54,19 @@ class Settings:
     test_data: str = "scenes:test,n=2400,size=16"
     """Images of the same classes, on which everything is reported."""
     num_source_classes: int = 6
-    """How many classes the sources are trained on, from the first one on. 0 means all of them and needs --target."""
-    target: str = ""
-    """Instead of the other classes: a folder of your own, photographs of any sizes in class folders (or any data by
-    name). They are resized to the sources' images: the short side first, then the centre is cut out."""
-    target_test: str = ""
-    """Test images of the target; none: a share of it is held out."""
+    """How many classes the sources of a chain are trained on; every chain draws its own. 0 means all of them and needs
+    a --target."""
+    target: tuple[str, ...] = ()
+    """What the sources are transferred to. Without it `others`, the classes that they have not learnt. Else one or more
+    of `others`, folders of your own with photographs of any sizes in class folders, and data by name. They are resized
+    to the sources' images: the short side first, then the centre is cut out."""
+    target_test: tuple[str, ...] = ()
+    """Test images of each --target but others, in their order; without it a share of each is held out."""
     test_share: float = 0.3
     """Share of the images of every class that is held out for testing, the same images in all chains."""
-
     shrink: int = 0
-    """Shrink every image of the target to so many pixels a side and enlarge it again, as a test of whether coarser
-    targets favour robust sources; 0 leaves them as they are."""
+    """Beside each target, use its images also shrunk to so many pixels a side and enlarged again, as fixed features: do
+    coarser targets favour robust sources? 0 leaves that out."""
     metric: MetricName = "accuracy"
     """What the target is judged by: accuracy, in which images count alike, or per-class, the mean of the classes'
     recalls, in which classes do. What is chosen on held-out images is chosen by accuracy."""
@@ -97,14 +90,20 @@ class Settings:
     weight_decay: float = 5e-4
     """Weight decay on all parameters."""
     probe_eps: float = 0.1
-    """l2 size at which sources are attacked on their own test images."""
+    """l2 size at which sources are attacked on their own test images, and on the target after transfer."""
+    num_attacked: int = 100
+    """Test images of a target on which what was made of a source is attacked, drawn at random; 0: no attack."""
     probe_steps: int = 10
-    """Steps of the PGD attack on the sources."""
+    """Steps of the PGD attack on the sources, and on what is made of them."""
     num_seeds: int = 3
     """Chains of sources, few-shot images and fine-tuning, with the seeds seed, seed + 1, ...; claims need two."""
 
     per_class: int = 40
     """Training images of each target class, drawn anew in every chain; 0: all."""
+    more_per_class: tuple[int, ...] = ()
+    """Further numbers of them, for fixed features only."""
+    num_draws: int = 3
+    """Draws of these images within a chain, for fixed features; fine-tuning takes the first."""
     held_out: float = 0.3
     """Share of them on which C, the learning rate and the size of robust training are chosen."""
     tune_epochs: int = 12
@@ -113,6 +112,8 @@ class Settings:
     """Images per step of fine-tuning."""
     tune_lrs: tuple[float, ...] = (0.02, 0.1)
     """Learning rates of fine-tuning to choose from, for each network by itself."""
+    tune_eps: tuple[float, ...] = ()
+    """Those of --eps-train whose sources are fine-tuned; none: all."""
     margin: float = 0.05
     """A gain within this share, both ways, counts as none."""
     num_examples: int = 6
@@ -129,7 +130,10 @@ class Settings:
         checks.several(tune_lrs=self.tune_lrs)
         checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block)
         checks.counts(seed=self.seed, num_examples=self.num_examples, num_source_classes=self.num_source_classes)
-        checks.counts(per_class=self.per_class, shrink=self.shrink)
+        checks.counts(per_class=self.per_class, shrink=self.shrink, num_attacked=self.num_attacked)
+        for count in self.more_per_class:
+            checks.counts(at_least=2, more_per_class=count)
+        checks.counts(at_least=1, num_draws=self.num_draws)
         checks.shares(ends="()", test_share=self.test_share, held_out=self.held_out, margin=self.margin)
         checks.choices(AUGMENTATIONS, augmentation=self.augmentation)
         checks.choices(PRECISIONS, precision=self.precision)
@@ -142,15 +146,20 @@ class Settings:
                 "per_class 1: a class needs two images, one to learn from and one to choose on; 0 means all"
             )
         checks.counts(image_side=self.image_side)
-        if self.sources and not self.target:
+        if self.sources and not self.own_targets:
             raise InputError("--sources are networks that exist: give --target, the images that they are used for")
+        if self.sources and OTHERS in self.target:
+            raise InputError(
+                f"--target {OTHERS}: --sources are networks that exist, and what they have not learnt is not known"
+            )
+        self._check_targets()
         repeated = [name for name in self.sources if self.sources.count(name) > 1]
         if len(self.sources) == 1 or repeated:
             raise InputError(
                 f"--sources {' '.join(self.sources)}: give at least two different networks; the others are compared "
                 "with the first"
             )
-        if not self.target and not self.num_source_classes:
+        if OTHERS in self.data and not self.num_source_classes:
             raise InputError("num_source_classes 0 leaves no class to transfer to: give --target, or fewer classes")
         if self.num_source_classes == 1:
             raise InputError("num_source_classes 1: a source needs two classes to learn anything")
@@ -160,17 +169,64 @@ class Settings:
         for lr in self.tune_lrs:
             self.tune_spec("source", 0, self.train_data, lr, self.arch)
 
+    def _check_targets(self) -> None:
+        """Raises: InputError."""
+        checks.several(target=self.data)
+        counts = (self.per_class, *self.more_per_class)
+        if len(set(counts)) < len(counts):
+            raise InputError(f"per_class {self.per_class} and more_per_class: one number is named twice")
+        if self.target_test and len(self.target_test) != len(self.own_targets):
+            raise InputError(
+                f"--target-test: give one for each of --target {' '.join(self.own_targets)}, in their order, or none"
+            )
+        strange = [eps for eps in self.tune_eps if eps not in self.eps_train]
+        if strange:
+            raise InputError(f"tune_eps {strange[0]:g} is none of --eps-train")
+        if self.tune_eps:
+            checks.ascending(tune_eps=self.tune_eps)
+
     def idle(self) -> Mapping[str, str]:
         """Fields that do nothing beside the others."""
         idle = {} if self.sources else {"image_side": "without --sources images have the size of --train-data"}
         if self.sources:
             idle |= dict.fromkeys(TRAINED_FIELDS, "--sources are trained already")
         if not self.fine_tuning:
-            idle |= dict.fromkeys(("tune_epochs", "tune_batch", "tune_lrs"), "nothing is fine-tuned")
-        if not self.target:
+            idle |= dict.fromkeys(("tune_epochs", "tune_batch", "tune_lrs", "tune_eps"), "nothing is fine-tuned")
+        if not self.own_targets:
             names = ("target_test", "test_share")
             return idle | dict.fromkeys(names, "without --target the classes of --test-data are tested")
         return idle | ({"test_share": "--target-test gives the test images"} if self.target_test else {})
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """`OTHERS` or the name of each target's images."""
+        return self.target or (OTHERS,)
+
+    @property
+    def own_targets(self) -> tuple[str, ...]:
+        """The names of all targets but `OTHERS`."""
+        return tuple(name for name in self.data if name != OTHERS)
+
+    @property
+    def draws(self) -> range:
+        """Draws of few images within a chain. Networks that exist are the same in all chains, which are their draws."""
+        return range(1 if self.sources else self.num_draws)
+
+    @property
+    def targets(self) -> list[Target]:
+        """Everything that sources are transferred to; those of the same images one after the other."""
+        short = short_data(self.own_targets) | {OTHERS: "the other classes"}
+        found = []
+        for data in self.data:
+            for count in sorted({self.per_class, *self.more_per_class}, key=lambda count: count or math.inf):
+                main = count == self.per_class
+                name = short[data]
+                if self.more_per_class:
+                    name += f", {count:,} a class" if count else ", all images"
+                found.append(Target(name, short[data], data, count, 0, main))
+                if main and self.shrink:
+                    found.append(Target(f"{name}, {self.shrink} pixels", short[data], data, count, self.shrink, False))
+        return found
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -190,8 +246,15 @@ class Settings:
     def all_sources(self) -> list[Source]:
         """All networks of a chain; the first is the one that the others are compared with."""
         if self.sources:
-            return [Source(words, math.nan, model=name) for name, words in short_names(self.sources).items()]
+            return [Source(words, math.nan, model=name) for name, words in short_models(self.sources).items()]
         return [Source(STANDARD, 0.0), *self.robust, *self.null, Source(RANDOM, 0.0)]
+
+    def sources_of(self, mode: str) -> list[Source]:
+        """Those that are used in this way."""
+        if self.sources or mode == FIXED or not self.tune_eps:
+            return self.all_sources()
+        robust = [source for source in self.robust if source.eps in self.tune_eps]
+        return [Source(STANDARD, 0.0), *robust, *self.null[: len(robust)], Source(RANDOM, 0.0)]
 
     def source_spec(self, source: Source, chain: int, data: object) -> TrainSpec:
         """How a source is trained on `data`, a name or a reference.
@@ -244,91 +307,32 @@ class Settings:
         return PGD(norm="l2", eps=self.probe_eps, num_steps=self.probe_steps, precision=self.precision)
 
 
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Name of a model -> what tables and figures call it: "small:s@weights/small_linf8.safetensors" is "small_linf8";
-    all keep their full names where two would be called the same.
-    """
-    short = {name: PurePath(name.partition("@")[2] or name).name.removesuffix(".safetensors") for name in names}
-    return short if len(set(short.values())) == len(short) else {name: name for name in names}
-
-
-def estimate(settings: Settings) -> Work:
-    """What `robustray show` says."""
-    robust, sources = len(settings.robust), len(settings.all_sources())
-    heads = {
-        "fine-tuned networks": settings.num_seeds * sources * len(settings.tune_lrs) * settings.fine_tuning,
-        "logistic regressions on latents": settings.num_seeds * sources,
-    }
-    if settings.sources:
-        heads = {name: count for name, count in heads.items() if count}
-        # How many images your own target has is not known before it is opened, so that there is no plan.
-        return Work(counts={"sources": sources, **heads}, note="The passes over the target's images dominate.")
-    passes = settings.epochs * (1 + robust + robust * (1 + settings.train_steps))
-    return Work(
-        counts={
-            "passes of each source image in training": settings.num_seeds * passes,
-            "sources": settings.num_seeds * sources,
-            **heads,
-        },
-        note=MEASURED.get(settings.arch, "Training the sources dominates."),
-        parts=plan(settings),
-        unit=NetworkPass(models=(settings.arch,), side=side_of(settings.train_data)),
-    )
-
-
-def plan(settings: Settings) -> tuple[Part, ...]:
-    """The steps of a run. The estimate takes classes to be equally large and your own target to have --per-class images
-    of each."""
-    count, _ = num_images([settings.train_data, settings.test_data], otherwise=10_000)
-    classes = max(settings.num_source_classes, num_classes(settings.train_data))
-    share = (settings.num_source_classes or classes) / classes
-    num_train, num_probed = (round(share * count[name]) for name in (settings.train_data, settings.test_data))
-    others = (classes - settings.num_source_classes) or classes
-    few = others * (settings.per_class or round(count[settings.train_data] / classes))
-    num_test, held = count[settings.test_data] - num_probed, round(settings.held_out * few)
-    sources, chains = settings.all_sources(), settings.num_seeds
-    tune_lrs = settings.tune_lrs if settings.fine_tuning else ()
-    trainings = [(settings.source_spec(source, 0, settings.train_data), num_train) for source in sources]
-    tunings = [(settings.tune_spec("source", 0, settings.train_data, lr, settings.arch), few - held) for lr in tune_lrs]
-    number = len(sources) * chains
-    return (
-        training_part((trainings + tunings * len(sources)) * chains),
-        Part(step="clean", items=number * num_probed, cost=LOOK),
-        Part(step="probe", items=number * num_probed, cost=EARLY * (settings.probe_steps + 2)),
-        Part(step="latents", items=number * (few + num_test), cost=LOOK),
-        Part(step="head", items=number, cost=HEAD * few),
-        Part(step="held-out", items=number * len(tune_lrs) * held, cost=LOOK),
-        Part(step="test", items=number * num_test * settings.fine_tuning, cost=LOOK),
-    )
-
-
-HEAD = 3.0
-"""Passes that a logistic regression on a latent costs, for every image that it is fitted on; measured at quick size."""
-
-
-MEASURED: Mapping[str, str] = {
-    "scenes:cnn": "Training the sources dominates; the quick size takes 69 s of CPU time over all processes.",
-}
-"""By architecture; source: docs/studies/transfer.md."""
-
-
 def small() -> Settings:
-    """Five classes of CIFAR-10 to the other five: robustray run transfer --size small. Hours on two cores; resumes."""
+    """CIFAR-10: five classes to the other five, to digits and to textures. Resumes.
+
+    robustray run transfer --size small --data-root DIR
+    """
     return Settings(
         train_data="cifar10:train",
         test_data="cifar10:test",
         num_source_classes=5,
+        target=(OTHERS, "digits:train", "textures:train,n=2000"),
+        target_test=("digits:test", "textures:test,n=1000"),
+        shrink=8,
         arch="small:s",
         eps_train=(0.1, 0.25, 0.5),
         epochs=10,
         batch_size=128,
         augmentation="crop-flip",
         probe_eps=0.25,
+        num_attacked=1_000,
         num_seeds=5,
         per_class=100,
-        tune_epochs=20,
+        more_per_class=(20, 1_000),
+        tune_epochs=40,
         tune_batch=64,
         tune_lrs=(0.01, 0.05),
+        tune_eps=(0.1, 0.5),
     )
 
 
@@ -344,6 +348,7 @@ def paper() -> Settings:
         batch_size=256,
         augmentation="crop-flip",
         probe_eps=0.5,
+        num_attacked=1_000,
         num_seeds=5,
         per_class=1_000,
         tune_epochs=150,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.kit.images import check_alike, check_apart
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.studies.transfer import given
+from robustray.tasks.studies.transfer.kinds import OTHERS, Target
 from robustray.tasks.studies.transfer.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,77 +26,92 @@ FEWEST_PER_CLASS = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Worlds:
-    """What sources learn and what they are transferred to: data sets, all of the same shape."""
+class Images:
+    """A target's images, brought to the shape that the sources take."""
 
-    target: Reference
-    target_test: Reference
+    train: Reference
+    test: Reference
+    shared: bool
+    """Whether all chains are tested on the same images."""
+    prepared: str = ""
+    """What was done to them, in words; empty if nothing was done."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class World:
+    """What the sources of a chain learn, and what they are transferred to."""
+
+    targets: Mapping[str, Images]
+    """By the names of `Settings.data`."""
     source: Reference | None = None
     source_test: Reference | None = None
     """None where the sources are there already."""
-    prepared: str = ""
-    """What was done to the target's images, in words; empty if nothing was done."""
 
 
-def open_worlds(settings: Settings, lab: Lab) -> Worlds:
-    """Source and target as views. Raises: InputError."""
-    worlds = whole_worlds(settings, lab)
-    if not settings.shrink:
-        return worlds
-    _, height, width = lab.load(worlds.target).shape
-    if settings.shrink >= min(height, width):
-        raise InputError(
-            f"shrink {settings.shrink}: the networks see the target at {height} x {width} pixels; give fewer than "
-            f"{min(height, width)}"
-        )
-    words = (
-        f"every image is shrunk to {settings.shrink} pixels a side (by area) and enlarged again to {height} x {width} "
-        "(bicubic)"
-    )
-    return dataclasses.replace(
-        worlds,
-        target=coarsen(worlds.target, settings.shrink),
-        target_test=coarsen(worlds.target_test, settings.shrink),
-        prepared="; ".join(filter(None, (worlds.prepared, words))),
-    )
-
-
-def whole_worlds(settings: Settings, lab: Lab) -> Worlds:
-    """Before the target is shrunk. Raises: InputError."""
+def open_world(settings: Settings, lab: Lab, chain: int) -> World:
+    """The classes of the sources are drawn by the chain's seed, the same for all its sources. Raises: InputError."""
     if settings.sources:
-        return own_target(settings, lab, given.target_shape(settings, lab))
+        shape = given.target_shape(settings, lab)
+        return World(targets={name: own_target(settings, lab, name, shape) for name in settings.data})
     train, test = lab.data(settings.train_data), lab.data(settings.test_data)
     check_apart(train, test)
     whole: ImageData = lab.load(train)
-    check_alike(whole, lab.load(test))
-    count = settings.num_source_classes or whole.num_classes
-    if count > whole.num_classes or (count == whole.num_classes and not settings.target):
-        raise InputError(
-            f"num_source_classes {count}: {whole.name} has {whole.num_classes} classes, and the target needs some"
-        )
-    first, others = whole.classes[:count], whole.classes[count:]
+    tested: ImageData = lab.load(test)
+    check_alike(whole, tested)
+    if OTHERS in settings.data:
+        check_target(whole, tested)  # a class that this chain learns is another chain's target
+    first, others = split_classes(settings, chain, whole)
     source, source_test = ((keep_classes(ref, first) if others else ref) for ref in (train, test))
-    if not settings.target:
-        return Worlds(
-            source=source,
-            source_test=source_test,
-            target=keep_classes(train, others),
-            target_test=keep_classes(test, others),
+    targets = {
+        name: Images(train=keep_classes(train, others), test=keep_classes(test, others), shared=False)
+        if name == OTHERS
+        else own_target(settings, lab, name, whole.shape)
+        for name in settings.data
+    }
+    return World(targets=targets, source=source, source_test=source_test)
+
+
+def split_classes(settings: Settings, chain: int, data: ImageData) -> tuple[list[str], list[str]]:
+    """(the classes that the sources of a chain learn, the others), each in the data's order. Raises: InputError."""
+    count = settings.num_source_classes or data.num_classes
+    if count > data.num_classes or (count == data.num_classes and OTHERS in settings.data):
+        raise InputError(
+            f"num_source_classes {count}: {data.name} has {data.num_classes} classes, and the target needs some"
         )
-    found = own_target(settings, lab, lab.load(source).shape)
-    return dataclasses.replace(found, source=source, source_test=source_test)
+    drawn = stream(settings.seed + chain, "transfer-classes").permutation(data.num_classes)[:count].tolist()
+    parts = ([], [])  # type: tuple[list[str], list[str]]
+    for label, name in enumerate(data.classes):
+        parts[label not in drawn].append(name)
+    return parts
 
 
-def own_target(settings: Settings, lab: Lab, shape: tuple[int, ...]) -> Worlds:
+def view_of(settings: Settings, lab: Lab, target: Target, images: Images) -> tuple[Reference, Reference, str]:
+    """Training and test images of a target in its detail, and what was done to them in words. Raises: InputError."""
+    if not target.side:
+        return images.train, images.test, images.prepared
+    _, height, width = lab.load(images.test).shape
+    if target.side >= min(height, width):
+        raise InputError(
+            f"shrink {target.side}: the networks see the target at {height} x {width} pixels; give fewer than "
+            f"{min(height, width)}"
+        )
+    words = (
+        f"every image is shrunk to {target.side} pixels a side (by area) and enlarged again to {height} x {width} "
+        "(bicubic)"
+    )
+    return coarsen(images.train, target.side), coarsen(images.test, target.side), words
+
+
+def own_target(settings: Settings, lab: Lab, name: str, shape: tuple[int, ...]) -> Images:
     """The user's own images, brought to the shape that the sources take. Raises: InputError."""
     square = shape[1] == shape[2]
-    own = lab.data(at_size(settings.target, shape[1]) if square else settings.target)
+    own = lab.data(at_size(name, shape[1]) if square else name)
     images: ImageData = lab.load(own)
     if images.num_classes < 2:
-        raise InputError(f"--target {settings.target} has one class only: there is nothing to tell apart")
+        raise InputError(f"--target {name} has one class only: there is nothing to tell apart")
     if images.shape[0] not in (1, shape[0]):
         raise InputError(
-            f"--target {settings.target} has images of {images.shape[0]} channels, the sources' "
+            f"--target {name} has images of {images.shape[0]} channels, the sources' "
             f"{'networks' if settings.sources else settings.train_data} of {shape[0]}: "
             + ("give others" if settings.sources else "give --train-data, --test-data and --arch for images in colour")
         )
@@ -115,43 +132,60 @@ def own_target(settings: Settings, lab: Lab, shape: tuple[int, ...]) -> Worlds:
             f"images of {sizes[0]} pixels are resized to {sizes[1]} (bicubic, short side first, centre cut out)"
         )
     if settings.target_test:
-        test = lab.data(at_size(settings.target_test, shape[1]) if square else settings.target_test)
+        test_name = settings.target_test[settings.own_targets.index(name)]
+        test = lab.data(at_size(test_name, shape[1]) if square else test_name)
         tested: ImageData = lab.load(test)
         if test.content_hash == own.content_hash:
-            raise InputError(f"--target-test {settings.target_test} and --target {settings.target} are the same images")
+            raise InputError(f"--target-test {test_name} and --target {name} are the same images")
         if (tested.shape, tested.classes) != (images.shape, images.classes):
             raise InputError(
-                f"--target-test {settings.target_test} and --target {settings.target} differ in the size of their "
-                "images or in their classes"
+                f"--target-test {test_name} and --target {name} differ in the size of their images or in their classes"
             )
         learnt: Reference = own
     else:
         learnt, test = (
-            subset(own, part, name=f"{settings.target} ({what} part)")
-            for part, what in zip(split(settings, images), ("training", "test"), strict=True)
+            subset(own, part, name=f"{name} ({what} part)")
+            for part, what in zip(split(settings, name, images), ("training", "test"), strict=True)
         )
-    return Worlds(
-        target=fitted(learnt),
-        target_test=fitted(test),
-        prepared="; ".join(words),
-    )
+    return Images(train=fitted(learnt), test=fitted(test), shared=True, prepared="; ".join(words))
 
 
-def split(settings: Settings, images: ImageData) -> tuple[list[int], list[int]]:
+def split(settings: Settings, name: str, images: ImageData) -> tuple[list[int], list[int]]:
     """Images to learn from and to test on: `test_share` of every class, the same for all chains. Raises: InputError."""
-    return aside(images.labels, settings.test_share, settings.seed, "transfer-test", f"--target {settings.target}")
+    return aside(images.labels, settings.test_share, settings.seed, "transfer-test", f"--target {name}")
 
 
-def shots(settings: Settings, chain: int, target: ImageData) -> tuple[list[int], list[int]]:
-    """A chain's training images of the target: those to fit on, and those to choose on. Raises: InputError."""
-    seed = settings.seed + chain
+def pool(settings: Settings, chain: int, data: str, labels: np.ndarray) -> list[int]:
+    """The training images of a target from which a chain draws its few: of each class as many, drawn at random, as all
+    its draws could need. labels: (n,) of the whole training part.
+
+    Few images are drawn from a pool, so that latents are computed for no more than that."""
+    counts = [target.per_class for target in settings.targets if target.data == data]
+    most = len(settings.draws) * max(counts) if all(counts) else None
     drawn: list[int] = []
-    for label in range(target.num_classes):
-        members = stream(seed, "transfer-shots", label).permutation(np.flatnonzero(target.labels == label))
-        drawn += members[: settings.per_class or None].tolist()
-    drawn.sort()
-    fit, held = aside(target.labels[drawn], settings.held_out, seed, "transfer-held-out", target.name)
-    return [drawn[place] for place in fit], [drawn[place] for place in held]
+    for label in np.unique(labels).tolist():
+        members = stream(settings.seed + chain, "transfer-pool", label).permutation(np.flatnonzero(labels == label))
+        drawn += members[:most].tolist()
+    return sorted(drawn)
+
+
+def shots(labels: np.ndarray, per_class: int, *, seed: int, draw: int) -> list[int]:
+    """Places of the few images of a draw in a pool: `per_class` of every class, or all (0). labels: (n,) of the pool.
+
+    A larger number of images a class holds the images of a smaller one."""
+    drawn: list[int] = []
+    for label in np.unique(labels).tolist():
+        members = stream(seed, "transfer-shots", draw, label).permutation(np.flatnonzero(labels == label))
+        drawn += members[: per_class or None].tolist()
+    return sorted(drawn)
+
+
+def fit_and_held(
+    labels: np.ndarray, places: list[int], share: float, *, seed: int, where: str
+) -> tuple[list[int], list[int]]:
+    """Of the few images at `places` of a pool: those to fit on, and those to choose on. Raises: InputError."""
+    fit, held = aside(labels[places], share, seed, "transfer-held-out", where)
+    return [places[place] for place in fit], [places[place] for place in held]
 
 
 def aside(labels: np.ndarray, share: float, seed: int, what: str, where: str) -> tuple[list[int], list[int]]:

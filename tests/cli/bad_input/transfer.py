@@ -110,6 +110,34 @@ TRANSFER = [
         prepare=module(NO_NINE),
         says=("own:data", "has no image of '9'"),
     ),
+    Case(
+        name="transfer: one number of images twice",
+        typed=RUN + "--more-per-class 20 10",
+        says=("per_class 10 and more_per_class", "twice"),
+    ),
+    Case(name="transfer: one more image of a class", typed=RUN + "--more-per-class 1", says=("more_per_class", "2")),
+    Case(name="transfer: no draws", typed=RUN + "--num-draws 0", says=("num_draws", "at least 1")),
+    Case(
+        name="transfer: fine-tuned from a size that is not trained at",
+        typed=RUN + "--eps-train 0.25 0.5 --tune-eps 0.1",
+        says=("tune_eps 0.1", "--eps-train"),
+    ),
+    Case(
+        name="transfer: what networks that exist have not learnt",
+        typed="run transfer --workers 0 --sources digits:cnn digits:mlp --target others photos",
+        says=("--target others", "not known"),
+    ),
+    Case(
+        name="transfer: test images of one target of two",
+        typed=RUN + "--target photos digits:train --target-test digits:test",
+        prepare=photos("cat", "dog"),
+        says=("--target-test", "one for each of --target photos digits:train"),
+    ),
+    Case(
+        name="transfer: textures that can't be drawn",
+        typed=RUN + "--target textures:train,size=3",
+        says=("textures: size", "12"),
+    ),
     Case(name="transfer: one rate twice", typed=RUN + "--tune-lrs 0.1 0.1", says=("tune_lrs", "twice")),
     Case(
         name="transfer: steps of more images than there are",

@@ -1,0 +1,103 @@
+"""What a run of the study will do, and what that costs. Imports nothing heavy: the command line reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, side_of, training_part
+from robustray.tasks.studies.transfer.kinds import FULL, OTHERS
+from robustray.tasks.study import NetworkPass, Part, Work
+from robustray.tasks.sweeps.options import EARLY
+
+if TYPE_CHECKING:
+    from robustray.tasks.studies.transfer.settings import Settings
+
+HEAD = 3.0
+"""Passes that a logistic regression on a latent costs, for every image that it is fitted on; measured at quick size."""
+MEASURED: Mapping[str, str] = {
+    "scenes:cnn": "Training the sources dominates; the quick size takes 69 s of CPU time over all processes.",
+}
+"""By architecture; source: docs/studies/transfer.md."""
+
+
+def estimate(settings: Settings) -> Work:
+    """What `robustray show` says."""
+    robust, sources = len(settings.robust), len(settings.all_sources())
+    main = sum(target.main for target in settings.targets)
+    tuned = len(settings.sources_of(FULL)) * len(settings.tune_lrs) * main * settings.fine_tuning
+    heads = {
+        "fine-tuned networks": settings.num_seeds * tuned,
+        "logistic regressions on latents": settings.num_seeds * sources * len(settings.targets) * len(settings.draws),
+    }
+    if settings.sources:
+        heads = {name: count for name, count in heads.items() if count}
+        # How many images your own target has is not known before it is opened, so that there is no plan.
+        return Work(counts={"sources": sources, **heads}, note="The passes over the target's images dominate.")
+    passes = settings.epochs * (1 + robust + robust * (1 + settings.train_steps))
+    return Work(
+        counts={
+            "passes of each source image in training": settings.num_seeds * passes,
+            "sources": settings.num_seeds * sources,
+            **heads,
+        },
+        note=MEASURED.get(settings.arch, "Training the sources dominates."),
+        parts=plan(settings),
+        unit=NetworkPass(models=(settings.arch,), side=side_of(settings.train_data)),
+    )
+
+
+def plan(settings: Settings) -> tuple[Part, ...]:
+    """The steps of a run. The estimate takes classes to be equally large, and your own target to have as many images as
+    are asked for."""
+    names = [settings.train_data, settings.test_data, *settings.own_targets, *settings.target_test]
+    count, _ = num_images(names, otherwise=10_000)
+    classes = max(settings.num_source_classes, num_classes(settings.train_data))
+    share = (settings.num_source_classes or classes) / classes
+    num_train, num_probed = (round(share * count[name]) for name in (settings.train_data, settings.test_data))
+    chains, sources = settings.num_seeds, settings.all_sources()
+    trainings = [(settings.source_spec(source, 0, settings.train_data), num_train) for source in sources]
+    number = len(sources) * chains
+    attacked = sum(source.is_attacked for source in sources)
+    latents = heads = held_out = tested = attacks = 0
+    fitted = 0.0
+    for data in settings.data:
+        whole = settings.train_data if data == OTHERS else data
+        its_classes = classes - settings.num_source_classes if data == OTHERS else num_classes(data)
+        available = round((1 - share) * count[whole]) if data == OTHERS else count[whole]
+        num_test = count[settings.test_data] - num_probed
+        if data != OTHERS:
+            test = settings.target_test and settings.target_test[settings.own_targets.index(data)]
+            num_test = count[test] if test else round(settings.test_share * available)
+        targets = [target for target in settings.targets if target.data == data]
+        few = {target: min(available, its_classes * (target.per_class or available)) for target in targets}
+        pool = min(available, len(settings.draws) * max(few.values()))
+        latents += len({target.side for target in targets}) * (pool + num_test)
+        heads += len(targets) * len(settings.draws)
+        fitted += HEAD * sum(few.values()) * len(settings.draws)
+        for target in targets:
+            if target.main:
+                attacks += min(settings.num_attacked, num_test)
+                held = round(settings.held_out * few[target])
+                if settings.fine_tuning:
+                    held_out += held * len(settings.tune_lrs)
+                    tested += num_test
+                    specs = [
+                        settings.tune_spec("source", 0, settings.train_data, lr, settings.arch)
+                        for lr in settings.tune_lrs
+                    ]
+                    trainings += [(spec, few[target] - held) for spec in specs] * len(settings.sources_of(FULL))
+    tuned = chains * len(settings.sources_of(FULL))
+    tuned_attacked = sum(source.is_attacked for source in settings.sources_of(FULL)) * settings.fine_tuning
+    looks = EARLY * (settings.probe_steps + 2)
+    return (
+        training_part(trainings * chains),
+        Part(step="clean", items=number * num_probed, cost=LOOK),
+        Part(step="probe", items=number * num_probed, cost=looks),
+        Part(step="latents", items=number * latents, cost=LOOK),
+        Part(step="head", items=number * heads, cost=fitted / max(1, heads)),
+        Part(step="held-out", items=tuned * held_out, cost=LOOK),
+        Part(step="test", items=tuned * tested, cost=LOOK),
+        Part(step="attack-head", items=chains * attacked * attacks, cost=looks),
+        Part(step="attack-tuned", items=chains * tuned_attacked * attacks, cost=looks),
+    )
