@@ -7,10 +7,10 @@ they cost a factor of 7 to 20 without a GPU, and images are rendered larger and 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -41,11 +41,11 @@ class Stage:
     Raises: NoGl where there is no OpenGL.
     """
 
-    def __init__(self, meshes: Mapping[str, Mesh], *, texture_side: int, side: int) -> None:
-        """Every mesh gets a texture of `texture_side` x `texture_side`; images are `side` x `side` pixels."""
+    def __init__(self, meshes: Mapping[str, Mesh], *, texture_sides: Mapping[str, int], side: int) -> None:
+        """texture_sides: mesh -> texels of a side of its texture, black at first. Images are `side` x `side` pixels."""
         mujoco = _mujoco()
         self.side, self._mujoco = side, mujoco
-        self._model = _model(meshes, texture_side, side)
+        self._model = _model(meshes, texture_sides, side)
         self._data = mujoco.MjData(self._model)
         mujoco.mj_forward(self._model, self._data)
         self._names = tuple(meshes)
@@ -128,7 +128,7 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _current(self) -> Iterator[None]:
         """Several stages may be open in one process."""
         assert self._gl is not None, "a stage that was closed draws nothing"
@@ -161,7 +161,7 @@ def as_frames(stage: Stage, cameras: Cameras) -> tuple[NDArray[np.float32], NDAr
 # --- MuJoCo -----------------------------------------------------------------------------------------------------------
 
 
-def _model(meshes: Mapping[str, Mesh], texture_side: int, side: int) -> Any:
+def _model(meshes: Mapping[str, Mesh], texture_sides: Mapping[str, int], side: int) -> Any:
     mujoco = _mujoco()
     spec = mujoco.MjSpec()
     spec.visual.global_.offwidth = spec.visual.global_.offheight = side
@@ -178,10 +178,11 @@ def _model(meshes: Mapping[str, Mesh], texture_side: int, side: int) -> Any:
         castshadow=False,
     )
     for name, mesh in meshes.items():
+        texels = texture_sides[name]
         texture = spec.add_texture(
-            name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=texture_side, height=texture_side, nchannel=3
+            name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=texels, height=texels, nchannel=3
         )
-        texture.data = bytes(3 * texture_side**2)
+        texture.data = bytes(3 * texels**2)
         material = spec.add_material(name=name, specular=0.0, shininess=0.0, reflectance=0.0)
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
         count = 3 * len(mesh)
@@ -198,6 +199,14 @@ def _model(meshes: Mapping[str, Mesh], texture_side: int, side: int) -> Any:
     return spec.compile()
 
 
+def _load_compilers() -> None:
+    """Mesa's software renderer brings an LLVM of its own (libLLVM-15 in Debian 12). Where it came first, loading
+    triton, which torch does when an optimizer is made, ended the process with a segmentation fault (triton 3.8.0, Mesa
+    22.3.6); the other way round both work."""
+    with contextlib.suppress(ImportError):  # builds of torch for CPUs only may come without
+        import triton  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
+
+
 def _mujoco() -> Any:
     import mujoco
 
@@ -207,6 +216,7 @@ def _mujoco() -> Any:
 def _context(side: int) -> Any:
     """A context of the kind that MUJOCO_GL names, EGL where it names none. Chosen here: mujoco itself chooses when it
     is imported, which somebody else may have done before. Raises: NoGl."""
+    _load_compilers()
     named = os.environ.get("MUJOCO_GL", "").lower()
     if sys.platform == "linux" and not named:
         os.environ["MUJOCO_GL"] = named = "egl"

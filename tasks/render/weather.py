@@ -38,7 +38,7 @@ _VEIL: Mapping[str, tuple[float, ...]] = {"rain": (0.05, 0.1, 0.15, 0.2, 0.25), 
 _STREAK: Mapping[str, float] = {"rain": 0.16, "snow": 0.05}
 """Length of what a particle leaves, as a share of the image's side."""
 _BRIGHT: Mapping[str, float] = {"rain": 0.6, "snow": 1.0}
-_DAYLIGHT = (0.7, 0.5, 0.35, 0.22, 0.13)
+_DAYLIGHT = (0.8, 0.65, 0.5, 0.35, 0.2)
 """Of a noon's light, what dusk leaves."""
 
 
