@@ -1,8 +1,8 @@
 """Decides which actors exist: no more than the resources allow, none idle while others wait, and every kind of `Needs`
 gets its turn.
 
-One group of actors per `Needs`. A group without an actor takes the place of an idle actor of another group, or of a
-busy one after its block, if that one has been there for a while.
+One group of actors per `Needs`, of which shares of GPUs count only where GPUs are used. A group without an actor takes
+the place of an idle actor of another group, or of a busy one after its block, if that one has been there for a while.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -58,7 +59,9 @@ class Places:
         if cpus > self._cpus or gpus > self._gpus:
             have = f"{self._cpus:g} CPUs and {self._gpus:g} GPUs"
             raise InputError(f"{job.label} needs {cpus:g} CPUs and {gpus:g} GPUs, but there are {have}")
-        return self.groups.setdefault(job.needs, Group(needs=job.needs))
+        # On CPUs trainings, attacks and fits share their actors: a new one would first import everything again.
+        needs = job.needs if self._use_gpus else replace(job.needs, gpus=0.0)
+        return self.groups.setdefault(needs, Group(needs=needs))
 
     def cost(self, needs: Needs) -> tuple[float, float]:
         """(CPUs, GPUs) that one actor takes away from others, with the processes that its job starts."""

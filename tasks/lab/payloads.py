@@ -26,6 +26,8 @@ class Payloads:
         self._idle_bytes = idle_bytes
         self._kept: OrderedDict[str, Any] = OrderedDict()
         """Least recently used first."""
+        self._num_bytes: dict[str, int] = {}
+        """Of each of them, counted once."""
         self._elsewhere: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         """What the study itself still holds is not read a second time."""
         self._open_jobs: Counter[str] = Counter()
@@ -36,6 +38,7 @@ class Payloads:
         if name not in self._kept:
             payload = self._elsewhere.get(name)
             self._kept[name] = ref.fetch() if payload is None else payload
+            self._num_bytes[name] = num_bytes(self._kept[name])
             if dataclasses.is_dataclass(self._kept[name]):  # a dictionary can't be referred to weakly
                 self._elsewhere[name] = self._kept[name]
         self._kept.move_to_end(name)
@@ -56,12 +59,13 @@ class Payloads:
     def _drop_idle(self) -> None:
         idle = [name for name in self._kept if self._open_jobs[name] <= 0]
         newest = next(reversed(self._kept), None)
-        held = sum(num_bytes(self._kept[name]) for name in idle)
+        held = sum(self._num_bytes[name] for name in idle)
         dropped = []
         for name in idle:
             if held <= self._idle_bytes or name == newest:
                 break
-            held -= num_bytes(self._kept.pop(name))
+            del self._kept[name]
+            held -= self._num_bytes.pop(name)
             dropped.append(name)
         if dropped:
             self._forget(dropped)

@@ -168,6 +168,7 @@ def quick() -> Settings:
         eps_test=(0.4, 0.8),
         eps_reference=0.4,
         eps_units=0.4,
+        block=2_048,
     )
 
 
