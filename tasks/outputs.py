@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.lab.runs import Run
-from robustray.tasks.study import Findings, Outline
+from robustray.tasks.study import Document, Findings, Outline
 from robustray.tasks.typed import spell_like
 
 if TYPE_CHECKING:
@@ -48,12 +48,18 @@ def write_report(run: Run, findings: Findings, facts: RunFacts) -> dict[str, Any
     for figure in findings.figures:
         run.write(f"figures/{figure.name}.svg", figure.svg.encode())
     for document in findings.documents:
-        run.write(document.path, (json.dumps(document.content, indent=1, allow_nan=False) + "\n").encode())
+        run.write(document.path, _bytes_of(document))
     for picture in findings.pictures:
         run.write(f"figures/{picture.name}.png", picture.png)
     page = run.write("report.html", render_page(shown, about).encode())
     full = {name: run.path(path) for name, path in facts.tables.items()}
     return json_document(findings, facts, page, full)
+
+
+def _bytes_of(document: Document) -> bytes:
+    if isinstance(document.content, bytes):
+        return document.content
+    return (json.dumps(document.content, indent=1, allow_nan=False) + "\n").encode()
 
 
 def document_of(run: Run) -> dict[str, Any]:

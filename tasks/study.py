@@ -167,14 +167,14 @@ class Gallery:
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A JSON file beside the page, in a form that others read."""
+    """A file beside the page, to be taken away: JSON in a form that others read, or bytes as they are (a PDF)."""
 
     path: str
     """Path in the run's folder, of plain characters: "model_info/cifar10/Linf/resnet20.json"."""
     words: str
     """What it is, as the page says it."""
-    content: Mapping[str, Any]
-    """JSON values."""
+    content: Mapping[str, Any] | bytes
+    """JSON values, or the file itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,11 +59,19 @@ def print_end(
     if findings.descriptions:
         console.print(_descriptions(findings.descriptions, with_paper=console.width >= WIDE))
     lines = [("report", str(page)), *((f"table {name}", path) for name, path in tables.items())]
+    lines += [("files", folder) for folder in _folders(findings, str(page))]
     lines += [("next", next_command)] if next_command else []
     first = _first_table(findings)
     _print_rest(
         first, _rows(first) if first else None, (*findings.warnings, *facts.warnings), lines, console, facts.notes
     )
+
+
+def _folders(findings: Findings, page: str) -> list[str]:
+    """Where the files lie that the run leaves to be taken away, with their number."""
+    beside = page.removesuffix(page.rpartition("/")[2])
+    counts = Counter(document.path.partition("/")[0] for document in findings.documents)
+    return [f"{beside}{folder}/ ({count})" for folder, count in counts.items()]
 
 
 def print_comparison(

@@ -17,7 +17,7 @@ from robustray.tasks.statistics.intervals import (
     proportion,
     wilson,
 )
-from robustray.tasks.statistics.over_seeds import mean_over_seeds
+from robustray.tasks.statistics.over_seeds import mean_over_nested_seeds, mean_over_seeds
 from robustray.tasks.statistics.paired import holm, mcnemar_exact
 from robustray.tasks.statistics.two_samples import difference_of, permutation_difference, permutation_p, welch
 from robustray.tasks.statistics.weighted import weighted_difference, weighted_proportion
@@ -37,6 +37,7 @@ __all__ = [
     "holm",
     "mcnemar_exact",
     "mean_interval",
+    "mean_over_nested_seeds",
     "mean_over_seeds",
     "median_interval",
     "newcombe_difference",

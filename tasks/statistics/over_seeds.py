@@ -39,3 +39,28 @@ def mean_over_seeds(
         hi=min(limits[1], mean + float(np.hypot(up, half))),
         n=min(estimate.n for estimate in estimates),
     )
+
+
+def mean_over_nested_seeds(
+    groups: Sequence[Sequence[Estimate]], *, limits: tuple[float, float] = (-1.0, 1.0), level: float = 0.95
+) -> Estimate:
+    """As `mean_over_seeds`, where each seed of a training has several repetitions of its own (designs, attacks).
+
+    groups: one for each training, of one estimate for each repetition. Repetitions of one training share it, so they
+    are averaged first, with their distances to the ends, and trainings are what t is taken over. With a single training
+    it is taken over the repetitions, and says nothing of other trainings.
+
+    Raises: InputError without estimates, or for a training without any.
+    """
+    if any(not group for group in groups):
+        raise InputError("a mean over nested seeds needs at least one estimate for each training")
+    if len(groups) == 1:
+        return mean_over_seeds(groups[0], limits=limits, level=level)
+    return mean_over_seeds([_averaged(group) for group in groups], limits=limits, level=level)
+
+
+def _averaged(estimates: Sequence[Estimate]) -> Estimate:
+    value, lo, hi = (
+        float(np.mean([getattr(estimate, end) for estimate in estimates])) for end in ("value", "lo", "hi")
+    )
+    return Estimate(value=value, lo=lo, hi=hi, n=min(estimate.n for estimate in estimates))

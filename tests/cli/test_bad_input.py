@@ -107,7 +107,7 @@ def test_show_refuses_the_words_that_run_refuses(
         "attack-sweep --model cifar:wrn-28-99",
         "attack-sweep --data digits:tset",
         "attack-sweep --data digit",
-        "unadversarial --model scenes:cn",
+        "unadversarial --arch scenes:cn",
         "unadversarial --test-data digits:tset",
     ],
 )

@@ -265,6 +265,7 @@ def test_answer_and_claims_take_autoattacks_number(lab: SerialLab) -> None:
     assert f"{100 * accuracy:.1f} %" in found.answer
     (record,) = found.documents
     assert record.path.startswith("model_info/") and "/Linf/" in record.path and record.path.endswith(".json")
+    assert not isinstance(record.content, bytes)
     assert record.content["autoattack_acc"] == f"{100 * accuracy:.2f}" and record.content["eps"] == "0.03"
     assert set(record.content) - {"robustray"} == RECORD, "the fields of a leaderboard's records"
     assert record.content["robustray"]["n"] == 10 and len(record.content["robustray"]["sha256"]["model"]) == 64

@@ -7,7 +7,7 @@ import pytest
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.statistics import Estimate, mean_interval, paired_difference, proportion, wilson
-from robustray.tasks.statistics.over_seeds import mean_over_seeds
+from robustray.tasks.statistics.over_seeds import mean_over_nested_seeds, mean_over_seeds
 
 
 def flags(count: int, n: int) -> np.ndarray:
@@ -71,3 +71,23 @@ def test_differences_are_paired() -> None:
     found = mean_over_seeds([paired_difference(a, b)] * 2)
     assert found.value == pytest.approx(0.1)
     assert found.interval == pytest.approx(paired_difference(a, b).interval)
+
+
+def test_repetitions_of_one_training_are_averaged_before_trainings_are_compared() -> None:
+    """Repetitions that agree change nothing; those that differ don't count as trainings."""
+    a, b = proportion(flags(30, 100)), proportion(flags(50, 100))
+    assert mean_over_nested_seeds([[a, a, a], [b, b, b]]) == mean_over_seeds([a, b])
+    spread = mean_over_nested_seeds([[a, b], [a, b]], limits=(0, 1))
+    images = mean_over_seeds([a, b], limits=(0, 1))
+    assert spread.value == pytest.approx(0.4) and spread.hi - spread.lo < 0.25 < images.hi - images.lo
+
+
+def test_repetitions_of_a_single_training_are_its_seeds() -> None:
+    a, b = proportion(flags(30, 100)), proportion(flags(50, 100))
+    assert mean_over_nested_seeds([[a, b]]) == mean_over_seeds([a, b])
+
+
+@pytest.mark.parametrize("groups", [[], [[]], [[proportion(flags(1, 2))], []]])
+def test_nested_means_need_estimates(groups: list[list[Estimate]]) -> None:
+    with pytest.raises(InputError, match="at least one"):
+        mean_over_nested_seeds(groups)

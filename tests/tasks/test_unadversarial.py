@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,15 +18,14 @@ from robustray.tasks.inputs.settings import SharedAscent
 from robustray.tasks.lab.protocol import Context
 from robustray.tasks.studies.unadversarial.blocks import (
     NO_PATCH,
-    DesignSettings,
     Look,
-    PatchKind,
-    design,
     look_block,
     picture_block,
     plain_block,
+    visible_share,
 )
-from robustray.tasks.studies.unadversarial.reduce import Cell, Results, swap_table
+from robustray.tasks.studies.unadversarial.design import DesignSettings, PatchKind, carriers, design
+from robustray.tasks.studies.unadversarial.reduce import Cell, Chain, Results, confusion_table, swap_table
 from robustray.tasks.studies.unadversarial.settings import OUTLINE
 from robustray.tasks.studies.unadversarial.study import surest
 
@@ -53,10 +53,10 @@ def context(settings: Any, *, patch: np.ndarray | None = None, seed: int = 5) ->
     return Context(settings=settings, seed=seed, device="cpu", load=objects.__getitem__)
 
 
-def designed(kind: PatchKind) -> tuple[np.ndarray, list[float]]:
+def designed(kind: PatchKind, *, one_class: bool = False) -> tuple[np.ndarray, list[float]]:
     """Patches, and the mean cross-entropy before each step."""
     ascent = SharedAscent(norm="linf", step_size=0.1, num_steps=12, batch_size=8, precision="fp32")
-    work = design(context(DesignSettings(kind=kind, ascent=ascent), seed=3))
+    work = design(context(DesignSettings(kind=kind, ascent=ascent, one_class=one_class), seed=3))
     losses = [-row["objective"] for row in work.steps()]
     return work.result()["patch"].numpy(), losses
 
@@ -70,6 +70,28 @@ def test_a_network_of_colours_gets_patches_of_its_colours() -> None:
     unseen = np.ones((12, 12), bool)
     unseen[4:8, 4:8] = False
     assert abs(red[:, unseen].mean() - 0.5) < 0.05
+
+
+def test_patches_for_one_class_are_designed_on_all_images() -> None:
+    """Class 0 is the one whose truth is easily mistaken for "none given"."""
+    labels = images().labels
+    settings = DesignSettings(kind=STILL, ascent=SharedAscent(norm="linf", step_size=0.1, num_steps=1), one_class=True)
+    indices, slots = carriers(settings, labels, 3)
+    assert indices.tolist() == list(range(32)) and np.bincount(slots).tolist() == [16, 16]
+    assert set(labels[slots == 0].tolist()) == {0, 1, 2}, "the patch of class 0 lies on all classes"
+    (red, blue), losses = designed(STILL, one_class=True)
+    assert (red[CENTRE][0] == 1).all() and (blue[CENTRE][2] == 1).all() and losses[-1] < 0.5 * losses[0]
+    own, _ = carriers(DesignSettings(kind=STILL, ascent=settings.ascent), labels, 3)
+    assert set(labels[own].tolist()) == {0, 2}
+
+
+def test_how_much_of_a_patch_is_visible() -> None:
+    """A square of a third of the side: whole in the middle whatever its size and turn, half of it at an edge, a quarter
+    in a corner."""
+    everywhere = Placement(rotation=45.0, shift=0.0, scale=(0.5, 1.5)).maps(0, 0, torch.arange(8))
+    assert torch.equal(visible_share(everywhere, 1 / 3), torch.ones(8))
+    moved = torch.tensor([[[1.0, 0, -1], [0, 1, 0]], [[1, 0, -1], [0, 1, 1]], [[0.5, 0, -1], [0, 0.5, 0]]])
+    assert visible_share(moved, 1 / 3).tolist() == [0.5, 0.25, 0.0], "the last one is moved by a whole side"
 
 
 def test_plain_patches_are_noise_or_training_images() -> None:
@@ -125,29 +147,34 @@ def rows(correct: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame({"index": range(len(correct)), "correct": np.array(correct, bool), "visible": 1.0})
 
 
+ONE = Chain("net", 0)
+
+
 def results() -> Results:
     cells = (Cell("", 0), Cell("contrast", 1), Cell("contrast", 5))
     designed, none = ([1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]), ([1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0])
     seen = {
-        (0, name, cell): rows(row)
+        (ONE, name, cell): rows(row)
         for name, outcomes in (("designed", designed), ("none", none))
         for cell, row in zip(cells, outcomes, strict=True)
     }
-    labels, slots = [1, 2, 0, 1], [0, 0, 1, 1]
-    said = {"none": [1, 2, 0, 2], "designed": [0, 2, 2, 2]}
-    swapped = {
-        (0, name): pd.DataFrame({"label": labels, "slot": slots if name == "designed" else -1, "prediction": answers})
-        for name, answers in said.items()
-    }
+    own = pd.DataFrame({"slot": [0, 0, 1, 1], "label": [0, 0, 2, 2], "prediction": [0, 1, 2, 2]})
+    seen[ONE, "designed", cells[0]] = pd.concat([seen[ONE, "designed", cells[0]], own], axis=1)
+    swapped = pd.DataFrame(
+        {"index": [5, 6, 7, 5], "label": [1, 2, 0, 1], "slot": [0, 0, 1, 1], "prediction": [0, 2, 2, 2]}
+    )
     return Results(
         settings=QUICK,
         classes=("red", "green", "blue"),
         kind=STILL,
+        chains=(ONE,),
         seen=seen,
         alone={},
-        swapped=swapped,
+        plain={ONE: pd.DataFrame({"index": [4, 5, 6, 7], "prediction": [0, 1, 2, 2]})},
+        swapped={ONE: swapped},
+        printed=ONE,
         patches={},
-        curves={0: pd.DataFrame()},
+        curves={ONE: pd.DataFrame()},
         pictures={},
     )
 
@@ -161,11 +188,37 @@ def test_gains_are_paired_by_image() -> None:
 
 
 def test_what_a_patch_does_on_objects_of_other_classes() -> None:
+    """Red's patch lies on images 5 and 6, which are answered green and blue without it; blue's on 7 and 5."""
     table = swap_table(results()).set_index("patch_of")
     assert table.loc["red", "patch_with"] == 0.5 and table.loc["red", "patch_without"] == 0.0
     assert table.loc["red", "object_with"] == 0.5 and table.loc["red", "object_without"] == 1.0
     assert table.loc["blue", "patch_with"] == 1.0 and table.loc["blue", "patch_without"] == 0.5
     assert table.n.tolist() == [2, 2]
+
+
+def test_each_patch_on_each_class_has_three_answers() -> None:
+    table = confusion_table(results()).set_index(["patch_of", "images_of"])
+    assert len(table) == 6, "two patches on three classes"
+    for row in (table.loc["red", "green"], table.loc["red", "blue"], table.loc["blue", "red"]):
+        assert row.own + row.patch + row.other == pytest.approx(1)
+    assert table.loc[("red", "green"), "patch"] == 1 and table.loc[("red", "blue"), "own"] == 1
+    assert table.loc[("red", "red"), "own"] == table.loc[("red", "red"), "patch"] == 0.5, "on its own class"
+    assert table.loc[("red", "red"), "other"] == 0.5 and table.loc[("blue", "blue"), "own"] == 1
+
+
+def test_classifiers_are_what_is_repeated_where_there_are_several() -> None:
+    """Two classifiers of two designs are two seeds, one classifier of four designs is four."""
+    seen: dict[tuple[Chain, str, Cell], pd.DataFrame] = {}
+    chains = [Chain(name, number) for name in "ab" for number in range(2)]
+    for chain in chains:
+        right = 60 if chain.model == "a" else 80
+        seen[chain, "designed", Cell("", 0)] = rows([1] * right + [0] * (100 - right))
+    base = results()
+    two = dataclasses.replace(base, chains=tuple(chains), seen=seen)
+    assert two.num_seeds == 2 and two.accuracy("designed", Cell("", 0)).value == pytest.approx(0.7)
+    wide = two.accuracy("designed", Cell("", 0))
+    alone = dataclasses.replace(base, chains=tuple(chains[:2]), seen=seen).accuracy("designed", Cell("", 0))
+    assert alone.hi - alone.lo < 0.25 < 0.9 < wide.hi - wide.lo, "t with one degree of freedom, over classifiers"
 
 
 def test_the_surest_training_image_of_each_class() -> None:

@@ -1,7 +1,4 @@
-"""Patches: one canvas per class of which the central square shows, designed, drawn at random or taken from training.
-
-A canvas is (channels, height, width) of the images' size; `PatchKind` says what its square shows and where it may land.
-"""
+"""Patches that nobody designed, and what a classifier says of images that carry patches."""
 
 from __future__ import annotations
 
@@ -12,40 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from robustray.tasks.attacks.blocks import load_images
-from robustray.tasks.compose.place import Placement
 from robustray.tasks.corruptions.tables import Table
-from robustray.tasks.inputs.settings import SharedAscent
-from robustray.tasks.lab.optimise import optimisation
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
+from robustray.tasks.studies.unadversarial.design import PatchKind, noise_canvas
 
 if TYPE_CHECKING:
     import torch
 
-    from robustray.tasks.data.images import ImageData
-    from robustray.tasks.inputs.shared import SharedParameter
-
 Ground = Literal["image", "grey", "noise"]
-START_MEAN, START_DEVIATION = 0.5, 0.1
-"""Canvases begin as normal noise of these (arXiv:2012.12235, released code); clipped to [0, 1]."""
 NO_PATCH = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class PatchKind:
-    """Whose patches these are, how large, and where they may land."""
-
-    classes: tuple[int, ...]
-    """Canvas k is that of class classes[k]."""
-    side: int
-    placement: Placement
-
-
-@dataclass(frozen=True, kw_only=True)
-class DesignSettings:
-    """How patches are designed."""
-
-    kind: PatchKind
-    ascent: SharedAscent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,54 +31,6 @@ class Look:
     """Corruption of the whole image, patch included; empty for none."""
     severity: int = 0
     table: Table = "cifar10-c"
-
-
-@optimisation(version=1)
-def design(context: Context) -> SharedParameter:
-    """Patches (k, channels, height, width) that lower the cross-entropy with the true class.
-
-    settings: `DesignSettings`. The reference "data" is the training set; each patch is designed on the images of its
-    own class only.
-    """
-    import numpy as np
-    import torch
-
-    from robustray.tasks.attacks.objective import CrossEntropy
-    from robustray.tasks.compose.place import blended, centred_square, placed
-    from robustray.tasks.inputs.shared import Design, SharedParameter, box
-
-    settings: DesignSettings = context.settings
-    data: ImageData = context.load("data")
-    kind, seed, device = settings.kind, context.seed, context.device
-    channels, height, width = data.shape
-    square = centred_square(height, width, kind.side).to(device)
-    slots = torch.full((data.num_classes,), NO_PATCH, device=device)
-    slots[list(kind.classes)] = torch.arange(len(kind.classes), device=device)
-
-    def place(step: int, indices: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"maps": kind.placement.maps(seed, step, indices, device), "slot": slots[labels]}
-
-    def apply(parameter: torch.Tensor, images: torch.Tensor, placements: Any) -> torch.Tensor:
-        return blended(images, *placed(parameter[placements["slot"]], square, placements["maps"]))
-
-    return SharedParameter(
-        name="patch",
-        ascent=settings.ascent,
-        model=context.load("model"),
-        design=Design(apply=apply, place=place, project=box, objective=CrossEntropy(targeted=True)),
-        data=data,
-        indices=np.flatnonzero(np.isin(data.labels, kind.classes)).tolist(),
-        parameter=_noise_canvas(seed, "unadversarial-start", len(kind.classes), (channels, height, width), device),
-    )
-
-
-def _noise_canvas(seed: int, what: str, count: int, shape: Sequence[int], device: str) -> torch.Tensor:
-    import torch
-
-    from robustray.tasks.attacks.search import noise
-
-    drawn = noise.normal(seed, what, 0, torch.arange(count, device=device), shape, device)
-    return (START_MEAN + START_DEVIATION * drawn).clamp(0, 1)
 
 
 @block_function(version=1, columns={"item": pa.int64(), "patch": Tensor("float32")})
@@ -126,7 +50,7 @@ def plain_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str
     for item in items:
         if not item:
             shape = (channels, height, width)
-            made.append(_noise_canvas(context.seed, "unadversarial-random", len(kind.classes), shape, context.device))
+            made.append(noise_canvas(context.seed, "unadversarial-random", len(kind.classes), shape, context.device))
             continue
         images, _ = load_images(item, context)
         small = functional.interpolate(images, (kind.side, kind.side), mode="bicubic", antialias=True).clamp(0, 1)
@@ -135,7 +59,7 @@ def plain_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str
 
 
 @block_function(
-    version=1,
+    version=2,
     columns={
         "index": pa.int64(),
         "slot": pa.int16(),
@@ -155,11 +79,10 @@ def look_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str,
     import torch
 
     from robustray.tasks.attacks.gradient.verdicts import predict_logits
-    from robustray.tasks.compose.place import visible
     from robustray.tasks.corruptions.corrupt import corrupt
 
     look: Look = context.settings
-    images, labels, masks, square = _shown(items, context)
+    images, labels, visible = _shown(items, context)
     indices = torch.tensor([item[0] for item in items], device=images.device)
     if look.corruption:
         images = corrupt(images, look.corruption, look.severity, table=look.table, seed=context.seed, indices=indices)
@@ -170,7 +93,7 @@ def look_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str,
         "label": labels,
         "prediction": prediction,
         "correct": prediction == labels,
-        "visible": visible(masks, square),
+        "visible": visible,
     }
 
 
@@ -180,10 +103,8 @@ def picture_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[s
     return {"index": [item[0] for item in items], "image": _shown(items, context)[0]}
 
 
-def _shown(
-    items: Sequence[Sequence[int]], context: Context
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Images with their patches, labels, masks (0 where there is no patch), and the square before it was placed."""
+def _shown(items: Sequence[Sequence[int]], context: Context) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images with their patches, labels, and the share of each patch that lies in its image (0 where there is none)."""
     import numpy as np
     import torch
 
@@ -198,13 +119,29 @@ def _shown(
     elif look.ground == "noise":
         images = noise.uniform(context.seed, "unadversarial-ground", 0, indices, images.shape[1:], images.device)
     square = centred_square(images.shape[2], images.shape[3], look.kind.side).to(images.device)
-    masks = torch.zeros_like(images[:, :1])
+    visible = torch.zeros(len(images), device=images.device)
     carries = slot != NO_PATCH
     if carries.any():
         array = np.reshape(context.load("patch")["patch"], (-1, *images.shape[1:]))
         canvases = torch.from_numpy(array.copy()).to(images.device)
         maps = look.kind.placement.maps(context.seed, 0, indices[carries], images.device)
         weighted, there = placed(canvases[slot[carries]], square, maps)
-        images, masks = images.clone(), masks.clone()
-        images[carries], masks[carries] = blended(images[carries], weighted, there), there
-    return images, labels, masks, square
+        images = images.clone()
+        images[carries] = blended(images[carries], weighted, there)
+        visible[carries] = visible_share(maps, look.kind.side / images.shape[3])
+    return images, labels, visible
+
+
+def visible_share(maps: torch.Tensor, share: float) -> torch.Tensor:
+    """(batch,): how much of a centred square lies in the image, to 1/1,024. maps: of `Placement.maps`; share: of the
+    canvas's side that the square takes.
+
+    Counted in points of the square, which the inverse map takes to the image; the sum of a mask that was moved over
+    pixels is off by a fifth for a few pixels.
+    """
+    import torch
+
+    points = ((torch.arange(32, device=maps.device) + 0.5) / 16 - 1) * share
+    square = torch.cartesian_prod(points, points).T
+    there = torch.linalg.solve(maps[:, :, :2], square - maps[:, :, 2:])
+    return (there.abs() <= 1).all(1).float().mean(1)

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
-from robustray.tasks.corruptions.tables import ALL, SEVERITIES, TABLES, Table
+from robustray.tasks.corruptions.tables import ALL, CORRUPTIONS, SEVERITIES, TABLES, Table
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import GRADIENTS, Gradients, SharedAscent
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, side_of, training_part
-from robustray.tasks.study import NetworkPass, Outline, Part, Work
+from robustray.tasks.studies.unadversarial.plan import estimate
+from robustray.tasks.study import Outline
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
+
+Booster = Literal["own-class", "one-class"]
+BOOSTERS: tuple[Booster, ...] = get_args(Booster)
+MOST_MM, MOST_DPI = 2_000.0, 2_400
+"""A poster, and what printers resolve."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Patches designed to make objects easier to recognise, against three patches that were not."""
 
-    model: str
-    """Architecture of the classifiers, without weights: scenes:cnn, small:s, or my_pkg.my_mod:function."""
+    models: tuple[str, ...] = ()
+    """Your own classifiers, frozen: NAME[@WEIGHTS.safetensors], run:KEY, twin:standard:0 or
+    my_pkg.my_mod:function[@WEIGHTS]; several count as repetitions of one kind. If none is given, classifiers are
+    trained here."""
+    data: str = ""
+    """Your own images: a random half of each class designs, the other half judges. Instead of train_data and
+    test_data."""
     train_data: str
-    """Classifiers are trained, and patches designed, on these images only."""
+    """Images on which classifiers are trained and patches designed, and no other ones."""
     test_data: str
     """Images on which everything is reported."""
     classes: tuple[str, ...] = ()
     """Classes that get a patch each, by name; every one of them if none is named."""
-    num_chains: int
-    """Classifiers, each with its own designs, with seeds from `seed` up; claims need at least 2."""
+    num_designs: int = 1
+    """Designs for each classifier, with seeds from `seed` up."""
     seed: int = 0
-    """Seed of the first chain; the next ones have seed + 1, seed + 2, ..."""
+    """Seed of the first classifier and of its first design; the next ones count up from it."""
 
+    arch: str
+    """Architecture of the classifiers that are trained here: scenes:cnn, small:s, or my_pkg.my_mod:function."""
+    num_classifiers: int
+    """Classifiers that are trained here, with seeds from `seed` up; claims need at least 2."""
     epochs: int
     """Epochs of each classifier's training."""
     batch_size: int
@@ -51,6 +67,9 @@ class Settings:
     """Smallest factor by which a patch is scaled."""
     largest: float = 1.1
     """Largest factor by which a patch is scaled."""
+    booster: Booster = "own-class"
+    """own-class: each patch is designed on images of its own class; one-class: on images of all classes, to be answered
+    with its class whatever it lies on."""
     design_steps: int
     """Steps of the design, each on a batch of images at fresh places."""
     design_step: float = 0.01
@@ -62,7 +81,16 @@ class Settings:
     gradients: Gradients = "fresh"
     """fresh: steps follow the gradient of their own batch; cumulative: the sum of all so far, as the released code."""
 
-    corruptions: tuple[str, ...] = ("gaussian-noise", "brightness", "contrast")
+    print_mm: float = 50.0
+    """Millimetres of a side of the patch on paper, in the PNG and PDF that the run leaves; 0 for no files."""
+    print_dpi: int = 300
+    """Dots per inch of these files."""
+    bleed_mm: float = 3.0
+    """Millimetres by which the patch is printed beyond its edges, to be cut off."""
+    gamut: str = ""
+    """ICC profile (.icc) of a printer: the design stays within the colours that it can print."""
+
+    corruptions: tuple[str, ...] = CORRUPTIONS
     """Common corruptions of the patched image, never seen in design."""
     severities: tuple[int, ...]
     """Severities of each corruption, 1 to 5."""
@@ -71,6 +99,9 @@ class Settings:
 
     num_images: int = 0
     """Test images of all classes, from the first one on; 0 means all."""
+    num_detailed: int = 0
+    """The first of them, for what takes many looks: corruptions, patches by themselves, and patches on objects of other
+    classes; 0 means all."""
     num_examples: int = 5
     """Test images that are shown with each patch, drawn at random."""
     precision: Precision = "auto"
@@ -79,16 +110,22 @@ class Settings:
     """Images per block of work."""
 
     def __post_init__(self) -> None:
-        checks.counts(at_least=1, num_chains=self.num_chains, block=self.block, side=self.side)
-        checks.counts(seed=self.seed, num_images=self.num_images, num_examples=self.num_examples)
+        checks.counts(at_least=1, num_classifiers=self.num_classifiers, num_designs=self.num_designs)
+        checks.counts(at_least=1, block=self.block, side=self.side)
+        checks.counts(
+            seed=self.seed, num_images=self.num_images, num_detailed=self.num_detailed, num_examples=self.num_examples
+        )
         checks.choices(ALL, corruptions=self.corruptions)
         checks.choices(TABLES, table=self.table)
         checks.choices(GRADIENTS, gradients=self.gradients)
+        checks.choices(BOOSTERS, booster=self.booster)
         checks.choices(PRECISIONS, precision=self.precision)
         checks.choices(AUGMENTATIONS, augmentation=self.augmentation)
         checks.several(corruptions=self.corruptions, severities=self.severities)
-        if len(set(self.classes)) < len(self.classes):
-            raise InputError(f"classes: {', '.join(self.classes)} names one twice")
+        for field in ("classes", "models"):
+            names = getattr(self, field)
+            if len(set(names)) < len(names):
+                raise InputError(f"{field}: {', '.join(names)} names one twice")
         wrong = [severity for severity in self.severities if severity not in SEVERITIES]
         if wrong:
             raise InputError(f"severities must be 1 to 5, got {wrong[0]}")
@@ -99,11 +136,44 @@ class Settings:
             raise InputError(
                 f"smallest and largest scale must be above 0 and in order, got {self.smallest:g} and {self.largest:g}"
             )
+        self._check_print()
         self.ascent(0)
-        self.training(0)
+        if not self.models:
+            self.training(0)
 
-    def ascent(self, chain: int) -> SharedAscent:
-        """How the design moves the patches in each step."""
+    def _check_print(self) -> None:
+        checks.sizes(print_mm=self.print_mm, bleed_mm=self.bleed_mm)
+        checks.counts(at_least=36, print_dpi=self.print_dpi)
+        if self.print_mm > MOST_MM or self.print_dpi > MOST_DPI:
+            raise InputError(
+                f"print_mm {self.print_mm:g} at print_dpi {self.print_dpi}: at most {MOST_MM:g} mm and {MOST_DPI} dpi"
+            )
+        if self.bleed_mm > 0.5 * self.print_mm > 0:
+            raise InputError(f"bleed_mm {self.bleed_mm:g}: more than half of the patch, {self.print_mm:g} mm")
+
+    def idle(self) -> Mapping[str, str]:
+        """Settings that do nothing beside the others (`study.refuse_idle`)."""
+        unused: dict[str, str] = {}
+        if self.models:
+            why = "--models are frozen: nothing is trained"
+            unused |= dict.fromkeys(("arch", "num_classifiers", "epochs", "batch_size", "lr", "augmentation"), why)
+        if self.data:
+            unused |= dict.fromkeys(("train_data", "test_data"), "--data gives the images")
+        if not self.print_mm:
+            unused |= dict.fromkeys(("print_dpi", "bleed_mm"), "--print-mm 0 leaves no files")
+        return unused
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classifiers: as they were given, or by the seed of their training."""
+        return self.models or tuple(f"seed {self.seed + number}" for number in range(self.num_classifiers))
+
+    def design_seed(self, name: str, design: int) -> int:
+        """Seed of a design, another one for each design of each classifier."""
+        return self.seed + self.names.index(name) * self.num_designs + design
+
+    def ascent(self, seed: int) -> SharedAscent:
+        """How the design of this seed moves the patches in each step."""
         return SharedAscent(
             norm="linf",
             step_size=self.design_step,
@@ -111,62 +181,28 @@ class Settings:
             num_steps=self.design_steps,
             batch_size=self.design_batch,
             gradients=self.gradients,
-            seed=self.seed + chain,
+            seed=seed,
             precision=self.precision,
         )
 
-    def training(self, chain: int) -> TrainSpec:
-        """The classifier of a chain."""
+    def training(self, number: int) -> TrainSpec:
+        """Training of the classifier of this number."""
         return TrainSpec(
-            model=self.model,
+            model=self.arch,
             data=self.train_data,
             epochs=self.epochs,
             batch_size=self.batch_size,
             lr=self.lr,
             augmentation=self.augmentation,
-            seed=self.seed + chain,
+            seed=self.seed + number,
         )
 
 
-def estimate(settings: Settings) -> Work:
-    """What `robustray show` says."""
-    cells = 1 + len(settings.corruptions) * len(settings.severities)
-    return Work(
-        counts={
-            "passes of each training image": settings.epochs * settings.num_chains,
-            "images in design steps": settings.design_steps * settings.design_batch * settings.num_chains,
-            "looks at each test image": 4 * cells * settings.num_chains,
-        },
-        note="Training the classifiers dominates; scenes: under a minute of CPU time.",
-        parts=plan(settings, cells),
-        unit=NetworkPass(models=(settings.model,), side=side_of(settings.train_data)),
-    )
-
-
-def plan(settings: Settings, cells: int) -> tuple[Part, ...]:
-    """The steps of a run. cells: clean and corrupted ones."""
-    count, _ = num_images([settings.train_data], otherwise=10_000)
-    num_train, chains = count[settings.train_data], settings.num_chains
-    count, _ = num_images([settings.test_data], otherwise=10_000, given=settings.num_images)
-    num_test = count[settings.test_data]
-    patched = len(settings.classes) or num_classes(settings.test_data)
-    # four kinds of patch on every cell; three of them alone on two grounds; all other classes' patches, twice
-    looked = chains * num_test * (4 * cells + 6 + 2 * (patched - 1))
-    return (
-        training_part([(settings.training(chain), num_train) for chain in range(chains)]),
-        Part(step="training-images", items=chains * num_train, cost=LOOK),
-        Part(step="design", items=chains, cost=settings.design_steps * settings.design_batch),
-        Part(step="plain", items=2 * chains, cost=1),
-        Part(step="look", items=looked, cost=LOOK),
-        Part(step="pictures", items=4 * settings.num_examples, cost=1),
-    )
-
-
 _QUICK = Settings(
-    model="scenes:cnn",
+    arch="scenes:cnn",
     train_data="scenes:train,rho=0.5",
     test_data="scenes:test",
-    num_chains=3,
+    num_classifiers=3,
     num_images=450,
     epochs=6,
     batch_size=128,
@@ -176,23 +212,23 @@ _QUICK = Settings(
     design_step=0.05,
     design_last=0.002,
     design_batch=128,
+    corruptions=("gaussian-noise", "brightness", "contrast"),
     severities=(1, 3, 5),
     table="cifar10-c",
 )
 _SMALL = replace(
     _QUICK,
-    model="small:s",
+    models=("twin:standard:0", "twin:standard:1", "twin:standard:2"),
     train_data="cifar10:train",
     test_data="cifar10:test",
+    num_designs=3,
     num_images=0,
-    epochs=14,
-    batch_size=256,
-    lr=0.2,
-    augmentation="crop-flip",
+    num_detailed=500,
     design_steps=250,
     design_step=0.01,
     design_last=0.01,
     design_batch=256,
+    corruptions=CORRUPTIONS,
     severities=SEVERITIES,
 )
 
@@ -207,15 +243,18 @@ OUTLINE = Outline(
         "small": _SMALL,
         "paper": replace(
             _SMALL,
-            model="cifar:resnet50",
+            models=(),
+            arch="cifar:resnet50",
             epochs=150,
             batch_size=128,
             lr=0.1,
+            augmentation="crop-flip",
+            num_detailed=0,
             design_steps=11_700,
             design_step=0.001,
             design_last=0.001,
         ),
     },
     estimate=estimate,
-    names={"model": "model", "train_data": "data", "test_data": "data"},
+    names={"models": "model", "arch": "model", "data": "data", "train_data": "data", "test_data": "data"},
 )

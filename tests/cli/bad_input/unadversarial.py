@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cli.bad_input.case import Case, data, model
+from tests.cli.bad_input.case import Case, data, file, model
 
 RUN = "run unadversarial --workers 0 "
 
@@ -10,6 +10,62 @@ UNADVERSARIAL = [
     Case(name="unadversarial: no such class", typed=RUN + "--classes stra", says=("'stra'", "did you mean 'star'")),
     Case(name="unadversarial: one class twice", typed=RUN + "--classes star star", says=("star", "twice")),
     Case(name="unadversarial: a patch larger than the image", typed=RUN + "--side 32", says=("side 32", "32x32")),
+    Case(
+        name="unadversarial: a patch larger than your own images",
+        typed=RUN + "--models digits:mlp --data digits:test --side 9 --num-images 0",
+        says=("side 9", "8x8"),
+    ),
+    Case(
+        name="unadversarial: your own classifier does not exist",
+        typed=RUN + "--models nowhere:build --data digits:test --side 4 --num-images 0",
+        says=("nowhere",),
+    ),
+    Case(
+        name="unadversarial: a classifier of other classes",
+        typed=RUN + "--models digits:mlp --side 4",
+        says=("--models digits:mlp", "scenes"),
+    ),
+    Case(
+        name="unadversarial: one classifier twice",
+        typed=RUN + "--models digits:mlp digits:mlp",
+        says=("models", "twice"),
+    ),
+    Case(
+        name="unadversarial: a training of frozen classifiers",
+        typed=RUN + "--models digits:mlp --data digits:test --epochs 3",
+        says=("--epochs does nothing", "frozen"),
+    ),
+    Case(
+        name="unadversarial: a class of one image",
+        typed=RUN + "--models own:build --data own:data --side 4 --num-images 0",
+        prepare=data("(np.zeros((5, 1, 8, 8), np.uint8), np.array([0, 0, 1, 1, 2]), ['a', 'b', 'c'])"),
+        says=("class 'c' has one image", "half"),
+    ),
+    Case(
+        name="unadversarial: a gamut that is no profile",
+        typed=RUN + "--gamut printer.icc",
+        prepare=file("printer.icc", b"no profile"),
+        says=("--gamut printer.icc", "ICC profile"),
+    ),
+    Case(name="unadversarial: a gamut that is not there", typed=RUN + "--gamut gone.icc", says=("gone.icc", "no such")),
+    Case(
+        name="unadversarial: a gamut for grey images",
+        typed=RUN + "--models digits:mlp --data digits:test --side 4 --num-images 0 --gamut printer.icc",
+        says=("--gamut", "grey"),
+    ),
+    Case(name="unadversarial: a poster of a mile", typed=RUN + "--print-mm 1.6e6", says=("print_mm", "2000 mm")),
+    Case(name="unadversarial: more bleed than patch", typed=RUN + "--bleed-mm 40", says=("bleed_mm 40", "50 mm")),
+    Case(
+        name="unadversarial: a print that is not made",
+        typed=RUN + "--print-mm 0 --print-dpi 600",
+        says=("--print-dpi does nothing", "--print-mm 0"),
+    ),
+    Case(name="unadversarial: no such booster", typed=RUN + "--booster one-clas", says=("one-class",)),
+    Case(
+        name="unadversarial: more detailed images than images",
+        typed=RUN + "--num-detailed 451",
+        says=("num_detailed 451", "450"),
+    ),
     Case(name="unadversarial: no patch", typed=RUN + "--side 0", says=("side", "at least 1")),
     Case(name="unadversarial: no such corruption", typed=RUN + "--corruptions fgo", says=("corruptions", "'fgo'")),
     Case(name="unadversarial: severity 6", typed=RUN + "--severities 1 6", says=("severities", "got 6")),
@@ -22,7 +78,7 @@ UNADVERSARIAL = [
     Case(
         name="unadversarial: a batch larger than the class",
         typed=RUN + "--classes star --design-batch 401",
-        says=("design_batch 401", "400 images of these classes"),
+        says=("design_batch 401", "400 images of these classes", "smaller --design-batch"),
     ),
     Case(
         name="unadversarial: test images in training",
@@ -40,7 +96,7 @@ UNADVERSARIAL = [
     ),
     Case(
         name="unadversarial: a classifier that passes no gradient to its images",
-        typed=RUN + "--train-data digits:train --test-data digits:test --side 4 --num-images 0 --model own:build",
+        typed=RUN + "--train-data digits:train --test-data digits:test --side 4 --num-images 0 --arch own:build",
         prepare=model("return self.layer(x.detach().flatten(1))"),
         says=("own:build with digits:train", "passes no gradient to its images"),
     ),
