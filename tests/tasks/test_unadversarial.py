@@ -170,7 +170,7 @@ def results() -> Results:
         chains=(ONE,),
         seen=seen,
         alone={},
-        plain={ONE: pd.DataFrame({"index": [4, 5, 6, 7], "prediction": [0, 1, 2, 2]})},
+        plain={ONE.model: pd.DataFrame({"index": [4, 5, 6, 7], "prediction": [0, 1, 2, 2]})},
         swapped={ONE: swapped},
         printed=ONE,
         patches={},

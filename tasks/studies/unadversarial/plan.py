@@ -38,16 +38,18 @@ def estimate(settings: Settings) -> Work:
 def plan(settings: Settings) -> tuple[Part, ...]:
     """The steps of a run."""
     classifiers, designs = len(settings.names), settings.num_designs
-    num_train, num_test, patched = _counts(settings)
-    detailed = min(num_test, settings.num_detailed or num_test)
+    num_train, tested, share, known = _counts(settings)
+    detailed = min(tested, settings.num_detailed or tested)
     cells = len(settings.corruptions) * len(settings.severities)
-    kinds = 2 + 2 * designs  # none and the training image once for a classifier; noise and the design for each design
-    looked = num_test * kinds + detailed * (kinds * cells + 2 * (1 + 2 * designs) + 1 + (patched - 1) * designs)
+    carried = 1 + 2 * designs  # the training image once for a classifier, noise and the designed patch for each design
+    looked = tested + share * tested * carried  # clean: without a patch, and with
+    looked += share * detailed * ((1 + carried) * cells + 2 * carried)  # corrupted, and alone on two grounds
+    looked += share * detailed * (known - 1) * designs  # on objects of the other classes
     parts = [
         Part(step="training-images", items=classifiers * num_train, cost=LOOK),
         Part(step="design", items=classifiers * designs, cost=settings.design_steps * settings.design_batch),
         Part(step="plain", items=classifiers * (1 + designs), cost=1),
-        Part(step="look", items=classifiers * looked, cost=LOOK),
+        Part(step="look", items=round(classifiers * looked), cost=LOOK),
         Part(step="pictures", items=4 * settings.num_examples, cost=1),
     ]
     if not settings.models:
@@ -56,13 +58,12 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _counts(settings: Settings) -> tuple[int, int, int]:
-    """Training images, test images with a patch, and classes with a patch."""
+def _counts(settings: Settings) -> tuple[int, int, float, int]:
+    """Training images, test images, the share of them whose class has a patch, and the number of classes."""
     train, test = settings.data or settings.train_data, settings.data or settings.test_data
-    share = 2 if settings.data else 1
+    parts = 2 if settings.data else 1
     (num_train,) = num_images([train], otherwise=10_000)[0].values()
     (num_test,) = num_images([test], otherwise=10_000)[0].values()
-    tested = min(num_test // share, settings.num_images or num_test)
     known = num_classes(test)
-    patched = len(settings.classes) or known
-    return num_train // share, tested * patched // known, patched
+    tested = min(num_test // parts, settings.num_images or num_test)
+    return num_train // parts, tested, (len(settings.classes) or known) / known, known

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from robustray.tasks.corruptions.tables import CORRUPTIONS
 from robustray.tasks.kit.frames import columns
 from robustray.tasks.statistics import Estimate, mean_interval, mean_over_nested_seeds, paired_difference, proportion
 from robustray.tasks.studies.unadversarial.design import PatchKind
@@ -56,10 +57,10 @@ class Results:
     first images only."""
     alone: Mapping[tuple[Chain, str, str], pd.DataFrame]
     """(chain, patch, ground) -> rows of patches without an object."""
-    plain: Mapping[Chain, pd.DataFrame]
-    """Rows of the first images, of all classes, without a patch."""
+    plain: Mapping[str, pd.DataFrame]
+    """Rows of all classes' images without a patch, for each classifier."""
     swapped: Mapping[Chain, pd.DataFrame]
-    """Rows of these images with the designed patches of all other classes."""
+    """Rows of the first images with the designed patches of all other classes."""
     printed: Chain
     """Whose patches are shown and printed."""
     patches: Mapping[str, np.ndarray]
@@ -81,8 +82,8 @@ class Results:
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """The corrupted cells."""
-        return tuple(dict.fromkeys(cell for _, _, cell in self.seen if cell.corruption))
+        """The corrupted cells of the benchmarks, over which means are taken."""
+        return tuple(dict.fromkeys(cell for _, _, cell in self.seen if cell.corruption in CORRUPTIONS))
 
     def over_seeds(self, of: Callable[[Chain], Estimate], limits: tuple[float, float]) -> Estimate:
         """Mean over classifiers and their designs, by the one rule."""
@@ -146,7 +147,7 @@ def accuracy_table(results: Results) -> pd.DataFrame:
     severity 0."""
     rows = []
     for patch in NAMES:
-        for cell in (CLEAN, *results.cells):
+        for cell in dict.fromkeys(cell for _, _, cell in results.seen):
             found = results.accuracy(patch, cell)
             rows.append(
                 {"patch": patch, "corruption": cell.corruption or "clean", "severity": cell.severity}
@@ -216,7 +217,7 @@ def _answers(results: Results, chain: Chain, slot: int, label: int, *, own: bool
 
 def _on_others(results: Results, chain: Chain, slot: int) -> pd.DataFrame:
     """label, answers "with" the patch and "without": images of other classes with the designed patch of a slot."""
-    rows, plain = results.swapped[chain], results.plain[chain].set_index("index").prediction
+    rows, plain = results.swapped[chain], results.plain[chain.model].set_index("index").prediction
     rows = rows[rows["slot"] == slot]
     return pd.DataFrame(
         {

@@ -12,6 +12,7 @@ from robustray.tasks.corruptions.tables import ALL, CORRUPTIONS, SEVERITIES, TAB
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import GRADIENTS, Gradients, SharedAscent
 from robustray.tasks.kit import checks
+from robustray.tasks.kit.words import listed
 from robustray.tasks.studies.unadversarial.plan import estimate
 from robustray.tasks.study import Outline
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
@@ -91,7 +92,7 @@ class Settings:
     """ICC profile (.icc) of a printer: the design stays within the colours that it can print."""
 
     corruptions: tuple[str, ...] = CORRUPTIONS
-    """Common corruptions of the patched image, never seen in design."""
+    """Common corruptions of the patched image, never seen in design; procedural-frost is in no mean."""
     severities: tuple[int, ...]
     """Severities of each corruption, 1 to 5."""
     table: Table
@@ -126,6 +127,8 @@ class Settings:
             names = getattr(self, field)
             if len(set(names)) < len(names):
                 raise InputError(f"{field}: {', '.join(names)} names one twice")
+        if not set(self.corruptions) & set(CORRUPTIONS):
+            raise InputError(f"corruptions: {listed(self.corruptions)} is in no mean: name one of the benchmarks' too")
         wrong = [severity for severity in self.severities if severity not in SEVERITIES]
         if wrong:
             raise InputError(f"severities must be 1 to 5, got {wrong[0]}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 TEST_SEEDS = 1_000_000
 """Seeds of test placements and corruptions are so far from those of designs: no place was seen in design."""
+K = TypeVar("K")
 GROUNDS: tuple[Ground, ...] = ("grey", "noise")
 
 
@@ -76,23 +77,20 @@ def run(settings: Settings, lab: Lab) -> Findings:
     detailed = [item for item in own if item[0] < few]
     cells = [Cell(name, severity) for name in settings.corruptions for severity in settings.severities]
     bench = Bench(settings=settings, lab=lab, test=test, kind=kind, models=models)
+    plain = {name: bench.look(Chain(name, 0), None, [[i, NO_PATCH] for i in range(len(labels))]) for name in models}
     asked = {
-        (chain, name, CLEAN): bench.look(chain, patches.get((chain, name)), own) for chain in chains for name in NAMES
+        (chain, name, CLEAN): bench.look(chain, patches[chain, name], own) for chain, name in looked(chains, NAMES[1:])
     }
     asked |= {
         (chain, name, cell): bench.look(chain, patches.get((chain, name)), detailed, cell=cell)
-        for chain in chains
-        for name in NAMES
+        for chain, name in looked(chains, NAMES)
         for cell in cells
     }
     alone = {
         (chain, name, ground): bench.look(chain, patches[chain, name], detailed, ground=ground)
-        for chain in chains
-        for name in NAMES[1:]
+        for chain, name in looked(chains, NAMES[1:])
         for ground in GROUNDS
     }
-    everything = [[index, NO_PATCH] for index in range(few)]
-    plain = {chain: bench.look(chain, None, everything) for chain in chains}
     swapped = {chain: bench.look(chain, patches[chain, "designed"], others) for chain in chains}
     printed = best_design(designed, models=settings.names[:1])
     shown = chosen(own, settings.num_examples, seed=settings.seed, what="unadversarial-examples")
@@ -105,9 +103,10 @@ def run(settings: Settings, lab: Lab) -> Findings:
             classes=images.classes,
             kind=kind,
             chains=tuple(chains),
-            seen={key: handle.result() for key, handle in asked.items()},
-            alone={key: handle.result() for key, handle in alone.items()},
-            plain={key: handle.result() for key, handle in plain.items()},
+            seen={(chain, "none", CLEAN): of_images(plain[chain.model].result(), own) for chain in chains}
+            | for_all_designs(asked, chains),
+            alone=for_all_designs(alone, chains),
+            plain={name: handle.result() for name, handle in plain.items()},
             swapped={key: handle.result() for key, handle in swapped.items()},
             printed=printed,
             patches={name: lab.load(patches[printed, name])["patch"].reshape(-1, *images.shape) for name in NAMES[1:]},
@@ -196,6 +195,31 @@ def best_design(designed: Mapping[Chain, Optimised], models: Sequence[str]) -> C
 
 
 # --- 3. Looks ---------------------------------------------------------------------------------------------------------
+
+
+OF_A_DESIGN = ("random", "designed")
+"""Patches that are other ones for each design of a classifier; no patch and its best training image are the same."""
+
+
+def looked(chains: Sequence[Chain], names: Sequence[str]) -> list[tuple[Chain, str]]:
+    """What is looked at: each of these patches once."""
+    return [(chain, name) for chain in chains for name in names if name in OF_A_DESIGN or not chain.design]
+
+
+def for_all_designs(
+    asked: Mapping[tuple[Chain, str, K], Handle[pd.DataFrame]], chains: Sequence[Chain]
+) -> dict[tuple[Chain, str, K], pd.DataFrame]:
+    """Rows of every chain, those of the first design for all where there are no others."""
+    found = {key: handle.result() for key, handle in asked.items()}
+    for (first, name, where), rows in list(found.items()):
+        if name not in OF_A_DESIGN:
+            found |= {(chain, name, where): rows for chain in chains if chain.model == first.model}
+    return found
+
+
+def of_images(rows: pd.DataFrame, items: list[list[int]]) -> pd.DataFrame:
+    """The rows of these items' images, in their order."""
+    return rows.set_index("index").loc[[index for index, _ in items]].reset_index()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

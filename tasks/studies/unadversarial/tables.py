@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from robustray.tasks.corruptions.tables import CORRUPTIONS
 from robustray.tasks.kit.frames import shown
 from robustray.tasks.kit.words import listed
 from robustray.tasks.studies.unadversarial import reduce
@@ -29,7 +30,7 @@ def tables(results: Results) -> Iterator[Table]:
     yield Table(
         name="patches",
         title="How often objects are recognised",
-        caption=f"Corrupted: mean over {listed(settings.corruptions)} at severities "
+        caption=f"Corrupted: mean over {_corruptions(results)} at severities "
         f"{listed(map(str, settings.severities))} ({settings.table} parameters), on the first n corrupted images. "
         "Gains: of the designed patch over the one in the row, paired by image and place. All patches land at the same "
         f"places; on average {mean:.0%} of a patch is visible, and {whole:.0%} are not cut off. {over(results)}.",
@@ -81,6 +82,13 @@ def tables(results: Results) -> Iterator[Table]:
         frame=reduce.curve_table(results),
         on_page=False,
     )
+
+
+def _corruptions(results: Results) -> str:
+    names = tuple(dict.fromkeys(cell.corruption for cell in results.cells))
+    if names == CORRUPTIONS:
+        return f"the benchmarks' {len(names)} corruptions that need no photographs"
+    return listed(names)
 
 
 def _formats(*names: str, kind: str = "percent") -> dict[str, str]:

@@ -68,6 +68,11 @@ UNADVERSARIAL = [
     ),
     Case(name="unadversarial: no patch", typed=RUN + "--side 0", says=("side", "at least 1")),
     Case(name="unadversarial: no such corruption", typed=RUN + "--corruptions fgo", says=("corruptions", "'fgo'")),
+    Case(
+        name="unadversarial: a mean over nothing",
+        typed=RUN + "--corruptions procedural-frost",
+        says=("corruptions", "procedural-frost", "mean"),
+    ),
     Case(name="unadversarial: severity 6", typed=RUN + "--severities 1 6", says=("severities", "got 6")),
     Case(name="unadversarial: turned too far", typed=RUN + "--rotation 200", says=("rotation", "180")),
     Case(
