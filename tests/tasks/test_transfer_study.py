@@ -38,7 +38,7 @@ from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.studies.transfer.settings import Settings
 from robustray.tasks.studies.transfer.study import STUDY, present
 from robustray.tasks.studies.transfer.worlds import aside, fit_and_held, open_world, pool, shots, view_of
-from robustray.tasks.study import Claim
+from robustray.tasks.study import Claim, RunTables
 from tests.cli.bad_input.transfer import photos
 
 QUICK = Settings()
@@ -64,6 +64,7 @@ def transfers(
             "mode": mode,
             "target": target,
             "side": side,
+            "judged by": "accuracy",
             "source": source,
             "seed": seed,
             "draw": draw,
@@ -592,3 +593,23 @@ def test_networks_that_exist_are_given_in_a_form_that_can_be_compared() -> None:
     given = Settings(sources=("a:b", "c:d"), target=("photos",), fine_tuning=False)
     assert {"epochs", "eps_train", "arch", "tune_lrs"} <= given.idle().keys() and "image_side" not in given.idle()
     assert given.modes == (FIXED,) and "image_side" in QUICK.idle()
+
+
+def test_runs_that_judge_a_target_differently_are_compared_with_a_warning() -> None:
+    right = {STANDARD: [5, 5], "A": [6, 7]}
+    labels = np.arange(10) % 2
+    accuracy, per_class = (
+        reduce.transfer_table(frame, list(right))
+        for frame in (
+            transfers(right),
+            transfers(right, metric=mean_per_class(labels, 2)).assign(**{"judged by": "mean per-class accuracy"}),
+        )
+    )
+
+    def tables(label: str, frame: pd.DataFrame) -> RunTables:
+        return RunTables(label=label, settings={}, hashes={}, read=lambda name, columns: frame[list(columns)])
+
+    assert STUDY.compare is not None
+    (words,) = STUDY.compare(tables("A", accuracy), tables("B", per_class)).warnings
+    assert words.startswith("t: A is judged by accuracy, B by mean per-class accuracy")
+    assert not STUDY.compare(tables("A", accuracy), tables("B", accuracy)).warnings

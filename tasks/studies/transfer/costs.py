@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, side_of, training_part
 from robustray.tasks.studies.transfer.kinds import FULL, OTHERS
+from robustray.tasks.studies.transfer.presets import PRESETS
 from robustray.tasks.study import NetworkPass, Part, Work
 from robustray.tasks.sweeps.options import EARLY
 
@@ -50,7 +51,8 @@ def estimate(settings: Settings) -> Work:
 def plan(settings: Settings) -> tuple[Part, ...]:
     """The steps of a run. The estimate takes classes to be equally large, and your own target to have as many images as
     are asked for."""
-    names = [settings.train_data, settings.test_data, *settings.own_targets, *settings.target_test]
+    tests = {name: settings.test_of(name) for name in settings.own_targets}
+    names = [settings.train_data, settings.test_data, *settings.own_targets, *filter(None, tests.values())]
     count, _ = num_images(names, otherwise=10_000)
     classes = max(settings.num_source_classes, num_classes(settings.train_data))
     share = (settings.num_source_classes or classes) / classes
@@ -63,12 +65,14 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     fitted = 0.0
     for data in settings.data:
         whole = settings.train_data if data == OTHERS else data
-        its_classes = classes - settings.num_source_classes if data == OTHERS else num_classes(data)
+        preset = PRESETS.get(data)
+        its_classes = preset.num_classes if preset else num_classes(data)
+        if data == OTHERS:
+            its_classes = classes - settings.num_source_classes
         available = round((1 - share) * count[whole]) if data == OTHERS else count[whole]
         num_test = count[settings.test_data] - num_probed
         if data != OTHERS:
-            test = settings.target_test and settings.target_test[settings.own_targets.index(data)]
-            num_test = count[test] if test else round(settings.test_share * available)
+            num_test = count[tests[data]] if tests[data] else round(settings.test_share * available)
         targets = [target for target in settings.targets if target.data == data]
         few = {target: min(available, its_classes * (target.per_class or available)) for target in targets}
         pool = min(available, len(settings.draws) * max(few.values()))

@@ -46,7 +46,7 @@ def gains(results: Results, target: Target) -> Figure:
     }
     return figures.dot_rows(
         name=_name(results, "gains", target),
-        title=f"{results.measure.capitalize()} on {target.name}: each source against {against} one",
+        title=f"{target.measure.capitalize()} on {target.name}: each source against {against} one",
         caption=f"{remark}n = {results.num_test(target.name):,} test images, "
         f"{plural(results.settings.num_seeds, 'chain')} (faint dots), 95 % intervals, each for its row alone.",
         rows=[
@@ -60,7 +60,7 @@ def gains(results: Results, target: Target) -> Figure:
             )
             for row in rows
         ],
-        x_label=f"{results.measure} minus that of {against} source",
+        x_label=f"{target.measure} minus that of {against} source",
         points=True,
         levels=(figures.Level(value=0.0, words=f"{against} source"),),
     )
@@ -94,12 +94,12 @@ def by_size(results: Results, main: Target) -> Figure:
     shrunk = f" {settings.shrink} pixels: all images were shrunk so far and enlarged again." if settings.shrink else ""
     return figures.curve(
         name=_name(results, "by-size", main),
-        title=f"{results.measure.capitalize()} on {main.images} against the size of robust training",
+        title=f"{main.measure.capitalize()} on {main.images} against the size of robust training",
         caption=f"0 is standard training.{shrunk} n = {results.num_test(main.name):,} test images, "
         f"{plural(settings.num_seeds, 'chain')} (thin lines), 95 % bands.",
         series=lines,
         x_label=size_label("l2", what="of the source's training"),
-        y_label=f"{results.measure} on the target",
+        y_label=f"{main.measure} on the target",
         percent=True,
         x_ticks={size: f"{size:g}" for size in sizes},
     )
@@ -127,13 +127,13 @@ def against_source(results: Results, target: Target) -> Figure:
         )
     return figures.scatter(
         name=_name(results, "scatter", target),
-        title=f"Accuracy and robustness of the sources, and {results.measure} on {target.name}",
+        title=f"Accuracy and robustness of the sources, and {target.measure} on {target.name}",
         caption=f"Fixed features. Under attack: accuracy on the source's own classes under PGD at ℓ2 "
         f"{results.settings.probe_eps:g}. n = {results.num_test(target.name):,} test images of the target, "
         f"{plural(results.settings.num_seeds, 'chain')} (faint dots), 95 % intervals.",
         points=points,
         x_label="accuracy on the source's own classes",
-        y_label=f"{results.measure} on the target",
+        y_label=f"{target.measure} on the target",
         percent=True,
     )
 

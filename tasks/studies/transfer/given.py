@@ -85,7 +85,7 @@ def try_sources(
 def answer(results: Results) -> str:
     first, *others = results.names
     parts = []
-    for target in (target.name for target in results.main):
+    for target, measure in ((target.name, target.measure) for target in results.main):
         base = results.accuracy_of(FIXED, target, first)
         right = format_estimate(base.value, base.interval, "percent")
         changes = []
@@ -94,7 +94,7 @@ def answer(results: Results) -> str:
             gain = estimate_of(row, "gain", "gain_lo", "gain_hi")
             changes.append(f"{name} changes that by {format_estimate(gain.value, gain.interval, 'points')}")
         parts.append(
-            f"{first} has {article(results.measure)} of {right} on {target} ({results.num_test(target):,} test "
+            f"{first} has {article(measure)} of {right} on {target} ({results.num_test(target):,} test "
             f"images); {'; '.join(changes)}"
         )
     return f"{IN_WORDS[FIXED].capitalize()} {'. '.join(parts)} ({plural(results.settings.num_seeds, 'few-shot draw')})."
@@ -114,7 +114,7 @@ def descriptions(results: Results) -> Iterator[Description]:
             yield describe(
                 f"{row.source} in place of {first}, {IN_WORDS[row.mode]}{f', on {row.target}' * several}",
                 estimate_of(row, "gain", "gain_lo", "gain_hi"),
-                measured=f"{results.measure} on the target minus that of the first source, paired by draw and image; "
+                measured=f"{row.metric} on the target minus that of the first source, paired by draw and image; "
                 "each interval for its row alone",
                 over="few-shot draws and images",
                 unit="points",

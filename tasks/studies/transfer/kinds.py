@@ -49,6 +49,13 @@ class Target(NamedTuple):
     """Pixels to which its images are shrunk before they are enlarged again; 0: they are not."""
     main: bool = True
     """Sources are fine-tuned on it and attacked; the others are for fixed features only."""
+    metric: MetricName = "accuracy"
+    """What it is judged by."""
+
+    @property
+    def measure(self) -> str:
+        """The metric, as the page calls it."""
+        return METRICS[self.metric]
 
 
 def short_models(names: Sequence[str]) -> dict[str, str]:

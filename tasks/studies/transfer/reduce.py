@@ -3,8 +3,9 @@
 `transfers` has one row per mode, target, source, chain and draw: `mode`, `target`, `side` (pixels to which its images
 were shrunk, or 0), `source`, `seed` (of the chain), `draw`, `choice` (C or the learning rate that was taken),
 `validation` (accuracy on held-out training images of the target), `correct`, (n,) booleans on its test images,
-`robust`, (m,) booleans on those that were attacked or None, `metric`, what test images are worth, and `shared`, whether
-all chains are tested on the same images. "accuracy" stands for the metric in the names of functions and columns.
+`robust`, (m,) booleans on those that were attacked or None, `metric`, what test images are worth, `judged by`, its
+name, and `shared`, whether all chains are tested on the same images. "accuracy" stands for the metric in the names of
+functions and columns.
 
 What is called `part` is the rows of one mode and target. Draws are nested in chains: a chain's number is the mean over
 its draws. An interval is Student's t over the chains. Where these share their test images, other images are not other
@@ -173,6 +174,7 @@ def transfer_table(transfers: pd.DataFrame, sources: Sequence[str], together: Se
             more = NONE if source == sources[0] else fixed_gain(part, source, sources[0])
             row |= columns("gain", more, "gain_lo", "gain_hi")
             row |= {"n": found.n, "seeds": len(seeds_of(part)), "draws": part["draw"].nunique()}
+            row |= {"metric": part["judged by"].iloc[0]}
             level = at_once(len(named))
             wide = fixed_gain(part, source, sources[0], level) if source in named else NONE
             row |= {"sim_lo": wide.lo, "sim_hi": wide.hi}
@@ -221,7 +223,7 @@ def run_table(transfers: pd.DataFrame) -> pd.DataFrame:
     test = [row.metric.of(row.correct).value for row in transfers.itertuples()]
     robust = [math.nan if row.robust is None else float(np.mean(row.robust)) for row in transfers.itertuples()]
     sizes = [len(correct) for correct in transfers["correct"]]
-    kept = transfers.drop(columns=["correct", "robust", "metric", "shared", "side"])
+    kept = transfers.drop(columns=["correct", "robust", "metric", "judged by", "shared", "side"])
     return kept.assign(test=test, robust=robust, n=sizes)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from robustray.tasks.kit.frames import estimate_of, one
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.transfer import reduce
-from robustray.tasks.studies.transfer.kinds import METRICS, Target
+from robustray.tasks.studies.transfer.kinds import Target
 from robustray.tasks.studies.transfer.settings import Settings
 
 ROBUST, NULL = "robust", "standard, other seeds"
@@ -51,8 +51,8 @@ class Results:
 
     @property
     def measure(self) -> str:
-        """The metric, as the page calls it."""
-        return METRICS[self.settings.metric]
+        """The metric, as the page calls it; several, where targets differ in it."""
+        return " or ".join(dict.fromkeys(target.measure for target in self.targets))
 
     @property
     def main(self) -> list[Target]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import PGD
@@ -24,6 +25,7 @@ from robustray.tasks.studies.transfer.kinds import (
     short_data,
     short_models,
 )
+from robustray.tasks.studies.transfer.presets import PRESETS
 from robustray.tasks.study import Outline, Size
 from robustray.tasks.training.schedules import Schedule
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
@@ -58,18 +60,21 @@ class Settings:
     a --target."""
     target: tuple[str, ...] = ()
     """What the sources are transferred to. Without it `others`, the classes that they have not learnt. Else one or more
-    of `others`, folders of your own with photographs of any sizes in class folders, and data by name. They are resized
-    to the sources' images: the short side first, then the centre is cut out."""
+    of `others`, the paper's targets (aircraft, birdsnap, caltech101, caltech256, cars, cifar10, cifar100, dtd, flowers,
+    food, pets, sun397), folders of your own with photographs of any sizes in class folders, and data by name. They are
+    resized to the sources' images: the short side first, then the centre is cut out."""
     target_test: tuple[str, ...] = ()
-    """Test images of each --target but others, in their order; without it a share of each is held out."""
+    """Test images of each --target but `others` and the paper's, in their order; without it a share of each is held
+    out."""
     test_share: float = 0.3
     """Share of the images of every class that is held out for testing, the same images in all chains."""
     shrink: int = 0
     """Beside each target, use its images also shrunk to so many pixels a side and enlarged again, as fixed features: do
     coarser targets favour robust sources? 0 leaves that out."""
-    metric: MetricName = "accuracy"
-    """What the target is judged by: accuracy, in which images count alike, or per-class, the mean of the classes'
-    recalls, in which classes do. What is chosen on held-out images is chosen by accuracy."""
+    metric: Literal["auto", "accuracy", "per-class"] = "auto"
+    """What targets are judged by: accuracy, in which images count alike, or per-class, the mean of the classes'
+    recalls, in which classes do; auto: what the paper judges the target by, accuracy for one that is not the paper's.
+    What is chosen on held-out images is chosen by accuracy."""
 
     arch: str = "scenes:cnn"
     """Architecture, without weights: scenes:cnn, small:s, or my_pkg.my_mod:function with latents."""
@@ -137,7 +142,7 @@ class Settings:
         checks.shares(ends="()", test_share=self.test_share, held_out=self.held_out, margin=self.margin)
         checks.choices(AUGMENTATIONS, augmentation=self.augmentation)
         checks.choices(PRECISIONS, precision=self.precision)
-        checks.choices(tuple(METRICS), metric=self.metric)
+        checks.choices(("auto", *METRICS), metric=self.metric)
         checks.positive(probe_eps=self.probe_eps)
         if self.num_seeds > NULL_SEEDS:
             raise InputError(f"num_seeds {self.num_seeds}: at most {NULL_SEEDS:,} chains have seeds of their own")
@@ -175,10 +180,9 @@ class Settings:
         counts = (self.per_class, *self.more_per_class)
         if len(set(counts)) < len(counts):
             raise InputError(f"per_class {self.per_class} and more_per_class: one number is named twice")
-        if self.target_test and len(self.target_test) != len(self.own_targets):
-            raise InputError(
-                f"--target-test: give one for each of --target {' '.join(self.own_targets)}, in their order, or none"
-            )
+        split = [name for name in self.own_targets if name not in PRESETS]
+        if self.target_test and len(self.target_test) != len(split):
+            raise InputError(f"--target-test: give one for each of --target {' '.join(split)}, in their order, or none")
         strange = [eps for eps in self.tune_eps if eps not in self.eps_train]
         if strange:
             raise InputError(f"tune_eps {strange[0]:g} is none of --eps-train")
@@ -195,7 +199,8 @@ class Settings:
         if not self.own_targets:
             names = ("target_test", "test_share")
             return idle | dict.fromkeys(names, "without --target the classes of --test-data are tested")
-        return idle | ({"test_share": "--target-test gives the test images"} if self.target_test else {})
+        given = all(map(self.test_of, self.own_targets))
+        return idle | ({"test_share": "all targets have test images of their own"} if given else {})
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -206,6 +211,19 @@ class Settings:
     def own_targets(self) -> tuple[str, ...]:
         """The names of all targets but `OTHERS`."""
         return tuple(name for name in self.data if name != OTHERS)
+
+    def test_of(self, name: str) -> str:
+        """The name of the test images of one of `own_targets`; empty where a share of its images is held out."""
+        if name in PRESETS:
+            return PRESETS[name].test
+        split = [each for each in self.own_targets if each not in PRESETS]
+        return self.target_test[split.index(name)] if self.target_test else ""
+
+    def metric_of(self, name: str) -> MetricName:
+        """What one of `data` is judged by."""
+        if self.metric != "auto":
+            return self.metric
+        return PRESETS[name].metric if name in PRESETS else "accuracy"
 
     @property
     def draws(self) -> range:
@@ -219,13 +237,15 @@ class Settings:
         found = []
         for data in self.data:
             for count in sorted({self.per_class, *self.more_per_class}, key=lambda count: count or math.inf):
-                main = count == self.per_class
+                main, metric = count == self.per_class, self.metric_of(data)
                 name = short[data]
                 if self.more_per_class:
                     name += f", {count:,} a class" if count else ", all images"
-                found.append(Target(name, short[data], data, count, 0, main))
+                found.append(Target(name, short[data], data, count, 0, main, metric))
                 if main and self.shrink:
-                    found.append(Target(f"{name}, {self.shrink} pixels", short[data], data, count, self.shrink, False))
+                    found.append(
+                        Target(f"{name}, {self.shrink} pixels", short[data], data, count, self.shrink, False, metric)
+                    )
         return found
 
     @property

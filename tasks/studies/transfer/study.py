@@ -38,13 +38,12 @@ from robustray.tasks.studies.transfer.worlds import (
     shots,
     view_of,
 )
-from robustray.tasks.study import TRAIN, Opened, Study
+from robustray.tasks.study import TRAIN, Findings, Opened, RunTables, Study
 from robustray.tasks.training.doors import check_training
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
     from robustray.tasks.lab.protocol import Lab, Reference
-    from robustray.tasks.study import Findings
 
 TRIED_IMAGES = 8
 
@@ -70,7 +69,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
                 f"{target_words(name)} has fewer than --per-class {main.per_class} training images of some class: "
                 f"{len(few)} in all",
             )
-        if settings.metric == "per-class" and len(set(np.bincount(target.labels[few]).tolist())) > 1:
+        if main.metric == "per-class" and len(set(np.bincount(target.labels[few]).tolist())) > 1:
             warnings += (
                 f"the classes of {target_words(name)} differ in how many training images they have: C, the learning "
                 "rate and the size of robust training are chosen by accuracy, in which larger classes count more",
@@ -182,6 +181,19 @@ def examples(settings: Settings, target: ImageData) -> list[np.ndarray]:
     return found
 
 
+def compare(a: RunTables, b: RunTables) -> Findings:
+    """Accuracy by mode, target and source, B minus A; says where the runs judge a target by different metrics."""
+    keys = ["mode", "target", "source"]
+    found = comparison(Compared(table="transfer", keys=tuple(keys), value="accuracy"))(a, b)
+    both = a.read("transfer", [*keys, "metric"]).merge(b.read("transfer", [*keys, "metric"]), on=keys)
+    differ = both[both["metric_x"] != both["metric_y"]].drop_duplicates("target")
+    words = [
+        f"{row.target}: A is judged by {row.metric_x}, B by {row.metric_y}, and may differ by no more than that"
+        for row in differ.itertuples()
+    ]
+    return dataclasses.replace(found, warnings=(*found.warnings, *words))
+
+
 STUDY = Study(
     outline=OUTLINE,
     door=door,
@@ -197,5 +209,5 @@ STUDY = Study(
         "test": predict_block,
         "attack-tuned": attack_block,
     },
-    compare=comparison(Compared(table="transfer", keys=("mode", "target", "source"), value="accuracy")),
+    compare=compare,
 )

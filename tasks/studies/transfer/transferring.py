@@ -66,7 +66,7 @@ class Part:
             test_labels=tested.labels,
             attacked=chosen(range(len(tested)), number, seed=settings.seed, what="attacked"),
             shared=images.shared,
-            metric=metric_of(settings.metric, tested.labels, tested.num_classes),
+            metric=metric_of(target.metric, tested.labels, tested.num_classes),
         )
 
     def few(self, draw: int) -> list[int]:
@@ -79,6 +79,7 @@ class Part:
             "mode": mode,
             "target": self.target.name,
             "side": self.target.side,
+            "judged by": self.target.measure,
             "source": source.name,
             "seed": self.seed,
             "draw": draw,

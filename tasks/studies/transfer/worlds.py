@@ -15,6 +15,7 @@ from robustray.tasks.kit.images import check_alike, check_apart
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.studies.transfer import given
 from robustray.tasks.studies.transfer.kinds import OTHERS, Target
+from robustray.tasks.studies.transfer.presets import PRESETS
 from robustray.tasks.studies.transfer.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,9 +105,15 @@ def view_of(settings: Settings, lab: Lab, target: Target, images: Images) -> tup
 
 def own_target(settings: Settings, lab: Lab, name: str, shape: tuple[int, ...]) -> Images:
     """The user's own images, brought to the shape that the sources take. Raises: InputError."""
-    square = shape[1] == shape[2]
-    own = lab.data(at_size(name, shape[1]) if square else name)
+    square, preset = shape[1] == shape[2], PRESETS.get(name)
+    images_name, test_name = preset.train if preset else name, settings.test_of(name)
+    own = lab.data(at_size(images_name, shape[1]) if square else images_name)
     images: ImageData = lab.load(own)
+    if preset and images.num_classes != preset.num_classes:
+        raise InputError(
+            f"--target {name} has {preset.num_classes} classes, {images_name} under the data root has "
+            f"{images.num_classes}: it is a part or another version of it; give a folder of your own by its path"
+        )
     if images.num_classes < 2:
         raise InputError(f"--target {name} has one class only: there is nothing to tell apart")
     if images.shape[0] not in (1, shape[0]):
@@ -131,8 +138,7 @@ def own_target(settings: Settings, lab: Lab, name: str, shape: tuple[int, ...]) 
         words.append(
             f"images of {sizes[0]} pixels are resized to {sizes[1]} (bicubic, short side first, centre cut out)"
         )
-    if settings.target_test:
-        test_name = settings.target_test[settings.own_targets.index(name)]
+    if test_name:
         test = lab.data(at_size(test_name, shape[1]) if square else test_name)
         tested: ImageData = lab.load(test)
         if test.content_hash == own.content_hash:
