@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robustray.tasks.compose.place import FIXED, Placement
 from robustray.tasks.data.images import ImageData
-from robustray.tasks.inputs.settings import SharedAscent
+from robustray.tasks.inputs.settings import SharedAscent, WeightSteps
 from robustray.tasks.lab.protocol import Context
 from robustray.tasks.studies.unadversarial.blocks import (
     NO_PATCH,
@@ -24,10 +24,11 @@ from robustray.tasks.studies.unadversarial.blocks import (
     plain_block,
     visible_share,
 )
-from robustray.tasks.studies.unadversarial.design import DesignSettings, PatchKind, carriers, design
+from robustray.tasks.studies.unadversarial.design import DesignSettings, PatchKind, carriers, design, joint_design
+from robustray.tasks.studies.unadversarial.further_tables import Further, cross_table, joint_table, size_table
+from robustray.tasks.studies.unadversarial.making import surest
 from robustray.tasks.studies.unadversarial.reduce import Cell, Chain, Results, confusion_table, swap_table
 from robustray.tasks.studies.unadversarial.settings import OUTLINE
-from robustray.tasks.studies.unadversarial.study import surest
 
 QUICK = OUTLINE.sizes["quick"]
 STILL = PatchKind(classes=(0, 2), side=4, placement=FIXED)
@@ -172,6 +173,7 @@ def results() -> Results:
         alone={},
         plain={ONE.model: pd.DataFrame({"index": [4, 5, 6, 7], "prediction": [0, 1, 2, 2]})},
         swapped={ONE: swapped},
+        further=Further(sides={}, cross={}, joint={}, without={}),
         printed=ONE,
         patches={},
         curves={ONE: pd.DataFrame()},
@@ -194,6 +196,89 @@ def test_what_a_patch_does_on_objects_of_other_classes() -> None:
     assert table.loc["red", "object_with"] == 0.5 and table.loc["red", "object_without"] == 1.0
     assert table.loc["blue", "patch_with"] == 1.0 and table.loc["blue", "patch_without"] == 0.5
     assert table.n.tolist() == [2, 2]
+
+
+def test_weights_that_learnt_along_judge_in_place_of_the_models_own() -> None:
+    """A network that answers red whatever it sees, and weights that make it answer blue."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(432, 3)).eval()
+    nn.init.zeros_(network[1].weight)
+    network[1].bias = nn.Parameter(torch.tensor([5.0, 0.0, 0.0]))
+    learnt = {"weights/1.weight": np.zeros((3, 432), np.float32), "weights/1.bias": np.array([0, 0, 5], np.float32)}
+    objects: dict[str, Any] = {"model": network, "data": images(), "weights": learnt}
+    seen = {}
+    for along in (False, True):
+        asked = Context(settings=Look(kind=STILL, learnt=along), seed=0, device="cpu", load=objects.__getitem__)
+        seen[along] = look_block([[0, NO_PATCH], [1, NO_PATCH]], asked)["prediction"].tolist()
+    assert seen == {False: [0, 0], True: [2, 2]} and float(network[1].bias[0]) == 5, "the model stays as it was"
+
+
+def test_a_network_learns_along_with_its_patches() -> None:
+    """From a network that knows nothing: patches alone change nothing, both together learn."""
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+    nn.init.zeros_(network[2].weight)
+    nn.init.zeros_(network[2].bias)
+    ascent = SharedAscent(norm="linf", step_size=0.1, num_steps=40, batch_size=8, precision="fp32")
+    kind = PatchKind(classes=(0, 1, 2), side=8, placement=FIXED)
+    settings = DesignSettings(kind=kind, ascent=ascent, weights=WeightSteps(lr=0.5, final_lr=0.0))
+    objects: dict[str, Any] = {"model": network, "data": images()}
+    work = joint_design(Context(settings=settings, seed=3, device="cpu", load=objects.__getitem__))
+    losses = [-row["objective"] for row in work.steps()]
+    assert losses[0] == pytest.approx(np.log(3), abs=1e-4) and losses[-1] < 0.7
+    assert float(network[2].weight.abs().sum()) == 0, "the model that was given stays as it was"
+    assert work.result()["weights/2.weight"].abs().sum() > 0
+
+
+def further() -> Results:
+    """Networks a:0 and a:1 are of one kind, for which patches are; b is another one. Four images; without a patch a
+    recognises the first, b none."""
+    seen: dict[tuple[Chain, str, Cell], pd.DataFrame] = {}
+    outcomes = {"none": [1, 0, 0, 0], "random": [0] * 4, "training image": [0] * 4, "designed": [1, 1, 1, 0]}
+    chains = (Chain("a:0", 0), Chain("a:1", 0))
+    for chain in chains:
+        seen |= {(chain, name, cell): rows(each) for name, each in outcomes.items() for cell in results().cells}
+        seen |= {(chain, name, Cell("", 0)): rows(each) for name, each in outcomes.items()}
+    learnt = {"none": [0, 0, 0, 0], "designed": [1, 1, 1, 1]}
+    cross = {("a:0", "a:1"): [1, 1, 0, 0], ("a:1", "a:0"): [1, 0, 0, 0]}
+    cross |= {("a:0", "b"): [0, 0, 0, 0], ("a:1", "b"): [1, 0, 0, 0], ("b", "b"): [1, 1, 1, 1]}
+    cross |= {("b", "a:0"): [1, 1, 1, 0], ("b", "a:1"): [1, 0, 0, 0]}
+    found = Further(
+        sides={(2, c.model, name): rows([0, 0, 0, 0]) for c in chains for name in ("random", "training image")}
+        | {(2, c.model, "designed"): rows([1, 1, 0, 0]) for c in chains},
+        cross={pair: rows(each) for pair, each in cross.items()},
+        joint={
+            (c.model, name, cell): rows(each)
+            for c in chains
+            for name, each in learnt.items()
+            for cell in (Cell("", 0), *results().cells)
+        },
+        without={"a:0": rows([1, 0, 0, 0]), "a:1": rows([1, 0, 0, 0]), "b": rows([0, 0, 0, 0])},
+    )
+    settings = dataclasses.replace(QUICK, models=("a:0", "a:1"), others=("b",), side=4, sides=(2,))
+    return dataclasses.replace(results(), settings=settings, chains=chains, seen=seen, further=found)
+
+
+def test_patches_of_other_sizes_against_no_patch() -> None:
+    table = size_table(further()).set_index(["side", "patch"])
+    assert table.loc[(2, "the designed patch"), "accuracy"] == 0.5
+    assert table.loc[(2, "the designed patch"), "gain"] == 0.25 and table.loc[(4, "the designed patch"), "gain"] == 0.5
+    assert table.loc[(2, "no patch"), "accuracy"] == 0.25 and table.loc[(4, "a patch of noise"), "gain"] == -0.25
+
+
+def test_one_networks_patches_on_another() -> None:
+    table = cross_table(further()).set_index(["designed_for", "judged_by", "relation"])
+    assert table.loc[("a", "a", "itself"), "accuracy"] == 0.75 and table.loc[("a", "a", "itself"), "pairs"] == 2
+    assert table.loc[("a", "a", "same kind"), "accuracy"] == pytest.approx((0.5 + 0.25) / 2)
+    assert table.loc[("a", "b", "other kind"), "gain"] == pytest.approx(0.125)
+    assert table.loc[("b", "a", "other kind"), "accuracy"] == 0.5 and table.loc[("b", "b", "itself"), "accuracy"] == 1
+    assert len(table) == 5, "of b there is one network only"
+
+
+def test_networks_that_learnt_along_against_frozen_ones() -> None:
+    table = joint_table(further()).set_index(["network", "patch"])
+    assert table.loc[("frozen", "the designed patch"), "clean"] == 0.75
+    assert table.loc[("frozen", "the designed patch"), "gain_clean"] == 0.25, "of what learnt together over it"
+    assert table.loc[("learnt along", "no patch"), "clean"] == 0 and table.loc[("learnt along", "no patch"), "n"] == 4
+    assert table.loc[("learnt along", "its own patch"), "corrupted"] == 1
 
 
 def test_each_patch_on_each_class_has_three_answers() -> None:

@@ -15,6 +15,7 @@ from robustray.tasks.studies.unadversarial.design import PatchKind, noise_canvas
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 Ground = Literal["image", "grey", "noise"]
 NO_PATCH = -1
@@ -31,6 +32,8 @@ class Look:
     """Corruption of the whole image, patch included; empty for none."""
     severity: int = 0
     table: Table = "cifar10-c"
+    learnt: bool = False
+    """By the weights of the reference "weights", which learnt along with a patch, instead of the model's own."""
 
 
 @block_function(version=1, columns={"item": pa.int64(), "patch": Tensor("float32")})
@@ -86,7 +89,7 @@ def look_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str,
     indices = torch.tensor([item[0] for item in items], device=images.device)
     if look.corruption:
         images = corrupt(images, look.corruption, look.severity, table=look.table, seed=context.seed, indices=indices)
-    prediction = predict_logits(context.load("model"), images).argmax(1)
+    prediction = predict_logits(_network(context), images).argmax(1)
     return {
         "index": indices,
         "slot": [item[1] for item in items],
@@ -101,6 +104,24 @@ def look_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str,
 def picture_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str, Any]:
     """The images of `look_block` before any corruption, (channels, height, width) in [0, 1]."""
     return {"index": [item[0] for item in items], "image": _shown(items, context)[0]}
+
+
+def _network(context: Context) -> nn.Module:
+    """The classifier, or a copy of it with weights that learnt along."""
+    import copy
+
+    import torch
+
+    from robustray.tasks.inputs.joint import WEIGHTS
+
+    model: nn.Module = context.load("model")
+    if not context.settings.learnt:
+        return model
+    arrays = context.load("weights")
+    state = {name.removeprefix(WEIGHTS): array for name, array in arrays.items() if name.startswith(WEIGHTS)}
+    copied = copy.deepcopy(model)
+    copied.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
+    return copied.eval()
 
 
 def _shown(items: Sequence[Sequence[int]], context: Context) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

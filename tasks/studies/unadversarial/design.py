@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustray.tasks.compose.place import Placement
-from robustray.tasks.inputs.settings import SharedAscent
+from robustray.tasks.inputs.settings import SharedAscent, WeightSteps
 from robustray.tasks.lab.optimise import optimisation
 from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.seeds import stream
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from robustray.tasks.data.images import ImageData
+    from robustray.tasks.inputs.joint import JointParameter
     from robustray.tasks.inputs.shared import Project, SharedParameter
 
 START_MEAN, START_DEVIATION = 0.5, 0.1
@@ -48,6 +49,8 @@ class DesignSettings:
     """Each patch on images of all classes, to be answered with its own; else on those of its class."""
     in_gamut: bool = False
     """Within the colours of the reference "gamut"."""
+    weights: WeightSteps | None = None
+    """How the weights of the classifier learn along (`joint_design`)."""
 
 
 @optimisation(version=2)
@@ -56,11 +59,29 @@ def design(context: Context) -> SharedParameter:
 
     settings: `DesignSettings`. The reference "data" is the training set.
     """
+    from robustray.tasks.inputs.shared import SharedParameter
+
+    return SharedParameter(**_parts(context))
+
+
+@optimisation(version=1)
+def joint_design(context: Context) -> JointParameter:
+    """Patches as those of `design`, and the weights of a copy of the classifier, which learn along: both lower the
+    cross-entropy on the same patched images (the released code's joint mode)."""
+    from robustray.tasks.inputs.joint import JointParameter
+
+    settings: DesignSettings = context.settings
+    assert settings.weights is not None, "asked for by the study, with its steps"
+    return JointParameter(**_parts(context), weights=settings.weights)
+
+
+def _parts(context: Context) -> dict[str, Any]:
+    """Arguments of `SharedParameter`."""
     import torch
 
     from robustray.tasks.attacks.objective import CrossEntropy
     from robustray.tasks.compose.place import blended, centred_square, placed
-    from robustray.tasks.inputs.shared import Design, SharedParameter, box
+    from robustray.tasks.inputs.shared import Design, box
     from robustray.tasks.studies.unadversarial.gamut import printable
 
     settings: DesignSettings = context.settings
@@ -80,16 +101,16 @@ def design(context: Context) -> SharedParameter:
     def apply(parameter: torch.Tensor, images: torch.Tensor, placements: Any) -> torch.Tensor:
         return blended(images, *placed(parameter[placements["slot"]], square, placements["maps"]))
 
-    return SharedParameter(
-        name="patch",
-        ascent=settings.ascent,
-        model=context.load("model"),
-        design=Design(apply=apply, place=place, project=project, objective=CrossEntropy(targeted=True)),
-        data=data,
-        indices=indices.tolist(),
-        targets=torch.tensor(kind.classes)[torch.from_numpy(slots)],
-        parameter=noise_canvas(seed, "unadversarial-start", len(kind.classes), (channels, height, width), device),
-    )
+    return {
+        "name": "patch",
+        "ascent": settings.ascent,
+        "model": context.load("model"),
+        "design": Design(apply=apply, place=place, project=project, objective=CrossEntropy(targeted=True)),
+        "data": data,
+        "indices": indices.tolist(),
+        "targets": torch.tensor(kind.classes)[torch.from_numpy(slots)],
+        "parameter": noise_canvas(seed, "unadversarial-start", len(kind.classes), (channels, height, width), device),
+    }
 
 
 def carriers(settings: DesignSettings, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from robustray.tasks.kit.images import (
     check_alike,
     check_apart,
     check_num_images,
+    model_to_try,
     own_modules,
     settled,
     trained_modules,
@@ -40,13 +41,18 @@ def door(settings: Settings, lab: Lab) -> Opened:
         if train.shape[0] != 3:
             raise InputError(f"--gamut {settings.gamut}: {train.name} has grey images; a gamut is for colours")
         opened["gamut"] = open_gamut(settings.gamut)
-    if settings.models:
-        models = try_models(lab, settings.models, [train], flag="--models")
-        opened |= {f"model {name}": model for name, model in models.items()}
-        modules, names = trained_modules(settings.models), settings.models
-    else:
+    names = (*settings.models, *settings.others)
+    models = try_models(lab, settings.models, [train], flag="--models")
+    models |= try_models(lab, settings.others, [train], flag="--others")
+    opened |= {f"model {name}": model for name, model in models.items()}
+    modules = trained_modules(names)
+    if not settings.models:
         check_training(settings.training(0), train)
-        models, modules, names = {}, own_modules(settings.arch), (settings.arch,)
+        names, modules = (settings.arch, *names), (*own_modules(settings.arch), *modules)
+    if settings.joint:
+        for name in settings.models:
+            if not any(True for _ in model_to_try(lab, name, models).parameters()):
+                raise InputError(f"--joint: {name} has no parameters that could learn along")
     return Opened(
         refs=opened,
         decided={"precision": settled(settings, lab, "precision").precision},
@@ -98,8 +104,9 @@ def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
     _, height, width = train.shape
     if height != width:
         raise InputError(f"{train.name} has images of {height}x{width}: turned patches need square ones")
-    if not 1 <= settings.side < height:
-        raise InputError(f"side {settings.side}: a patch must be smaller than the images, {height}x{width}")
+    for side in (settings.side, *settings.sides):
+        if not side < height:
+            raise InputError(f"side {side}: a patch must be smaller than the images, {height}x{width}")
     mine = classes(settings, train)
     labels = test.labels[: settings.num_images or None]
     detailed = labels[: settings.num_detailed or None]

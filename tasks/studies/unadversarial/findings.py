@@ -11,7 +11,7 @@ from robustray.tasks.kit.rules import above
 from robustray.tasks.kit.words import listed, plural
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.statistics import Estimate
-from robustray.tasks.studies.unadversarial import files, reduce
+from robustray.tasks.studies.unadversarial import files, further_tables, reduce
 from robustray.tasks.studies.unadversarial.drawings import drawings, pictures
 from robustray.tasks.studies.unadversarial.reduce import BASELINES, CLEAN, WORDS, Results
 from robustray.tasks.studies.unadversarial.tables import tables
@@ -29,7 +29,9 @@ def found(results: Results) -> Findings:
         answer(results),
         claims(results),
         drawings(results),
+        further_tables.drawings(results),
         tables(results),
+        further_tables.tables(results),
         pictures(results),
         files.printed(results),
         warnings(results),
@@ -67,7 +69,7 @@ def claims(results: Results) -> Iterator[Claim | Description]:
     for cells, where in (((CLEAN,), "clean"), (results.cells, "corrupted")):
         measured = "difference of accuracies"
         if len(cells) > 1:
-            measured += f", mean over {plural(len(cells), 'corruption and severity')}"
+            measured += f", mean over {len(cells)} corruptions and severities"
         measured += ", paired by image and place"
         for other in BASELINES:
             gain = results.gain(other, cells)

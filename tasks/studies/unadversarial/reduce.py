@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from robustray.tasks.statistics import Estimate, mean_interval, mean_over_nested
 from robustray.tasks.studies.unadversarial.design import PatchKind
 from robustray.tasks.studies.unadversarial.settings import Settings
 
+if TYPE_CHECKING:
+    from robustray.tasks.studies.unadversarial.further_tables import Further
+
 NAMES = ("none", "random", "training image", "designed")
 BASELINES = NAMES[:3]
 WORDS: Mapping[str, str] = {
@@ -24,6 +27,8 @@ WORDS: Mapping[str, str] = {
     "training image": "the best training image",
     "designed": "the designed patch",
 }
+OF_A_DESIGN = ("random", "designed")
+"""Patches that are other ones for each design of a classifier; no patch and its best training image are the same."""
 SHARES = (0.0, 1.0)
 
 
@@ -61,6 +66,7 @@ class Results:
     """Rows of all classes' images without a patch, for each classifier."""
     swapped: Mapping[Chain, pd.DataFrame]
     """Rows of the first images with the designed patches of all other classes."""
+    further: Further
     printed: Chain
     """Whose patches are shown and printed."""
     patches: Mapping[str, np.ndarray]

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.corruptions.tables import ALL, CORRUPTIONS, SEVERITIES, TABLES, Table
 from robustray.tasks.errors import InputError
-from robustray.tasks.inputs.settings import GRADIENTS, Gradients, SharedAscent
+from robustray.tasks.inputs.settings import GRADIENTS, Gradients, SharedAscent, WeightSteps
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.words import listed
 from robustray.tasks.studies.unadversarial.plan import estimate
@@ -82,6 +82,15 @@ class Settings:
     gradients: Gradients = "fresh"
     """fresh: steps follow the gradient of their own batch; cumulative: the sum of all so far, as the released code."""
 
+    sides: tuple[int, ...] = ()
+    """Other sides of patches, in pixels, designed once more for each classifier."""
+    others: tuple[str, ...] = ()
+    """Other frozen classifiers, by name: a patch is designed for each, and first patches of all judged by all."""
+    joint: bool = False
+    """Patches too along with which the weights of a copy of the classifier learn."""
+    joint_lr: float = 0.01
+    """Learning rate of these weights (SGD with momentum), falling to 0 in the last step."""
+
     print_mm: float = 50.0
     """Millimetres of a side of the patch on paper, in the PNG and PDF that the run leaves; 0 for no files."""
     print_dpi: int = 300
@@ -123,10 +132,10 @@ class Settings:
         checks.choices(PRECISIONS, precision=self.precision)
         checks.choices(AUGMENTATIONS, augmentation=self.augmentation)
         checks.several(corruptions=self.corruptions, severities=self.severities)
-        for field in ("classes", "models"):
+        for field in ("classes", "models", "others", "sides"):
             names = getattr(self, field)
             if len(set(names)) < len(names):
-                raise InputError(f"{field}: {', '.join(names)} names one twice")
+                raise InputError(f"{field}: {', '.join(map(str, names))} names one twice")
         if not set(self.corruptions) & set(CORRUPTIONS):
             raise InputError(f"corruptions: {listed(self.corruptions)} is in no mean: name one of the benchmarks' too")
         wrong = [severity for severity in self.severities if severity not in SEVERITIES]
@@ -139,6 +148,12 @@ class Settings:
             raise InputError(
                 f"smallest and largest scale must be above 0 and in order, got {self.smallest:g} and {self.largest:g}"
             )
+        checks.counts(at_least=1, **{f"sides[{place}]": side for place, side in enumerate(self.sides)})
+        checks.positive(joint_lr=self.joint_lr)
+        if self.side in self.sides:
+            raise InputError(f"sides: {self.side} is the side itself, which needs no other design")
+        if both := set(self.models) & set(self.others):
+            raise InputError(f"others: {both.pop()} is among the models already")
         self._check_print()
         self.ascent(0)
         if not self.models:
@@ -162,6 +177,8 @@ class Settings:
             unused |= dict.fromkeys(("arch", "num_classifiers", "epochs", "batch_size", "lr", "augmentation"), why)
         if self.data:
             unused |= dict.fromkeys(("train_data", "test_data"), "--data gives the images")
+        if not self.joint:
+            unused["joint_lr"] = "no --joint"
         if not self.print_mm:
             unused |= dict.fromkeys(("print_dpi", "bleed_mm"), "--print-mm 0 leaves no files")
         return unused
@@ -173,7 +190,7 @@ class Settings:
 
     def design_seed(self, name: str, design: int) -> int:
         """Seed of a design, another one for each design of each classifier."""
-        return self.seed + self.names.index(name) * self.num_designs + design
+        return self.seed + (*self.names, *self.others).index(name) * self.num_designs + design
 
     def ascent(self, seed: int) -> SharedAscent:
         """How the design of this seed moves the patches in each step."""
@@ -187,6 +204,10 @@ class Settings:
             seed=seed,
             precision=self.precision,
         )
+
+    def weight_steps(self) -> WeightSteps:
+        """How weights learn along with a design."""
+        return WeightSteps(lr=self.joint_lr, final_lr=0.0)
 
     def training(self, number: int) -> TrainSpec:
         """Training of the classifier of this number."""
@@ -215,6 +236,8 @@ _QUICK = Settings(
     design_step=0.05,
     design_last=0.002,
     design_batch=128,
+    sides=(6,),
+    joint=True,
     corruptions=("gaussian-noise", "brightness", "contrast"),
     severities=(1, 3, 5),
     table="cifar10-c",
@@ -225,6 +248,8 @@ _SMALL = replace(
     train_data="cifar10:train",
     test_data="cifar10:test",
     num_designs=3,
+    sides=(6, 14),
+    others=("twin:linf8:0", "twin:linf8:1", "twin:linf8:2"),
     num_images=0,
     num_detailed=500,
     design_steps=250,
@@ -247,6 +272,7 @@ OUTLINE = Outline(
         "paper": replace(
             _SMALL,
             models=(),
+            others=(),
             arch="cifar:resnet50",
             epochs=150,
             batch_size=128,
@@ -259,5 +285,12 @@ OUTLINE = Outline(
         ),
     },
     estimate=estimate,
-    names={"models": "model", "arch": "model", "data": "data", "train_data": "data", "test_data": "data"},
+    names={
+        "models": "model",
+        "others": "model",
+        "arch": "model",
+        "data": "data",
+        "train_data": "data",
+        "test_data": "data",
+    },
 )

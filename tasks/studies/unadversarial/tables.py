@@ -33,9 +33,9 @@ def tables(results: Results) -> Iterator[Table]:
         caption=f"Corrupted: mean over {_corruptions(results)} at severities "
         f"{listed(map(str, settings.severities))} ({settings.table} parameters), on the first n corrupted images. "
         "Gains: of the designed patch over the one in the row, paired by image and place. All patches land at the same "
-        f"places; on average {mean:.0%} of a patch is visible, and {whole:.0%} are not cut off. {over(results)}.",
+        f"places; on average {mean:.1%} of a patch is visible, and {whole:.1%} are not cut off. {over(results)}.",
         frame=reduce.patch_table(results),
-        formats=_formats("clean", "corrupted") | _formats("gain_clean", "gain_corrupted", kind="points"),
+        formats=formats("clean", "corrupted") | formats("gain_clean", "gain_corrupted", kind="points"),
         lead=True,
     )
     yield Table(
@@ -52,7 +52,7 @@ def tables(results: Results) -> Iterator[Table]:
         caption="Share of test images of other classes that are answered with the patch's class, and with their own, "
         f"without and with the patch. {over(results)}.",
         frame=reduce.swap_table(results),
-        formats=_formats(*(f"{answer}_{how}" for answer in ("patch", "object") for how in ("without", "with"))),
+        formats=formats(*(f"{answer}_{how}" for answer in ("patch", "object") for how in ("without", "with"))),
     )
     confusion = reduce.confusion_table(results)
     yield Table(
@@ -61,7 +61,7 @@ def tables(results: Results) -> Iterator[Table]:
         caption="Share of images of a class with the patch of another that are answered with their own class, with the "
         f"patch's, and with a third. {over(results)}.",
         frame=confusion,
-        formats=_formats("own", "patch", "other"),
+        formats=formats("own", "patch", "other"),
         on_page=len(confusion) <= LONG,
         csv=True,
     )
@@ -91,5 +91,6 @@ def _corruptions(results: Results) -> str:
     return listed(names)
 
 
-def _formats(*names: str, kind: str = "percent") -> dict[str, str]:
+def formats(*names: str, kind: str = "percent") -> dict[str, str]:
+    """Of columns with intervals `name_lo`, `name_hi`."""
     return {k: v for name in names for k, v in shown(name, kind, f"{name}_lo", f"{name}_hi").items()}

@@ -66,6 +66,17 @@ UNADVERSARIAL = [
         typed=RUN + "--num-detailed 451",
         says=("num_detailed 451", "450"),
     ),
+    Case(
+        name="unadversarial: another side that is larger than the image",
+        typed=RUN + "--sides 4 40",
+        says=("side 40", "32x32"),
+    ),
+    Case(name="unadversarial: the same side again", typed=RUN + "--sides 10", says=("sides", "10")),
+    Case(
+        name="unadversarial: another classifier that is the same",
+        typed=RUN + "--models digits:mlp --others digits:mlp",
+        says=("others", "digits:mlp"),
+    ),
     Case(name="unadversarial: no patch", typed=RUN + "--side 0", says=("side", "at least 1")),
     Case(name="unadversarial: no such corruption", typed=RUN + "--corruptions fgo", says=("corruptions", "'fgo'")),
     Case(
