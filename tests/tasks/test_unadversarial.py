@@ -209,7 +209,7 @@ def test_weights_that_learnt_along_judge_in_place_of_the_models_own() -> None:
     for along in (False, True):
         asked = Context(settings=Look(kind=STILL, learnt=along), seed=0, device="cpu", load=objects.__getitem__)
         seen[along] = look_block([[0, NO_PATCH], [1, NO_PATCH]], asked)["prediction"].tolist()
-    assert seen == {False: [0, 0], True: [2, 2]} and float(network[1].bias[0]) == 5, "the model stays as it was"
+    assert seen == {False: [0, 0], True: [2, 2]} and network[1].bias[0].item() == 5, "the model stays as it was"
 
 
 def test_a_network_learns_along_with_its_patches() -> None:
