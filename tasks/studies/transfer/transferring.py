@@ -141,7 +141,8 @@ def fixed_features(settings: Settings, lab: Lab, sources: Sources, parts: Sequen
         if place[0] == chain
     }
     heads = {}
-    for (source, place), (train, tested) in asked.items():
+    for source, place in list(asked):
+        train, tested = asked.pop((source, place))  # tables of latents are large: none is kept for longer than needed
         refs = {
             "train": lab.rows(f"latents of {source.name}", train, ["latent", "label"]),
             "test": lab.rows(f"test latents of {source.name}", tested, ["latent"]),
