@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 BLOCK, KEPT_BLOCK = 512, 128
 """Images that are attacked by one call, and where each call's rows are kept on a CPU: what an interruption costs is at
 most one of them. No result depends on it."""
+ATTACKED = "robustray.tasks.evaluation.attacking:attacked"
+"""What computes the rows that are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

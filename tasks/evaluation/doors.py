@@ -12,9 +12,12 @@ import numpy as np
 
 from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.settings import NORMS, Attack, Norm
+from robustray.tasks.corruptions.settings import AUTO, Corrupting
+from robustray.tasks.corruptions.tables import TABLES
 from robustray.tasks.data.arrays import plain_array
 from robustray.tasks.data.images import ImageData, checked
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit import checks
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
@@ -35,8 +38,9 @@ class Named:
     attack: Attack
 
 
-def open_attacks(given: Any, norm: Norm, eps: float | Sequence[float] | None) -> list[Attack]:
-    """Raises: InputError for a name that is unknown or lacks a size, and for what is no attack with norm and size."""
+def open_attacks(given: Any, norm: Norm, eps: float | Sequence[float] | None, *, needed: bool = True) -> list[Attack]:
+    """needed: whether there must be one. Raises: InputError for a name that is unknown or lacks a size, and for what is
+    no attack with norm and size."""
     found: list[Attack] = []
     for item in [given] if isinstance(given, str) or not isinstance(given, Iterable) else given:
         if isinstance(item, str):
@@ -50,9 +54,16 @@ def open_attacks(given: Any, norm: Norm, eps: float | Sequence[float] | None) ->
             found += [ATTACKS[item](norm=norm, eps=size) for size in sizes]
         else:
             found.append(_checked_attack(item))
-    if not found:
+    if needed and not found:
         raise InputError("no attack was given: evaluate(model, data, PGD(norm='linf', eps=8/255))")
     return found
+
+
+def open_corruptions(given: str | Sequence[str], severities: Sequence[int], table: str) -> Corrupting:
+    """Raises: InputError for a corruption, severity or table that there is not."""
+    names = (given,) if isinstance(given, str) else tuple(given)
+    checks.choices((*AUTO, *TABLES), table=table)
+    return Corrupting(corruptions=names, severities=tuple(severities), table=cast("Any", table))
 
 
 def _checked_attack(attack: Any) -> Attack:

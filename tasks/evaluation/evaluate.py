@@ -8,17 +8,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from robustray.tasks.attacks.family import Square
 from robustray.tasks.attacks.following import has_lost, lost_words
 from robustray.tasks.attacks.settings import Attack, Norm
+from robustray.tasks.corruptions.settings import Corruption
+from robustray.tasks.corruptions.tables import SEVERITIES, Table
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
+from robustray.tasks.evaluation import corrupting
 from robustray.tasks.evaluation import doors as doors
-from robustray.tasks.evaluation.attacking import Outcome, attack_all, in_blocks, plan
+from robustray.tasks.evaluation.attacking import ATTACKED, Outcome, attack_all, in_blocks, plan
+from robustray.tasks.evaluation.corrupting import PREDICTED
 from robustray.tasks.evaluation.results import AttackScore, Evaluation, WorstCase
 from robustray.tasks.report.progress import make_progress
 from robustray.tasks.statistics import proportion
@@ -34,8 +38,11 @@ if TYPE_CHECKING:
 def evaluate(
     model: Model | str,
     data: tuple[Any, Any] | ImageData | str,
-    attacks: Attack | str | Sequence[Attack | str],
+    attacks: Attack | str | Sequence[Attack | str] = (),
     *,
+    corruptions: str | Sequence[str] = (),
+    severities: Sequence[int] = SEVERITIES,
+    table: Table | Literal["auto"] = "auto",
     norm: Norm = "linf",
     eps: float | Sequence[float] | None = None,
     seed: int = 0,
@@ -46,14 +53,18 @@ def evaluate(
     store: str | Path | None = None,
     progress: bool = True,
 ) -> Evaluation:
-    """Accuracy of `model` on `data`, clean, under each attack, and in the worst case over them, image by image.
+    """Accuracy of `model` on `data`, clean, under each attack, and in the worst case over them, image by image; and
+    under common corruptions.
 
     model: a torch module (or a function) from images (b, channels, height, width) in [0, 1] to logits (b, classes),
         with its normalisation inside; it stays where and as it is. Or a name as after `--model`.
     data: (images, labels): images (n, 1 or 3, height, width), uint8 or floats in [0, 1], labels (n,) whole numbers,
         as arrays or tensors. Or an `ImageData`, or a name as after `--data`.
     attacks: attacks of any norms and sizes (`PGD(norm="linf", eps=8/255)`, one's own), or names of `robustray list`,
-        which take `norm` and `eps` (one size or several).
+        which take `norm` and `eps` (one size or several). None are needed where corruptions are asked for.
+    corruptions: names of common corruptions (`tasks.corruptions.tables.ALL`), or "all" for the 14 of them that need no
+        photographs. severities: of each, 1 to 5. table: whose parameters, "imagenet-c" or "cifar10-c"; "auto" takes the
+        first for images from 100 pixels up.
     seed: noise depends on it and on an image's place (0, 1, ...) alone. num_images: the first ones; 0 means all.
     names: what the attacks are called in the result, one each; their own names if not given.
     device: of a model given by name; "auto" takes a GPU where there is one. data_root: where names are looked up, as
@@ -68,7 +79,8 @@ def evaluate(
     (`torch.set_num_threads(1)`) on one kind of CPU, and up to a rare borderline image otherwise.
 
     Raises: InputError (a ValueError) for what cannot be used: pixels outside [0, 1], NaN, labels without an output,
-    probabilities instead of logits, an attack without a size, an attack whose images leave their ball; with a store,
+    probabilities instead of logits, an attack without a size, an attack whose images leave their ball, a corruption or
+    severity that there is not; with a store,
     also a model or attack that could not be known again.
     """
     from robustray.tasks.attacks.gradient.trial import attack_remarks
@@ -77,7 +89,8 @@ def evaluate(
     from robustray.tasks.lab.jobs import fix_kernels
 
     fix_kernels()
-    chosen = doors.named(doors.open_attacks(attacks, norm, eps), names)
+    wanted = doors.open_corruptions(corruptions, severities, table)
+    chosen = doors.named(doors.open_attacks(attacks, norm, eps, needed=not wanted.corruptions), names)
     lab = doors.open_lab(store or "runs", data_root, device)
     data_name, images = doors.open_data(data, lab)
     model_name, network = doors.open_model(model, lab)
@@ -90,10 +103,12 @@ def evaluate(
 
     labels = images.labels[:n]
     kept: list[Kept | None] = [None] * len(chosen)
+    cells: dict[Corruption, Kept | None] = dict.fromkeys(wanted.cells(*images.shape[1:]))
     if store:
         content, roots = identified(network, images, seed=seed, where=where)
         lab.store.create()
-        kept = [Kept.open(lab.store, item.attack, content, roots) for item in chosen]
+        kept = [Kept.open(lab.store, item.attack, content, roots, function=ATTACKED) for item in chosen]
+        cells = {cell: Kept.open(lab.store, cell, content, roots, function=PREDICTED) for cell in cells}
     with contextlib.closing(make_progress(silent=not progress)) as told:
         logits = (
             predict_logits(network, images.batch(block)[0].to(where)) for block in in_blocks(told, "clean", range(n))
@@ -101,7 +116,8 @@ def evaluate(
         prediction = np.concatenate([each.argmax(1).cpu().numpy() for each in logits])
         right = prediction == labels
         standing = np.flatnonzero(right)
-        told.expect(plan(chosen, len(standing)), 1)
+        told.expect((*corrupting.plan(tuple(cells), n), *plan(chosen, len(standing))), 1)
+        corrupted = corrupting.corrupt_all(cells, network, images, n, seed, where, told)
         outcomes = [
             attack_all(item, network, images, standing, n, seed, where, told, found)
             for item, found in zip(chosen, kept, strict=True)
@@ -113,6 +129,7 @@ def evaluate(
         clean=proportion(right),
         attacks=tuple(_score(outcome, right) for outcome in outcomes),
         worst=tuple(_worst_cases(outcomes, right)),
+        corrupted=corrupted,
         examples=_examples(outcomes, labels, prediction),
         warnings=tuple(
             dict.fromkeys([*remarks, *(w for o in outcomes for w in o.warnings), *_masking(outcomes, right)])
@@ -173,10 +190,19 @@ def _masking(outcomes: Sequence[Outcome], right: NDArray[np.bool_]) -> Iterator[
                 yield warning
 
 
+EXAMPLES = (
+    *("attack", "norm", "eps", "index", "label", "clean_prediction", "prediction"),
+    *("success", "loss", "distance", "evaluations", "first_gradient"),
+)
+"""Columns of `Evaluation.examples`."""
+
+
 def _examples(outcomes: Sequence[Outcome], labels: NDArray[np.int64], clean: NDArray[np.int64]) -> pd.DataFrame:
     """Images for `Evaluation.examples`."""
     import pandas as pd
 
+    if not outcomes:
+        return pd.DataFrame(columns=EXAMPLES)
     wrong = clean != labels
     return pd.concat(
         [

@@ -22,6 +22,7 @@ from torch import nn
 from robustray.tasks.attacks.precision import resolve_precision
 from robustray.tasks.attacks.search.cascade import Stage
 from robustray.tasks.attacks.settings import Attack
+from robustray.tasks.corruptions.settings import Corruption
 from robustray.tasks.data.images import ImageData, hash_arrays
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab import keys, pieces
@@ -39,7 +40,7 @@ TOLD = b"robustray"
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What became of a block of images. Columns (n,) by the names of `attacking.Outcome`."""
+    """What became of a block of images. Columns (n,), of an attack by the names of `attacking.Outcome`."""
 
     columns: Mapping[str, NDArray[Any]]
     warnings: tuple[str, ...] = ()
@@ -48,7 +49,7 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """The finished blocks of one attack on one model and data set."""
+    """The finished blocks of one attack, or corruption, on one model and data set."""
 
     store: Store
     key: str
@@ -56,13 +57,16 @@ class Kept:
     found: Mapping[str, list[pieces.Piece]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, store: Store, attack: Attack, content: Mapping[str, Any], roots: set[str]) -> Self:
-        """content: what the rows depend on besides the attack. Raises: InputError for an attack without exact form."""
+    def open(
+        cls, store: Store, met: Attack | Corruption, content: Mapping[str, Any], roots: set[str], *, function: str
+    ) -> Self:
+        """content: what the rows depend on besides what the images meet. function: what computes the rows, as
+        "module:function". Raises: InputError for an attack without exact form."""
         try:
-            named = keys.plain(attack)
-            code = code_hash({*PIECE, "robustray.tasks.evaluation.attacking:attacked", *roots, *settings_roots(attack)})
+            named = keys.plain(met)
+            code = code_hash({*PIECE, function, *roots, *settings_roots(met)})
         except InputError as error:
-            raise InputError(f"store: {attack!r} could not be known again: {error}") from error
+            raise InputError(f"store: {met!r} could not be known again: {error}") from error
         key = keys.digest({"evaluate": VERSION, "attack": named, **content}, length=24)
         return cls(store=store, key=key, code=code, found=pieces.listing(store, key))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.corruptions.accuracy import Corrupted
 from robustray.tasks.report.numbers import format_interval, format_value, size_words
 from robustray.tasks.statistics import Estimate
 
@@ -55,7 +56,7 @@ class WorstCase:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Evaluation:
-    """Accuracy of one model on some images, as they are and under attacks."""
+    """Accuracy of one model on some images, as they are, under attacks, and corrupted."""
 
     model: str
     data: str
@@ -69,6 +70,8 @@ class Evaluation:
     """One row per attack and image: attack, norm, eps, index, label, clean_prediction, prediction, success, loss,
     distance, evaluations, first_gradient (`AttackResult.first_gradient`). An image that is wrong without an attack is
     not attacked: success is true, distance 0."""
+    corrupted: Corrupted | None = None
+    """Accuracy by corruption and severity, where corruptions were asked for."""
     warnings: tuple[str, ...] = ()
     """What a reader of these numbers has to know: a stochastic model, gradients that hide something."""
 
@@ -134,7 +137,8 @@ class Evaluation:
         ]
         lines += [f"  {score.name}: {_stage_words(score.stages)}" for score in self.attacks if score.stages]
         lines += [f"  warning: {warning}" for warning in self.warnings]
-        return "\n".join([self._head, *(line.rstrip() for line in lines)])
+        shown = [self._head, *(line.rstrip() for line in lines)]
+        return "\n".join(shown if self.corrupted is None else [*shown, "", self.corrupted.as_text()])
 
     def _repr_html_(self) -> str:
         """The same as a table, for a notebook."""
@@ -150,6 +154,7 @@ class Evaluation:
             f"<table><caption>{html.escape(self._head)}</caption><thead>"
             + row(("attack", "threat model", "accuracy", "95 % interval"), "th")
             + f"</thead><tbody>{''.join(map(row, self._rows()))}</tbody></table>"
+            + (f"<pre>{html.escape(self.corrupted.as_text())}</pre>" if self.corrupted else "")
             + "".join(f"<p>{html.escape(note)}</p>" for note in notes)
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from robustray.tasks import figures
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.corruptions.drawn import accuracy_map
 from robustray.tasks.kit.frames import at
 from robustray.tasks.kit.words import listed, plural, slug
 from robustray.tasks.report.numbers import NORM_WORDS, size_words
@@ -24,6 +25,10 @@ def drawn(results: Results) -> list[Figure]:
     found = [_curve(results, data, norm, palette) for data, norm in each]
     if len(settings.attacks) > 1:
         found += [_attack_rows(results, data, norm, palette) for data, norm in each]
+    found += [
+        accuracy_map(corrupted, name=slug("corruptions", data, model), what=f"{model}, {data}")
+        for (data, model), corrupted in results.corrupted.items()
+    ]
     seen = {(data, norm) for data, norm, _ in results.transfers}
     return found + [_transfer(results, data, norm) for data, norm in each if (data, norm) in seen]
 

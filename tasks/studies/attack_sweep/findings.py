@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.corruptions.drawn import corruption_errors
 from robustray.tasks.kit import compose as kit
 from robustray.tasks.kit.claims import claim, describe
 from robustray.tasks.kit.frames import at, one
@@ -72,6 +73,8 @@ def descriptions(results: Results) -> Iterator[Description]:
     settings = results.settings
     for data, model, norm in itertools.product(settings.data, settings.models, settings.norms):
         yield _broken(results, data, model, norm)
+    for (data, model), corrupted in results.corrupted.items():
+        yield from corruption_errors(corrupted, f"{model} ({data})")
 
 
 def claims(results: Results) -> Iterator[Claim]:

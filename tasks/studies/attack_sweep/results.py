@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.corruptions.accuracy import Corrupted
 from robustray.tasks.kit.frames import at
 from robustray.tasks.studies.attack_sweep import matrix
 from robustray.tasks.studies.attack_sweep.settings import Settings
@@ -31,6 +32,8 @@ class Results:
     images: Mapping[str, ImageData]
     clean: Mapping[tuple[str, str], pd.DataFrame]
     """Data, model -> rows of `predict_block`."""
+    corrupted: Mapping[tuple[str, str], Corrupted]
+    """Data, model -> accuracy under corruptions; empty if none are asked for."""
     records: pd.DataFrame
     """What every attack did to every image (`sweeps.records.records`)."""
     transfers: Mapping[tuple[str, Norm, str], pd.DataFrame]

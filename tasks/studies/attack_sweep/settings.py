@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from robustray.tasks.attacks.settings import Norm
+from robustray.tasks.corruptions.settings import Corrupting
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.estimates import LOOK, count_of, num_images, training_part
@@ -40,7 +41,7 @@ class Attacked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Options, Attacked):
+class Settings(Corrupting, Options, Attacked):
     """How accuracy falls with the size of an adversarial perturbation."""
 
     num_transfer: int = 0
@@ -54,7 +55,8 @@ class Settings(Options, Attacked):
     """Images shown with their perturbation, drawn at random."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        Options.__post_init__(self)
+        Corrupting.__post_init__(self)
         checks.several(models=self.models, data=self.data, attacks=self.attacks, norms=self.norms)
         checks.choices(("linf", "l2"), norms=self.norms)
         checks.radii(eps_linf=self.eps_linf, eps_l2=self.eps_l2)
@@ -74,7 +76,7 @@ class Settings(Options, Attacked):
 
     def idle(self) -> dict[str, str]:
         """Fields that do nothing beside the others, and why (`study.refuse_idle`)."""
-        unused = checks.left_out(self.norms, "eps")
+        unused = checks.left_out(self.norms, "eps") | self.idle_corruptions()
         if len(self.models) < 2:
             unused["num_transfer"] = "the transfer matrix needs two models"
         if "pgd" not in self.attacks:
@@ -138,13 +140,16 @@ def estimate(settings: Settings) -> Work:
     per_size = sum(passes(name, settings) for name in settings.attacks) * settings.num_seeds
     images, remark = num_images(settings.data, otherwise=10_000, given=settings.num_images)
     attacked = sum(images.values()) * len(settings.models)
+    corrupted = attacked * settings.num_cells
     transfer = transfer_passes(settings, images)
     stages = "; a cascade's stages are counted as if nothing fell before them" * (
         not {"autoattack", "fast-cascade"}.isdisjoint(settings.attacks)
     )
     return Work(
         counts={
-            PASSED: attacked * per_size * sum(len(settings.eps(norm)) for norm in settings.norms) + transfer,
+            PASSED: attacked * per_size * sum(len(settings.eps(norm)) for norm in settings.norms)
+            + corrupted
+            + transfer,
             "images": attacked,
         },
         note=f"{remark}Images that fall early cost less: standard models about a tenth of this, robust ones about "
@@ -172,6 +177,7 @@ def plan(settings: Settings, images: Mapping[str, int]) -> tuple[Part, ...]:
     return (
         training_part(trainings),
         Part(step="clean", items=sum(images.values()) * models, cost=LOOK),
+        Part(step="corrupted", items=sum(images.values()) * models * settings.num_cells, cost=LOOK),
         sweep_part(swept, settings),
         Part(step="transfer", items=chosen, cost=per_source),
         Part(step="examples", items=shown, cost=settings.num_steps + 2),

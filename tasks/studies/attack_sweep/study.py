@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from robustray.tasks.attacks.blocks import attack_block, example_block, predict_block
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.attacks.transfer import crafting, transfer_block, transferred_block
+from robustray.tasks.corruptions.accuracy import from_rows
+from robustray.tasks.corruptions.blocks import corrupted_block, look
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import (
     check_classes,
@@ -107,10 +109,19 @@ def run(settings: Settings, lab: Lab) -> Findings:
     }
     clean = {key: handle.result() for key, handle in asked.items()}
 
-    # 3. Sizes outermost, cascades stage by stage: survivors go on to the next stage and the next size.
+    # 3. Predictions on corrupted images, if they are asked for.
+    n = settings.num_images
+    corrupted = {
+        (d, m): look(
+            settings, lab, models[m], data[d], images[d], n or len(images[d]), block=settings.block, seed=settings.seed
+        )
+        for d, m in (asked if settings.corruptions else ())
+    }
+
+    # 4. Sizes outermost, cascades stage by stage: survivors go on to the next stage and the next size.
     records = sweep(settings, lab, models, data, clean)
 
-    # 4. At the reference size of each norm: who is fooled by whose examples, and a few random images to look at.
+    # 5. At the reference size of each norm: who is fooled by whose examples, and a few random images to look at.
     sizes: dict[Norm, float] = {norm: reference_size(norm, settings.eps(norm)) for norm in settings.norms}
     transfers = matrix.ask(settings, lab, models, data, clean, sizes)
     pictures = {}
@@ -129,12 +140,16 @@ def run(settings: Settings, lab: Lab) -> Findings:
                 needs=NEEDS,
             )
 
-    # 5. What it says.
+    # 6. What it says.
     return findings.compose(
         Results(
             settings=settings,
             images=images,
             clean=clean,
+            corrupted={
+                key: from_rows({each: handle.result() for each, handle in cells.items()})
+                for key, cells in corrupted.items()
+            },
             records=records,
             transfers={key: handle.result() for key, handle in transfers.items()},
             examples={key: handle.result() for key, handle in pictures.items()},
@@ -174,6 +189,7 @@ STUDY = Study(
     steps={
         "train": TRAIN,
         "clean": predict_block,
+        "corrupted": corrupted_block,
         "attack": (attack_block, transferred_block),
         "transfer": transfer_block,
         "examples": example_block,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from robustray.tasks.corruptions.drawn import accuracy_table
 from robustray.tasks.kit.frames import at, shown
 from robustray.tasks.kit.words import listed
 from robustray.tasks.report.numbers import size_words
@@ -21,7 +22,7 @@ ACCURACY = {"eps": "eps", **shown("robust_accuracy", "percent")}
 def tables(results: Results) -> Iterator[Table | None]:
     """In the order of the page. The stage table stands where a cascade ran, the transfer table where models were
     compared."""
-    for part in (_worst_case, _by_attack, _stages, _transfer, _by_class, _cost, _overview, _images):
+    for part in (_worst_case, _by_attack, _corrupted, _stages, _transfer, _by_class, _cost, _overview, _images):
         yield part(results)
 
 
@@ -52,6 +53,10 @@ def _by_attack(results: Results) -> Table:
         frame=results.per_attack,
         formats=ACCURACY,
     )
+
+
+def _corrupted(results: Results) -> Table | None:
+    return accuracy_table(results.corrupted, ("data", "model")) if results.corrupted else None
 
 
 def _stages(results: Results) -> Table | None:
