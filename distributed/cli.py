@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "show": ("show", "what a run would do: resolved settings, the work and its time here; nothing is run"),
     "audit": ("audit", "what speaks against a robust accuracy of a model: robustray audit MODEL --data NAME"),
     "data": ("data", "look at a data set: a page with a contact sheet, and what is known of every image"),
+    "evaluate": ("evaluate", "accuracy of one model under attacks and common corruptions"),
     "tune": ("tune", "run a grid of settings as trials of Ray Tune: robustray tune GRID"),
     "agent": ("agent", "trained agents: evaluate, render or export one"),
     "status": ("status", "the runs of a store"),

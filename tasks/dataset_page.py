@@ -6,6 +6,7 @@ by class. The table has a row for every image.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustray.tasks.compose.cut import object_masks
+from robustray.tasks.corruptions.settings import Corrupting
+from robustray.tasks.corruptions.sheet import contact_sheet as corruptions_sheet
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.data.reference import DataRef
 from robustray.tasks.data.views import Resize, taken
@@ -62,14 +65,19 @@ class Looked:
     """The `--json` document."""
 
 
-def look(ref: DataRef, store: Store, *, command: str) -> Looked:
+def look(ref: DataRef, store: Store, *, command: str, corrupting: Corrupting | None = None) -> Looked:
     """Write the page of a data set and its tables into the store, as `data/NAME-HASH/`.
 
-    Raises: InputError when the data cannot be read.
+    corrupting: corruptions that the first image is also shown under.
+
+    Raises: InputError when the data cannot be read, or its images not be corrupted.
     """
     data = ref.fetch()
     known = ref.source.facts() if isinstance(ref.source, HasFacts) else {}
     findings = describe(data, known)
+    if corrupting is not None and corrupting.corruptions:
+        sheet = corruptions_sheet(data, corrupting)
+        findings = dataclasses.replace(findings, pictures=(*findings.pictures, sheet))
     folder = f"{FOLDER}/{_slug(ref.name)}-{digest([ref.name, ref.content_hash], length=8)}"
 
     def write(file: str, content: bytes) -> str:

@@ -33,6 +33,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "list": ("listing", "Flags"),
     "audit": ("audit", "Flags"),
     "data": ("data", "Flags"),
+    "evaluate": ("evaluate", "Flags"),
     "tune": ("tune", "Flags"),
     "status": ("status", "Flags"),
     "resume": ("resume", "ResumeFlags"),

@@ -9,14 +9,17 @@ from typing import Annotated
 from robustray.distributed.commands.parsing import Switch, as_typed, gather, optional, parse, typed_as
 from robustray.distributed.commands.resume import split_names
 from robustray.distributed.commands.run import Where, data_root, open_store, print_document
+from robustray.tasks.corruptions.settings import Corrupting
 from robustray.tasks.errors import InputError
+from robustray.tasks.study import refuse_idle
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags:
+class Flags(Corrupting):
     """Write a page that shows a data set: a contact sheet, single images, and a table with a row for every image.
 
-    NAME is what --data takes: scenes:test,multi=0.3, cifar10:test, ./photos,size=224."""
+    NAME is what --data takes: scenes:test,multi=0.3, cifar10:test, ./photos,size=224. With --corruptions all the first
+    image is also shown under every common corruption."""
 
     store: Annotated[str | None, optional("FOLDER")] = None
     """Folder or URL; ./runs if not given. The page goes into its folder data."""
@@ -32,13 +35,14 @@ def main(argv: list[str]) -> int:
     flags = parse(Flags, gather(words, Flags), prog=f"{typed_as()} data NAME", default=Flags())
     if len(names) != 1:
         raise InputError(f"data needs the name of one data set, got {len(names)}: data scenes:test,multi=0.3")
+    refuse_idle(flags, Flags())
     from robustray.tasks.data.reference import open_data
     from robustray.tasks.dataset_page import look
 
     store = open_store(flags.store, None)
     try:
         ref = open_data(names[0], data_root=data_root(Where(data_root=flags.data_root)))
-        found = look(ref, store, command=f"{typed_as()} data {shlex.join(argv)}")
+        found = look(ref, store, command=f"{typed_as()} data {shlex.join(argv)}", corrupting=flags)
     except InputError as error:
         raise InputError(as_typed(str(error), flags.store)) from error
     if flags.json:

@@ -117,8 +117,16 @@ def _one_line(box: str, prog: str) -> str:
     said = list(
         itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full", "Perhaps")), lines)
     )
-    words = re.sub(r"^Error parsing (run: |study: )?", "", " ".join(filter(None, said)))
+    words = re.sub(r"^Error parsing (run: |study: |Flags: )?", "", " ".join(filter(None, said)))
     return f"{words} ({prog} --help explains)"
+
+
+def several_flags(*kinds: type) -> dict[str, str]:
+    """The flags of `kinds` that hold several values, as they are called and in the singular -> their fields."""
+    fields = [field for kind in kinds for field in dataclasses.fields(kind)]
+    names = dict.fromkeys(field.name for field in fields)
+    several = {f"--{name.replace('_', '-')}": name for name in names if _holds_several(name, fields)}
+    return several | {flag.removesuffix("s"): name for flag, name in several.items()}
 
 
 def gather(argv: Sequence[str], *kinds: type) -> list[str]:
@@ -130,8 +138,7 @@ def gather(argv: Sequence[str], *kinds: type) -> list[str]:
     """
     fields = [field for kind in kinds for field in dataclasses.fields(kind)]
     flags = {f"--{field.name.replace('_', '-')}": field.name for field in fields}
-    several = {flag: name for flag, name in flags.items() if _holds_several(name, fields)}
-    several |= {flag.removesuffix("s"): name for flag, name in several.items()}
+    several = several_flags(*kinds)
     switches = {f"--no-{flag.removeprefix('--')}" for flag in flags}
     values: dict[str, list[str]] = {}
     rest: list[str] = []

@@ -151,9 +151,8 @@ def smeared(images: Tensor, degrees: Tensor, radius: int, sigma: float) -> Tenso
 
 def zoom_blur(images: Tensor, draws: Draws, largest: float, step: float) -> Tensor:
     """Mean of the image and of its middle, enlarged by 1, 1 + step, ... below `largest`."""
-    height, width = images.shape[-2:]
     factors = [float(factor) for factor in np.arange(1, largest, step)]
     total = images.clone()
     for factor in factors:
-        total += operators.applied(operators.zoomed(height, factor), images, operators.zoomed(width, factor))
+        total += operators.zoomed(images, factor)
     return total / (len(factors) + 1)

@@ -10,8 +10,8 @@ import pandas as pd
 from robustray.tasks import figures
 from robustray.tasks.corruptions.accuracy import Corrupted
 from robustray.tasks.corruptions.tables import FROST
+from robustray.tasks.kit import frames
 from robustray.tasks.kit.claims import describe
-from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.words import listed
 from robustray.tasks.study import Description, Figure, Table
 
@@ -20,18 +20,18 @@ MEAN = "mean"
 
 
 def accuracy_map(found: Corrupted, *, name: str, what: str) -> Figure:
-    """Corruptions in rows, severities in columns. what: the model and its data, in the title."""
-    values = [
-        [*(found.at(row, severity).value for severity in found.severities), found.over([row], found.severities).value]
-        for row in found.names
-    ]
+    """Corruptions in rows, severities in columns, and their means. what: the model and its data, in the title."""
+    rows: dict[str, Sequence[str]] = {name: [name] for name in found.names}
+    if len(found.counted) > 1:
+        rows[found.mean_words] = found.counted
+    columns = [*([severity] for severity in found.severities), found.severities]
     return figures.heat_map(
         name=name,
         title=f"Accuracy by corruption and severity ({what})",
         caption=f"The lighter a cell, the less is left. Accuracy on n = {found.n:,} images under each corruption, "
         f"parameters of {found.table}; intervals are in the table.",
-        values=values,
-        rows=list(found.names),
+        values=[[found.over(names, severities).value for severities in columns] for names in rows.values()],
+        rows=list(rows),
         columns=[*map(str, found.severities), MEAN],
         column_label="severity",
         limits=(0.0, 1.0),
@@ -45,8 +45,8 @@ def accuracy_table(found: Mapping[tuple[str, ...], Corrupted], keys: tuple[str, 
     """
     frame = pd.DataFrame([row for key, each in found.items() for row in _rows(dict(zip(keys, key, strict=True)), each)])
     first = next(iter(found.values()))
-    estimates = [f"severity {severity}" for severity in first.severities] + [MEAN]
-    formats = {k: v for each in estimates for k, v in shown(each, "percent", f"{each} lo", f"{each} hi").items()}
+    estimates = [MEAN, *(f"severity {severity}" for severity in first.severities)]
+    formats = {k: v for each in estimates for k, v in frames.shown(each, "percent", f"{each} lo", f"{each} hi").items()}
     apart = f" {FROST} is in no mean." if FROST in first.names else ""
     tables = sorted({each.table for each in found.values()})
     return Table(
@@ -62,11 +62,11 @@ def accuracy_table(found: Mapping[tuple[str, ...], Corrupted], keys: tuple[str, 
 
 def _rows(key: dict[str, str], found: Corrupted) -> list[dict[str, Any]]:
     def line(words: str, names: Sequence[str]) -> dict[str, Any]:
-        estimates = {f"severity {severity}": found.over(names, [severity]) for severity in found.severities}
-        estimates[MEAN] = found.over(names, found.severities)
+        estimates = {MEAN: found.over(names, found.severities)}
+        estimates |= {f"severity {severity}": found.over(names, [severity]) for severity in found.severities}
         row: dict[str, Any] = {**key, "corruption": words}
         for name, each in estimates.items():
-            row |= columns(name, each, f"{name} lo", f"{name} hi")
+            row |= frames.columns(name, each, f"{name} lo", f"{name} hi")
         return {**row, "n": found.n}
 
     lines = [line(name, [name]) for name in found.names]

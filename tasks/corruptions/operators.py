@@ -1,6 +1,6 @@
-"""Filters and resizings along one axis as matrices, with whatever happens at the border built in.
+"""Filters along one axis as matrices, with whatever happens at the border built in; and a zoom into the middle.
 
-A separable filter is then two matrix products, rows @ image @ columns.T, exact at every border and for any width.
+A separable filter is two matrix products, rows @ image @ columns.T, exact at every border and for any width.
 """
 
 from __future__ import annotations
@@ -11,11 +11,28 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 
 def applied(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
     """Images (..., height, width) through `rows` (new height, height) and `columns` (new width, width)."""
     return torch.matmul(rows.to(images.device), images) @ columns.T.to(images.device)
+
+
+def zoomed(images: Tensor, factor: float) -> Tensor:
+    """The middle of images (batch, channels, height, width), enlarged by `factor` to their own size.
+
+    Linear interpolation between the corners of the middle, the smallest that covers all when it is enlarged; what is
+    then too much is cut off on all sides.
+    """
+    size = images.shape[2:]
+    kept = [math.ceil(side / factor) for side in size]
+    enlarged = [round(few * factor) for few in kept]
+    top, left = ((side - few) // 2 for side, few in zip(size, kept, strict=True))
+    middle = images[:, :, top : top + kept[0], left : left + kept[1]]
+    large = interpolate(middle, enlarged, mode="bilinear", align_corners=True)
+    top, left = ((many - side) // 2 for side, many in zip(size, enlarged, strict=True))
+    return large[:, :, top : top + size[0], left : left + size[1]]
 
 
 @functools.lru_cache(maxsize=64)
@@ -35,18 +52,6 @@ def line(side: int, weights: tuple[float, ...]) -> Tensor:
     from scipy.ndimage import correlate1d
 
     return _tensor(correlate1d(np.eye(side), weights, axis=0, mode="mirror"))
-
-
-@functools.lru_cache(maxsize=256)
-def zoomed(side: int, factor: float) -> Tensor:
-    """(side, side): the middle of an axis, enlarged by `factor` to the axis's own length by linear interpolation."""
-    from scipy.ndimage import zoom
-
-    kept = math.ceil(side / factor)
-    first = (side - kept) // 2
-    enlarged = zoom(np.eye(side)[first : first + kept], (factor, 1), order=1)
-    surplus = (len(enlarged) - side) // 2
-    return _tensor(enlarged[surplus : surplus + side])
 
 
 @functools.lru_cache(maxsize=64)

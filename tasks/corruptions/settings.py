@@ -59,8 +59,8 @@ class Corrupting:
         """How many corrupted versions of each image are looked at."""
         return len(named(self.corruptions)) * len(self.severities)
 
-    def idle_corruptions(self) -> dict[str, str]:
-        """Fields that do nothing beside the others, for `Settings.idle`."""
+    def idle(self) -> dict[str, str]:
+        """Fields that do nothing beside the others, and why (`study.refuse_idle`)."""
         unused = "there are no corruptions: name some, or all, with --corruptions"
         return {} if self.corruptions else dict.fromkeys(("severities", "table"), unused)
 

@@ -26,8 +26,7 @@ def snow(
 ) -> Tensor:
     """A whitened image, and flakes: enlarged noise above a threshold, smeared downwards, once more turned round."""
     height, width = images.shape[-2:]
-    flakes = mean + deviation * draws.normal(1, height, width)
-    flakes = operators.applied(operators.zoomed(height, zoom), flakes, operators.zoomed(width, zoom))
+    flakes = operators.zoomed(mean + deviation * draws.normal(1, height, width), zoom)
     flakes = (flakes.masked_fill_(flakes < threshold, 0).clamp_(max=1) * 255).floor_() / 255
     flakes = smeared(flakes, draws.within(-135, -45, stream=1), int(radius), sigma)
     flakes = (flakes * 255).round_() / 255

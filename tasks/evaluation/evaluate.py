@@ -93,13 +93,13 @@ def evaluate(
     chosen = doors.named(doors.open_attacks(attacks, norm, eps, needed=not wanted.corruptions), names)
     lab = doors.open_lab(store or "runs", data_root, device)
     data_name, images = doors.open_data(data, lab)
+    if num_images < 0 or num_images > len(images):
+        raise InputError(f"num_images {num_images}: there are {len(images)} images; 0 means all")
+    n = num_images or len(images)
     model_name, network = doors.open_model(model, lab)
     where = doors.device_of(network, lab)
     images = doors.fitting(images, network, where, known=isinstance(data, str | ImageData))
     remarks = attack_remarks(network, doors.first_images(images, where), [item.attack for item in chosen])
-    if num_images < 0 or num_images > len(images):
-        raise InputError(f"num_images {num_images}: there are {len(images)} images; 0 means all")
-    n = num_images or len(images)
 
     labels = images.labels[:n]
     kept: list[Kept | None] = [None] * len(chosen)

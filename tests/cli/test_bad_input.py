@@ -15,6 +15,7 @@ import torch
 from tests.cli.bad_input.agents import AGENTS
 from tests.cli.bad_input.backgrounds import BACKGROUNDS
 from tests.cli.bad_input.case import RUN, Case
+from tests.cli.bad_input.corruptions import CORRUPTIONS
 from tests.cli.bad_input.crowds import CROWDS
 from tests.cli.bad_input.data import DATA
 from tests.cli.bad_input.features import FEATURES
@@ -30,7 +31,7 @@ from tests.cli.bad_input.unadversarial import UNADVERSARIAL
 from tests.cli.bad_input.words import IDLE, NUMBERS, PLACES, RUNS, WORDS
 from tests.cli.conftest import outside
 
-GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS, *GRIDS, *AGENTS]
+GENERAL = [*WORDS, *IDLE, *NUMBERS, *PLACES, *DATA, *MODELS, *ATTACKS, *RUNS, *IMPORTS, *GRIDS, *AGENTS, *CORRUPTIONS]
 STUDIES = [
     *REPRESENTATIONS,
     *FEATURES,

@@ -65,7 +65,7 @@ def test_table_text_and_map_show_every_cell() -> None:
     frame = FOUND.to_frame()
     assert len(frame) == 3 * 3 + 1 and frame.accuracy.iloc[-1] == 10 / 16
     drawn = accuracy_map(FOUND, name="corruptions", what="m, d")
-    assert "62.5" in drawn.svg and "n = 4" in drawn.caption
+    assert "62.5" in drawn.svg and "mean over 2 of 14" in drawn.svg and "n = 4" in drawn.caption
 
 
 def test_an_image_that_was_given_up_is_left_out_of_all_cells() -> None:

@@ -76,7 +76,7 @@ class Settings(Corrupting, Options, Attacked):
 
     def idle(self) -> dict[str, str]:
         """Fields that do nothing beside the others, and why (`study.refuse_idle`)."""
-        unused = checks.left_out(self.norms, "eps") | self.idle_corruptions()
+        unused = checks.left_out(self.norms, "eps") | super().idle()
         if len(self.models) < 2:
             unused["num_transfer"] = "the transfer matrix needs two models"
         if "pgd" not in self.attacks:
