@@ -48,10 +48,10 @@ def contact_sheet(data: ImageData, settings: Corrupting, *, index: int = 0, seed
     return image_grid(
         name="corruptions-sheet",
         title="Under common corruptions",
-        caption=f"Image {index} ({data.classes[int(data.labels[index])]}) as it is, and at each severity; parameters "
+        caption=f"Image {index} ({data.classes[int(data.labels[index])]}) as it is, and at severities; parameters "
         f"of {cells[0].table}, seed {seed}.",
         images=np.asarray(stacked),
         rows=rows,
-        columns=["as it is", *(f"severity {severity}" for severity in severities)],
+        columns=["as it is", *map(str, severities)],
         scale=max(1, SIDE // max(stacked.shape[2:])),
     )
