@@ -19,6 +19,8 @@ EQUAL_POINTS = 1.0
 
 STANDARD = ("cifar:resnet20",)
 ROBUST = ("small:linf8", "small:l2_05")
+CONSTRUCTED = (*STANDARD, "small:l2_05")
+"""Models with whose latents images are constructed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,8 @@ class Line:
     """Share of the aim that is accepted."""
     all_steps: bool = False
     """Its time is that of gradient steps: it ends where their convolutions do."""
+    rivals: tuple[str, ...] = ()
+    """Contenders that it is compared with; none: all that are not ours."""
 
     def aim(self, model: str, precision: str) -> float | None:
         return self.aims.get(("standard" if model in STANDARD else "robust", precision))
@@ -92,7 +96,8 @@ class Line:
 
 LAST, FIRST = f"{OURS}, last iterate", f"{OURS}, first success"
 BOTH = ("standard", "robust")
-MEASURED = ("pgd", "apgd", "autoattack", "bound", "strength", "sharded")
+MEASURED = ("pgd", "apgd", "autoattack", "bound", "strength", "sharded", "construct")
+MATCHING = "Latents matched in 100 l2 steps, as D_R and D_NR are made"
 LINES = (
     Line(
         "pgd",
@@ -106,6 +111,13 @@ LINES = (
     Line("autoattack", "AutoAttack standard", aims={("robust", "bf16"): 3.0}),
     Line("bound", "Gradient step, share of its convolutions alone", aims={(m, "bf16"): 0.8 for m in BOTH}),
     Line("sharded", "Two actors, share of the best without a lab", aims={("standard", "bf16"): 0.9}, accepted=1.0),
+    Line(
+        "construct",
+        f"{MATCHING}, against fp32 (robust accuracy: images that end farther than 0.3 from their latent)",
+        aims={(m, p): a for m in BOTH for p, a in (("fp32", 1.3), ("bf16", 2.0))},
+        rivals=("plain loop", "robustness"),
+    ),
+    Line("construct", f"{MATCHING}, against a plain loop under autocast", rivals=("plain loop, autocast",)),
 )
 PASSES: Mapping[str, int] = {"bound": 20}
 """Gradient passes that a record times, where the rate is that of passes and not of whole attacks."""
@@ -204,6 +216,8 @@ def compare(records: Sequence[Record]) -> list[Comparison]:
                 rest = [r for r in mine if not r.contender.startswith(OURS)]
                 if line.kind in ("bound", "sharded"):
                     rest = [r for r in rest if r.precision == precision]
+                if line.rivals:
+                    rest = [r for r in rest if r.contender in line.rivals]
                 if ours and rest:
                     found += _against(line, cell, precision, ours, rest)
     shares = {(c.cell.model, c.cell.norm, c.precision): c.ratio for c in found if c.line.kind == "bound"}

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.load import ForeignLoad
-from benchmarks.versus import bound, peers
-from benchmarks.versus.records import FIRST, LAST, OURS, PASSES, ROBUST, STANDARD, Cell, Record, standing
+from benchmarks.versus import bound, constructing, peers
+from benchmarks.versus.records import CONSTRUCTED, FIRST, LAST, OURS, PASSES, ROBUST, STANDARD, Cell, Record, standing
 from robustray.tasks.attacks import PGD, ApgdCE, Attack, AutoAttack
 from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.precision import Arithmetic
@@ -34,16 +34,17 @@ CELLS: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "autoattack": (ROBUST, True),
     "bound": (STANDARD + ROBUST, False),
     "strength": (ROBUST, True),
+    "construct": (CONSTRUCTED, False),
 }
-IMAGES: Mapping[str, int] = {"pgd": 256, "apgd": 256, "autoattack": 48, "bound": 128, "strength": 500, "sharded": 2048}
+IMAGES: Mapping[str, int] = {
+    "pgd": 256, "apgd": 256, "autoattack": 48, "bound": 128, "strength": 500, "sharded": 2048,
+    "construct": 128,
+}  # fmt: skip
 MANY = 512
 """Images of PGD on standard models. Most are done after two steps, so that fewer images would not fill the batches."""
 OWN_NORM: Mapping[str, str] = {"small:linf8": "linf", "small:l2_05": "l2"}
-MODULES = (
-    "apgd", "engine", "fab", "folding", "fusing", "noise", "norms", "objective", "objectives_dlr", "planes", "record",
-    "rows", "square", "view",
-)  # fmt: skip
-"""Modules of `tasks/attacks` that decide speed."""
+MODULES = ("attacks/gradient", "attacks/search", "attacks/objective.py", "attacks/objectives_dlr.py", "inputs/items.py")
+"""What decides speed, below `tasks`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,8 @@ Contender = Callable[[], Tensor | None]
 def cells(kind: str) -> list[Cell]:
     """All cells of a kind."""
     models, own = CELLS[kind]
-    return [Cell(kind, m, norm) for m in models for norm in EPS if not own or OWN_NORM[m] == norm]
+    norms = ("l2",) if kind == "construct" else tuple(EPS)
+    return [Cell(kind, m, norm) for m in models for norm in norms if not own or OWN_NORM[m] == norm]
 
 
 def num_images(cell: Cell) -> int:
@@ -110,6 +112,8 @@ def contenders(kind: str, case: Case, num_steps: int | None = None) -> dict[tupl
     number."""
     if kind == "bound":
         return _bound(case, num_steps or PASSES[kind])
+    if kind == "construct":
+        return _constructing(case, num_steps or constructing.STEPS)
     steps = num_steps or _steps(kind)
     found: dict[tuple[str, str], Contender] = {}
     # whole cascades take minutes, and only bf16 has an aim there
@@ -137,6 +141,18 @@ def _ours(kind: str, case: Case, steps: int, precision: Arithmetic) -> dict[str,
 
 def _theirs(attack: peers.Attack, case: Case) -> Contender:
     return lambda: attack(case.images, case.labels)
+
+
+def _constructing(case: Case, steps: int) -> dict[tuple[str, str], Contender]:
+    starts, goal = constructing.pairs(case.model, case.images)
+    model, size = case.model, case.batch_size
+    found: dict[tuple[str, str], constructing.Construction] = {
+        **{(OURS, precision): constructing.ours(model, steps, precision) for precision in PRECISIONS},
+        (constructing.PLAIN, "fp32"): constructing.plain(model, steps, size, autocast=False),
+        (constructing.AUTOCAST, "bf16"): constructing.plain(model, steps, size, autocast=True),
+        (constructing.ROBUSTNESS, "fp32"): constructing.robustness(model, steps, size),
+    }
+    return {key: lambda run=run: run(starts, goal) for key, run in found.items()}  # type: ignore[misc]
 
 
 def _bound(case: Case, times: int) -> dict[tuple[str, str], Contender]:
@@ -170,7 +186,7 @@ def run_round(cell: Cell, case: Case, number: int, threads: int, code: str) -> I
             wall=round(wall, 4),
             cpu=round(cpu, 4),
             foreign_load=load,
-            standing="" if images is None else standing(_stand(case, images)),
+            standing="" if images is None else standing(_stand(cell.kind, case, images)),
             code=code,
         )
 
@@ -182,15 +198,20 @@ def warm_up(cell: Cell, case: Case) -> None:
         run()
 
 
-def _stand(case: Case, images: Tensor) -> list[bool]:
+def _stand(kind: str, case: Case, images: Tensor) -> list[bool]:
+    """Where the contender has not done what it was to do."""
+    if kind == "construct":
+        return constructing.farther(case.model, images, constructing.pairs(case.model, case.images)[1])
     return (predict_logits(case.model, images).argmax(1) == case.labels).tolist()
 
 
 def code_hash() -> str:
     """Hash of the modules that decide speed and of torch's version."""
-    import robustray.tasks.attacks as package
+    from robustray.tasks import attacks
 
+    tasks = Path(os.fspath(attacks.__path__[0])).parent
     digest = hashlib.sha256(torch.__version__.encode())
     for name in MODULES:
-        digest.update((Path(os.fspath(package.__path__[0])) / f"{name}.py").read_bytes())
+        for file in sorted((tasks / name).glob("*.py")) or [tasks / name]:
+            digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

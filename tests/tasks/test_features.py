@@ -312,6 +312,13 @@ def test_build_writes_sets_that_can_be_read_again(tmp_path: Path) -> None:
     found = STUDY.run(settings, lab)
     assert not STUDY.door(settings, lab).incomplete
     STUDY.run(settings, lab)  # goes on where it is: the same sets are left as they are
+    assert not STUDY.door(replace(settings, block=64, num_chains=2), lab).incomplete, "the same sets"
+    for other in (
+        replace(settings, match_steps=3),
+        replace(settings, train_data="digits:test", test_data="digits:train"),
+    ):
+        with pytest.raises(InputError, match="D_R, D_NR, D_rand, D_det there were made with other settings or data"):
+            STUDY.door(other, lab)
     written = {path.name for path in (tmp_path / "sets").iterdir()}
     assert written == {"D_R", "D_NR", "D_rand", "D_det", "records", "README.md"}
     assert "licence of the data" in (tmp_path / "sets/README.md").read_text()

@@ -54,6 +54,12 @@ def test_the_share_that_is_closer_than_the_target(similarity: list[float], expec
     assert measures.closer(similarity) == expected
 
 
+def test_an_inversion_that_is_its_target_has_its_structure() -> None:
+    images = np.random.default_rng(2).uniform(size=(3, 1, 8, 8)).astype(np.float32)
+    assert reduce.structure(images, images) == pytest.approx([1.0] * 3)
+    assert (reduce.structure(images, 1 - images) < 0).all(), "the negative has the opposite structure"
+
+
 def test_alone_it_cannot_be_ranked() -> None:
     assert np.isnan(measures.closer([1.0]))
 
@@ -318,7 +324,7 @@ def test_what_was_given_is_not_trained() -> None:
         ({"starts": ("grey",)}, "starts"),
         ({"num_targets": 0}, "num_targets"),
         ({"num_candidates": 1}, "num_candidates"),
-        ({"inversion_steps": 0}, "num_steps"),
+        ({"inversion_steps": 0}, "^inversion_steps must"),
         ({"num_units": 1}, "num_units"),
         ({"unit_starts": 1}, "unit_starts"),
         ({"top_images": 0}, "top_images"),
@@ -327,7 +333,7 @@ def test_what_was_given_is_not_trained() -> None:
         ({"path_points": 1}, "path_points"),
         ({"num_strange": 1}, "num_strange"),
         ({"num_resamples": 10}, "num_resamples"),
-        ({"add_step_size": -1.0}, "step_size"),
+        ({"add_step_size": -1.0}, "^add_step_size must"),
         ({"epochs": 0}, "epochs"),
         ({"precision": "fp64"}, "precision"),
     ],
@@ -359,3 +365,10 @@ def test_images_that_do_not_fit(changed: Any, train: list[int], test: list[int],
     settings: Settings = replace(QUICK, **{"num_targets": 2, "top_images": 2, **changed})
     with pytest.raises(InputError, match=says):
         check_images(settings, images_of(train), images_of(test))
+
+
+def test_images_too_small_for_structural_similarity_are_refused() -> None:
+    settings: Settings = replace(QUICK, num_targets=2, top_images=2)
+    tiny = replace(images_of([0, 0, 1, 1]), images=np.zeros((4, 1, 3, 8), np.uint8))
+    with pytest.raises(InputError, match="own has images of 3x8: structural similarity needs sides of 4"):
+        check_images(settings, tiny, tiny)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import BlockFunction, Context
-from robustray.tasks.studies.synthesis import damage, edited, quality
+from robustray.tasks.studies.synthesis import damage, edited
 from robustray.tasks.studies.synthesis.blocks import (
     enlarge_block,
     generate_block,
@@ -111,8 +111,8 @@ def test_a_hole_is_filled_with_the_mean_of_the_image_and_known_pixels_stay(data:
 def test_enlarging_and_averaging_undo_each_other(factor: int) -> None:
     small = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(damage.reduced(damage.enlarged(small, factor), factor), small)
-    assert quality.inconsistency(damage.enlarged(small, factor), small, factor) == pytest.approx(np.zeros(3), abs=1e-6)
-    assert quality.inconsistency(damage.enlarged(1.5 * small, factor), small, factor) == pytest.approx(np.full(3, 0.5))
+    assert damage.inconsistency(damage.enlarged(small, factor), small, factor) == pytest.approx(np.zeros(3), abs=1e-6)
+    assert damage.inconsistency(damage.enlarged(1.5 * small, factor), small, factor) == pytest.approx(np.full(3, 0.5))
     grey = torch.full((1, 1, 4, 4), 0.25)
     torch.testing.assert_close(damage.bicubic(grey, factor), torch.full((1, 1, 4 * factor, 4 * factor), 0.25))
 
@@ -331,7 +331,7 @@ def test_two_runs_are_compared_seed_image_by_seed_image() -> None:
         ({"hole": 0}, "hole"),
         ({"factor": 1}, "factor"),
         ({"generate_eps": 0.0}, "generate_eps"),
-        ({"inpaint_steps": 0}, "num_steps"),
+        ({"inpaint_steps": 0}, "^inpaint_steps must"),
         ({"anchor": -1.0}, "anchor"),
         ({"target": "3"}, "target goes with a picture"),
         ({"task": "generate", "model": "run:a"}, "to generate one picture, give --target"),

@@ -19,6 +19,7 @@ from robustray.tasks.latents.cache import look
 from robustray.tasks.models.registry import build_model
 from robustray.tasks.models.weights import to_safetensors, weights_of
 from robustray.tasks.studies.synthesis import damage, edits
+from robustray.tasks.studies.synthesis.picture import World, small_ball
 from robustray.tasks.studies.synthesis.settings import SIZES
 from robustray.tasks.studies.synthesis.study import STUDY
 
@@ -123,6 +124,10 @@ def test_an_imported_network_edits_photographs_of_224_pixels(tmp_path: Path) -> 
     lab = SerialLab(store=store)
     opened = STUDY.door(settings, lab)
     assert sorted(name.split()[0] for name in opened.refs) == ["image", "model"], "no test images are looked at"
+    world = World(name="net", shape=(3, 224, 224), classes=("a", "b"))
+    assert small_ball(settings, world) == small_ball(replace(settings, inpaint_eps=1.53), world) == ()
+    (warning,) = small_ball(replace(settings, inpaint_eps=1.52), world)
+    assert "224x224" in warning and "--inpaint-eps and --inpaint-step" in warning
     found = STUDY.run(settings, lab)
     (picture,) = (each for each in found.pictures if each.name == "picture")
     assert (picture.width, picture.height) == (224, 224) and "'207', as asked for" in found.answer

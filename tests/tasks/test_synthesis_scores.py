@@ -10,8 +10,9 @@ import torch
 from scipy import linalg, stats
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit import likeness
 from robustray.tasks.statistics import mean_interval
-from robustray.tasks.studies.synthesis import quality, scores
+from robustray.tasks.studies.synthesis import scores
 from robustray.tasks.studies.synthesis.scores import classifier_score, score_interval
 
 # --- What a judge says ------------------------------------------------------------------------------------------------
@@ -119,20 +120,20 @@ def test_what_are_no_features(bad: Any) -> None:
 
 def test_signal_to_noise_by_hand() -> None:
     a = torch.full((2, 1, 4, 4), 0.5)
-    assert quality.psnr(a, a + 0.1) == pytest.approx([20, 20], abs=1e-4)
-    assert quality.psnr(a, a) == pytest.approx([20 * np.log10(510)] * 2), "half a grey level"
+    assert likeness.psnr(a, a + 0.1) == pytest.approx([20, 20], abs=1e-4)
+    assert likeness.psnr(a, a) == pytest.approx([20 * np.log10(510)] * 2), "half a grey level"
     where = torch.zeros(2, 1, 4, 4)
     where[:, :, :1] = 1
     b = torch.where(where == 1, a + 0.01, a + 0.3)
-    assert quality.psnr(a, b, where) == pytest.approx([40, 40], abs=1e-3)
+    assert likeness.psnr(a, b, where) == pytest.approx([40, 40], abs=1e-3)
 
 
 def test_structural_similarity_of_images_of_one_colour() -> None:
     """Nothing varies, so only the means are compared: (2ab + C1) / (a^2 + b^2 + C1)."""
     a, b = (torch.full((2, 3, 9, 9), value) for value in (0.25, 0.75))
-    assert quality.ssim(a, a) == pytest.approx([1, 1])
+    assert likeness.ssim(a, a) == pytest.approx([1, 1])
     expected = (2 * 0.25 * 0.75 + 1e-4) / (0.25**2 + 0.75**2 + 1e-4)
-    assert quality.ssim(a, b) == pytest.approx([expected] * 2, rel=1e-6)
+    assert likeness.ssim(a, b) == pytest.approx([expected] * 2, rel=1e-6)
 
 
 def test_structural_similarity_in_the_middle_of_a_window_by_hand() -> None:
@@ -143,7 +144,7 @@ def test_structural_similarity_in_the_middle_of_a_window_by_hand() -> None:
     both = ((x - x.mean()) * (y - y.mean())).mean()
     expected = (2 * x.mean() * y.mean() + 1e-4) * (2 * both + 9e-4)
     expected /= (x.mean() ** 2 + y.mean() ** 2 + 1e-4) * (x.var() + y.var() + 9e-4)
-    assert quality.ssim(a, b, middle) == pytest.approx([expected])
-    assert quality.ssim(a, 1 - a) < 0.2 and quality.ssim(a, a) == pytest.approx([1])
+    assert likeness.ssim(a, b, middle) == pytest.approx([expected])
+    assert likeness.ssim(a, 1 - a) < 0.2 and likeness.ssim(a, a) == pytest.approx([1])
     with pytest.raises(InputError, match="sides of at least 4"):
-        quality.ssim(a[..., :3], b[..., :3])
+        likeness.ssim(a[..., :3], b[..., :3])

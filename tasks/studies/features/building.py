@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 
 from robustray.tasks.data.export import ensure_exported
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.keys import digest
+from robustray.tasks.studies.features.recipes import Recipes
 from robustray.tasks.studies.features.results import BUILT
 
 if TYPE_CHECKING:
@@ -46,15 +49,18 @@ def export(
     *,
     name: str,
     eps: float,
+    recipe: str,
 ) -> Path:
-    """Write the four sets, their records and a note. used: places of D's images in the training data `name`.
+    """Write the four sets, their records and a note. used: places of D's images in the training data `name`. recipe:
+    as of `recipe_of`.
 
     Returns: the folder. Raises: InputError where it can't be written, or holds other sets.
     """
-    for one, place in folders(folder).items():
-        ensure_exported(sets[one], place)
     try:
-        (folder / "records").mkdir(exist_ok=True)
+        (folder / "records").mkdir(parents=True, exist_ok=True)
+        recipe_file(folder).write_text(recipe + "\n", encoding="utf-8")  # first: what was interrupted can go on
+        for one, place in folders(folder).items():
+            ensure_exported(sets[one], place)
         for one in BUILT:
             records(rows[one], used).to_parquet(folder / "records" / f"{one}.parquet", index=False)
         (folder / "README.md").write_text(NOTE.format(name=name, count=len(used), eps=eps), encoding="utf-8")
@@ -84,6 +90,30 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"--build {folder}: {there} is a file; give a folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"--build {folder}: cannot write to {there}; give another folder")
+
+
+def recipe_of(settings: Recipes, content_hash: str) -> str:
+    """A name for all that is asked for of the sets. settings: settled; content_hash: of the training data."""
+    free = ("train_data", "build", "num_chains", "block", "early_epochs", "num_avoided")
+    asked = {f.name: getattr(settings, f.name) for f in dataclasses.fields(Recipes) if f.name not in free}
+    return digest({"data": content_hash, **asked})
+
+
+def recipe_file(folder: Path) -> Path:
+    """Where its name is kept beside the sets."""
+    return folder / "records" / "recipe.txt"
+
+
+def check_sets(folder: Path, recipe: str) -> None:
+    """Raises: InputError where sets lie already that were asked for in another way; it would be found out after the
+    trainings."""
+    there = [name for name, place in folders(folder).items() if any(place.glob("train-*.parquet"))]
+    kept = recipe_file(folder)
+    if there and (not kept.exists() or kept.read_text(encoding="utf-8").strip() != recipe):
+        raise InputError(
+            f"--build {folder}: {', '.join(there)} there were made with other settings or data: remove them or give "
+            "another folder"
+        )
 
 
 def complete(folder: Path) -> bool:

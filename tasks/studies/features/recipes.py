@@ -78,6 +78,9 @@ class Recipes:
     def __post_init__(self) -> None:
         checks.counts(at_least=1, num_chains=self.num_chains, early_epochs=self.early_epochs, block=self.block)
         checks.counts(seed=self.seed, num_images=self.num_images, num_avoided=self.num_avoided)
+        checks.counts(at_least=1, match_steps=self.match_steps, perturb_steps=self.perturb_steps)
+        checks.sizes(match_step=self.match_step, match_last=self.match_last)
+        checks.counts(at_least=1, robust_steps=self.robust_steps)
         checks.shares(ends="()", held_out=self.held_out)
         checks.shares(ends="(]", least_success=self.least_success)
         checks.ascending(eps_construct=self.eps_construct)

@@ -71,7 +71,9 @@ class Settings(Recipes):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.counts(at_least=1, student_epochs=self.student_epochs, grid_chains=self.grid_chains)
-        checks.counts(at_least=1, unit_images=self.unit_images // 2, long_unit_steps=self.long_unit_steps)
+        checks.counts(at_least=2, unit_images=self.unit_images)
+        checks.counts(at_least=1, unit_steps=self.unit_steps, long_unit_steps=self.long_unit_steps)
+        checks.counts(at_least=1, test_steps=self.test_steps)
         checks.counts(
             num_examples=self.num_examples,
             num_attacked=self.num_attacked,

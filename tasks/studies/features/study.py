@@ -72,6 +72,9 @@ def door(settings: Settings, lab: Lab) -> Opened:
     if folder is not None:
         building.check_folder(folder)
     refs, train, test = open_pair(lab, settings.train_data, settings.test_data)
+    exact = settled(settings, lab, "precision")
+    if folder is not None:
+        building.check_sets(folder, building.recipe_of(exact, lab.data(settings.train_data).content_hash))
     check_images(settings, train, test)
     archs = tuple(dict.fromkeys((settings.model, settings.student, *settings.transfer_archs)))
     check_training(settings.source("robust", 0), train)
@@ -81,7 +84,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
     tried = (settings.matching(), searches(settings).short, settings.attack(settings.eps_robust))
     return Opened(
         refs=refs,
-        decided={"precision": settled(settings, lab, "precision").precision},
+        decided={"precision": exact.precision},
         modules=own_modules(*archs),
         warnings=try_attacks(lab, {name: tried for name in (settings.model, settings.student)}, [train], {}),
         incomplete=folder is not None and not building.complete(folder),
@@ -160,7 +163,15 @@ def run(settings: Settings, lab: Lab) -> Findings:
     if settings.build:
         loaded = {name: lab.load(sets[0][name]) for name in BUILT}
         rows = results.chains[0].sets
-        folder = building.export(Path(settings.build), loaded, rows, parts[0].used, name=settings.train_data, eps=eps)
+        folder = building.export(
+            Path(settings.build),
+            loaded,
+            rows,
+            parts[0].used,
+            name=settings.train_data,
+            eps=eps,
+            recipe=building.recipe_of(settings, train.content_hash),
+        )
         return findings.built(results, folder)
 
     # 3. What is robust in them: a linear probe, and a robust network of another seed.

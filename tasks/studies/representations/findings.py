@@ -117,12 +117,15 @@ def tables(results: Results, images: pd.DataFrame, ranks: pd.DataFrame, units: p
             name="inversions",
             title="What inversions reach",
             caption="Before, after: distance to the target's latent relative to its length. With target, with start: "
-            "correlation of pixels. Moved: l2 from the start. Own class, judge class: the network itself, and the "
-            f"judge, see the target's class. A small distance alone says nothing of the image; {over}.",
+            "correlation of pixels; ssim target, ssim start: structural similarity, 1 for the same image. Moved: l2 "
+            "from the start. Own class, judge class: the network itself, and the judge, see the target's class. A "
+            f"small distance alone says nothing of the image; {over}.",
             frame=reduce.inversion_table(results, images),
             formats=shown("after", ".3f", "after_lo", "after_hi")
             | shown("with_target", ".3f", "with_target_lo", "with_target_hi")
             | shown("with_start", ".3f", "with_start_lo", "with_start_hi")
+            | shown("ssim_target", ".3f", "ssim_target_lo", "ssim_target_hi")
+            | shown("ssim_start", ".3f", "ssim_start_lo", "ssim_start_hi")
             | shown("judge_class", "percent", "judge_lo", "judge_hi")
             | {"before": ".3f", "moved": ".2f", "own_class": "percent"},
         ),

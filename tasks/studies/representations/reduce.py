@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from robustray.tasks.kit.frames import at, columns
+from robustray.tasks.kit.likeness import ssim
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.latents.cache import matrix
 from robustray.tasks.statistics import Estimate, mean_interval, welch
@@ -42,9 +44,10 @@ def image_table(results: Results) -> pd.DataFrame:
     """Every inversion and every baseline against its target.
 
     Columns: what (a kind of network, or a baseline), seed, start, index, label, distance_before and distance_after
-    (relative, of latents), correlation_target, correlation_start, moved (l2 from the start), closer_pixels and
-    closer_judge (`measures.closer`), among (candidates), own_class and judge_class (the network itself, and the judge,
-    see the target's class), path (relative distance at evenly spaced steps).
+    (relative, of latents), correlation_target and correlation_start, ssim_target and ssim_start (structural
+    similarity), moved (l2 from the start), closer_pixels and closer_judge (`measures.closer`), among (candidates),
+    own_class and judge_class (the network itself, and the judge, see the target's class), path (relative distance at
+    evenly spaced steps).
     """
     parts = [
         _rows(results, kind, seed, start, rows, judged)
@@ -73,6 +76,8 @@ def _rows(results: Results, what: str, seed: int, start: str, rows: pd.DataFrame
             "distance_after": -rows.objective if inverted else np.nan,
             "correlation_target": correlation(images, targets),
             "correlation_start": correlation(images, starts),
+            "ssim_target": structure(images, targets),
+            "ssim_start": structure(images, starts),
             "moved": rows.distance,
             **ranks(results, rows["index"].tolist(), images, matrix(judged)),
             "own_class": (rows.prediction == rows.label).astype(float),
@@ -95,6 +100,7 @@ def _of_nobody(results: Results, what: str) -> pd.DataFrame:
         rows = chosen if what == CLASS_MEAN else np.full(len(targets), len(means.means) - 1)
         images, latents = means.means[rows], means.latents[rows]
         judge_class, excluded = (means.predictions[rows] == chosen).astype(float), None
+    wanted = results.images.batch(targets)[0].numpy()
     return pd.DataFrame(
         {
             "what": what,
@@ -102,11 +108,17 @@ def _of_nobody(results: Results, what: str) -> pd.DataFrame:
             "start": "",
             "index": targets,
             "label": chosen,
-            "correlation_target": correlation(images, results.images.batch(targets)[0].numpy()),
+            "correlation_target": correlation(images, wanted),
+            "ssim_target": structure(images, wanted),
             **ranks(results, results.targets, images, latents, excluded),
             "judge_class": judge_class,
         }
     )
+
+
+def structure(images: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+    """Structural similarity (n,) of images with others (n, channels, height, width)."""
+    return ssim(torch.from_numpy(images), torch.from_numpy(others))
 
 
 def _another(labels: NDArray[Any], target: int, seed: int) -> int:
@@ -196,8 +208,9 @@ def inversion_table(results: Results, images: pd.DataFrame) -> pd.DataFrame:
             row |= {"before": over_seeds(these, "distance_before", WIDE).value}
             row |= columns("after", over_seeds(these, "distance_after", WIDE), "after_lo", "after_hi")
             for name in ("target", "start"):
-                estimate = over_seeds(these, f"correlation_{name}", (-1.0, 1.0))
-                row |= columns(f"with_{name}", estimate, f"with_{name}_lo", f"with_{name}_hi")
+                for column, key in (("correlation", "with"), ("ssim", "ssim")):
+                    estimate = over_seeds(these, f"{column}_{name}", (-1.0, 1.0))
+                    row |= columns(f"{key}_{name}", estimate, f"{key}_{name}_lo", f"{key}_{name}_hi")
             row |= {"moved": over_seeds(these, "moved", WIDE).value}
             row |= {"own_class": float(these.own_class.mean())}
             row |= columns("judge_class", over_seeds(these, "judge_class"), "judge_lo", "judge_hi")

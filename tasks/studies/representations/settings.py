@@ -95,6 +95,11 @@ class Settings(TwinSettings):
         checks.counts(at_least=2, head_images=self.head_images)
         checks.counts(at_least=200, num_resamples=self.num_resamples)
         checks.ascending(match_eps=self.match_eps)
+        checks.counts(at_least=1, inversion_steps=self.inversion_steps, unit_steps=self.unit_steps)
+        checks.counts(at_least=1, match_steps=self.match_steps, interpolation_steps=self.interpolation_steps)
+        checks.counts(at_least=1, add_steps=self.add_steps, direction_steps=self.direction_steps)
+        checks.sizes(step_size=self.step_size, final_step_size=self.final_step_size)
+        checks.sizes(unit_step_size=self.unit_step_size, add_step_size=self.add_step_size)
         for ascent in (self.inversion, self.visualisation, self.matching, self.interpolation, self.addition):
             ascent()  # refuses the rest
         self.direction()

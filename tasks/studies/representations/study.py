@@ -15,6 +15,7 @@ import numpy as np
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import NEEDS, settled
+from robustray.tasks.kit.likeness import LEAST_SIDE
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.latents.cache import STEP, latent_block, latents, look, matrix
 from robustray.tasks.studies.representations.blocks import class_block, invert_block, unit_block
@@ -63,7 +64,13 @@ def door(settings: Settings, lab: Lab) -> Opened:
 
 
 def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
-    """Raises: InputError for too few images, a class in which no target can be ranked, or one without a mean image."""
+    """Raises: InputError for tiny or too few images, a class in which no target can be ranked, or one without a mean
+    image."""
+    if min(test.shape[1:]) < LEAST_SIDE:
+        height, width = test.shape[1:]
+        raise InputError(
+            f"{test.name} has images of {height}x{width}: structural similarity needs sides of {LEAST_SIDE}"
+        )
     if settings.num_targets > len(test):
         raise InputError(f"num_targets {settings.num_targets}: {test.name} has {len(test)} images")
     if settings.top_images > len(test):

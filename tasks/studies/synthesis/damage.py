@@ -67,6 +67,12 @@ def reduced(images: Tensor, factor: int) -> Tensor:
     return functional.avg_pool2d(images, factor)
 
 
+def inconsistency(images: Tensor, small: Tensor, factor: int) -> NDArray[np.float64]:
+    """(b,) l2 distance of the reduced images from the small ones, relative to these: what super-resolution forgot."""
+    away = (reduced(images, factor) - small).double().flatten(1).norm(dim=1)
+    return (away / small.double().flatten(1).norm(dim=1).clamp_min(1e-12)).numpy()
+
+
 def enlarged(images: Tensor, factor: int) -> Tensor:
     """Every pixel becomes a square of side `factor`."""
     return images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)

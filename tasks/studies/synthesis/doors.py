@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit.likeness import LEAST_SIDE
 from robustray.tasks.studies.synthesis.fields import Settings
-from robustray.tasks.studies.synthesis.quality import WINDOW
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
@@ -39,8 +39,10 @@ def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
 def check_sizes(settings: Settings, data: ImageData) -> None:
     """Raises: InputError for a hole that fills the image, factors that do not divide its sides, and tiny images."""
     height, width = data.shape[1:]
-    if min(height, width) <= WINDOW // 2:
-        raise InputError(f"{data.name} has images of {height}x{width}: structural similarity needs sides of 4")
+    if min(height, width) < LEAST_SIDE:
+        raise InputError(
+            f"{data.name} has images of {height}x{width}: structural similarity needs sides of {LEAST_SIDE}"
+        )
     if settings.hole >= min(height, width):
         raise InputError(f"hole {settings.hole}: images of {data.name} are {height}x{width}, the hole must be smaller")
     for name in ("factor", "seed_factor"):

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from robustray.tasks.kit.frames import at, columns
+from robustray.tasks.kit.likeness import psnr, ssim
 from robustray.tasks.latents.cache import matrix
 from robustray.tasks.statistics import Estimate, mean_interval, paired_difference, proportion
 from robustray.tasks.statistics.over_seeds import mean_over_seeds
-from robustray.tasks.studies.synthesis.damage import holes, reduced
+from robustray.tasks.studies.synthesis.damage import holes, inconsistency, reduced
 from robustray.tasks.studies.synthesis.kinds import ASKED, REPORTED, Edit
-from robustray.tasks.studies.synthesis.quality import inconsistency, psnr, ssim
 from robustray.tasks.studies.synthesis.reduce import UNLIMITED, sees
 from robustray.tasks.studies.synthesis.results import Results
 from robustray.tasks.training.twins import KINDS, Kind

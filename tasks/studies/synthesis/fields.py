@@ -98,7 +98,10 @@ class Settings(TwinSettings):
         checks.counts(at_least=-1, unit=self.unit)
         checks.sizes(anchor=self.anchor, paint_anchor=self.paint_anchor)
         for task in TASKS:
-            checks.positive(**{f"{_PREFIX[task]}_eps": getattr(self, f"{_PREFIX[task]}_eps")})
+            eps, step, steps = (f"{_PREFIX[task]}_{what}" for what in ("eps", "step", "steps"))
+            checks.positive(**{eps: getattr(self, eps)})
+            checks.sizes(**{step: getattr(self, step)})
+            checks.counts(at_least=1, **{steps: getattr(self, steps)})
             self.ascent(task)  # refuses the rest
         self._check_picture()
 
@@ -152,6 +155,11 @@ class Settings(TwinSettings):
     def tasks(self) -> tuple[Task, ...]:
         """The tasks of this run."""
         return TASKS if self.task == "all" else (self.task,)
+
+    @staticmethod
+    def flag(task: Task, what: str) -> str:
+        """The flag behind "eps", "step" or "steps" of a task."""
+        return f"--{_PREFIX[task]}-{what}"
 
     def ascent(self, task: Task) -> Ascent:
         """Steps of a task: best iterate of all, as in the paper's code."""

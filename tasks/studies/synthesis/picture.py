@@ -76,7 +76,22 @@ def check(settings: Settings, lab: Lab) -> tuple[dict[str, Reference], tuple[str
         train = lab.data(settings.train_data)
         opened[f"data {train.name}"] = train
     networks, warnings = _try_network(settings, lab, world)
-    return opened | networks, warnings
+    return opened | networks, (*warnings, *small_ball(settings, world))
+
+
+def small_ball(settings: Settings, world: World) -> tuple[str, ...]:
+    """A warning where the ball is too small for images of this size: it grows with the square root of their pixels,
+    and a size's settings are made for its own images."""
+    task, levels = settings.tasks[0], 255
+    ascent, pixels = settings.ascent(task), int(np.prod(world.shape))
+    assert ascent.eps is not None
+    if ascent.eps * levels >= pixels**0.5:
+        return ()
+    shape = "x".join(map(str, world.shape[1:]))
+    return (
+        f"a ball of {ascent.eps:g} lets pixels of {shape} images change by less than one of 256 levels on average "
+        f"(root mean square): give a larger {settings.flag(task, 'eps')} and {settings.flag(task, 'step')}",
+    )
 
 
 def _check_picture(settings: Settings, world: World, pictures: dict[str, ImageData]) -> None:

@@ -96,4 +96,17 @@ FEATURES = [
         prepare=model("return z"),
         says=("forward_with_latent",),
     ),
+    Case(
+        name="features: a source that lacks the last class, towards which D_det is perturbed",
+        typed=RUN + "--model own:build",
+        prepare=model("return z[:, :9]"),
+        says=("own:build", "the model has 9 outputs, the data 10 classes"),
+    ),
+    Case(
+        name="features: images outside [0, 1]",
+        typed=RUN + "--train-data own:data",
+        prepare=data("(np.full((64, 1, 8, 8), 1.5, np.float32), np.arange(64) % 10, list('0123456789'))"),
+        says=("own:data", "[0, 1]"),
+    ),
+    Case(name="features: no steps", typed=RUN + "--match-steps 0", says=("match_steps must be",)),
 ]

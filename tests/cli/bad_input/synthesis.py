@@ -24,6 +24,7 @@ def picture(mode: str = "L", size: int = 8, name: str = "mine.png") -> Prepare:
 SYNTHESIS = [
     Case(name="synthesis: no such task", typed=RUN + "--task inpant", says=("'inpant'", "inpaint", "generate")),
     Case(name="synthesis: a ball of zero", typed=RUN + "--generate-eps 0", says=("generate_eps", "above 0")),
+    Case(name="synthesis: no steps", typed=RUN + "--inpaint-steps 0", says=("inpaint_steps must be", "at least 1")),
     Case(name="synthesis: a hole as large as the image", typed=RUN + "--hole 8", says=("hole 8", "8x8", "smaller")),
     Case(name="synthesis: a factor that does not fit", typed=RUN + "--factor 3", says=("factor 3", "does not divide")),
     Case(

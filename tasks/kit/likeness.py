@@ -1,4 +1,4 @@
-"""How far a picture is from what it was. No network is used here."""
+"""How like another picture a picture is, by its pixels. No network is used here."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from torch import Tensor, ones_like
 from torch.nn import functional
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.studies.synthesis.damage import reduced
 
 HALF_LEVEL = 1 / 510
 WINDOW = 7
 """Side of the squares in which structure is compared."""
+LEAST_SIDE = WINDOW // 2 + 1
+"""The shortest side of an image that can be reflected so far."""
 STABLE = (0.01**2, 0.03**2)
 """C1 and C2 of the structural similarity, for pixels in [0, 1]."""
 
@@ -33,12 +34,10 @@ def ssim(a: Tensor, b: Tensor, where: Tensor | None = None) -> NDArray[np.float6
     Means, biased variances and covariance over squares of side 7 around every pixel, reflected at the border; the mean
     over channels and the pixels that count (`where`, as of `psnr`).
 
-    Raises: InputError for images whose sides are below 4: such squares do not fit.
+    Raises: InputError for images whose sides are below `LEAST_SIDE`.
     """
-    if min(a.shape[2:]) <= WINDOW // 2:
-        raise InputError(
-            f"structural similarity needs sides of at least {WINDOW // 2 + 1} pixels, got {tuple(a.shape[2:])}"
-        )
+    if min(a.shape[2:]) < LEAST_SIDE:
+        raise InputError(f"structural similarity needs sides of at least {LEAST_SIDE} pixels, got {tuple(a.shape[2:])}")
 
     def around(values: Tensor) -> Tensor:
         return functional.avg_pool2d(functional.pad(values, (WINDOW // 2,) * 4, mode="reflect"), WINDOW, stride=1)
@@ -49,12 +48,6 @@ def ssim(a: Tensor, b: Tensor, where: Tensor | None = None) -> NDArray[np.float6
     both = around(x * y) - mean_x * mean_y
     alike = (2 * mean_x * mean_y + STABLE[0]) * (2 * both + STABLE[1])
     return _mean(alike / ((mean_x**2 + mean_y**2 + STABLE[0]) * (var_x + var_y + STABLE[1])), where)
-
-
-def inconsistency(images: Tensor, small: Tensor, factor: int) -> NDArray[np.float64]:
-    """(b,) l2 distance of the reduced images from the small ones, relative to these: what super-resolution forgot."""
-    away = (reduced(images, factor) - small).double().flatten(1).norm(dim=1)
-    return (away / small.double().flatten(1).norm(dim=1).clamp_min(1e-12)).numpy()
 
 
 def _mean(values: Tensor, where: Tensor | None) -> NDArray[np.float64]:
