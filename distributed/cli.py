@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "data": ("data", "look at a data set: a page with a contact sheet, and what is known of every image"),
     "evaluate": ("evaluate", "accuracy of one model under attacks and common corruptions"),
     "tune": ("tune", "run a grid of settings as trials of Ray Tune: robustray tune GRID"),
+    "submit": ("submit", "send any of these to a Ray cluster as a job: robustray submit run STUDY ..."),
     "agent": ("agent", "trained agents: evaluate, render or export one"),
     "status": ("status", "the runs of a store"),
     "resume": ("resume", "continue a run; --failed tries again what was given up"),

@@ -35,6 +35,7 @@ FLAGS: Mapping[str, tuple[str, str]] = {
     "data": ("data", "Flags"),
     "evaluate": ("evaluate", "Flags"),
     "tune": ("tune", "Flags"),
+    "submit": ("submit", "Flags"),
     "status": ("status", "Flags"),
     "resume": ("resume", "ResumeFlags"),
     "report": ("report", "ReportFlags"),

@@ -91,8 +91,8 @@ def show(found: Verification) -> None:
             grid.add_row(each.step, items, each.column or "(the rows are others)", f"{each.rows:,}", largest, code)
         console.print("\nwhat differs:")
         console.print(grid)
-    for step, num in found.not_checked.items():
-        console.print(f"not computed again: {num:,} of {step} (read from the store)", highlight=False, markup=False)
+    for name, num in found.not_checked.items():
+        console.print(f"not computed again: {num:,} of {name} (read from the store)", highlight=False, markup=False)
     other = sum(step.other_code for step in found.steps)
     if other:
         console.print(

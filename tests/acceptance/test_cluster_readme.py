@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 
 pytestmark = pytest.mark.acceptance
 
+ROOT = Path(__file__).resolve().parents[2]
 LARGE = "--size small --store /shared/runs --data-root /shared/data"
 SMALL = "--num-images 20 --norm linf --eps-linf 0.1 --attack fgsm --model digits:mlp --num-examples 0 --store {store}"
 
@@ -72,10 +72,10 @@ class Machines:
                 continue
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
     folder = Path(tempfile.mkdtemp(prefix="rr-", dir="/tmp"))
-    for home in ("head", "node"):
+    for home in ("head", "node", "stranger"):
         (folder / home).mkdir()
     made = Machines(folder)
     yield made
@@ -90,31 +90,19 @@ def readme_blocks(repository: Path) -> list[str]:
     return re.findall(r"```bash\n(.*?)```", section[1], re.S)
 
 
-def submitted(machines: Machines, lines: str, repository: Path) -> str:
-    """What a submission said. Right after its start a cluster answers that it has no agent for jobs yet."""
-    for left in reversed(range(4)):
-        try:
-            return machines.run(lines, "head", repository)
-        except AssertionError as error:
-            if "No available agent" not in str(error) or not left:
-                raise
-            time.sleep(5)
-    raise AssertionError("unreachable")
+@pytest.fixture(scope="module")
+def cluster(machines: Machines, repository: Path) -> Machines:
+    """Two nodes, started by the README's lines.
 
-
-def test_the_lines_of_the_readme_start_a_cluster_and_run_a_study_on_it(machines: Machines, repository: Path) -> None:
-    head, node, submit = readme_blocks(repository)
-    # All that differs: where the head is, ports that are free, one CPU a node, a small run, a store that is there. And
-    # the nodes have folders of their own: in a shared one the second node unpacks the job's code anew,
-    # over the head's, while the job imports it (Ray 2.60).
+    All that differs: where the head is, ports that are free, one CPU a node. And the nodes have folders of their own:
+    in a shared one the second node unpacks the job's code anew, over the head's, while the job imports it (Ray 2.60).
+    """
+    head, node, *_ = readme_blocks(repository)
     assert head.count("ray start --head --port 6379\n") == 1 and node.count("ray start --address HEAD:6379\n") == 1
-    assert submit.count(LARGE) == 1 and submit.count("http://127.0.0.1:8265") == 1
     agents = ["--num-cpus 1 --dashboard-agent-listen-port " + str(machines.ports["6379"] + i) for i in (1, 2)]
     agents[1] += f" --temp-dir {machines.folder / 'n'}"
     head = head.replace("--port 6379", f"--port 6379 --dashboard-port {machines.ports['8265']} {agents[0]}")
     node = node.replace("HEAD:6379", f"127.0.0.1:6379 {agents[1]}")
-    submit = submit.replace(LARGE, SMALL.format(store=machines.folder / "runs"))
-    submit = submit.replace("127.0.0.1:8265", f"127.0.0.1:{machines.ports['8265']}")
     head, node = (lines.replace("6379", str(machines.ports["6379"])) for lines in (head, node))
 
     machines.run(head, "head", repository)
@@ -122,13 +110,65 @@ def test_the_lines_of_the_readme_start_a_cluster_and_run_a_study_on_it(machines:
     assert token.is_file()
     shutil.copytree(token.parent, machines.folder / "node" / ".ray")  # "copy that file to the other nodes, same place"
     machines.run(node, "node", repository)
-    said = submitted(machines, submit, repository)
+    return machines
 
-    assert "succeeded" in said and "n = 20 images of digits:test" in " ".join(said.split())
+
+def ready(lines: str, machines: Machines) -> str:
+    """A submission of the README as it is typed here: a small run, a store and a server that are there, and no
+    `robustray` in the PATH."""
+    assert lines.count(LARGE) == 1 and lines.count("http://127.0.0.1:8265") == 1
+    lines = lines.replace(LARGE, SMALL.format(store=machines.folder / "runs"))
+    lines = re.sub(r"^robustray ", "python -m robustray ", lines, flags=re.MULTILINE)
+    return lines.replace("127.0.0.1:8265", f"127.0.0.1:{machines.ports['8265']}")
+
+
+def test_the_lines_of_the_readme_start_a_cluster_and_run_a_study_on_it(cluster: Machines, repository: Path) -> None:
+    *_, submit, _ = readme_blocks(repository)
+    said = cluster.run(ready(submit, cluster), "head", repository)
+
+    assert "n = 20 images of digits:test" in " ".join(said.split())
     assert "2 nodes" in said and "2 CPUs" in said
-    (run,) = (machines.folder / "runs").glob("attack-sweep-*/run.json")
+    (run,) = (cluster.folder / "runs").glob("attack-sweep-*/run.json")
     assert json.loads(run.read_text())["status"] == "finished"
-    # and the token is what lets one in
-    unset = "\n".join(line for line in submit.splitlines() if "RAY_AUTH_MODE" not in line)
+
+
+def test_by_rays_own_command_as_well(cluster: Machines, repository: Path) -> None:
+    """Without a token no one gets in."""
+    *_, submit = readme_blocks(repository)
+    lines = ready(submit, cluster)
+    said = cluster.run(lines, "head", repository)
+    assert "succeeded" in said and "finished before" in said, "the same command, so the same run"
+    unset = "\n".join(line for line in lines.splitlines() if "RAY_AUTH_MODE" not in line)
     with pytest.raises(AssertionError, match="Missing authentication token"):
-        machines.run(unset, "head", repository)
+        cluster.run(unset, "head", repository)
+
+
+def test_a_folder_of_ones_own_travels_and_the_exit_code_comes_back(cluster: Machines, tmp_path: Path) -> None:
+    """robustray is not installed on the nodes and not in that folder: it travels along."""
+    (tmp_path / "my_mod.py").write_text(
+        "import os\n\nimport torch\n\n\ndef build():\n    assert os.environ['MINE'] == 'as given'\n"
+        "    torch.manual_seed(0)\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
+    )
+    (tmp_path / "left-here.bin").write_bytes(b"x")
+    to = f"--to http://127.0.0.1:{cluster.ports['8265']} --env 'MINE=as given' --exclude left-here.bin"
+    study = SMALL.format(store=cluster.folder / "own").replace("digits:mlp", "my_mod:build")
+    start = f"export PYTHONPATH={ROOT}; set +e; python -m robustray submit {to}"
+    said = cluster.run(f"{start} run attack-sweep {study}; echo code $?", "head", tmp_path)
+    assert "code 0" in said and "n = 20 images of digits:test" in " ".join(said.split()), said
+    # A command that fails there fails here, with its own code and words.
+    said = cluster.run(f"{start} resume nothing --store {cluster.folder / 'own'}; echo code $?", "head", tmp_path)
+    assert "no run 'nothing'" in said and "code 2" in said, said
+
+
+def test_what_prevents_a_submission_is_said_in_a_line(cluster: Machines, tmp_path: Path) -> None:
+    port = cluster.ports["8265"]
+    start = f"export PYTHONPATH={ROOT}; set +e; python -m robustray submit"
+    study = f"run attack-sweep --store {cluster.folder / 'none'}"
+    nobody = cluster.run(f"{start} --to http://127.0.0.1:9 {study}; echo code $?", "head", tmp_path)
+    assert "nobody answers" in nobody and "ssh -N -L" in nobody and "code 2" in nobody, nobody
+    without = cluster.run(f"{start} --to http://127.0.0.1:{port} {study}; echo code $?", "stranger", tmp_path)
+    assert "wants a token" in without and "code 2" in without, without
+    other = f"RAY_AUTH_TOKEN={'0' * 64} python -m robustray submit --to http://127.0.0.1:{port} {study}"
+    wrong = cluster.run(f"export PYTHONPATH={ROOT}; set +e; {other}; echo code $?", "stranger", tmp_path)
+    assert "another token" in wrong and "code 2" in wrong, wrong
+    assert not (cluster.folder / "none").exists()

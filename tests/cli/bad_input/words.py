@@ -230,6 +230,34 @@ RUNS = [
         prepare=some_runs("0123abcd"),
         says=("--workers -1",),
     ),
+    Case(name="submit nothing", typed="submit", says=("which command", "-m robustray submit run")),
+    Case(name="submit to a port", typed="submit --to 127.0.0.1:8265 status", says=("--to 127.0.0.1:8265", "URL")),
+    Case(name="submit no command", typed="submit -- rum x", says=("submit rum", "did you mean 'run'")),
+    Case(name="submit without a store", typed="submit run attack-sweep", says=("no --store", "every node")),
+    Case(
+        name="submit with a store of this folder", typed="submit resume x --store runs", says=("--store runs", "every")
+    ),
+    Case(
+        name="submit with an address",
+        typed="submit run attack-sweep --store /s --address auto",
+        says=("leave --address out",),
+    ),
+    Case(name="submit without workers", typed="submit run attack-sweep --store /s --workers 0", says=("--workers 0",)),
+    Case(
+        name="submit what run would refuse",
+        typed="submit run attack-sweep --store /s --num-imags 5",
+        says=("--num-imags", "did you mean '--num-images'"),
+    ),
+    Case(
+        name="submit a variable that is not set", typed="submit --env NOT_SET_HERE status", says=("--env NOT_SET_HERE",)
+    ),
+    Case(name="submit no variable", typed="submit --env 1=2 status", says=("--env 1=2", "NAME=VALUE")),
+    Case(name="submit another folder", typed="submit --working-dir nowhere status", says=("--working-dir nowhere",)),
+    Case(
+        name="submit to nobody",
+        typed="submit --to http://127.0.0.1:9 status",
+        says=("--to http://127.0.0.1:9", "nobody answers", "ssh -N -L"),
+    ),
     Case(name="verify nothing", typed="verify", says=("which run", "-m robustray status")),
     Case(name="verify more than all", typed="verify x --share 1.5", says=("--share 1.5", "at most 1")),
     Case(name="verify nothing of a run", typed="verify x --share 0", says=("--share 0",)),
