@@ -40,10 +40,12 @@ def main(argv: list[str]) -> int:
     from robustray.tasks.dataset_page import look
 
     store = open_store(flags.store, None)
+    store.create()
     try:
         ref = open_data(names[0], data_root=data_root(Where(data_root=flags.data_root)))
         found = look(ref, store, command=f"{typed_as()} data {shlex.join(argv)}", corrupting=flags)
     except InputError as error:
+        store.abandon()
         raise InputError(as_typed(str(error), flags.store)) from error
     if flags.json:
         print_document(found.document)

@@ -21,13 +21,22 @@ BOXES = "boxes.csv"
 HEADER = ("file", "x0", "y0", "x1", "y1")
 
 
+LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini")
+"""What Windows leaves in a folder of pictures, in lower case; other systems leave hidden files (".DS_Store")."""
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file of this name in a folder of pictures is none that anyone put there."""
+    return name.startswith(".") or name.lower() in LITTER
+
+
 @dataclass(frozen=True, kw_only=True)
 class FolderSource:
     """`root/CLASS/IMAGE`. Labels number the class names sorted as text; images follow in order of their names.
 
     Where the images show objects, `root/boxes.csv` holds their boxes: the header `file,x0,y0,x1,y1`, then one line
-    per image (`CLASS/IMAGE`, pixels as in `ImageData.boxes`). Hidden entries and other files beside the class folders
-    are left out.
+    per image (`CLASS/IMAGE`, pixels as in `ImageData.boxes`). Hidden entries, what file managers leave behind and other
+    files beside the class folders are left out.
     """
 
     root: str
@@ -54,8 +63,7 @@ class FolderSource:
         try:
             names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
             listing = {
-                name: sorted(file for file in (root / name).iterdir() if not file.name.startswith("."))
-                for name in names
+                name: sorted(file for file in (root / name).iterdir() if not is_litter(file.name)) for name in names
             }
         except OSError as error:
             raise InputError(f"cannot list {root}: {error.strerror or error}") from error

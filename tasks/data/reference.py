@@ -14,6 +14,7 @@ from robustray.tasks.data.folder import FolderSource
 from robustray.tasks.data.images import ImageData, hash_arrays
 from robustray.tasks.data.own import OwnSource, load_function, looks_like_own
 from robustray.tasks.data.parquet import ParquetSource, find_shards
+from robustray.tasks.data.photo_sets import LAYOUTS
 from robustray.tasks.data.picture import SUFFIXES, PictureSource
 from robustray.tasks.data.remembered import remembered
 from robustray.tasks.data.sources import SOURCES, known
@@ -125,6 +126,11 @@ def _open(text: str, data_root: str | None) -> Source:
         if not path.exists():
             raise InputError(f"{path} is missing")
         return ParquetSource(files=(str(path.absolute()),))
+    if _is_photographs(Path(head).expanduser()):
+        raise InputError(
+            f"{text}: {head} is a folder of class folders, which has no splits; give {head}, or {head},size=224 for "
+            f"pictures of any sizes. (:{rest} is for folders of Parquet shards)"
+        )
     if looks_like_own(text) and not any(Path(head).glob(f"{rest}-*.parquet")):
         return _open_own(text)
     folder, separator, split_name = text.rpartition(":")
@@ -136,6 +142,13 @@ def _open(text: str, data_root: str | None) -> Source:
     if comma and Path(before).expanduser().is_dir():
         raise InputError(f"{text!r}: {option!r} is no option of a folder; it takes size=, as in {before},size=224")
     raise InputError(f"there is no data set {text!r}{nearest(text, known())}")
+
+
+def _is_photographs(path: Path) -> bool:
+    """Whether a folder holds class folders: neither Parquet shards nor a package of one's own."""
+    if not path.is_dir() or any(path.glob("*.parquet")) or any(path.glob("*.py")):
+        return False
+    return any(entry.is_dir() for entry in path.iterdir())
 
 
 def _sized(text: str) -> FolderSource | None:
@@ -163,7 +176,10 @@ def photograph_notes(refs: Iterable[object], load: Callable[[DataRef], ImageData
 
 
 def at_size(text: str, side: int) -> str:
-    """The name of the same pictures at `side` pixels, if `text` names a folder of class folders; else `text` itself."""
+    """The name of the same pictures at `side` pixels, if `text` names pictures of any sizes (a folder of class folders,
+    or a set of photographs by its name); else `text` itself."""
+    if text.partition(":")[0] in LAYOUTS and ",size=" not in text:
+        return f"{text},size={side}"
     path = Path(text.removeprefix("folder:")).expanduser()
     if ",size=" in text or not path.is_dir() or any(path.glob("*.parquet")):
         return text

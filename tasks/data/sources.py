@@ -58,6 +58,20 @@ SOURCES: Mapping[str, Named] = {
         "CIFAR-100 as torchvision unpacks it, under the data root",
         SPLITS,
     ),
+} | {
+    name: Named("robustray.tasks.data.photo_sets", f"{name}:SPLIT,size=N", f"{about}, as its archive unpacks", SPLITS)
+    for name, about in {
+        "aircraft": "FGVC Aircraft, 100 variants",
+        "birdsnap": "Birdsnap, 500 species",
+        "caltech101": "Caltech-101",
+        "caltech256": "Caltech-256",
+        "cars": "Stanford Cars, 196 models",
+        "dtd": "Describable Textures, 47 classes",
+        "flowers": "Oxford Flowers, 102 classes",
+        "food": "Food-101",
+        "pets": "Oxford-IIIT Pets, 37 breeds",
+        "sun397": "SUN397, scenes of 397 kinds",
+    }.items()
 }
 
 FORMS: Mapping[str, str] = {

@@ -104,7 +104,8 @@ def test_a_folder_of_class_folders_is_sorted_as_text(tmp_path: Path) -> None:
     images = pixels(5, (3, 6, 7))
     tree(tmp_path, dog=[png(each) for each in images[:2]], cat=[png(each) for each in images[2:]])
     (tmp_path / ".hidden").mkdir()
-    (tmp_path / "cat" / ".DS_Store").write_bytes(b"x")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (tmp_path / "cat" / name).write_bytes(b"x")
     for name in (str(tmp_path), f"folder:{tmp_path}"):
         data = open_data(name, data_root=None).fetch()
         assert data.classes == ("cat", "dog") and data.labels.tolist() == [0, 0, 0, 1, 1]

@@ -34,12 +34,14 @@ from robustray.tasks.studies.transfer.blocks import (
 from robustray.tasks.studies.transfer.findings import findings
 from robustray.tasks.studies.transfer.kinds import FIXED, FULL, OTHERS, RANDOM, STANDARD, short_models
 from robustray.tasks.studies.transfer.metric import ACCURACY, Metric, mean_per_class
+from robustray.tasks.studies.transfer.presets import PRESETS
 from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.studies.transfer.settings import Settings
 from robustray.tasks.studies.transfer.study import STUDY, present
 from robustray.tasks.studies.transfer.worlds import aside, fit_and_held, open_world, pool, shots, view_of
 from robustray.tasks.study import Claim, RunTables
 from tests.cli.bad_input.transfer import photos
+from tests.tasks.test_data_photo_sets import flowers
 
 QUICK = Settings()
 DIGITS = replace(
@@ -401,6 +403,23 @@ def test_targets_are_named_by_their_images_and_by_how_much_of_them_is_used() -> 
     tuned = [source.name for source in settings.sources_of(FULL)]
     assert tuned == [STANDARD, "robust, ε = 0.15", "standard, other seed 1", RANDOM], "as many of the null"
     assert settings.sources_of(FIXED) == settings.all_sources()
+
+
+def test_a_target_of_the_paper_has_its_metric_and_test_images_and_as_many_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flowers(tmp_path)
+    settings = replace(QUICK, target=("flowers", OTHERS), num_source_classes=6)
+    assert [each.measure for each in settings.targets] == ["mean per-class accuracy", "accuracy"]
+    assert {each.measure for each in replace(settings, metric="accuracy").targets} == {"accuracy"}
+    lab = SerialLab(store=Store(str(tmp_path / "store")), data_root=str(tmp_path))
+    with pytest.raises(InputError, match="flowers has 102 classes, flowers:train under the data root has 2"):
+        open_world(settings, lab, 0)
+    monkeypatch.setitem(PRESETS, "flowers", PRESETS["flowers"]._replace(num_classes=2))
+    images = open_world(settings, lab, 0).targets["flowers"]
+    train, test = lab.load(images.train), lab.load(images.test)
+    assert train.shape == test.shape == (3, 16, 16) and (len(train), len(test)) == (2, 1)
+    assert "9 x 7 pixels are resized to 16 x 16" in images.prepared
 
 
 def test_more_images_than_a_target_has_are_left_out_and_said(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ differ in size, accuracy for the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from robustray.tasks.studies.transfer.kinds import MetricName
@@ -22,7 +21,7 @@ class Preset(NamedTuple):
     metric: MetricName = "accuracy"
 
 
-PRESETS: Mapping[str, Preset] = {
+PRESETS: dict[str, Preset] = {
     "aircraft": Preset("aircraft:train", "aircraft:test", 100, "per-class"),
     "birdsnap": Preset("birdsnap:train", "birdsnap:test", 500),
     "caltech101": Preset("caltech101:train", "caltech101:test", 101, "per-class"),

@@ -134,6 +134,11 @@ TRANSFER = [
         says=("--target-test", "one for each of --target photos digits:train"),
     ),
     Case(
+        name="transfer: a target of the paper that is not there",
+        typed=RUN + "--target pets --data-root .",
+        says=("pets:train", "oxford-iiit-pet", "unpack"),
+    ),
+    Case(
         name="transfer: textures that can't be drawn",
         typed=RUN + "--target textures:train,size=3",
         says=("textures: size", "12"),

@@ -47,6 +47,18 @@ WORDS = [
     Case(name="no such opposite", typed=RUN + "--no-json", says=("--no-json",)),
     Case(name="a flag without its value", typed=RUN + "--store", says=("--store",)),
     Case(name="no such model", typed=RUN + "--model digits:mpl", says=("did you mean 'digits:mlp'",)),
+    Case(
+        name="a split of a folder of photographs",
+        typed="data photos:train",
+        says=("photos is a folder of class folders", "no splits", "photos,size=224"),
+        prepare=file("photos/cat/1.png"),
+    ),
+    Case(
+        name="data into a store that cannot be made",
+        typed="data digits:test --store {folder}/own.txt/store",
+        says=("--store", "own.txt/store", "cannot be written to"),
+        prepare=file("own.txt"),
+    ),
     Case(name="no such data", typed=RUN + "--data digts:test", says=("did you mean 'digits:test'",)),
     Case(name="no such split", typed=RUN + "--data digits:val", says=("no split of digits", "digits:train")),
     Case(name="no such attack", typed=RUN + "--attack pdg", says=("did you mean 'pgd'",)),
