@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from robustray.tasks.study import STUDIES
 from scripts import docs_tables
-from scripts.docs_tables import plain
+from scripts.docs_tables import claims, plain
 
 
 def test_the_plain_table_formats_estimates_with_their_intervals(
@@ -37,3 +40,52 @@ def test_every_kind_is_found_and_two_of_one_name_are_refused(monkeypatch: pytest
     monkeypatch.setattr(importlib, "import_module", lambda name: SimpleNamespace(TABLES={"sweep": len}))
     with pytest.raises(ValueError, match=r"two modules of .* render 'sweep'"):
         docs_tables.tables()
+
+
+def manifest(**changed: object) -> dict[str, object]:
+    """A published run with two claims of one rule and a check of the same, which could not be estimated."""
+    claim = {"words": "a | b", "estimate": 0.25, "interval": [0.2, 0.3], "unit": "percent", "n": 1200}
+    claim |= {"test": "share: supported", "verdict": "supported", "kind": "paper", "agrees": True}
+    claim |= {"paper": {"figure": "30 %", "scale": "all images", "source": "table 1"}}
+    check = claim | {"kind": "check", "verdict": "undecided", "paper": None, "agrees": None}
+    return {
+        "identity": {"study": "transfer", "size": "quick", "seed": 3},
+        "created": "2026-01-02T03:04:05",
+        "environment": {"hardware": {"cpus": 2, "cpu": "a CPU"}},
+        "wall_seconds": 90.0,
+        "command": "robustray run transfer",
+        "answer": "So.",
+        "claims": [claim, claim | {"words": "c"}, check | {"estimate": None, "interval": None}],
+        **changed,
+    }
+
+
+def test_claims_are_shown_with_rule_interval_paper_and_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "ROOT", tmp_path)
+    small = manifest(identity={"study": "transfer", "size": "small", "seed": 0}, claims=[])
+    for name, content in {"transfer-quick": manifest(), "transfer-small": small}.items():
+        (tmp_path / "results" / name).mkdir(parents=True)
+        (tmp_path / "results" / name / "manifest.json").write_text(json.dumps(content))
+    rows = claims.overview("results").splitlines()
+    (row,) = [row for row in rows if "#transfer" in row]
+    assert row.endswith("| [transfer](#transfer) | 2 | 2 | 0 | 0 | 0 of 1 |")
+    assert len(rows) == 2 + len(STUDIES) and sum("none yet" in row for row in rows) == len(STUDIES) - 1
+    text = claims.claims("results")
+    assert text.index("### transfer-small") < text.index("### transfer-quick"), "the largest first"
+    assert "No claims are tested: So." in text
+    assert (
+        "2026-01-02, size quick, 1 min 30 s on 2 CPUs (a CPU), seed 3" in text and "\nrobustray run transfer\n" in text
+    )
+    assert [line for line in text.splitlines() if line.startswith(("| ✓", "| ○"))] == [
+        r"| ✓ supported | a \| b<br><sub>share: supported</sub> | 25.0 % [20.0, 30.0], n = 1,200 | "
+        "30 %; on the same side of the rule<br><sub>all images; table 1</sub> |",
+        "| ✓ supported | c<br><sub>The same rule.</sub> | 25.0 % [20.0, 30.0], n = 1,200 | "
+        "30 %; on the same side of the rule<br><sub>as above</sub> |",
+        r"| ○ undecided (check) | a \| b<br><sub>The same rule.</sub> | –, n = 1,200 |  |",
+    ]
+
+
+def test_no_published_claim_is_left_out(repository: Path) -> None:
+    told = [json.loads(path.read_text())["claims"] for path in (repository / "docs/results").glob("*/manifest.json")]
+    rows = re.findall(r"^\| [✓✗○] ", (repository / "docs/claims.md").read_text(), re.MULTILINE)
+    assert len(rows) == sum(map(len, told)) > 100
