@@ -11,6 +11,10 @@ GRIDS: Mapping[str, tuple[str, str]] = {
         "robustray.tune_configs.trainings:robust_training_eps",
         "accuracy, clean and under attack, by the size trained at, over trainings",
     ),
+    "transfer-sources": (
+        "robustray.tune_configs.transfers:transfer_sources",
+        "accuracy on other tasks, as fixed features and fine-tuned, by the size that a source was trained at",
+    ),
     "code-level-2x4": (
         "robustray.tune_configs.agents:code_level_2x4",
         "PPO's return with each of four code-level optimisations on and off, all 16 combinations",

@@ -39,7 +39,8 @@ from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.studies.transfer.settings import Settings
 from robustray.tasks.studies.transfer.study import STUDY, present
 from robustray.tasks.studies.transfer.worlds import aside, fit_and_held, open_world, pool, shots, view_of
-from robustray.tasks.study import Claim, RunTables
+from robustray.tasks.study import Claim, RunTables, Size
+from robustray.tune_configs.transfers import transfer_sources
 from tests.cli.bad_input.transfer import photos
 from tests.tasks.test_data_photo_sets import flowers
 
@@ -632,3 +633,19 @@ def test_runs_that_judge_a_target_differently_are_compared_with_a_warning() -> N
     (words,) = STUDY.compare(tables("A", accuracy), tables("B", per_class)).warnings
     assert words.startswith("t: A is judged by accuracy, B by mean per-class accuracy")
     assert not STUDY.compare(tables("A", accuracy), tables("B", accuracy)).warnings
+
+
+@pytest.mark.parametrize("size", ["quick", "small", "paper"])
+def test_the_named_grid_reads_rows_that_its_cells_have(size: Size) -> None:
+    grid = transfer_sources(size)
+    assert len({(cell.levels["target"], cell.levels["eps_train"], cell.levels["seed"]) for cell in grid.cells}) == len(
+        grid.cells
+    )
+    for cell in grid.cells:
+        settings = cell.settings
+        assert settings.num_seeds == 1 and settings.seed == cell.levels["seed"]
+        for read, mode in zip(cell.reads.values(), (FIXED, FULL), strict=True):
+            (target,) = settings.targets
+            (source,) = [each for each in settings.sources_of(mode) if each.name == read.row["source"]]
+            assert source.eps == cell.levels["eps_train"] and target.name == read.row["target"]
+            assert read.row["mode"] == mode and target.main
