@@ -177,7 +177,7 @@ class Document:
     """JSON values, or the file itself."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Findings:
     """What a study returns."""
 
@@ -193,6 +193,18 @@ class Findings:
     documents: tuple[Document, ...] = ()
     warnings: tuple[str, ...] = ()
     """Stand at the top of the page."""
+
+    def __repr__(self) -> str:
+        """The answer and the verdicts: figures and tables are no use as text."""
+        from robustray.tasks.report.notebook import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """The same with the main figure and the first table, for a notebook."""
+        from robustray.tasks.report.notebook import as_html
+
+        return as_html(self)
 
 
 @dataclass(frozen=True, kw_only=True)
