@@ -122,11 +122,15 @@ def _one_line(box: str, prog: str) -> str:
 
 
 def several_flags(*kinds: type) -> dict[str, str]:
-    """The flags of `kinds` that hold several values, as they are called and in the singular -> their fields."""
+    """The flags of `kinds` that hold several values, as they are called and in the singular -> their fields.
+
+    A singular that is another field's name is that field's.
+    """
     fields = [field for kind in kinds for field in dataclasses.fields(kind)]
     names = dict.fromkeys(field.name for field in fields)
     several = {f"--{name.replace('_', '-')}": name for name in names if _holds_several(name, fields)}
-    return several | {flag.removesuffix("s"): name for flag, name in several.items()}
+    singular = {flag.removesuffix("s"): name for flag, name in several.items()}
+    return several | {flag: name for flag, name in singular.items() if flag[2:].replace("-", "_") not in names}
 
 
 def gather(argv: Sequence[str], *kinds: type) -> list[str]:

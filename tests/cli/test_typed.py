@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from robustray.distributed.commands.parsing import gather
 from robustray.tasks.typed import spell_commands, spell_like, store_of
 from tests.cli.conftest import TYPED
 
@@ -72,3 +74,19 @@ def test_errors_and_lists_name_commands_as_they_are_typed(cli: Any, runs: Path) 
     assert outcome.code == 2 and f"`{TYPED} import weights w.pt`" in outcome.err
     assert f"`{TYPED} import cifar10`" in cli("list").out and "`robustray " not in cli("list").out
     assert not any("`robustray " in words for words in json.loads(cli("list --json").out)["data"].values())
+
+
+@dataclass
+class Sized:
+    side: int = 1
+    sides: tuple[int, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+def test_a_singular_that_is_a_field_of_its_own_is_that_field() -> None:
+    """`--side 70` once set sides, in silence."""
+    assert gather(["--side", "70"], Sized) == ["--side", "70"]
+    assert gather(["--sides", "3", "--sides", "4", "--model", "a", "--model", "b"], Sized) == [
+        *("--sides", "3", "4"),
+        *("--models", "a", "b"),
+    ]

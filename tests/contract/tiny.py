@@ -27,8 +27,8 @@ TINY: Mapping[str, str] = {
     "labels": "--test-data scenes:test,n=300,classes=18,multi=0.5,size=16,aa=1 "
     "--train-data scenes:train,n=130,classes=18,multi=0.5,size=16,aa=1 --epochs 1 --num-resamples 200 --block 100",
     "unadversarial": "--train-data scenes:train,n=270,size=16 --test-data scenes:test,n=54,size=16 --num-images 0 "
-    "--num-classifiers 1 --epochs 1 --side 5 --sides 4 --design-steps 3 --design-batch 32 --severities 3 "
-    "--corruptions contrast --num-examples 2",
+    "--num-classifiers 1 --epochs 1 --side 5 --other-sides 4 --joint --design-steps 3 --design-batch 32 "
+    "--severities 3 --corruptions contrast --num-examples 2",
     "transfer": "--train-data digits:train --test-data digits:test --arch digits:mlp --num-seeds 2 --epochs 2 "
     "--eps-train 0.3 --train-steps 2 --probe-steps 2 --per-class 10 --tune-epochs 2 --tune-lrs 0.1 --num-examples 2",
     "implementation-matters": "--num-seeds 2 --iterations 2 --num-ablation-seeds 1 --ablation-iterations 1 --steps 128 "

@@ -41,9 +41,9 @@ def door(settings: Settings, lab: Lab) -> Opened:
         if train.shape[0] != 3:
             raise InputError(f"--gamut {settings.gamut}: {train.name} has grey images; a gamut is for colours")
         opened["gamut"] = open_gamut(settings.gamut)
-    names = (*settings.models, *settings.others)
+    names = (*settings.models, *settings.other_models)
     models = try_models(lab, settings.models, [train], flag="--models")
-    models |= try_models(lab, settings.others, [train], flag="--others")
+    models |= try_models(lab, settings.other_models, [train], flag="--other-models")
     opened |= {f"model {name}": model for name, model in models.items()}
     modules = trained_modules(names)
     if not settings.models:
@@ -104,7 +104,7 @@ def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
     _, height, width = train.shape
     if height != width:
         raise InputError(f"{train.name} has images of {height}x{width}: turned patches need square ones")
-    for side in (settings.side, *settings.sides):
+    for side in (settings.side, *settings.other_sides):
         if not side < height:
             raise InputError(f"side {side}: a patch must be smaller than the images, {height}x{width}")
     mine = classes(settings, train)

@@ -29,10 +29,10 @@ def specs(settings: Settings, maker: Maker) -> dict[Key, OptimiseSpec]:
     """The designs that only these questions need."""
     found: dict[Key, OptimiseSpec] = {
         ("side", name, side): maker.of_side(side).spec(Chain(name, 0))
-        for side in settings.sides
+        for side in settings.other_sides
         for name in settings.names
     }
-    found |= {("other", name, settings.side): maker.spec(Chain(name, 0)) for name in settings.others}
+    found |= {("other", name, settings.side): maker.spec(Chain(name, 0)) for name in settings.other_models}
     if settings.joint:
         found |= {("joint", name, settings.side): maker.spec(Chain(name, 0), joint=True) for name in settings.names}
     return found
@@ -71,18 +71,18 @@ def ask(
     `specs`."""
     firsts = [Chain(name, 0) for name in settings.names]
     sides: dict[tuple[int, str, str], Handle[pd.DataFrame]] = {}
-    for side in settings.sides:
+    for side in settings.other_sides:
         patches = maker.of_side(side).plain(firsts, losses)
         patches |= {(chain, "designed"): extra["side", chain.model, side].ref for chain in firsts}
         for (chain, name), patch in patches.items():
             sides[side, chain.model, name] = bench.of_side(side).look(chain.model, patch, shown.own)
     refs = {chain.model: designed[chain].ref for chain in firsts}
-    refs |= {name: extra["other", name, settings.side].ref for name in settings.others}
+    refs |= {name: extra["other", name, settings.side].ref for name in settings.other_models}
     cross = {
         (source, judge): bench.look(judge, patch, shown.detailed)
         for source, patch in refs.items()
         for judge in refs
-        if source != judge or source in settings.others  # on its own network: the main question
+        if source != judge or source in settings.other_models  # on its own network: the main question
     }
     joint: dict[tuple[str, str, Cell], Handle[pd.DataFrame]] = {}
     for name in settings.names if settings.joint else ():

@@ -82,7 +82,7 @@ def size_table(results: Results) -> pd.DataFrame:
     """One row for each side and patch."""
     rows = []
     models = list(dict.fromkeys(chain.model for chain in results.chains))
-    for side in sorted({results.kind.side, *results.settings.sides}):
+    for side in sorted({results.kind.side, *results.settings.other_sides}):
         for name in NAMES:
             right = [_right(_of_side(results, side, model, name)) for model in models]
             none = [_right(results.seen[Chain(model, 0), "none", CLEAN]) for model in models]

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 def classifiers(settings: Settings, lab: Lab) -> tuple[dict[str, Reference], dict[str, Reference]]:
     """By name: those that patches are for, the user's own or trained here; and the others."""
     if settings.models:
-        every = lab.models((*settings.models, *settings.others))
-        return {name: every[name] for name in settings.models}, {name: every[name] for name in settings.others}
+        every = lab.models((*settings.models, *settings.other_models))
+        return {name: every[name] for name in settings.models}, {name: every[name] for name in settings.other_models}
     specs = [settings.training(number) for number in range(settings.num_classifiers)]
     trained = dict(zip(settings.names, lab.train(specs).result(), strict=True))
-    return trained, lab.models(settings.others) if settings.others else {}
+    return trained, lab.models(settings.other_models) if settings.other_models else {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -82,9 +82,9 @@ class Settings:
     gradients: Gradients = "fresh"
     """fresh: steps follow the gradient of their own batch; cumulative: the sum of all so far, as the released code."""
 
-    sides: tuple[int, ...] = ()
+    other_sides: tuple[int, ...] = ()
     """Other sides of patches, in pixels, designed once more for each classifier."""
-    others: tuple[str, ...] = ()
+    other_models: tuple[str, ...] = ()
     """Other frozen classifiers, by name: a patch is designed for each, and first patches of all judged by all."""
     joint: bool = False
     """Patches too along with which the weights of a copy of the classifier learn."""
@@ -132,7 +132,7 @@ class Settings:
         checks.choices(PRECISIONS, precision=self.precision)
         checks.choices(AUGMENTATIONS, augmentation=self.augmentation)
         checks.several(corruptions=self.corruptions, severities=self.severities)
-        for field in ("classes", "models", "others", "sides"):
+        for field in ("classes", "models", "other_models", "other_sides"):
             names = getattr(self, field)
             if len(set(names)) < len(names):
                 raise InputError(f"{field}: {', '.join(map(str, names))} names one twice")
@@ -148,12 +148,12 @@ class Settings:
             raise InputError(
                 f"smallest and largest scale must be above 0 and in order, got {self.smallest:g} and {self.largest:g}"
             )
-        checks.counts(at_least=1, **{f"sides[{place}]": side for place, side in enumerate(self.sides)})
+        checks.counts(at_least=1, **{f"other_sides[{place}]": side for place, side in enumerate(self.other_sides)})
         checks.positive(joint_lr=self.joint_lr)
-        if self.side in self.sides:
-            raise InputError(f"sides: {self.side} is the side itself, which needs no other design")
-        if both := set(self.models) & set(self.others):
-            raise InputError(f"others: {both.pop()} is among the models already")
+        if self.side in self.other_sides:
+            raise InputError(f"other_sides: {self.side} is the side itself, which needs no other design")
+        if both := set(self.models) & set(self.other_models):
+            raise InputError(f"other_models: {both.pop()} is among the models already")
         self._check_print()
         self.ascent(0)
         if not self.models:
@@ -190,7 +190,7 @@ class Settings:
 
     def design_seed(self, name: str, design: int) -> int:
         """Seed of a design, another one for each design of each classifier."""
-        return self.seed + (*self.names, *self.others).index(name) * self.num_designs + design
+        return self.seed + (*self.names, *self.other_models).index(name) * self.num_designs + design
 
     def ascent(self, seed: int) -> SharedAscent:
         """How the design of this seed moves the patches in each step."""
@@ -236,8 +236,6 @@ _QUICK = Settings(
     design_step=0.05,
     design_last=0.002,
     design_batch=128,
-    sides=(6,),
-    joint=True,
     corruptions=("gaussian-noise", "brightness", "contrast"),
     severities=(1, 3, 5),
     table="cifar10-c",
@@ -248,8 +246,9 @@ _SMALL = replace(
     train_data="cifar10:train",
     test_data="cifar10:test",
     num_designs=3,
-    sides=(6, 14),
-    others=("twin:linf8:0", "twin:linf8:1", "twin:linf8:2"),
+    other_sides=(6, 14),
+    joint=True,
+    other_models=("twin:linf8:0", "twin:linf8:1", "twin:linf8:2"),
     num_images=0,
     num_detailed=500,
     design_steps=250,
@@ -272,7 +271,7 @@ OUTLINE = Outline(
         "paper": replace(
             _SMALL,
             models=(),
-            others=(),
+            other_models=(),
             arch="cifar:resnet50",
             epochs=150,
             batch_size=128,
@@ -287,7 +286,7 @@ OUTLINE = Outline(
     estimate=estimate,
     names={
         "models": "model",
-        "others": "model",
+        "other_models": "model",
         "arch": "model",
         "data": "data",
         "train_data": "data",

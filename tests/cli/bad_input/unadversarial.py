@@ -68,14 +68,19 @@ UNADVERSARIAL = [
     ),
     Case(
         name="unadversarial: another side that is larger than the image",
-        typed=RUN + "--sides 4 40",
+        typed=RUN + "--other-sides 4 40",
         says=("side 40", "32x32"),
     ),
-    Case(name="unadversarial: the same side again", typed=RUN + "--sides 10", says=("sides", "10")),
+    Case(
+        name="unadversarial: a rate at which nothing learns along",
+        typed=RUN + "--joint-lr 0.1",
+        says=("--joint-lr does nothing", "--joint"),
+    ),
+    Case(name="unadversarial: the same side again", typed=RUN + "--other-sides 10", says=("other_sides", "10")),
     Case(
         name="unadversarial: another classifier that is the same",
-        typed=RUN + "--models digits:mlp --others digits:mlp",
-        says=("others", "digits:mlp"),
+        typed=RUN + "--models digits:mlp --other-models digits:mlp",
+        says=("other_models", "digits:mlp"),
     ),
     Case(name="unadversarial: no patch", typed=RUN + "--side 0", says=("side", "at least 1")),
     Case(name="unadversarial: no such corruption", typed=RUN + "--corruptions fgo", says=("corruptions", "'fgo'")),
