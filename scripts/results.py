@@ -142,7 +142,7 @@ def attended(process: subprocess.Popen[str]) -> str:
         raise
 
 
-UNTIMED = ("coverage.py", "learning_parity.py", "stale_code.py")
+UNTIMED = ("audit.py", "coverage.py", "learning_parity.py", "stale_code.py")
 """Files of benchmarks/ that measure something other than time: nothing need stop for them."""
 
 

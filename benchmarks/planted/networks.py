@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,7 +15,8 @@ from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.models import build_model
 
-CIFAR_EPS, DIGITS_EPS = 8 / 255, 0.1
+CIFAR_EPS, DIGITS_EPS, PLANTED_EPS = 8 / 255, 0.1, 0.2
+"""PLANTED_EPS: of masked digits networks, at which about half of the images fall."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,25 +32,56 @@ class Case:
     twin: nn.Module | None
     images: Tensor
     labels: Tensor
+    attacked: bool = False
+    """Whether the checks that run attacks are made, too."""
 
 
-def planted(lab: SerialLab, num_images: int) -> Iterator[Case]:
-    """Every defect on a robust digits network, and every third on a robust network "S"."""
-    for base, chosen in (("digits:cnn robust", DEFECTS), ("twin:linf8:0", DEFECTS[::3])):
-        images, labels = images_for(lab, base, num_images)
-        for defect in chosen:
-            twin = network(lab, base)
-            masked = Masked(copy.deepcopy(twin), defect.make(), defect.place, f"backbone.{MIDDLE[_arch(base)]}")
-            yield Case(
-                name=f"{defect.name} on {base}",
-                base=base,
-                defect=defect,
-                eps=eps_of(base),
-                net=masked.eval(),
-                twin=twin,
-                images=images,
-                labels=labels,
-            )
+PLANTED_ON = {"digits:cnn robust": DEFECTS, "twin:linf8:0": DEFECTS[::3]}
+"""Robust networks that masks are put on: all of them on a digits network, every third on a network "S"."""
+
+
+def names(kind: str) -> list[str]:
+    """Of the cases: "planted" or "honest"."""
+    if kind == "honest":
+        return honest_names()
+    return [f"{defect.name} on {base}" for base, defects in PLANTED_ON.items() for defect in defects]
+
+
+def case(lab: SerialLab, kind: str, name: str) -> Case:
+    """One of them, opened."""
+    return _planted(lab, *name.split(" on ")) if kind == "planted" else _honest(lab, name)
+
+
+def _planted(lab: SerialLab, mask: str, base: str) -> Case:
+    defect = next(each for each in DEFECTS if each.name == mask)
+    images, labels = images_for(lab, base)
+    twin = network(lab, base)
+    masked = Masked(copy.deepcopy(twin), defect.make(), defect.place, f"backbone.{MIDDLE[_arch(base)]}")
+    return Case(
+        name=f"{mask} on {base}",
+        base=base,
+        defect=defect,
+        eps=PLANTED_EPS if base.startswith("digits") else CIFAR_EPS,
+        net=masked.eval(),
+        twin=twin,
+        images=images,
+        labels=labels,
+    )
+
+
+def _honest(lab: SerialLab, name: str) -> Case:
+    images, labels = images_for(lab, name)
+    return Case(
+        name=name,
+        base=name,
+        defect=None,
+        eps=eps_of(name),
+        net=network(lab, name),
+        twin=None,
+        images=images,
+        labels=labels,
+        attacked=not _of_library(name),
+    )
 
 
 TORCHVISION = (
@@ -76,33 +107,22 @@ def honest_names() -> list[str]:
     return [*digits, *twins, "cifar:resnet20", "cifar:resnet56", *TWIN_WEIGHTS, *small, *libraries]
 
 
-def honest(lab: SerialLab, num_images: int, names: Sequence[str] | None = None) -> Iterator[Case]:
-    """The networks that must raise no alarm."""
-    for name in names or honest_names():
-        images, labels = images_for(lab, name, num_images)
-        yield Case(
-            name=name,
-            base=name,
-            defect=None,
-            eps=eps_of(name),
-            net=network(lab, name),
-            twin=None,
-            images=images,
-            labels=labels,
-        )
-
-
 def eps_of(name: str) -> float:
     return DIGITS_EPS if name.startswith("digits") else CIFAR_EPS
 
 
-def images_for(lab: SerialLab, name: str, count: int) -> tuple[Tensor, Tensor]:
-    """The first test images. Networks of 1,000 classes get those of CIFAR-10, enlarged to 64 pixels."""
+def images_for(lab: SerialLab, name: str) -> tuple[Tensor, Tensor]:
+    """The first test images, 32 digits or 16 of CIFAR-10, which networks of 1,000 classes get enlarged to 64 pixels."""
+    count = 32 if name.startswith("digits") else 16
     data = _data(lab, "digits:test" if name.startswith("digits") else "cifar10:test")
     images, labels = data.batch(range(count))
-    if "torchvision" in name or "timm" in name:
+    if _of_library(name):
         images = nn.functional.interpolate(images, size=_side(name), mode="bilinear", align_corners=False).clamp(0, 1)
     return images, labels
+
+
+def _of_library(name: str) -> bool:
+    return "torchvision:" in name or "timm:" in name
 
 
 def _side(name: str) -> int:

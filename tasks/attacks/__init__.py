@@ -4,6 +4,7 @@ Importing this loads neither torch nor pandas. Objectives are in `robustray.task
 a lab maps over images in `robustray.tasks.attacks.blocks`.
 """
 
+from robustray.tasks.attacks.adaptive import Adaptive
 from robustray.tasks.attacks.autoattack import AutoAttack, FastCascade
 from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Square
@@ -17,6 +18,7 @@ __all__ = [
     "NES",
     "PGD",
     "RSFGSM",
+    "Adaptive",
     "ApgdCE",
     "ApgdDLR",
     "ApgdT",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from robustray.tasks.attacks.adaptive import Adaptive
 from robustray.tasks.attacks.autoattack import AutoAttack, FastCascade
 from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Square
 from robustray.tasks.attacks.nes import NES
@@ -23,5 +24,6 @@ ATTACKS: Mapping[str, Callable[..., Attack]] = {
     "nes": NES,
     "autoattack": AutoAttack,
     "fast-cascade": FastCascade,
+    "adaptive": Adaptive,
 }
 """Name on the command line -> class; each is made with `norm` and `eps` alone, and takes `precision`."""

@@ -177,10 +177,13 @@ def _look_again(
 
 
 def _summed(tables: Sequence[Sequence[Stage]]) -> tuple[Stage, ...]:
-    """The stage tables of all blocks as one."""
+    """The stage tables of all blocks as one: stages of one name are one, in the order in which they first appear."""
     from robustray.tasks.attacks.search.cascade import Stage
 
+    named: dict[str, list[Stage]] = {}
+    for stage in (stage for table in tables for stage in table):
+        named.setdefault(stage.name, []).append(stage)
     return tuple(
-        Stage(of[0].name, *(sum(getattr(stage, field) for stage in of) for field in ("attacked", "broken", "standing")))
-        for of in zip(*tables, strict=True)
+        Stage(name, *(sum(getattr(stage, field) for stage in of) for field in ("attacked", "broken", "standing")))
+        for name, of in named.items()
     )

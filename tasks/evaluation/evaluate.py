@@ -75,6 +75,9 @@ def evaluate(
     progress: say on standard error how many images were attacked, how fast, and how long the rest will take: bars on a
         terminal, elsewhere a line every five seconds.
 
+    Where an attack follows gradients, the cheap checks of `robustray.audit` are made on the first images, and what
+    speaks against the numbers stands below them (`Evaluation.against`).
+
     The numbers are those of `attack-sweep` with the same attacks and seed: equal to the bit for one thread
     (`torch.set_num_threads(1)`) on one kind of CPU, and up to a rare borderline image otherwise.
 
@@ -85,6 +88,7 @@ def evaluate(
     """
     from robustray.tasks.attacks.gradient.trial import attack_remarks
     from robustray.tasks.attacks.gradient.verdicts import predict_logits
+    from robustray.tasks.audit.lines import no_evidence
     from robustray.tasks.evaluation.kept import Kept, identified
     from robustray.tasks.lab.jobs import fix_kernels
 
@@ -100,6 +104,7 @@ def evaluate(
     where = doors.device_of(network, lab)
     images = doors.fitting(images, network, where, known=isinstance(data, str | ImageData))
     remarks = attack_remarks(network, doors.first_images(images, where), [item.attack for item in chosen])
+    against = no_evidence(network, doors.first_images(images, where), [item.attack for item in chosen], seed=seed)
 
     labels = images.labels[:n]
     kept: list[Kept | None] = [None] * len(chosen)
@@ -131,6 +136,7 @@ def evaluate(
         worst=tuple(_worst_cases(outcomes, right)),
         corrupted=corrupted,
         examples=_examples(outcomes, labels, prediction),
+        against=against,
         warnings=tuple(
             dict.fromkeys([*remarks, *(w for o in outcomes for w in o.warnings), *_masking(outcomes, right)])
         ),

@@ -73,6 +73,7 @@ def write_page(found: Evaluation, ref: DataRef, corrupting: Corrupting, store: S
         "seed": found.seed,
         "accuracy": found.to_frame().to_dict("records"),
         "corruptions": found.corrupted.to_frame().to_dict("records") if found.corrupted else [],
+        "against": list(found.against),
         "warnings": list(found.warnings),
         "tables": tables,
         "report": page,
@@ -86,7 +87,7 @@ def findings_of(found: Evaluation, ref: DataRef, corrupting: Corrupting) -> Find
     name = f"{found.model}, {found.data}"
     return compose(
         answer(found),
-        found.warnings,
+        (*found.against, *found.warnings),
         [] if corrupted is None else corruption_errors(corrupted, name),
         None if corrupted is None else accuracy_map(corrupted, name="corruptions", what=name),
         accuracies(found),

@@ -72,6 +72,9 @@ class Evaluation:
     not attacked: success is true, distance 0."""
     corrupted: Corrupted | None = None
     """Accuracy by corruption and severity, where corruptions were asked for."""
+    against: tuple[str, ...] = ()
+    """Why these numbers are no evidence of robustness, a line each, by the cheap checks of `robustray.audit`; empty
+    where nothing was found, and where no attack follows gradients."""
     warnings: tuple[str, ...] = ()
     """What a reader of these numbers has to know: a stochastic model, gradients that hide something."""
 
@@ -136,6 +139,7 @@ class Evaluation:
             for name, size, share, interval in self._rows()
         ]
         lines += [f"  {score.name}: {_stage_words(score.stages)}" for score in self.attacks if score.stages]
+        lines += [f"  {line}" for line in self.against]
         lines += [f"  warning: {warning}" for warning in self.warnings]
         shown = [self._head, *(line.rstrip() for line in lines)]
         return "\n".join(shown if self.corrupted is None else [*shown, "", self.corrupted.as_text()])
@@ -149,6 +153,7 @@ class Evaluation:
             return f"<tr>{''.join(shown)}</tr>"
 
         notes = [f"{score.name}: {_stage_words(score.stages)}" for score in self.attacks if score.stages]
+        notes += [f"{line[0].upper()}{line[1:]}." for line in self.against]
         notes += [f"Warning: {warning}" for warning in self.warnings]
         return (
             f"<table><caption>{html.escape(self._head)}</caption><thead>"

@@ -58,6 +58,7 @@ PASSES: Mapping[str, int] = {
     "nes": 21 * 51,
     "fast-cascade": 102 + 9 * 102,
     "autoattack": 102 + 9 * 102 + 9 * 206 + 5001,
+    "adaptive": 102 + 9 * 102 + 5001,
 }
 """Passes of an image that survives, with 10 classes. Estimates add them up, and block sizes follow from them. Those of
 PGD, noise and transfer depend on the options, those of the user's own attacks are unknown."""
