@@ -68,7 +68,7 @@ class Member(BaseAttack["AttackResult"]):
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
         """The search that runs, and its options."""
 
-    def filled_in(self, *, num_steps: int, num_restarts: int = 1) -> Plan:
+    def filled_in(self, *, num_steps: int, num_restarts: int = 1, eot_samples: int = 1) -> Plan:
         return Plan(
             stream=self.name,
             norm=self.norm,
@@ -82,6 +82,7 @@ class Member(BaseAttack["AttackResult"]):
             attack_misclassified=False,
             batch_size=self.batch_size,
             precision=self.precision,
+            eot_samples=eot_samples,
         )
 
     def run(self, model: Model, images: Tensor, labels: Tensor, seed: int, given: Given) -> AttackResult:
@@ -151,12 +152,19 @@ class ApgdT(Member):
     num_targets: int = 9
     """The classes that follow the label in the clean logits; at most all of them are taken."""
     num_restarts: int = 1
+    eot_samples: int = 1
+    """As in PGD."""
 
     def counts(self) -> Mapping[str, int]:
-        return {"num_steps": self.num_steps, "num_targets": self.num_targets, "num_restarts": self.num_restarts}
+        return {
+            "num_steps": self.num_steps,
+            "num_targets": self.num_targets,
+            "num_restarts": self.num_restarts,
+            "eot_samples": self.eot_samples,
+        }
 
     def plan(self) -> Plan:
-        return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
+        return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts, eot_samples=self.eot_samples)
 
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
         from robustray.tasks.attacks.search.apgd import ApgdTSearch
@@ -182,12 +190,19 @@ class FabT(Member):
     smallest: bool = False
     """Go on after a success within eps, to the smallest perturbation that can be found. A first success within eps
     still saves the restarts."""
+    eot_samples: int = 1
+    """As in PGD."""
 
     def counts(self) -> Mapping[str, int]:
-        return {"num_steps": self.num_steps, "num_targets": self.num_targets, "num_restarts": self.num_restarts}
+        return {
+            "num_steps": self.num_steps,
+            "num_targets": self.num_targets,
+            "num_restarts": self.num_restarts,
+            "eot_samples": self.eot_samples,
+        }
 
     def plan(self) -> Plan:
-        return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
+        return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts, eot_samples=self.eot_samples)
 
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
         from robustray.tasks.attacks.search.fab import FabTSearch
@@ -206,12 +221,14 @@ class Fab(Member):
     """As in FabT."""
     smallest: bool = False
     """As in FabT."""
+    eot_samples: int = 1
+    """As in PGD."""
 
     def counts(self) -> Mapping[str, int]:
-        return {"num_steps": self.num_steps, "num_restarts": self.num_restarts}
+        return {"num_steps": self.num_steps, "num_restarts": self.num_restarts, "eot_samples": self.eot_samples}
 
     def plan(self) -> Plan:
-        return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts)
+        return self.filled_in(num_steps=self.num_steps, num_restarts=self.num_restarts, eot_samples=self.eot_samples)
 
     def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
         from robustray.tasks.attacks.search.fab import FabSearch

@@ -87,6 +87,8 @@ class Plan:
     attack_misclassified: bool
     batch_size: int
     precision: Precision = "auto"
+    eot_samples: int = 1
+    """Passes of a random model over which each loss and gradient is averaged."""
 
 
 class Given(TypedDict):
@@ -208,6 +210,9 @@ class PGD(GradientAttack):
     precision: Precision = "auto"
     """Precision of gradients and of the search; every verdict is the unmodified model's in fp32. "auto": bf16 where the
     hardware multiplies it, which a study decides once for all machines (`precision.resolve_precision`)."""
+    eot_samples: int = 1
+    """Expectation over transformation (arXiv:1707.07397): passes over which each loss and gradient is averaged, for
+    models that draw random numbers; 1 for all others."""
 
     def __post_init__(self) -> None:
         python_numbers(self)
@@ -216,6 +221,7 @@ class PGD(GradientAttack):
             check_size("step_size", self.step_size)
         check_count("num_steps", self.num_steps, at_least=1)
         check_count("num_restarts", self.num_restarts, at_least=1)
+        check_count("eot_samples", self.eot_samples, at_least=1)
         check_choice("exit_rule", self.exit_rule, EXIT_RULES)
         check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
         check_choice("precision", self.precision, PRECISIONS)
@@ -238,6 +244,7 @@ class PGD(GradientAttack):
             attack_misclassified=self.attack_misclassified,
             batch_size=self.batch_size,
             precision=self.precision,
+            eot_samples=self.eot_samples,
         )
 
 
@@ -266,6 +273,8 @@ class FGSM(GradientAttack):
     """Images in flight."""
     precision: Precision = "auto"
     """As in PGD."""
+    eot_samples: int = 1
+    """As in PGD."""
 
     def __post_init__(self) -> None:
         python_numbers(self)
@@ -273,6 +282,7 @@ class FGSM(GradientAttack):
         if self.step_size is not None:
             check_size("step_size", self.step_size)
         check_count("batch_size", self.batch_size, at_least=MIN_BATCH)
+        check_count("eot_samples", self.eot_samples, at_least=1)
         check_choice("precision", self.precision, PRECISIONS)
 
     def plan(self) -> Plan:
@@ -289,6 +299,7 @@ class FGSM(GradientAttack):
             attack_misclassified=self.attack_misclassified,
             batch_size=self.batch_size,
             precision=self.precision,
+            eot_samples=self.eot_samples,
         )
 
 

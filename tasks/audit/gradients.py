@@ -82,7 +82,8 @@ def along(view: GradientView, points: Tensor, pair: Tensor, gradient: Tensor) ->
 
 def across(view: GradientView, points: Tensor, pair: Tensor, gradient: Tensor, subject: Subject) -> Finding:
     """Central differences in random directions: their correlation with what the gradient says."""
-    promised, measured = [], {h: [] for h in STEPS}
+    promised: list[Tensor] = []
+    measured: dict[float, list[Tensor]] = {h: [] for h in STEPS}
     unit = gradient.flatten(1).norm(dim=1).clamp_min(1e-30)
     for k in range(NUM_DIRECTIONS):
         drawn = uniform(subject.seed, "audit directions", k, subject.indices, points.shape[1:], points.device)

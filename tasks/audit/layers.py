@@ -66,7 +66,7 @@ def _lost(calls: Sequence[tuple[str, Tensor, Tensor]], loss: Tensor) -> Iterator
     tensors = [x for _, before, after in asked for x in (before, after)]
     if not tensors:
         return
-    found = torch.autograd.grad(loss, tensors, allow_unused=True, retain_graph=True)
+    found: Sequence[Tensor | None] = torch.autograd.grad(loss, tensors, allow_unused=True, retain_graph=True)
     for k, (name, _, _) in enumerate(asked):
         before, after = found[2 * k], found[2 * k + 1]
         if after is not None and _alive(after) and (before is None or not _alive(before)):

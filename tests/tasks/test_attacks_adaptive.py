@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustray.tasks.attacks import PGD
+from robustray.tasks.attacks import FGSM, PGD, ApgdT, Fab, FabT
 from robustray.tasks.attacks.adaptive import Adaptive
 from robustray.tasks.attacks.gradient.stand_ins import averaged, guided, rescaled, smoothed, votes
 from robustray.tasks.attacks.gradient.unmasking import unmasked
@@ -26,7 +26,7 @@ def gradient(model: Any, images: Tensor) -> Tensor:
     """Of the sum of the logits' squares."""
     inputs = images.clone().requires_grad_(True)
     (found,) = torch.autograd.grad(model(inputs).square().sum(), inputs)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def without_gradient(x: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def test_a_guided_model_has_one_models_logits_and_the_others_gradients() -> None
     assert torch.equal(both(images), model(images))
     inputs = images.clone().requires_grad_(True)
     (found,) = torch.autograd.grad(both(inputs)[:, 0].sum(), inputs)
-    assert torch.allclose(found.flatten(1), guide[1].weight[0].expand(16, -1))  # type: ignore[union-attr]
+    assert torch.allclose(found.flatten(1), guide.get_parameter("1.weight")[0].expand(16, -1))
 
 
 def test_a_linear_model_smoothed_over_a_symmetric_ball_is_itself_but_for_an_offset() -> None:
@@ -211,3 +211,42 @@ def test_few_classes_no_images_and_bad_values() -> None:
         Adaptive(norm="linf", eps=0.1)(net(), images, torch.zeros(4, dtype=torch.int64), mask=torch.ones(4, 1, 4, 4))
     with pytest.raises(InputError, match="num_draws"):
         Adaptive(norm="linf", eps=0.1, num_draws=0)
+
+
+# -- expectation over transformation, in any attack --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [PGD, FGSM, ApgdT, FabT, Fab])
+def test_averaging_over_draws_changes_nothing_of_a_model_that_draws_none(kind: Any) -> None:
+    images, labels = pictures(), net()(pictures()).argmax(1)
+    few = {} if kind is FGSM else {"num_steps": 3}
+    once, often = (
+        kind(norm="linf", eps=0.1, precision="fp32", eot_samples=count, **few)(net(), images, labels)
+        for count in (1, 4)
+    )
+    assert torch.equal(once.success, often.success) and torch.allclose(once.images, often.images, atol=1e-5)
+
+
+def test_averaging_over_draws_finds_the_step_that_noise_hides() -> None:
+    """The gradient of x + noise through a steep tanh is a lottery; its mean is the slope of the smoothed function."""
+
+    def noisy(x: Tensor) -> Tensor:
+        return torch.tanh(8 * (x - 0.5 + 0.5 * torch.randn_like(x)))
+
+    images, model = pictures(), net(noisy)
+    labels = votes(model, draws=50, seed=0)(images).argmax(1)
+    torch.manual_seed(0)
+    steps = [
+        FGSM(norm="linf", eps=0.1, precision="fp32", attack_misclassified=True, eot_samples=count)(
+            model, images, labels
+        ).images
+        - images
+        for count in (1, 200, 200)
+    ]
+    once, mean, again = (step.sign().flatten() for step in steps)
+    assert float((mean == again).float().mean()) > float((once == again).float().mean()) + 0.05
+
+
+def test_draws_are_counted_from_one() -> None:
+    with pytest.raises(InputError, match="eot_samples"):
+        PGD(norm="linf", eps=0.1, eot_samples=0)

@@ -35,7 +35,7 @@ def guided(model: Model, guide: Model) -> Model:
             value = model(images.detach().clone())
         if not torch.is_grad_enabled():
             return value
-        return Through.apply(guide(images), value)  # type: ignore[no-any-return]
+        return Through.apply(guide(images), value)
 
     return run
 

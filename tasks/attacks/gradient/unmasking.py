@@ -98,7 +98,7 @@ def _repaired(net: Any, run: Model, images: Tensor) -> bool:
             for hook in hooks:
                 hook.remove()
         if logits.requires_grad:
-            (gradient,) = torch.autograd.grad(logits.square().sum(), inputs, allow_unused=True)
+            gradient: Tensor | None = torch.autograd.grad(logits.square().sum(), inputs, allow_unused=True)[0]
             if gradient is not None and bool(gradient.nan_to_num(0, 0, 0).any()):
                 return True
         if not severed:
@@ -186,7 +186,7 @@ def _warmer(func: Any, name: str, x: Tensor, args: Any, kwargs: Any) -> Tensor:
     if name == "softmax":
         size = (x.detach().amax(-1) - x.detach().mean(-1)).amax()
     cooled = x * (WARM / size) if float(size) > WARM else x
-    return Through.apply(func(cooled, *args[1:], **kwargs), func(x.detach(), *args[1:], **kwargs))  # type: ignore[no-any-return]
+    return Through.apply(func(cooled, *args[1:], **kwargs), func(x.detach(), *args[1:], **kwargs))
 
 
 class _Context:
@@ -214,13 +214,13 @@ def _functions_differentiated(net: Model) -> Iterator[None]:
         return cls.forward(_Context(), *args, **kwargs)
 
     named = list(_named_applies(net))
-    Function.apply = classmethod(apply)  # type: ignore[assignment]
+    Function.apply = classmethod(apply)
     try:
         for names, name, held in named:
             names[name] = partial(apply, held.__self__)
         yield
     finally:
-        Function.apply = original  # type: ignore[method-assign]
+        Function.apply = original
         for names, name, held in named:
             names[name] = held
 

@@ -48,16 +48,18 @@ class GradientView(FrozenModel):
         no_relu: bool = False,
         precision: Arithmetic = "fp32",
         shape: torch.Size | None = None,
+        samples: int = 1,
     ) -> None:
         """precision: of `value_and_gradient` and `estimate`; "bf16" by autocast. shape: that of the images (channels,
-        ...), if these two may use a folded copy of the model; None for the model itself.
+        ...), if these two may use a folded copy of the model; None for the model itself. samples: passes over which a
+        loss, its gradient and the logits beside it are averaged, for a model that draws random numbers.
 
         Raises: InputError as `FrozenModel`.
         """
         super().__init__(model, needs_latent=needs_latent, fake_relu=fake_relu, no_relu=no_relu)
         self.precision, self.why_not_bf16 = precision, ""
         self.folded, self.why_not_folded, self.exact = False, "", precision == "fp32"
-        self._shape = shape
+        self._shape, self._samples = shape, samples
         self._stand_in: Any = None
         """Called like the model; with latents it returns (logits, latent)."""
 
@@ -147,7 +149,23 @@ class GradientView(FrozenModel):
     def _gradient(
         self, inputs: Tensor, state: State, objective: Objective, precision: Arithmetic
     ) -> tuple[Tensor, Tensor, Tensor, ModelOutput]:
-        """loss, gradient, its largest entry per image (as in `follow`), output."""
+        """loss, gradient, its largest entry per image (as in `follow`), output; means over the samples."""
+        loss, gradient, largest, output = self._one_gradient(inputs, state, objective, precision)
+        if self._samples == 1:
+            return loss, gradient, largest, output
+        logits, infinite = output.logits, torch.isinf(largest)
+        for _ in range(self._samples - 1):
+            more_loss, more_gradient, more_largest, more = self._one_gradient(inputs, state, objective, precision)
+            loss, gradient, logits = loss + more_loss, gradient + more_gradient, logits + more.logits
+            infinite = infinite | torch.isinf(more_largest)
+        gradient = gradient / self._samples
+        largest = gradient.flatten(1).abs().amax(dim=1).masked_fill(infinite, torch.inf)
+        return loss / self._samples, gradient, largest, ModelOutput(logits / self._samples, output.latent)
+
+    def _one_gradient(
+        self, inputs: Tensor, state: State, objective: Objective, precision: Arithmetic
+    ) -> tuple[Tensor, Tensor, Tensor, ModelOutput]:
+        """Those of one pass."""
         refuse_inference_mode(self._model, self._modules)
         inputs = inputs.detach().requires_grad_(True)
         with torch.enable_grad():

@@ -151,7 +151,7 @@ def run_adaptive(
         diagnosis = diagnose(model, problem.images, attack, seed)
         judge = votes(model, draws=attack.num_draws, seed=seed) if diagnosis.random else model
         logits = predict_logits(judge, problem.images)
-        whole = _scored(problem.images, problem.images, logits, problem.labels, attack)
+        whole: dict[str, Any] = _scored(problem.images, problem.images, logits, problem.labels, attack)
         fell_to = torch.where(whole["success"], WRONG_BEFORE, STANDS)
         names, last = [], None
         pixels = problem.images[0].numel()

@@ -77,6 +77,7 @@ def open_view(plan: Plan, model: Model, problem: Problem) -> GradientView:
         no_relu=problem.objective.no_relu,
         precision=resolve_precision(str(problem.images.device)) if plan.precision == "auto" else plan.precision,
         shape=problem.images.shape[1:],
+        samples=plan.eot_samples,
     )
 
 

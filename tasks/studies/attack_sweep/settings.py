@@ -30,8 +30,8 @@ class Attacked:
     attacks: tuple[str, ...] = ("pgd",)
     """pgd, fgsm, rs-fgsm, noise, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, nes; autoattack (apgd-ce, apgd-t,
     fab-t, square, each on what the ones before left: the number to report); fast-cascade (its first two: an upper
-    bound of that number for about a fifth of the cost); transfer (needs sources); or my_pkg.my_mod:function (called
-    with norm and eps, returns an attack)."""
+    bound of that number for about a fifth of the cost); adaptive (stages chosen by an audit of the model); transfer
+    (needs sources); or my_pkg.my_mod:function (called with norm and eps, returns an attack)."""
     norms: tuple[Norm, ...] = ("linf", "l2")
     """Norms that bound the perturbation."""
     eps_linf: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255)
