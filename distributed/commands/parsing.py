@@ -129,7 +129,7 @@ def several_flags(*kinds: type) -> dict[str, str]:
     fields = [field for kind in kinds for field in dataclasses.fields(kind)]
     names = dict.fromkeys(field.name for field in fields)
     several = {f"--{name.replace('_', '-')}": name for name in names if _holds_several(name, fields)}
-    singular = {flag.removesuffix("s"): name for flag, name in several.items()}
+    singular = {flag.removesuffix("es" if flag.endswith("sses") else "s"): name for flag, name in several.items()}
     return several | {flag: name for flag, name in singular.items() if flag[2:].replace("-", "_") not in names}
 
 

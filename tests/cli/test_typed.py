@@ -81,6 +81,7 @@ class Sized:
     side: int = 1
     sides: tuple[int, ...] = ()
     models: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def test_a_singular_that_is_a_field_of_its_own_is_that_field() -> None:
@@ -90,3 +91,4 @@ def test_a_singular_that_is_a_field_of_its_own_is_that_field() -> None:
         *("--sides", "3", "4"),
         *("--models", "a", "b"),
     ]
+    assert gather(["--class", "star"], Sized) == ["--classes", "star"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustray.tasks.compose.place import FIXED, Placement
+from robustray.tasks.compose.place import FIXED, Placement, blended, centred_square, placed
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.inputs.settings import SharedAscent, WeightSteps
 from robustray.tasks.lab.protocol import Context
@@ -84,6 +84,16 @@ def test_patches_for_one_class_are_designed_on_all_images() -> None:
     assert (red[CENTRE][0] == 1).all() and (blue[CENTRE][2] == 1).all() and losses[-1] < 0.5 * losses[0]
     own, _ = carriers(DesignSettings(kind=STILL, ascent=settings.ascent), labels, 3)
     assert set(labels[own].tolist()) == {0, 2}
+
+
+def test_a_patch_and_its_mask_go_through_one_map() -> None:
+    """Wherever a white patch lands it is as bright as its mask: no dark rim, no light one."""
+    square = centred_square(32, 32, 10)
+    white, there = placed(torch.ones(1, 3, 32, 32), square, Placement().maps(1, 0, torch.arange(64)))
+    assert (white - there).abs().max() < 1e-6 and 0 < float(there.min(1).values.mean()) < 1
+    black = torch.zeros(64, 3, 32, 32)
+    assert (blended(black, white, there) - there).abs().max() < 1e-6
+    assert (blended(black + 1, white, there) - 1).abs().max() < 1e-6, "white on white is white"
 
 
 def test_how_much_of_a_patch_is_visible() -> None:
@@ -200,23 +210,25 @@ def test_what_a_patch_does_on_objects_of_other_classes() -> None:
 
 def test_weights_that_learnt_along_judge_in_place_of_the_models_own() -> None:
     """A network that answers red whatever it sees, and weights that make it answer blue."""
-    network = nn.Sequential(nn.Flatten(), nn.Linear(432, 3)).eval()
-    nn.init.zeros_(network[1].weight)
-    network[1].bias = nn.Parameter(torch.tensor([5.0, 0.0, 0.0]))
+    last = nn.Linear(432, 3)
+    nn.init.zeros_(last.weight)
+    last.bias = nn.Parameter(torch.tensor([5.0, 0.0, 0.0]))
+    network = nn.Sequential(nn.Flatten(), last).eval()
     learnt = {"weights/1.weight": np.zeros((3, 432), np.float32), "weights/1.bias": np.array([0, 0, 5], np.float32)}
     objects: dict[str, Any] = {"model": network, "data": images(), "weights": learnt}
     seen = {}
     for along in (False, True):
         asked = Context(settings=Look(kind=STILL, learnt=along), seed=0, device="cpu", load=objects.__getitem__)
         seen[along] = look_block([[0, NO_PATCH], [1, NO_PATCH]], asked)["prediction"].tolist()
-    assert seen == {False: [0, 0], True: [2, 2]} and network[1].bias[0].item() == 5, "the model stays as it was"
+    assert seen == {False: [0, 0], True: [2, 2]} and last.bias[0].item() == 5, "the model stays as it was"
 
 
 def test_a_network_learns_along_with_its_patches() -> None:
     """From a network that knows nothing: patches alone change nothing, both together learn."""
-    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
-    nn.init.zeros_(network[2].weight)
-    nn.init.zeros_(network[2].bias)
+    last = nn.Linear(3, 3)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)
     ascent = SharedAscent(norm="linf", step_size=0.1, num_steps=40, batch_size=8, precision="fp32")
     kind = PatchKind(classes=(0, 1, 2), side=8, placement=FIXED)
     settings = DesignSettings(kind=kind, ascent=ascent, weights=WeightSteps(lr=0.5, final_lr=0.0))
@@ -224,7 +236,7 @@ def test_a_network_learns_along_with_its_patches() -> None:
     work = joint_design(Context(settings=settings, seed=3, device="cpu", load=objects.__getitem__))
     losses = [-row["objective"] for row in work.steps()]
     assert losses[0] == pytest.approx(np.log(3), abs=1e-4) and losses[-1] < 0.7
-    assert float(network[2].weight.detach().abs().sum()) == 0, "the model that was given stays as it was"
+    assert float(last.weight.detach().abs().sum()) == 0, "the model that was given stays as it was"
     assert work.result()["weights/2.weight"].abs().sum() > 0
 
 

@@ -88,6 +88,6 @@ def ask(
     for name in settings.names if settings.joint else ():
         learnt = extra["joint", name, settings.side].ref
         for cell in (CLEAN, *cells):
-            for patch, carried in (("none", None), ("designed", learnt)):
-                joint[name, patch, cell] = bench.look(name, carried, shown.detailed, cell=cell, weights=learnt)
+            joint[name, "none", cell] = bench.look(name, None, shown.detailed, cell=cell, weights=learnt)
+            joint[name, "designed", cell] = bench.look(name, learnt, shown.detailed, cell=cell, weights=learnt)
     return Asked(sides=sides, cross=cross, joint=joint, shown=shown)

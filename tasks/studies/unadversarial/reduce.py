@@ -13,6 +13,7 @@ import pandas as pd
 from robustray.tasks.corruptions.tables import CORRUPTIONS
 from robustray.tasks.kit.frames import columns
 from robustray.tasks.statistics import Estimate, mean_interval, mean_over_nested_seeds, paired_difference, proportion
+from robustray.tasks.studies.unadversarial.blocks import Ground
 from robustray.tasks.studies.unadversarial.design import PatchKind
 from robustray.tasks.studies.unadversarial.settings import Settings
 
@@ -60,7 +61,7 @@ class Results:
     seen: Mapping[tuple[Chain, str, Cell], pd.DataFrame]
     """(chain, patch, cell) -> rows of `look_block` of test images with the patch of their class; of corrupted ones, the
     first images only."""
-    alone: Mapping[tuple[Chain, str, str], pd.DataFrame]
+    alone: Mapping[tuple[Chain, str, Ground], pd.DataFrame]
     """(chain, patch, ground) -> rows of patches without an object."""
     plain: Mapping[str, pd.DataFrame]
     """Rows of all classes' images without a patch, for each classifier."""
