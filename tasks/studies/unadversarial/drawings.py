@@ -22,7 +22,7 @@ def drawings(results: Results) -> Iterator[Figure]:
     yield _patches(results)
     yield from _corruptions(results)
     if len(results.classes) <= MOST_CLASSES:
-        yield _confusion(results)
+        yield from _confusion(results)
     yield _curves(results)
 
 
@@ -92,21 +92,26 @@ def _corruptions(results: Results) -> Iterator[Figure]:
     )
 
 
-def _confusion(results: Results) -> Figure:
-    table = reduce.confusion_table(results).pivot(index="patch_of", columns="images_of", values="patch")
+def _confusion(results: Results) -> Iterator[Figure]:
+    table = reduce.confusion_table(results)
     patched = [results.classes[label] for label in results.kind.classes]
-    return figures.heat_map(
-        name="confusion",
-        title="How often each patch decides the answer",
-        caption="Share of images of one class (columns) with the designed patch of another (rows) that are answered "
-        "with the patch's class; on the diagonal the patch lies on its own class.",
-        values=table.reindex(index=patched, columns=list(results.classes)).to_numpy(dtype=float),
-        rows=patched,
-        columns=list(results.classes),
-        row_label="patch of",
-        column_label="images of",
-        limits=(0.0, 1.0),
-    )
+    for answer, title, words in (
+        ("patch", "How often each patch decides the answer", "the patch's class"),
+        ("own", "How often the object is recognised all the same", "the object's own class"),
+    ):
+        values = table.pivot(index="patch_of", columns="images_of", values=answer)
+        yield figures.heat_map(
+            name=f"confusion-{answer}",
+            title=title,
+            caption="Share of images of one class (columns) with the designed patch of another (rows) that are "
+            f"answered with {words}; on the diagonal the patch lies on its own class.",
+            values=values.reindex(index=patched, columns=list(results.classes)).to_numpy(dtype=float),
+            rows=patched,
+            columns=list(results.classes),
+            row_label="patch of",
+            column_label="images of",
+            limits=(0.0, 1.0),
+        )
 
 
 def _curves(results: Results) -> Figure:

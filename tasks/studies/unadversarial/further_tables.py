@@ -107,7 +107,7 @@ def _sizes(results: Results) -> Figure:
     table = size_table(results)
     return figures.curve(
         name="sizes",
-        title="The larger the patch, the more it does",
+        title="Accuracy by size of the patch",
         caption="Accuracy on clean test images by side of the patch, in pixels; bands are 95 % intervals.",
         series=[
             figures.Series(
@@ -204,23 +204,31 @@ def joint_table(results: Results) -> pd.DataFrame:
             for where, cells in (("clean", (CLEAN,)), ("corrupted", results.cells)):
                 own = [_recognised(results, model, network, name, cells) for model in models]
                 best = [_recognised(results, model, "learnt along", "designed", cells) for model in models]
-                found = _over([[mean_interval(each)] if len(cells) > 1 else [proportion(each > 0)] for each in own])
+                found = _over([[_share(each)] for each in own])
                 row |= columns(where, found, f"{where}_lo", f"{where}_hi")
                 column, count = f"gain_{where}", found.n
                 row |= dict.fromkeys((column, f"{column}_lo", f"{column}_hi"), float("nan"))
                 if (network, name) != ("learnt along", "designed"):
-                    gain = _over([[mean_interval(a - b)] for a, b in zip(best, own, strict=True)], share=False)
+                    gain = _over([[_gain(a, b)] for a, b in zip(best, own, strict=True)], share=False)
                     row |= columns(column, gain, f"{column}_lo", f"{column}_hi")
             rows.append(row | {"n": count})
     return pd.DataFrame(rows)
 
 
+def _share(right: np.ndarray) -> Estimate:
+    return proportion(right) if right.dtype == bool else mean_interval(right)
+
+
+def _gain(first: np.ndarray, second: np.ndarray) -> Estimate:
+    return paired_difference(first, second) if first.dtype == bool else mean_interval(first - second)
+
+
 def _recognised(results: Results, model: str, network: str, name: str, cells: Sequence[Cell]) -> np.ndarray:
-    """(images,): share of the cells in which each of the first images is recognised."""
-    few = results.further.without[model]
-    if network == "frozen":
-        return np.mean([_right(results.seen[Chain(model, 0), name, cell], few) for cell in cells], axis=0)
-    return np.mean([_right(results.further.joint[model, name, cell], few) for cell in cells], axis=0)
+    """(images,): share of the cells in which each of the first images is recognised; yes or no for a single cell."""
+    few, frozen = results.further.without[model], network == "frozen"
+    rows = [results.seen[Chain(model, 0), name, c] if frozen else results.further.joint[model, name, c] for c in cells]
+    outcomes = [_right(each, few) for each in rows]
+    return outcomes[0] if len(outcomes) == 1 else np.mean(outcomes, axis=0)
 
 
 def _right(rows: pd.DataFrame, like: pd.DataFrame | None = None) -> np.ndarray:
