@@ -170,15 +170,14 @@ def transfer_table(transfers: pd.DataFrame, sources: Sequence[str], together: Se
         named = [source for source in together if source in there]
         for source in (source for source in sources if source in there):
             found, robust = accuracy(part, source), robust_accuracy(part, source)
-            row: dict[str, Any] = {"mode": mode, "target": target, "source": source, **columns("accuracy", found)}
             more = NONE if source == sources[0] else fixed_gain(part, source, sources[0])
-            row |= columns("gain", more, "gain_lo", "gain_hi")
-            row |= {"n": found.n, "seeds": len(seeds_of(part)), "draws": part["draw"].nunique()}
-            row |= {"metric": part["judged by"].iloc[0]}
             level = at_once(len(named))
             wide = fixed_gain(part, source, sources[0], level) if source in named else NONE
-            row |= {"sim_lo": wide.lo, "sim_hi": wide.hi}
-            rows.append(row | columns("robust", robust, "robust_lo", "robust_hi") | {"attacked": robust.n})
+            row: dict[str, Any] = {"mode": mode, "target": target, "source": source}
+            row |= columns("accuracy", found) | columns("robust", robust, "robust_lo", "robust_hi")
+            row |= columns("gain", more, "gain_lo", "gain_hi") | {"sim_lo": wide.lo, "sim_hi": wide.hi}
+            row |= {"n": found.n, "attacked": robust.n, "seeds": len(seeds_of(part)), "draws": part["draw"].nunique()}
+            rows.append(row | {"metric": part["judged by"].iloc[0]})
     return pd.DataFrame(rows)
 
 
