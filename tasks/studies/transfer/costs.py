@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HEAD = 3.0
 """Passes that a logistic regression on a latent costs, for every image that it is fitted on; measured at quick size."""
 MEASURED: Mapping[str, str] = {
-    "scenes:cnn": "Training the sources dominates; the quick size takes 69 s of CPU time over all processes.",
+    "scenes:cnn": "Training the sources dominates; the quick size took 80 s of CPU time, beside others.",
 }
 """By architecture; source: docs/studies/transfer.md."""
 

@@ -10,6 +10,7 @@ from robustray.tasks.studies.transfer import reduce
 from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.study import Table
 
+ROBUST_COLUMNS = ("robust", "robust_lo", "robust_hi")
 CHOSEN = "chosen by the validation accuracy of the other chains"
 
 
@@ -64,10 +65,10 @@ def _transfer(results: Results) -> Table:
         f"chain, draw and image, each interval for its row alone; sim_lo to sim_hi hold at once for the {those} of one "
         f"mode and target, the rows that have them (Bonferroni: {reduce.at_once(number):.2%} each where there are so "
         f"many). {over(results)}.",
-        frame=results.accuracy,
+        frame=results.accuracy if attacked else results.accuracy.drop(columns=[*ROBUST_COLUMNS, "attacked"]),
         formats={
             **shown("accuracy", "percent"),
-            **shown("robust", "percent", "robust_lo", "robust_hi"),
+            **(shown("robust", "percent", *ROBUST_COLUMNS[1:]) if attacked else {}),
             **shown("gain", "points", "gain_lo", "gain_hi"),
             **dict.fromkeys(("sim_lo", "sim_hi"), "points"),
         },
