@@ -27,18 +27,19 @@ def findings(results: Results) -> Findings:
 
 
 def answer(results: Results) -> str:
+    """Of the first algorithm: over its agents, or over the estimates within its only one."""
     settings = results.settings
     algorithm, size = settings.algorithms[0], settings.sample_sizes[-1]
+    alone = settings.num_agents == 1
     parts = []
-    for update in settings.updates if len(settings.updates) == 1 else (settings.updates[0], settings.updates[-1]):
-        found = estimate_of(
-            one(results.concentration, algorithm=algorithm, agent=0, update=update, steps=size), "pairwise"
-        )
+    for update in dict.fromkeys((settings.updates[0], settings.updates[-1])):
+        rows = at(results.concentration, algorithm=algorithm, update=update, steps=size)
+        found = estimate_of(next(rows.itertuples()), "pairwise") if alone else over_agents(rows.pairwise.tolist())
         parts.append(f"{format_estimate(found.value, found.interval)} before update {update + 1}")
+    over = f"{settings.num_repeats} estimates, one agent" if alone else f"{settings.num_agents} agents"
     return (
         f"On {settings.environment}, two independent estimates of {NAMES[algorithm]}'s gradient from {size:,} steps "
-        f"have the mean cosine {' and '.join(parts)} of {settings.iterations} (n = {settings.num_repeats} estimates, "
-        "one agent)."
+        f"have the mean cosine {' and '.join(parts)} of {settings.iterations} (n = {over})."
     )
 
 
