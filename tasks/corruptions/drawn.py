@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from robustray.tasks.kit.claims import describe
 from robustray.tasks.kit.words import listed
 from robustray.tasks.study import Description, Figure, Table
 
+K = TypeVar("K", bound=tuple[str, ...])
 MEAN = "mean"
 """Column of the mean over severities."""
 
@@ -38,7 +39,7 @@ def accuracy_map(found: Corrupted, *, name: str, what: str) -> Figure:
     )
 
 
-def accuracy_table(found: Mapping[tuple[str, ...], Corrupted], keys: tuple[str, ...] = ()) -> Table:
+def accuracy_table(found: Mapping[K, Corrupted], keys: tuple[str, ...] = ()) -> Table:
     """A row for each corruption, and one for the mean over them; of several models one after the other.
 
     found: values of the columns `keys` -> what was found for them.
