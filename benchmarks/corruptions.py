@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent)]
+sys.path[0] = str(HERE.parent)  # in place of this folder: numba imports `coverage`, which is not ours
 
 from benchmarks.versus.corruptions import peer  # noqa: E402
 from robustray.tasks.corruptions.corrupt import corrupt  # noqa: E402

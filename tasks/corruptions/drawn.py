@@ -46,8 +46,8 @@ def accuracy_table(found: Mapping[K, Corrupted], keys: tuple[str, ...] = ()) -> 
     """
     frame = pd.DataFrame([row for key, each in found.items() for row in _rows(dict(zip(keys, key, strict=True)), each)])
     first = next(iter(found.values()))
-    estimates = [MEAN, *(f"severity {severity}" for severity in first.severities)]
-    formats = {k: v for each in estimates for k, v in frames.shown(each, "percent", f"{each} lo", f"{each} hi").items()}
+    estimates = [MEAN, *(f"severity_{severity}" for severity in first.severities)]
+    formats = {k: v for each in estimates for k, v in frames.shown(each, "percent", f"{each}_lo", f"{each}_hi").items()}
     apart = f" {FROST} is in no mean." if FROST in first.names else ""
     tables = sorted({each.table for each in found.values()})
     return Table(
@@ -64,10 +64,10 @@ def accuracy_table(found: Mapping[K, Corrupted], keys: tuple[str, ...] = ()) -> 
 def _rows(key: dict[str, str], found: Corrupted) -> list[dict[str, Any]]:
     def line(words: str, names: Sequence[str]) -> dict[str, Any]:
         estimates = {MEAN: found.over(names, found.severities)}
-        estimates |= {f"severity {severity}": found.over(names, [severity]) for severity in found.severities}
+        estimates |= {f"severity_{severity}": found.over(names, [severity]) for severity in found.severities}
         row: dict[str, Any] = {**key, "corruption": words}
         for name, each in estimates.items():
-            row |= frames.columns(name, each, f"{name} lo", f"{name} hi")
+            row |= frames.columns(name, each, f"{name}_lo", f"{name}_hi")
         return {**row, "n": found.n}
 
     lines = [line(name, [name]) for name in found.names]

@@ -58,8 +58,8 @@ def test_table_text_and_map_show_every_cell() -> None:
     table = accuracy_table({("d", "m"): FOUND}, ("data", "model"))
     assert table.frame.corruption.tolist() == ["fog", "contrast", FROST, "mean over 2 of 14 corruptions"]
     row = table.frame.set_index("corruption").loc["fog"]
-    assert (row["severity 1"], row["severity 3"], row["mean"], row["n"]) == (0.75, 0.5, 0.625, 4)
-    assert row["severity 3 lo"] == FOUND.at("fog", 3).lo
+    assert (row["severity_1"], row["severity_3"], row["mean"], row["n"]) == (0.75, 0.5, 0.625, 4)
+    assert row["severity_3_lo"] == FOUND.at("fog", 3).lo
     assert "procedural-frost is in no mean" in table.caption
     assert "75.0  50.0  62.5 %" in FOUND.as_text()
     frame = FOUND.to_frame()
@@ -129,7 +129,7 @@ def test_evaluate_says_what_the_sweep_says(tmp_path: Path) -> None:
     )
     assert once.corrupted is not None and again.corrupted is not None and once.examples.empty
     for name in names:
-        assert frame.loc[name, "severity 5"] == once.corrupted.at(name, 5).value
+        assert frame.loc[name, "severity_5"] == once.corrupted.at(name, 5).value
         for severity in (1, 5):
             np.testing.assert_array_equal(
                 again.corrupted.correct[name, severity], once.corrupted.correct[name, severity]
