@@ -29,6 +29,7 @@ from robustray.tasks.studies.unadversarial.further_tables import Further, cross_
 from robustray.tasks.studies.unadversarial.making import surest
 from robustray.tasks.studies.unadversarial.reduce import Cell, Chain, Results, confusion_table, swap_table
 from robustray.tasks.studies.unadversarial.settings import OUTLINE
+from robustray.tasks.studies.unadversarial.stamping import central, stamped
 
 QUICK = OUTLINE.sizes["quick"]
 STILL = PatchKind(classes=(0, 2), side=4, placement=FIXED)
@@ -94,6 +95,21 @@ def test_a_patch_and_its_mask_go_through_one_map() -> None:
     black = torch.zeros(64, 3, 32, 32)
     assert (blended(black, white, there) - there).abs().max() < 1e-6
     assert (blended(black + 1, white, there) - 1).abs().max() < 1e-6, "white on white is white"
+
+
+@pytest.mark.parametrize(("length", "side"), [(32, 10), (15, 4), (9, 8)])
+def test_stamping_a_square_is_placing_its_canvas(length: int, side: int) -> None:
+    """Also where the square can't be in the very middle; with the same gradient."""
+    generator = torch.Generator().manual_seed(0)
+    images, canvases = (torch.rand(n, 3, length, length, generator=generator) for n in (16, 2))
+    maps, slots = Placement().maps(1, 0, torch.arange(16)), torch.arange(16) % 2
+    canvases.requires_grad_(True)
+    found = stamped(images, central(canvases, side), slots, maps)
+    expected = blended(images, *placed(canvases[slots], centred_square(length, length, side), maps))
+    assert (found - expected).abs().max() < 1e-5
+    weights = torch.rand(found.shape, generator=generator)
+    gradients = [torch.autograd.grad((each * weights).sum(), canvases)[0] for each in (found, expected)]
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-3 and gradients[0].abs().max() > 1
 
 
 def test_how_much_of_a_patch_is_visible() -> None:

@@ -53,7 +53,7 @@ class DesignSettings:
     """How the weights of the classifier learn along (`joint_design`)."""
 
 
-@optimisation(version=2)
+@optimisation(version=3)
 def design(context: Context) -> SharedParameter:
     """Patches (k, channels, height, width) that lower the cross-entropy with their class.
 
@@ -64,7 +64,7 @@ def design(context: Context) -> SharedParameter:
     return SharedParameter(**_parts(context))
 
 
-@optimisation(version=1)
+@optimisation(version=2)
 def joint_design(context: Context) -> JointParameter:
     """Patches as those of `design`, and the weights of a copy of the classifier, which learn along: both lower the
     cross-entropy on the same patched images (the released code's joint mode)."""
@@ -80,15 +80,14 @@ def _parts(context: Context) -> dict[str, Any]:
     import torch
 
     from robustray.tasks.attacks.objective import CrossEntropy
-    from robustray.tasks.compose.place import blended, centred_square, placed
     from robustray.tasks.inputs.shared import Design, box
     from robustray.tasks.studies.unadversarial.gamut import printable
+    from robustray.tasks.studies.unadversarial.stamping import central, stamped
 
     settings: DesignSettings = context.settings
     data: ImageData = context.load("data")
     kind, seed, device = settings.kind, context.seed, context.device
     channels, height, width = data.shape
-    square = centred_square(height, width, kind.side).to(device)
     indices, slots = carriers(settings, data.labels, seed)
     slot_of = torch.full((len(data),), -1, device=device)
     slot_of[torch.from_numpy(indices).to(device)] = torch.from_numpy(slots).to(device)
@@ -99,7 +98,7 @@ def _parts(context: Context) -> dict[str, Any]:
     project: Project = partial(printable, table=context.load("gamut")) if settings.in_gamut else box
 
     def apply(parameter: torch.Tensor, images: torch.Tensor, placements: Any) -> torch.Tensor:
-        return blended(images, *placed(parameter[placements["slot"]], square, placements["maps"]))
+        return stamped(images, central(parameter, kind.side), placements["slot"], placements["maps"])
 
     return {
         "name": "patch",
