@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from robustray.tasks.attacks.objective import ModelOutput, Objective
@@ -55,6 +56,28 @@ class Along(Unit):
     def loss(self, output: ModelOutput, images: Tensor, state: Tensor) -> Tensor:
         assert output.latent is not None
         return (output.latent * state).sum(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """How far the latent is from what it was: ||latent - state||_2.
+
+    `state` is the latent of each image as it was, (batch, width). There the gradient is zero: start beside it.
+    """
+
+    fake_relu: bool = False
+    no_relu: bool = False
+
+    @property
+    def needs_latent(self) -> bool:
+        return True
+
+    def loss(self, output: ModelOutput, images: Tensor, state: Tensor) -> Tensor:
+        assert output.latent is not None
+        return torch.linalg.vector_norm(output.latent - state, dim=1)
+
+    def success(self, output: ModelOutput, images: Tensor, state: Tensor) -> None:
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

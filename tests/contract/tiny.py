@@ -12,6 +12,7 @@ TINY: Mapping[str, str] = {
     "representations": "--architecture digits:mlp --num-seeds 1 --epochs 2 --num-targets 12 --inversion-steps 6 "
     "--num-units 3 --unit-starts 2 --unit-steps 4 --num-examples 2 --match-steps 3 --num-pairs 6 --num-interpolated 2 "
     "--path-points 3 --interpolation-steps 3 --add-steps 3 --num-strange 3 --num-maps 6 --head-images 40 "
+    "--num-sensed 6 --sense-steps 2 "
     "--direction-starts 1 --direction-steps 3",
     "features": "--num-chains 1 --epochs 4 --eps-construct 1.5 --perturb-steps 6 --match-steps 8 --student-epochs 3 "
     "--eps-test 0.4 --test-steps 3 --num-examples 2 --num-units 3 --unit-images 6 --unit-steps 3 --long-unit-steps 4 "

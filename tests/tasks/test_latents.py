@@ -19,6 +19,7 @@ from robustray.tasks.lab.store import Store
 from robustray.tasks.latents.cache import latent_block, latents, look, matrix
 from robustray.tasks.latents.head import fit_head
 from robustray.tasks.latents.judges import check_judge
+from robustray.tasks.latents.taps import LATENT, tapped, taps_of
 from robustray.tasks.models.registry import build_model
 from robustray.tasks.models.weights import to_safetensors, weights_of
 from tests.tasks.digits_networks import digits, trained
@@ -138,3 +139,37 @@ def test_a_judge_does_not_judge_itself() -> None:
     check_judge(network("a", "1"), [network("b", "2"), network("c", "3")])
     with pytest.raises(InputError, match="b has the same weights"):
         check_judge(network("a", "1"), [network("c", "3"), network("b", "1")])
+
+
+# --- Taps -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "blocks"),
+    [
+        ("digits:mlp", (1, 8, 8), ["hidden1", "hidden2"]),
+        ("digits:cnn", (1, 8, 8), ["conv1", "conv2", "conv3"]),
+        ("small:s", (3, 32, 32), ["stem", "blocks.0", "blocks.1"]),
+    ],
+)
+def test_blocks_are_tapped_in_their_order_and_the_latent_comes_last(
+    name: str, shape: tuple[int, ...], blocks: list[str]
+) -> None:
+    net = build_model(name).eval()
+    images = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    assert taps_of(net, images) == (*(f"backbone.{block}" for block in blocks), LATENT)
+    assert tapped(net, LATENT) is net and not net._forward_hooks
+    assert taps_of(lambda x: x, images) == (LATENT,), "a function has no blocks"
+
+
+def test_a_tap_is_what_the_block_puts_out_and_the_network_is_left_alone() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+    images = torch.rand(5, 1, 2, 2)
+    assert taps_of(net, images) == ("0", "1", "2", LATENT), "what puts out the logits is no block"
+    logits, latent = look(tapped(net, "1"), images)
+    torch.testing.assert_close(latent, net[:2](images))
+    torch.testing.assert_close(logits, net(images))
+    assert not net[1]._forward_hooks
+    with pytest.raises(InputError, match="1 has no fake_relu"):
+        tapped(net, "1").forward_with_latent(images, fake_relu=True)  # type: ignore[operator]

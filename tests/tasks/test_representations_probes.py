@@ -20,7 +20,7 @@ from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.objectives import UnitUpTo
 from robustray.tasks.lab.protocol import Context
-from robustray.tasks.studies.representations import agreement, measures, probed, probes
+from robustray.tasks.studies.representations import agreement, layers, measures, probed, probes
 from robustray.tasks.studies.representations.kinds import STRANGE
 from robustray.tasks.studies.representations.people import answers_of, people_table
 from robustray.tasks.studies.representations.probing import class_means, directions, head_images
@@ -42,6 +42,20 @@ class Pixels(nn.Module):
     def forward_with_latent(self, images: Tensor, fake_relu: bool = False) -> tuple[Tensor, Tensor]:
         latent = images.flatten(1)
         return latent.unflatten(1, (4, 16)).sum(2) - 4, latent
+
+
+class Layered(Pixels):
+    """The same, and a linear block that it makes nothing of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 8, bias=False).requires_grad_(False)
+        rows = torch.linalg.qr(torch.randn(64, 8, generator=torch.Generator().manual_seed(0)))[0].T
+        self.layer.weight.copy_(rows * torch.tensor([3.0] + [1.0] * 7)[:, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.layer(images.flatten(1))
+        return super().forward(images)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +128,18 @@ def test_images_of_no_class_are_given_back_where_the_latent_is_the_image(data: I
     assert (found["image"] - found["target"]).abs().max() < 0.01 and (found["after"] < 0.01).all()
 
 
+def test_a_block_that_is_linear_moves_as_far_as_its_largest_singular_value_says(data: ImageData) -> None:
+    """max over |d| <= eps of |A d| = eps * the largest singular value; a latent that is the image moves by eps."""
+    net = Layered()
+    settings = {"ascent": replace(QUICK, sense_steps=40).sensing(), "sizes": [0.1, 0.2], "taps": ["layer", "latent"]}
+    found = layers.sense_block(range(24), context(net, data, settings))
+    for place, size in enumerate((0.1, 0.2)):
+        torch.testing.assert_close(found["moved"][:, 1, place], torch.full((24,), size), atol=1e-5, rtol=0)
+        moved = found["moved"][:, 0, place]
+        assert (moved <= 3 * size * (1 + 1e-5)).all() and (moved > 0.96 * 3 * size).all()
+    assert (found["apart"] > 0).all(), "no image is its own partner"
+
+
 @pytest.mark.parametrize("kind", STRANGE)
 def test_strange_images_are_pictures_and_depend_on_kind_and_number_only(kind: str) -> None:
     many = torch.stack([strange_image(kind, number, (3, 8, 8), seed=0) for number in range(20)])
@@ -135,6 +161,7 @@ def test_rows_do_not_depend_on_how_items_are_cut() -> None:
     images = np.random.default_rng(1).uniform(size=(20, 1, 8, 8)).astype(np.float32)
     digits = ImageData(name="own", images=images, labels=np.arange(20) % 10, classes=tuple("0123456789"))
     along = {"ascent": QUICK.direction(), "directions": torch.ones(10, 64).tolist()}
+    sense = {"ascent": QUICK.sensing(), "sizes": [0.2], "taps": ["backbone.conv2", "latent"]}
     for block, settings, items in (
         (probes.match_block, MATCH, list(range(20))),
         (probes.interpolate_block, PATH, [[index, step] for index in (3, 9) for step in range(5)]),
@@ -142,6 +169,7 @@ def test_rows_do_not_depend_on_how_items_are_cut() -> None:
         (probes.direct_block, along, [[label, 0] for label in range(10)]),
         (probes.strange_block, {"ascent": QUICK.interpolation()}, [[kind, n] for kind in range(3) for n in range(3)]),
         (probes.map_block, {}, list(range(20))),
+        (layers.sense_block, sense, list(range(20))),
     ):
         whole = block(items, context(trained("cnn"), digits, settings))
         part = block(items[3:5], context(trained("cnn"), digits, settings))

@@ -87,6 +87,7 @@ def unit_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str,
     import torch
 
     from robustray.tasks.inputs.items import ascend
+    from robustray.tasks.inputs.starts import on_sphere
     from robustray.tasks.latents.cache import look
     from robustray.tasks.studies.features.lowering import Lowered
 
@@ -103,9 +104,11 @@ def unit_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str,
 
     short = torch.minimum(clean, lowest(task.short, images))
     long = clean
+    where = torch.tensor([item[0] for item in items], device=images.device)  # the same start for all units of an image
     for number in range(NUM_STARTS):
-        begin = images if number == 0 else _start(images, items, context.seed, number, task.long.eps or 0.0)
-        long = torch.minimum(long, lowest(task.long, begin))
+        eps, seed = task.long.eps or 0.0, context.seed
+        drawn = on_sphere(images, eps, seed=seed, what="features-units", number=number, indices=where)
+        long = torch.minimum(long, lowest(task.long, drawn if number else images))
     return {
         "index": [item[0] for item in items],
         "unit": unit,
@@ -114,18 +117,6 @@ def unit_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str,
         "short": short,
         "long": long,
     }
-
-
-def _start(images: torch.Tensor, items: Sequence[Sequence[int]], seed: int, number: int, eps: float) -> torch.Tensor:
-    """A random point of the sphere around each image, clipped to [0, 1]; the same for all units of an image."""
-    import torch
-
-    from robustray.tasks.attacks.search import noise
-    from robustray.tasks.attacks.search.norms import GEOMETRIES
-
-    where = torch.tensor([item[0] for item in items], device=images.device)
-    drawn = noise.normal(seed, "features-units", number, where, images.shape[1:], images.device)
-    return GEOMETRIES["l2"].project(images + eps * GEOMETRIES["l2"].direction(drawn), images, eps)
 
 
 # --- Which units, which images ----------------------------------------------------------------------------------------

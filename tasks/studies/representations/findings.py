@@ -13,6 +13,7 @@ from robustray.tasks.report.numbers import format_estimate, size_words
 from robustray.tasks.studies.representations import reduce
 from robustray.tasks.studies.representations.agreement import people_estimates
 from robustray.tasks.studies.representations.drawings import drawings
+from robustray.tasks.studies.representations.layers import layer_values
 from robustray.tasks.studies.representations.probe_drawings import probe_drawings
 from robustray.tasks.studies.representations.probe_findings import probe_claims, probe_tables, probe_warnings
 from robustray.tasks.studies.representations.probed import every_row
@@ -96,6 +97,8 @@ def claims(results: Results, images: pd.DataFrame, units: pd.DataFrame) -> list[
 def tables(results: Results, images: pd.DataFrame, ranks: pd.DataFrame, units: pd.DataFrame) -> list[Table]:
     settings = results.settings
     over = over_words(settings.num_seeds, units="targets").replace("Wilson", "Student's t")
+    inversions = reduce.inversion_table(results, images)
+    structure = [name for name in inversions if name.startswith("ssim")]
     found = [
         Table(
             name="ranks",
@@ -117,17 +120,23 @@ def tables(results: Results, images: pd.DataFrame, ranks: pd.DataFrame, units: p
             name="inversions",
             title="What inversions reach",
             caption="Before, after: distance to the target's latent relative to its length. With target, with start: "
-            "correlation of pixels; ssim target, ssim start: structural similarity, 1 for the same image. Moved: l2 "
-            "from the start. Own class, judge class: the network itself, and the judge, see the target's class. A "
-            f"small distance alone says nothing of the image; {over}.",
-            frame=reduce.inversion_table(results, images),
+            "correlation of pixels. Moved: l2 from the start. Own class, judge class: the network itself, and the "
+            f"judge, see the target's class. A small distance alone says nothing of the image; {over}.",
+            frame=inversions.drop(columns=structure),
             formats=shown("after", ".3f", "after_lo", "after_hi")
             | shown("with_target", ".3f", "with_target_lo", "with_target_hi")
             | shown("with_start", ".3f", "with_start_lo", "with_start_hi")
-            | shown("ssim_target", ".3f", "ssim_target_lo", "ssim_target_hi")
-            | shown("ssim_start", ".3f", "ssim_start_lo", "ssim_start_hi")
             | shown("judge_class", "percent", "judge_lo", "judge_hi")
             | {"before": ".3f", "moved": ".2f", "own_class": "percent"},
+        ),
+        Table(
+            name="structure",
+            title="Whose structure inversions have",
+            caption="Structural similarity with the target and with the start: 1 for the same image; means, variances "
+            f"and covariance of squares of 7 x 7 pixels. {over}.",
+            frame=inversions[["what", "start", *structure, "seeds", "n"]],
+            formats=shown("ssim_target", ".3f", "ssim_target_lo", "ssim_target_hi")
+            | shown("ssim_start", ".3f", "ssim_start_lo", "ssim_start_hi"),
         ),
     ]
     if len(units):
@@ -172,7 +181,7 @@ def records(results: Results, images: pd.DataFrame, units: pd.DataFrame) -> list
             name="probes",
             title="Every answer to what else was asked",
             caption="One row per measure, network and item (a pair, a unit and an image, a target).",
-            frame=every_row(results),
+            frame=every_row(results, {"layers": layer_values(results)}),
             on_page=False,
         ),
         Table(name="units", title="Every unit", caption="One row per network and unit.", frame=units, on_page=False),

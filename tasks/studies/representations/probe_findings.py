@@ -17,9 +17,12 @@ from robustray.tasks.studies.representations.agreement import (
     people_difference,
     people_table,
 )
+from robustray.tasks.studies.representations.layers import last_difference, layer_table
 from robustray.tasks.studies.representations.results import Results
 from robustray.tasks.study import Claim, Table
 
+TABLES = {**probed.TABLES, "layers": layer_table}
+"""Name -> how it is made."""
 OVER_WORDS = "95 % intervals over seeds and {}."
 
 
@@ -86,6 +89,15 @@ def _words(results: Results) -> Mapping[str, Words]:
             formats={"own": ".3f", "other": ".3f", "gap": ".3f"},
             items="images",
         ),
+        "layers": Words(
+            title="How far a block's output follows its image",
+            caption="The farthest that the output of a block was moved by steps within l2 eps of the image, from a "
+            "random point of the sphere, relative to how far two test images' outputs are apart on average. Blocks in "
+            f"their order; latent: what the linear head reads. {settings.sense_steps} steps: what is found is a lower "
+            "bound.",
+            formats={"moves": ".3f"},
+            items="images",
+        ),
         "neighbours": Words(
             title="Nearest neighbours in feature space",
             caption=f"Same class: the share of a target's {settings.neighbours} nearest test images that are of its "
@@ -99,7 +111,7 @@ def _words(results: Results) -> Mapping[str, Words]:
 def probe_tables(results: Results, people: Mapping[tuple[str, str], Estimate]) -> Iterator[Table]:
     """One for each question; that of people only where their answers were given."""
     for name, words in _words(results).items():
-        frame = probed.TABLES[name](results)
+        frame = TABLES[name](results)
         if len(frame):
             yield _table(name, words, frame)
     if people:
@@ -167,6 +179,15 @@ def probe_claims(results: Results, people: Mapping[tuple[str, str], Estimate]) -
         above(0),
         measured="correlation of the map with the image's edges, minus that with another image's of its class; robust "
         "minus standard",
+        over="seeds and images",
+        unit="number",
+    )
+    yield repeats.claim(
+        "A robust network's latent follows small changes of its image less far than a standard network's.",
+        last_difference(results),
+        below(0),
+        measured=f"distance that the latent was moved within l2 {settings.sense_eps[-1]:g}, relative to that between "
+        "two images; robust minus standard",
         over="seeds and images",
         unit="number",
     )

@@ -238,8 +238,9 @@ def _same(a: pd.Series, b: pd.Series) -> NDArray[np.float64]:
     return (a.to_numpy() == b.to_numpy()).astype(np.float64)
 
 
-def every_row(results: Results) -> pd.DataFrame:
-    """One row per measure, network and item, in the order in which items were asked for."""
+def every_row(results: Results, more: Mapping[str, Mapping[str, Values]]) -> pd.DataFrame:
+    """One row per measure, network and item, in the order in which items were asked for. more: values by question and
+    measure that are made elsewhere."""
     asked: dict[str, Mapping[str, Values]] = {
         "matching": {
             f"{name} within {size:g}": values
@@ -251,6 +252,7 @@ def every_row(results: Results) -> pd.DataFrame:
         "directions": directed_values(results),
         "strange": strange_values(results),
         "maps": map_values(results),
+        **more,
     }
     parts = [
         pd.DataFrame({"item": range(len(rows)), "value": rows}).assign(

@@ -13,7 +13,9 @@ from robustray.tasks.kit.images import NEEDS
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.latents.cache import latents, matrix
 from robustray.tasks.latents.head import fit_head
+from robustray.tasks.latents.taps import taps_of
 from robustray.tasks.studies.representations.kinds import STRANGE
+from robustray.tasks.studies.representations.layers import FEW, sense_block
 from robustray.tasks.studies.representations.people import answers_of, people_table
 from robustray.tasks.studies.representations.probes import (
     add_block,
@@ -83,6 +85,10 @@ def probe(
     strange = {key: ask("strange", strange_block, places, model, invert) for key, model in twins.items()}
     mapped = chosen(everything, settings.num_maps, seed=settings.seed, what="maps")
     maps = {key: ask("maps", map_block, mapped, model, {}) for key, model in twins.items()}
+    moved, few = chosen(everything, settings.num_sensed, seed=settings.seed, what="sensed"), images.batch(range(FEW))[0]
+    taps = {key: list(taps_of(lab.load(model), few)) for key, model in twins.items()}
+    sense = {"ascent": settings.sensing(), "sizes": list(settings.sense_eps)}
+    sensed = {key: ask("sense", sense_block, moved, model, sense | {"taps": taps[key]}) for key, model in twins.items()}
 
     # 3. Units up to where one test image of a hundred has them, and the directions of the heads.
     more = {key: _added(settings, looked[key], units[key]) for key in units}
@@ -121,6 +127,7 @@ def probe(
         strange=both(strange, dict.fromkeys(strange, len(places))),
         strange_targets=matrix(targets.result()),
         maps={key: handle.result() for key, handle in maps.items()},
+        sensed={key: (taps[key], handle.result()) for key, handle in sensed.items()},
         latents=looked,
         means={key: class_means(rows, labels, images.num_classes) for key, rows in found.items()},
         answers=answers(settings, lab, images),

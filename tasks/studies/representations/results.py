@@ -70,6 +70,8 @@ class Probes:
     """(targets, width): the judge's latents of these targets, in the same order."""
     maps: Mapping[Key, pd.DataFrame]
     """Rows of `map_block`."""
+    sensed: Mapping[Key, tuple[Sequence[str], pd.DataFrame]]
+    """Taps of the network, and rows of `sense_block`."""
     latents: Mapping[Key, NDArray[Any]]
     """(test images, width): the networks' own."""
     means: Mapping[Key, NDArray[Any]]

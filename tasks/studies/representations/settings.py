@@ -15,6 +15,9 @@ from robustray.tasks.training.how import how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.twins import KINDS, TwinSettings
 
+BLOCKS = 4
+"""Blocks of a network whose output is looked at, about: what their search costs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(TwinSettings):
@@ -60,6 +63,11 @@ class Settings(TwinSettings):
     """Targets of each kind from outside all classes (noise, textures, bars), ranked among each other."""
     num_maps: int
     """Test images of which sensitivity maps are drawn; all, where there are fewer."""
+    num_sensed: int
+    """Test images of which is asked how far each block's output follows them; all, where there are fewer."""
+    sense_eps: tuple[float, ...]
+    """Sizes of the balls (l2) within which they move, ascending."""
+    sense_steps: int = 20
     head_images: int
     """Training images on whose latents a linear head is fitted, and class means are taken, drawn at random."""
     direction_starts: int
@@ -94,7 +102,8 @@ class Settings(TwinSettings):
         checks.counts(at_least=2, path_points=self.path_points, num_strange=self.num_strange)
         checks.counts(at_least=2, head_images=self.head_images)
         checks.counts(at_least=200, num_resamples=self.num_resamples)
-        checks.ascending(match_eps=self.match_eps)
+        checks.ascending(match_eps=self.match_eps, sense_eps=self.sense_eps)
+        checks.counts(at_least=1, num_sensed=self.num_sensed, sense_steps=self.sense_steps)
         checks.counts(at_least=1, inversion_steps=self.inversion_steps, unit_steps=self.unit_steps)
         checks.counts(at_least=1, match_steps=self.match_steps, interpolation_steps=self.interpolation_steps)
         checks.counts(at_least=1, add_steps=self.add_steps, direction_steps=self.direction_steps)
@@ -120,6 +129,10 @@ class Settings(TwinSettings):
     def matching(self) -> Ascent:
         """The same within a ball; the length of its steps is a share of the ball's size."""
         return Ascent(step_size=2.5 / self.match_steps, num_steps=self.match_steps, precision=self.precision)
+
+    def sensing(self) -> Ascent:
+        """Away from what a block puts out; the length of its steps is a share of the ball's size, as PGD takes them."""
+        return Ascent(step_size=2.5 / self.sense_steps, num_steps=self.sense_steps, precision=self.precision)
 
     def interpolation(self) -> Ascent:
         """Matching a latent between two; the best iterate, so that the ends stay where they begin."""
@@ -165,6 +178,9 @@ def quick() -> Settings:
         add_step_size=0.05,
         num_strange=30,
         num_maps=120,
+        num_sensed=40,
+        sense_eps=(0.2, 0.4),
+        sense_steps=10,
         head_images=600,
         direction_starts=3,
         direction_steps=60,
@@ -203,6 +219,8 @@ def small() -> Settings:
         add_step_size=0.02,
         num_strange=100,
         num_maps=500,
+        num_sensed=200,
+        sense_eps=(0.25, 0.5),
         head_images=5_000,
         direction_starts=20,
         direction_steps=200,
@@ -242,6 +260,8 @@ def paper() -> Settings:
         add_step_size=0.1,
         num_strange=100,
         num_maps=1_000,
+        num_sensed=1_000,
+        sense_eps=(0.25, 0.5),
         head_images=50_000,
         direction_starts=50,
         direction_steps=200,
@@ -308,6 +328,11 @@ def plan(settings: Settings) -> tuple[Part, ...]:
             cost=settings.match_steps * len(settings.match_eps),
         ),
         Part(step="maps", items=networks * min(settings.num_maps, num_test), cost=2),
+        Part(
+            step="sense",
+            items=networks * min(settings.num_sensed, num_test),
+            cost=BLOCKS * len(settings.sense_eps) * settings.sense_steps,
+        ),
     )
 
 

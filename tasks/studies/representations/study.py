@@ -22,6 +22,7 @@ from robustray.tasks.studies.representations.blocks import class_block, invert_b
 from robustray.tasks.studies.representations.compare import compare
 from robustray.tasks.studies.representations.findings import findings
 from robustray.tasks.studies.representations.kinds import Start
+from robustray.tasks.studies.representations.layers import sense_block
 from robustray.tasks.studies.representations.people import people_table
 from robustray.tasks.studies.representations.probes import (
     add_block,
@@ -233,6 +234,7 @@ STUDY = Study(
         "interpolate": interpolate_block,
         "strange": strange_block,
         "maps": map_block,
+        "sense": sense_block,
         "add": add_block,
         "direct": direct_block,
     },
