@@ -17,13 +17,13 @@ from robustray.tasks.errors import InputError
 class Flight:
     """A camera that looks straight down, its start, and its steps. Lengths in metres; the pad is at the origin."""
 
-    side: int = 48
+    side: int = 32
     """Pixels of a side of what the camera sees."""
     angle: float = 60.0
     """Degrees of its field of view."""
-    lowest: float = 6.0
+    lowest: float = 4.0
     """Smallest height at the start."""
-    highest: float = 8.0
+    highest: float = 6.0
     """Largest height at the start."""
     reach: float = 0.4
     """Largest offset at the start, as a share of the height; uniform in that disc. The view ends at 0.58."""

@@ -8,6 +8,7 @@ they cost a factor of 7 to 20 without a GPU, and images are rendered larger and 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -204,7 +205,7 @@ def _load_compilers() -> None:
     triton, which torch does when an optimizer is made, ended the process with a segmentation fault (triton 3.8.0, Mesa
     22.3.6); the other way round both work."""
     with contextlib.suppress(ImportError):  # builds of torch for CPUs only may come without
-        import triton  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
+        importlib.import_module("triton")
 
 
 def _mujoco() -> Any:

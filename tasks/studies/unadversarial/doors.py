@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robustray.tasks.data.views import subset
 from robustray.tasks.errors import InputError
+from robustray.tasks.inputs.settings import SharedAscent
 from robustray.tasks.kit.images import (
     check_alike,
     check_apart,
@@ -41,10 +43,17 @@ def door(settings: Settings, lab: Lab) -> Opened:
         if train.shape[0] != 3:
             raise InputError(f"--gamut {settings.gamut}: {train.name} has grey images; a gamut is for colours")
         opened["gamut"] = open_gamut(settings.gamut)
+    return with_classifiers(settings, lab, train, opened, settings.ascent(0))
+
+
+def with_classifiers(
+    settings: Settings, lab: Lab, train: ImageData, refs: Mapping[str, Reference], steps: SharedAscent
+) -> Opened:
+    """Open the classifiers (or an untrained one) besides, and try on them what designs need. Raises: InputError."""
     names = (*settings.models, *settings.other_models)
     models = try_models(lab, settings.models, [train], flag="--models")
     models |= try_models(lab, settings.other_models, [train], flag="--other-models")
-    opened |= {f"model {name}": model for name, model in models.items()}
+    opened = {**refs, **{f"model {name}": model for name, model in models.items()}}
     modules = trained_modules(names)
     if not settings.models:
         check_training(settings.training(0), train)
@@ -57,7 +66,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
         refs=opened,
         decided={"precision": settled(settings, lab, "precision").precision},
         modules=modules,
-        warnings=try_attacks(lab, {name: [settings.ascent(0)] for name in names}, [train], models),
+        warnings=try_attacks(lab, {name: [steps] for name in names}, [train], models),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, side_of, training_part
+from robustray.tasks.studies.unadversarial.rendered_plan import landing_estimate, object_estimate
 from robustray.tasks.study import NetworkPass, Part, Work
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
+    if settings.doing == "objects":
+        return object_estimate(settings)
+    if settings.doing == "landing":
+        return landing_estimate(settings)
     parts = {part.step: part for part in plan(settings)}
     designs = parts["design"].items
     counts = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
@@ -14,6 +14,7 @@ from robustray.tasks.inputs.settings import GRADIENTS, Gradients, SharedAscent, 
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.words import listed
 from robustray.tasks.studies.unadversarial.plan import estimate
+from robustray.tasks.studies.unadversarial.rendered import Rendered
 from robustray.tasks.study import Outline
 from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
 
@@ -24,7 +25,7 @@ MOST_MM, MOST_DPI = 2_000.0, 2_400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Rendered):
     """Patches designed to make objects easier to recognise, against three patches that were not."""
 
     models: tuple[str, ...] = ()
@@ -155,6 +156,7 @@ class Settings:
         if both := set(self.models) & set(self.other_models):
             raise InputError(f"other_models: {both.pop()} is among the models already")
         self._check_print()
+        self.check_rendered()
         self.ascent(0)
         if not self.models:
             self.training(0)
@@ -239,6 +241,18 @@ _QUICK = Settings(
     corruptions=("gaussian-noise", "brightness", "contrast"),
     severities=(1, 3, 5),
     table="cifar10-c",
+    solid_classes=("disc", "star", "bar"),
+    texture_side=64,
+    num_design_views=40,
+    texture_steps=60,
+    texture_step=0.03,
+    num_views=60,
+    num_weather_views=10,
+    regressor_steps=60,
+    num_pads=2,
+    num_random_pads=2,
+    pad_steps=10,
+    num_episodes=4,
 )
 _SMALL = replace(
     _QUICK,
@@ -257,6 +271,7 @@ _SMALL = replace(
     design_batch=256,
     corruptions=CORRUPTIONS,
     severities=SEVERITIES,
+    **{field.name: field.default for field in fields(Rendered)},
 )
 
 OUTLINE = Outline(

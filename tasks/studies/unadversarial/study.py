@@ -16,7 +16,9 @@ from robustray.tasks.attacks.blocks import predict_block
 from robustray.tasks.compose.place import Placement
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import settled
-from robustray.tasks.studies.unadversarial import findings, further
+from robustray.tasks.pad.flights import fly_block, strip_block
+from robustray.tasks.pad.regressor import pad_design, regressor
+from robustray.tasks.studies.unadversarial import findings, further, landing, objects
 from robustray.tasks.studies.unadversarial.bench import Bench, for_all_designs, looked, of_images, shown_images
 from robustray.tasks.studies.unadversarial.blocks import Ground, look_block, picture_block, plain_block
 from robustray.tasks.studies.unadversarial.design import PatchKind, design, joint_design
@@ -24,7 +26,8 @@ from robustray.tasks.studies.unadversarial.doors import classes, door, open_imag
 from robustray.tasks.studies.unadversarial.making import Maker, best_design, classifiers
 from robustray.tasks.studies.unadversarial.reduce import CLEAN, NAMES, Cell, Chain, Results
 from robustray.tasks.studies.unadversarial.settings import OUTLINE, Settings
-from robustray.tasks.study import TRAIN, Study
+from robustray.tasks.studies.unadversarial.textures import seen_block, texture_block, texture_design, view_block
+from robustray.tasks.study import TRAIN, Opened, Study
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
@@ -35,6 +38,8 @@ GROUNDS: tuple[Ground, ...] = ("grey", "noise")
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
+    if settings.doing != "patches":
+        return {"objects": objects.run, "landing": landing.run}[settings.doing](settings, lab)
     settings = settled(settings, lab, "precision")
     train, test = open_images(settings, lab)
     images: ImageData = lab.load(test)
@@ -104,9 +109,14 @@ def run(settings: Settings, lab: Lab) -> Findings:
     )
 
 
+def door_of(settings: Settings, lab: Lab) -> Opened:
+    """Open and check what the task needs. Raises: InputError."""
+    return {"patches": door, "objects": objects.door, "landing": landing.door}[settings.doing](settings, lab)
+
+
 STUDY = Study(
     outline=OUTLINE,
-    door=door,
+    door=door_of,
     run=run,
     steps={
         "train": TRAIN,
@@ -114,7 +124,15 @@ STUDY = Study(
         "training-images": predict_block,
         "plain": plain_block,
         "look": look_block,
-        "pictures": picture_block,
+        "pictures": (picture_block, view_block),
+        "texture-design": texture_design,
+        "textures": texture_block,
+        "views": seen_block,
+        "regressor": regressor,
+        "pads": landing.pad_block,
+        "pad-design": pad_design,
+        "flights": fly_block,
+        "strips": strip_block,
     },
     compare=findings.COMPARE,
 )
