@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import SharedAscent
+from robustray.tasks.inputs.shared import SharedParameter
 from robustray.tasks.lab.protocol import Context
 from robustray.tasks.pad.settings import Flight
 from robustray.tasks.render.cameras import Views
@@ -86,6 +87,7 @@ def test_a_network_of_colours_gets_a_texture_of_its_colour() -> None:
     """For red the best texture is (1, 0, 0) wherever a facet shows it; backgrounds are none of its class."""
     ascent = SharedAscent(norm="linf", step_size=0.1, num_steps=12, batch_size=8, precision="fp32")
     work = texture_design(context(TextureSettings(scenery=SCENERY, label=0, ascent=ascent, num_views=4)))
+    assert isinstance(work, SharedParameter)
     assert not np.isin(images().labels[list(work.indices)], 0).any()
     losses = [-row["objective"] for row in work.steps()]
     texture = work.result()["texture"]
@@ -106,6 +108,7 @@ def test_every_texture_is_seen_in_the_same_views() -> None:
     seen = Seen(scenery=SCENERY, renderer="torch", conditions=(CLEAR, Condition("fog", 5), Condition("dusk", 5)))
     rows = seen_block(range(8), context(seen, texture={"texture": red}))
     other = seen_block(range(8), context(seen, texture={"texture": blue}))
+    assert rows["predictions"].dtype == torch.int16, "as the column is declared"
     assert torch.equal(rows["covers"], other["covers"]) and (rows["background"] == other["background"]).all()
     assert (rows["predictions"][:, 0] == 0).all() and (other["predictions"][:, 0] == 2).all()
     assert not np.isin(images().labels[rows["background"]], 0).any()
@@ -217,7 +220,7 @@ def test_pads_are_compared_episode_by_episode() -> None:
         Pad("designed", 1): [1, 1, 1, 0],
     }
     found = LandingResults(
-        settings=QUICK,
+        settings=replace(QUICK, num_episodes=4),
         flight=Flight(),
         conditions=(CLEAR, foggy),
         flown={(pad, where): flights(landed) for pad, landed in shares.items() for where in (CLEAR, foggy)},

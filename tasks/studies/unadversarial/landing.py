@@ -22,7 +22,7 @@ from robustray.tasks.pad.settings import Flight
 from robustray.tasks.render.simulator import require_gl
 from robustray.tasks.render.weather import WEATHERS
 from robustray.tasks.studies.unadversarial import landing_findings
-from robustray.tasks.studies.unadversarial.landing_results import LandingResults, Pad
+from robustray.tasks.studies.unadversarial.landing_results import KINDS, LandingResults, Pad
 from robustray.tasks.studies.unadversarial.settings import Settings
 from robustray.tasks.studies.unadversarial.textures import CLEAR, Condition
 from robustray.tasks.study import Opened
@@ -106,7 +106,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             settings=FlightSettings(flight=flight, weather=foggy.weather, severity=foggy.severity),
             refs={"regressor": net.ref, "pad": pads[Pad(kind, 0)]},
         )
-        for kind in ("plain", "random", "designed")
+        for kind in KINDS
     }
 
     # 4. What it says.

@@ -175,7 +175,7 @@ def pictures(results: LandingResults) -> Iterator[Picture]:
         name="flight",
         title="One flight",
         caption="What the camera sees on the way down in fog, with one pad of each kind: the same start and ground.",
-        rows=dict(results.strips),
+        rows={str(kind): frames for kind, frames in results.strips.items()},
         columns=[f"step {step}" for step in results.steps],
     )
     most = max(len(results.numbered(kind)) for kind in KINDS)

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from robustray.tasks.kit.frames import columns
 from robustray.tasks.pad.flights import Policy
 from robustray.tasks.pad.settings import Flight
-from robustray.tasks.statistics import Estimate, difference_of, mean_interval, mean_over_seeds, proportion
+from robustray.tasks.statistics import (
+    Estimate,
+    clustered_difference,
+    difference_of,
+    mean_interval,
+    mean_over_seeds,
+    proportion,
+)
 from robustray.tasks.studies.unadversarial.settings import Settings
 from robustray.tasks.studies.unadversarial.textures import CLEAR, Condition
 
@@ -70,11 +77,16 @@ class LandingResults:
         Over random ones: the difference of both means, since both kinds come in several pads; that episodes are shared
         is not used, which makes the interval wider."""
         if over == "plain":
-            plain = self.landed(Pad("plain", 0), where)
-            return mean_over_seeds(
-                [mean_interval(self.landed(pad, where) - plain) for pad in self.numbered("designed")]
-            )
+            return mean_over_seeds([self._over_plain(pad, where) for pad in self.numbered("designed")])
         return difference_of(self.success("designed", where), self.success(over, where))
+
+    def _over_plain(self, pad: Pad, where: Sequence[Condition]) -> Estimate:
+        """Of one pad, with episodes as clusters of their flights in several weathers."""
+        mine, plain = (
+            np.concatenate([self.flown[each, condition].success.to_numpy(dtype=bool) for condition in where])
+            for each in (pad, Pad("plain", 0))
+        )
+        return clustered_difference(mine, plain, np.tile(np.arange(self.settings.num_episodes), len(where)))
 
     def errors(self, kind: Kind, where: Condition) -> NDArray[np.float64]:
         """(pads, episodes): by how much the first picture was misread, in shares of the height."""

@@ -34,7 +34,7 @@ def found(results: ObjectResults) -> Findings:
 def answer(results: ObjectResults) -> str:
     """Designed against grey, by both renderers."""
     designed, grey = (results.overall(name, None) for name in ("designed", "grey"))
-    solids = listed(f"a {PurePath(solid).stem} as {results.classes[label]}" for solid, label in results.mine.items())
+    solids = listed(f"{PurePath(solid).stem} as {results.classes[label]}" for solid, label in results.mine.items())
     judge = ""
     if results.judged:
         there, plain = (results.overall(name, (CLEAR,)) for name in ("designed", "grey"))

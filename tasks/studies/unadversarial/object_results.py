@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustray.tasks.kit.frames import columns
-from robustray.tasks.statistics import Estimate, mean_interval, mean_over_seeds, proportion
+from robustray.tasks.statistics import Estimate, clustered_difference, mean_interval, mean_over_seeds, proportion
 from robustray.tasks.studies.unadversarial.reduce import Chain
 from robustray.tasks.studies.unadversarial.settings import Settings
 from robustray.tasks.studies.unadversarial.textures import CLEAR, Condition
@@ -50,13 +50,8 @@ class ObjectResults:
     pictures: Mapping[tuple[str, str], pd.DataFrame]
 
     def right(self, chain: Chain, solid: str, texture: str, where: Sequence[Condition] | None) -> NDArray[np.float64]:
-        """(views,): share of the conditions in which a view is recognised, as MuJoCo draws it; None: in clear air, as
-        our renderer does."""
-        label, key = self.mine[solid], (chain, solid, texture)
-        if where is None:
-            return (self.ours[key][:, 0] == label).astype(float)
-        places = [self.conditions.index(condition) for condition in where]
-        return (self.judged[key][:, places] == label).mean(axis=1)
+        """(views,): share of the conditions in which a view is recognised."""
+        return self._answered(chain, solid, texture, where).mean(axis=1)
 
     def accuracy(self, solid: str, texture: str, where: Sequence[Condition] | None) -> Estimate:
         """Mean over chains."""
@@ -73,13 +68,26 @@ class ObjectResults:
         )
 
     def gain(self, over: str, where: Sequence[Condition] | None) -> Estimate:
-        """Designed minus another texture, mean over solids, paired by chain and view."""
-        return mean_over_seeds(
-            [
-                mean_interval(self._mean_right(chain, "designed", where) - self._mean_right(chain, over, where))
-                for chain in self.chains
-            ]
+        """Designed minus another texture, mean over solids and conditions, paired by chain, solid, view and condition;
+        views are the clusters."""
+        return mean_over_seeds([self._difference(chain, over, where) for chain in self.chains])
+
+    def _difference(self, chain: Chain, over: str, where: Sequence[Condition] | None) -> Estimate:
+        designed, other = (
+            np.concatenate([self._answered(chain, solid, texture, where) for solid in self.mine], axis=1)
+            for texture in ("designed", over)
         )
+        views = np.repeat(np.arange(len(designed)), designed.shape[1])
+        return clustered_difference(designed.ravel(), other.ravel(), views)
+
+    def _answered(self, chain: Chain, solid: str, texture: str, where: Sequence[Condition] | None) -> NDArray[np.bool_]:
+        """(views, conditions): which are answered with the solid's class, as MuJoCo draws them; None: in clear air, as
+        our renderer does."""
+        key = (chain, solid, texture)
+        if where is None:
+            return self.ours[key] == self.mine[solid]
+        places = [self.conditions.index(condition) for condition in where]
+        return self.judged[key][:, places] == self.mine[solid]
 
     def _mean_right(self, chain: Chain, texture: str, where: Sequence[Condition] | None) -> NDArray[np.float64]:
         return np.mean([self.right(chain, solid, texture, where) for solid in self.mine], axis=0)

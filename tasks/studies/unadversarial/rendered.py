@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -62,6 +63,11 @@ class LandingFields:
     """Severity of the five weathers, 1 to 5."""
 
 
+_TRAINING = ("arch", "num_classifiers", "epochs", "batch_size", "lr", "augmentation")
+_FOR_OBJECTS = frozenset({"models", "data", "train_data", "test_data", "seed", "precision", "block", *_TRAINING})
+"""Settings of patches that textures read too."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rendered(ObjectFields, LandingFields):
     """Both, with what is checked of them."""
@@ -105,6 +111,17 @@ class Rendered(ObjectFields, LandingFields):
             raise InputError(f"mesh {self.mesh}: only .obj files are read; export the mesh as one, with UVs")
         if bool(self.mesh) != bool(self.mesh_class):
             raise InputError("mesh and mesh_class go together: --mesh my.obj --mesh-class NAME")
+
+    def rendered_idle(self, every: Iterable[str]) -> dict[str, str]:
+        """Settings that the task does not read, out of all of them, with the reason."""
+        objects, landing = ({field.name for field in fields(part)} for part in (ObjectFields, LandingFields))
+        shared = set(every) - objects - landing - {"task"}
+        unused = {
+            "patches": objects | landing,
+            "objects": landing | (shared - _FOR_OBJECTS),
+            "landing": objects | (shared - {"seed"}),
+        }[self.doing]
+        return dict.fromkeys(sorted(unused - {"mesh", "mesh_class"}), f"--task {self.doing} does not read it")
 
     def texture_ascent(self, seed: int, precision: Precision) -> SharedAscent:
         """How a texture moves."""

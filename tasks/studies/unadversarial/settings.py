@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.corruptions.tables import ALL, CORRUPTIONS, SEVERITIES, TABLES, Table
@@ -173,7 +173,7 @@ class Settings(Rendered):
 
     def idle(self) -> Mapping[str, str]:
         """Settings that do nothing beside the others (`study.refuse_idle`)."""
-        unused: dict[str, str] = {}
+        unused = self.rendered_idle(field.name for field in fields(self))
         if self.models:
             why = "--models are frozen: nothing is trained"
             unused |= dict.fromkeys(("arch", "num_classifiers", "epochs", "batch_size", "lr", "augmentation"), why)
@@ -254,6 +254,8 @@ _QUICK = Settings(
     pad_steps=10,
     num_episodes=4,
 )
+_RENDERED_WHOLE: Mapping[str, Any] = {field.name: field.default for field in fields(Rendered)}
+"""What is rendered, as the defaults have it: the small size; at the quick size it only shows that it runs."""
 _SMALL = replace(
     _QUICK,
     models=("twin:standard:0", "twin:standard:1", "twin:standard:2"),
@@ -271,7 +273,7 @@ _SMALL = replace(
     design_batch=256,
     corruptions=CORRUPTIONS,
     severities=SEVERITIES,
-    **{field.name: field.default for field in fields(Rendered)},
+    **_RENDERED_WHOLE,
 )
 
 OUTLINE = Outline(

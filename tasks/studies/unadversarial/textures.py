@@ -166,7 +166,7 @@ def seen_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
     predictions = torch.stack(
         [predict_logits(model, images[c].to(context.device)).argmax(1) for c in seen.conditions], 1
     )
-    return {"view": items, "background": chosen, "predictions": predictions, "covers": covers}
+    return {"view": items, "background": chosen, "predictions": predictions.short(), "covers": covers}
 
 
 @block_function(version=1, columns={"view": pa.int64(), "images": Tensor("float32")})

@@ -121,4 +121,43 @@ UNADVERSARIAL = [
         prepare=model("return self.layer(x.detach().flatten(1))"),
         says=("own:build with digits:train", "passes no gradient to its images"),
     ),
+    Case(
+        name="unadversarial: a mesh without UVs",
+        typed=RUN + "--mesh my.obj --mesh-class disc",
+        prepare=file("my.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"),
+        says=("my.obj, line 4", "no texture coordinate", "UVs"),
+    ),
+    Case(
+        name="unadversarial: a mesh with a degenerate triangle",
+        typed=RUN + "--mesh my.obj --mesh-class disc",
+        prepare=file("my.obj", b"v 0 0 0\nv 1 0 0\nv 2 0 0\nvt 0 0\nvt 1 0\nvt 0 1\nf 1/1 2/2 3/3\n"),
+        says=("triangle 0 has no area",),
+    ),
+    Case(
+        name="unadversarial: a mesh that is not there",
+        typed=RUN + "--mesh gone.obj --mesh-class disc",
+        says=("gone.obj", "No such file"),
+    ),
+    Case(
+        name="unadversarial: a solid of a class that there is not",
+        typed=RUN + "--task objects --solid-classes disc star ba",
+        says=("solid_classes", "'ba'", "did you mean 'bar'"),
+    ),
+    Case(
+        name="unadversarial: no OpenGL for the judge",
+        typed=RUN + "--task objects",
+        environment={"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "osmesa"},
+        says=("MuJoCo cannot draw here", "apt-get install libegl1", "--num-weather-views 0"),
+    ),
+    Case(
+        name="unadversarial: no OpenGL for the landing",
+        typed=RUN + "--task landing",
+        environment={"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "osmesa"},
+        says=("MuJoCo cannot draw here", "apt-get install libegl1"),
+    ),
+    Case(
+        name="unadversarial: a setting of patches for a landing",
+        typed=RUN + "--task landing --side 8",
+        says=("--side does nothing here", "--task landing"),
+    ),
 ]
