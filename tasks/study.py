@@ -443,7 +443,7 @@ STUDIES: Mapping[str, tuple[str, str]] = {
     ),
     "unadversarial": (
         "robustray.tasks.studies.unadversarial",
-        "whether patches can be designed that make objects easier to recognise, also under corruptions",
+        "whether patches, textures and a landing pad can be designed to be recognised, also under corruptions",
     ),
     "transfer": (
         "robustray.tasks.studies.transfer",
