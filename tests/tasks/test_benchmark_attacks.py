@@ -19,7 +19,7 @@ def parts(repository: Path) -> dict[str, ModuleType]:
 
     sys.path.insert(0, str(repository))
     try:
-        names = ("records", "rounds", "tables", "bound", "peers")
+        names = ("records", "rounds", "tables", "bound", "constructing", "peers")
         return {name: import_module(f"benchmarks.versus.{name}") for name in names}
     finally:
         sys.path.remove(str(repository))
@@ -102,7 +102,7 @@ def test_cpu_time_counts_where_others_were_busy(rec: Any) -> None:
 
 def test_a_weaker_peer_is_no_rival_and_our_other_forms_are_none(rec: Any) -> None:
     records = rounds_of(rec, {rec.LAST: (2.0,), rec.FIRST: (0.1,), "peer": (3.0,)})
-    records += rounds_of(rec, {"weaker": (1.0,)}, standing="7")
+    records += rounds_of(rec, {"weaker": (1.0,)}, standing="f")
     last, first = rec.compare(records)
     assert (last.rival, last.ratio) == ("peer", 1.5)
     assert (first.rival, first.ratio, first.aim) == ("peer", pytest.approx(30.0), None)
@@ -152,6 +152,27 @@ def case(parts: dict[str, ModuleType], norm: str) -> Any:
     images = torch.rand(20, 3, 8, 8)
     model = model.eval().requires_grad_(False)
     return parts["rounds"].Case(model=model, images=images, labels=model(images).argmax(1), norm=norm, batch_size=8)
+
+
+def test_a_peer_that_misses_one_image_more_is_a_rival_and_lines_name_theirs(rec: Any) -> None:
+    ours = rounds_of(rec, {rec.OURS: (2.0,)}, kind="construct", model="small:l2_05", precision="bf16")
+    peers = rounds_of(rec, {"plain loop": (3.0,)}, kind="construct", model="small:l2_05", standing="7")
+    peers += rounds_of(rec, {"robustness": (5.0,)}, kind="construct", model="small:l2_05")
+    assert [(c.rival, c.ratio, c.verdict) for c in rec.compare(ours + peers)] == [
+        ("robustness", 2.5, "aim"),
+        ("plain loop", 1.5, "below"),
+    ]
+
+
+def test_a_construction_is_that_of_a_plain_loop(parts: dict[str, ModuleType]) -> None:
+    from tests.tasks.digits_networks import digits, trained
+
+    constructing, model = parts["constructing"], trained("cnn")
+    starts, goal = constructing.pairs(model, digits(20)[0])
+    ours = constructing.ours(model, 8, "fp32")(starts, goal)
+    plain = constructing.plain(model, 8, 16, autocast=False)(starts, goal)
+    torch.testing.assert_close(ours, plain, atol=1e-4, rtol=0)
+    assert not any(constructing.farther(model, digits(20)[0], goal)), "the targets themselves are at their latents"
 
 
 @pytest.mark.parametrize("kind", ["pgd", "apgd"])
