@@ -1,11 +1,11 @@
 """Does the audit find what was planted, and leave honest networks alone? And does the attack it chooses close the gap?
 
-    python benchmarks/audit.py [--data-root DIR] [--only planted honest] [--part K/N]      runs what is not on file yet
+    python benchmarks/audit.py [--data-root DIR] [--only planted honest] [--match WORDS]   runs what is not on file yet
     python benchmarks/audit.py --show                                                     prints what is on file
 
 Planted: masks (`planted.defects`) on networks whose worst case is known from AutoAttack without the mask. Honest:
-networks without one (`planted.networks`). Planted ones are held against the checks that run no attacks, honest ones of
-digits and CIFAR-10 against all. A record holds every check's figure, so that rules can be changed
+networks without one (`planted.networks`). All are held against the checks that run no attacks, honest ones of digits
+against the others as well. A record holds every check's figure, so that rules can be changed
 without running anything; they were set on the cases of the development half (every other one) and are reported on the
 other half. No time is measured: other work may run beside it. Lines go to benchmarks/records/audit.jsonl.
 """
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-root", default=os.environ.get("ROBUSTRAY_DATA"))
     parser.add_argument("--store", default="runs", help="where networks that train themselves are kept")
     parser.add_argument("--only", nargs="+", choices=("planted", "honest"), default=("planted", "honest"))
-    parser.add_argument("--part", default="0/1", help="every Nth case, from the Kth on")
+    parser.add_argument("--steps", nargs="+", choices=("figures", "accuracies"), default=("figures", "accuracies"))
     parser.add_argument("--match", default="", help="only cases whose names contain this")
     parser.add_argument("--output", type=Path, default=RECORDS)
     parser.add_argument("--show", action="store_true")
@@ -55,17 +55,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     torch.set_num_threads(1)
     lab = networks.open_lab(arguments.store, arguments.data_root)
-    first, every = map(int, arguments.part.split("/"))
-    for kind in arguments.only:
-        for name in networks.names(kind)[first::every]:
-            if arguments.match in name and name not in {line["case"] for line in read(arguments.output)}:
-                case = networks.case(lab, kind, name)
-                append(arguments.output, {"kind": kind, "case": name, **measured(case, lab)})
-                print(kind, name, flush=True)
+    measures = {"figures": figures, "accuracies": accuracies}
+    for step in arguments.steps:
+        for kind in arguments.only if step == "figures" else {"planted"} & {*arguments.only}:
+            for name in (each for each in networks.names(kind) if arguments.match in each):
+                if not any(line["case"] == name and step in line for line in read(arguments.output)):
+                    found = measures[step](networks.case(lab, kind, name))
+                    append(arguments.output, {"kind": kind, "case": name, **found})
+                    print(step, name, flush=True)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """One entry per case, of all its lines."""
+    merged: dict[str, dict[str, Any]] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        found = json.loads(line)
+        merged.setdefault(found["case"], {}).update(found)
+    return list(merged.values())
 
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
@@ -73,8 +79,8 @@ def append(path: Path, line: Mapping[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def measured(case: Any, lab: Any) -> dict[str, Any]:
-    """Figures of all checks; of a planted case also PGD's, the chosen attack's, and the truth."""
+def figures(case: Any) -> dict[str, Any]:
+    """Of the checks."""
     from robustray.tasks.audit.audit import attacks, look
     from robustray.tasks.audit.subject import Subject
 
@@ -82,16 +88,13 @@ def measured(case: Any, lab: Any) -> dict[str, Any]:
     findings, _ = look(subject)
     if case.attacked:
         findings += attacks(subject)
-    found: dict[str, Any] = {
+    return {
         "defect": case.defect.kind if case.defect else "",
         "n": len(case.images),
         "eps": case.eps,
         "figures": {each.check: _plain(each.figure) for each in findings},
         "layers": {each.check: each.layer for each in findings if each.layer},
     }
-    if case.defect is not None:
-        found |= accuracies(case)
-    return found
 
 
 def _plain(figure: float) -> float | str | None:
@@ -99,7 +102,7 @@ def _plain(figure: float) -> float | str | None:
 
 
 def accuracies(case: Any) -> dict[str, Any]:
-    """Shares of the images that are right and stay so."""
+    """Shares of the images that are right and stay so: under PGD, under the attack that the audit chooses, in truth."""
     import torch
 
     from robustray.tasks.attacks import PGD, AutoAttack
@@ -113,20 +116,23 @@ def accuracies(case: Any) -> dict[str, Any]:
             torch.manual_seed(0)
             return 1 - float(attack(net, case.images, case.labels).success.float().mean())
 
+    chosen = Adaptive(**size, num_steps=STEPS, num_queries=QUERIES)
+    result = chosen(case.net, case.images, case.labels)
+    clean = float((result.clean_predictions == case.labels).float().mean())
     try:
         pgd = left(PGD(**size), case.net)
     except InputError:  # no gradient arrives: nothing is broken
-        pgd = left(PGD(**{**size, "eps": 1e-9}), case.twin)
-    chosen = Adaptive(**size, num_steps=STEPS, num_queries=QUERIES)
-    result = chosen(case.net, case.images, case.labels)
+        pgd = clean
     key = (case.base, len(case.images))
     if key not in TRUTHS:
         TRUTHS[key] = left(AutoAttack(**size), case.twin)
     return {
-        "pgd": pgd,
-        "adaptive": 1 - float(result.success.float().mean()),
-        "truth": TRUTHS[key],
-        "clean": float((result.clean_predictions == case.labels).float().mean()),
+        "accuracies": {
+            "clean": clean,
+            "pgd": pgd,
+            "adaptive": 1 - float(result.success.float().mean()),
+            "truth": TRUTHS[key],
+        },
         "stages": {stage.name: stage.broken for stage in result.table()},
     }
 
@@ -158,7 +164,7 @@ def report(lines: Sequence[Mapping[str, Any]]) -> str:
     honest = [line for line in lines if line["kind"] == "honest"]
     rows = ["| half | planted | flagged | honest | false alarms | gaps | closed |", "|---|---|---|---|---|---|---|"]
     for (half, some), (_, others) in zip(halves(planted), halves(honest), strict=True):
-        gaps = [line for line in some if gap(line) >= GAP]
+        gaps = [line for line in some if "accuracies" in line and gap(line) >= GAP]
         rows.append(
             f"| {half} | {len(some)} | {_share(map(bool, map(against, some)))} | {len(others)} | "
             f"{_share(map(bool, map(against, others)))} | {len(gaps)} | "
@@ -166,10 +172,14 @@ def report(lines: Sequence[Mapping[str, Any]]) -> str:
         )
     rows += ["", "| planted | flagged by | PGD-20 | adaptive | truth | gap closed |", "|---|---|---|---|---|---|"]
     for line in sorted(planted, key=lambda line: str(line["case"])):
+        if "accuracies" not in line:
+            rows.append(f"| {line['case']} | {', '.join(against(line)) or '**missed**'} |  |  |  | not measured |")
+            continue
         share = f"{100 * closed(line):.0f} %" if gap(line) >= GAP else "no gap"
         rows.append(
-            f"| {line['case']} | {', '.join(against(line)) or '**missed**'} | {100 * line['pgd']:.0f} | "
-            f"{100 * line['adaptive']:.0f} | {100 * line['truth']:.0f} | {share} |"
+            f"| {line['case']} | {', '.join(against(line)) or '**missed**'} | "
+            + " | ".join(f"{100 * line['accuracies'][name]:.0f}" for name in ("pgd", "adaptive", "truth"))
+            + f" | {share} |"
         )
     alarms = [f"{line['case']} ({', '.join(against(line))})" for line in honest if against(line)]
     rows += ["", f"False alarms: {'; '.join(alarms) or 'none'}."]
@@ -177,12 +187,12 @@ def report(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def gap(line: Mapping[str, Any]) -> float:
-    return float(line["pgd"] - line["truth"])
+    return float(line["accuracies"]["pgd"] - line["accuracies"]["truth"])
 
 
 def closed(line: Mapping[str, Any]) -> float:
     """Share of the gap that the chosen attack closed; at most 1."""
-    return min(1.0, float((line["pgd"] - line["adaptive"]) / gap(line)))
+    return min(1.0, float((line["accuracies"]["pgd"] - line["accuracies"]["adaptive"]) / gap(line)))
 
 
 def _share(values: Iterable[bool]) -> str:

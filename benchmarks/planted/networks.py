@@ -80,7 +80,7 @@ def _honest(lab: SerialLab, name: str) -> Case:
         twin=None,
         images=images,
         labels=labels,
-        attacked=not _of_library(name),
+        attacked=name.startswith("digits"),
     )
 
 

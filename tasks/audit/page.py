@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robustray.tasks.audit.results import Audit
+from robustray.tasks.audit.results import Audit, shown_figure
 from robustray.tasks.lab.keys import digest
 from robustray.tasks.lab.runs import now
 from robustray.tasks.lab.store import Store
@@ -60,7 +60,9 @@ def as_findings(audit: Audit) -> Findings:
     """The audit as tables of a page."""
     import pandas as pd
 
-    frame = audit.to_frame()[["check", "verdict", "figure", "what", "rule", "layer", "remedy"]]
+    frame = audit.to_frame()[["check", "verdict", "figure", "rule", "layer", "what"]]
+    frame["figure"] = [shown_figure(each) for each in audit.findings]
+    frame = frame.rename(columns={"rule": "speaks against it", "what": "the figure is"})
     tables = [
         Table(
             name="checks",
@@ -68,7 +70,6 @@ def as_findings(audit: Audit) -> Findings:
             caption="Each check with its figure and the rule it is held against, which was fixed before. A layer is "
             "named where it can be known.",
             frame=frame,
-            formats={"figure": ".3g"},
             lead=True,
         )
     ]

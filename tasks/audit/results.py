@@ -101,7 +101,7 @@ class Audit:
             (
                 each.verdict,
                 each.check,
-                _figure(each),
+                shown_figure(each),
                 RULES[each.check].asks + (f" [{each.layer}]" if each.layer else ""),
             )
             for each in shown
@@ -136,7 +136,8 @@ def reason(finding: Finding) -> str:
     return f"{finding.because}{where}" + (f": try {finding.remedy}" if finding.remedy else "")
 
 
-def _figure(finding: Finding) -> str:
+def shown_figure(finding: Finding) -> str:
+    """With its unit."""
     return format_value(finding.figure, RULES[finding.check].fmt)
 
 
@@ -147,7 +148,7 @@ def _row(finding: Finding) -> dict[str, Any]:
         "verdict": finding.verdict,
         "figure": finding.figure,
         "what": rule.figure,
-        "rule": f"no evidence {'above' if rule.above else 'below'} {format_value(rule.limit, rule.fmt)}",
+        "rule": f"{'above' if rule.above else 'below'} {format_value(rule.limit, rule.fmt)}",
         "layer": finding.layer,
         "because": finding.because,
         "remedy": finding.remedy,

@@ -11,14 +11,16 @@ from robustray.tasks.audit.findings import Rule
 
 RULES: Mapping[str, Rule] = {
     "gradient": Rule(
-        asks="does a gradient arrive at the images?", figure="images without one", limit=0.0, fmt="percent"
+        asks="does a gradient arrive at the images?", figure="images without a gradient", limit=0.0, fmt="percent"
     ),
     "zero gradient": Rule(
-        asks="is the gradient of the loss exactly zero, or not finite?", figure="images of which it is", limit=0.05
+        asks="is the gradient of the loss exactly zero, or not finite?",
+        figure="images whose gradient is so",
+        limit=0.05,
     ),
     "slope along the gradient": Rule(
         asks="does the loss change along the gradient as the gradient says?",
-        figure="median relative error, beside central differences",
+        figure="median relative error, to central differences",
         limit=0.25,
         fmt="number",
     ),
@@ -31,20 +33,20 @@ RULES: Mapping[str, Rule] = {
     ),
     "smoothed gradient": Rule(
         asks="does the gradient point where that of a smoothed copy points?",
-        figure="median cosine between them",
+        figure="median cosine with the mean gradient around",
         limit=0.03,
         above=False,
         fmt="number",
     ),
     "jumps": Rule(
         asks="do logits jump, however small the step?",
-        figure="exponent with which slopes change as steps shrink (0.5: jumps alone)",
+        figure="exponent of slopes as steps shrink (0.5: jumps alone)",
         limit=0.1,
         fmt="number",
     ),
     "saturation": Rule(
         asks="are logits so far apart that cross-entropy is flat?",
-        figure="images of which the other classes have a probability below 1e-6",
+        figure="images whose other classes have less than 1e-6",
         limit=0.5,
     ),
     "randomness": Rule(
@@ -64,7 +66,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "more steps": Rule(
         asks="do 100 steps and restarts break what 20 steps leave?",
-        figure="images that only they break",
+        figure="images that only PGD-100 with restarts breaks",
         limit=0.15,
     ),
     "one step": Rule(
@@ -88,7 +90,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "transfer": Rule(
         asks="do examples made on another model break what gradients leave?",
-        figure="images that only they break",
+        figure="images that only examples of the other model break",
         limit=0.06,
     ),
 }

@@ -115,6 +115,29 @@ def try_attacks(
     return tuple(dict.fromkeys(remarks))
 
 
+def no_evidence_lines(
+    lab: Lab,
+    attacks: Mapping[str, Iterable[Attack]],
+    images: Iterable[ImageData],
+    opened: Mapping[str, Reference],
+    *,
+    seed: int,
+) -> tuple[str, ...]:
+    """Why robust accuracies by these attacks are no evidence, for each model by name that is there before the run
+    (`audit.lines.no_evidence`): warnings for the page. Raises: InputError as `robustray.audit`."""
+    from robustray.tasks.audit.lines import no_evidence
+
+    return tuple(
+        f"{name} with {each.name}: {line}"
+        for name, chosen in attacks.items()
+        if name in opened
+        for each in images
+        for line in no_evidence(
+            lab.load(opened[name]), each.batch(range(min(TRIED_IMAGES, len(each))))[0], list(chosen), seed=seed
+        )
+    )
+
+
 def opened_now(lab: Lab, names: Iterable[str]) -> dict[str, Reference]:
     """Those models that the run will not have to train. Raises: InputError."""
     return {name: lab.model(name) for name in names if lab.training_of(name) is None}

@@ -60,6 +60,18 @@ def test_an_honest_model_passes_and_the_document_says_so(cli: Any) -> None:
     assert document["findings"][-1]["check"] == "transfer" and Path(document["report"]).is_file()
 
 
+def test_evaluate_and_the_page_of_a_sweep_say_it_beside_their_numbers(cli: Any) -> None:
+    reason = "this number is no evidence because there is no gradient to follow for 100% of the images"
+    outcome = cli("evaluate own:build --data own:data --attacks pgd --eps 0.1")
+    assert outcome.code == 0 and reason in outcome.out
+    sweep = (
+        "run attack-sweep --data own:data --attack fgsm --norm linf --eps-linf 0.1 --num-examples 0 --workers 0 --json"
+    )
+    document = json.loads(cli(f"{sweep} --model own:build own:honest").out)
+    page = Path(document["report"]).read_text()
+    assert f"own:build with own:data: {reason}" in page and "own:honest with own:data: this number" not in page
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

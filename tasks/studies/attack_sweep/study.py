@@ -22,6 +22,7 @@ from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import (
     check_classes,
     load_all,
+    no_evidence_lines,
     predict,
     settled,
     trained_modules,
@@ -72,7 +73,8 @@ def door(settings: Settings, lab: Lab) -> Opened:
         },
         decided={"precision": settled(settings, lab, "precision").precision},
         modules=(*sorted(settings_roots(attacks)), *trained_modules((*settings.models, *settings.sources))),
-        warnings=try_attacks(lab, meets, loaded, models),
+        warnings=try_attacks(lab, meets, loaded, models)
+        + no_evidence_lines(lab, meets, loaded, models, seed=settings.seed),
     )
 
 
