@@ -23,7 +23,7 @@ fi
 
 # The nodes share the home folder, and so the token, which guards Ray's ports.
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
-ray get-auth-token --generate >/dev/null
+(umask 077 && ray get-auth-token --generate >/dev/null)
 # Ray's sockets need a short path on a local disk; Slurm's TMPDIR is often neither.
 export RAY_TMPDIR=/tmp
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -27,6 +28,24 @@ def ray_folder() -> tuple[str, Path]:
     names = ("RAY_TMPDIR", "TMPDIR") if sys.platform.startswith("linux") else ("RAY_TMPDIR",)
     variable = next((name for name in names if name in os.environ), "")
     return variable, Path(os.environ.get(variable, "/tmp"), "ray")
+
+
+def token_file() -> Path:
+    """Where Ray keeps the token that guards its ports."""
+    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return Path(given) if given else Path.home() / ".ray" / "auth_token"
+
+
+def others_read(token: Path) -> bool:
+    """Whether other users of the machine may read the token: Ray 2.60 makes it with the umask of whoever starts it."""
+    return token.is_file() and bool(token.stat().st_mode & 0o077)
+
+
+def keep_token_private() -> None:
+    """Take the token from other users of the machine, as far as it is ours."""
+    with contextlib.suppress(OSError):
+        if others_read(token_file()):
+            token_file().chmod(0o600)
 
 
 def check_ray_folder() -> None:
@@ -87,6 +106,7 @@ def start_ray(*, address: str | None, workers: int | None, dashboard: bool = Fal
         os.environ["PYTHONPATH"] = search_path()  # for the workers, which are children of this process
         cpus = max(workers or 1, os.cpu_count() or 1)
         url = _start_here(num_cpus=cpus, include_dashboard=dashboard, dashboard_host="127.0.0.1", **quiet)
+        keep_token_private()
         _take_back_sigterm(ours)
         return url
     from robustray.distributed.cluster import check_answers

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
-from robustray.distributed.start import check_ray_folder, ray_folder
+from robustray.distributed.start import check_ray_folder, others_read, ray_folder, token_file
 from robustray.tasks.data.files import first_line
 from robustray.tasks.errors import InputError
 
@@ -163,8 +163,7 @@ def _ray(flags: Flags) -> Iterator[Check]:
 
 
 def _token(flags: Flags) -> Iterator[Check]:
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    token = Path(path) if path else Path.home() / ".ray" / "auth_token"
+    token = token_file()
     mode, cluster = os.environ.get("RAY_AUTH_MODE", ""), os.environ.get("RAY_ADDRESS")
     if cluster and mode.lower() != "token":
         yield Check(
@@ -174,7 +173,9 @@ def _token(flags: Flags) -> Iterator[Check]:
             fix="export RAY_AUTH_MODE=token (here, and wherever `ray start` is typed)",
         )
     if os.environ.get("RAY_AUTH_TOKEN") or token.is_file():
-        yield Check(what="token", ok=True, found="Ray's authentication token is there")
+        open_ = f"; other users of this machine can read it until Ray starts here again: chmod 600 {token}"
+        found = f"Ray's authentication token is there{open_ if others_read(token) else ''}"
+        yield Check(what="token", ok=True, found=found)
         return
     folder = next(parent for parent in token.parents if parent.exists())
     yield Check(

@@ -49,6 +49,11 @@ class Store:
         url = os.fspath(url)
         if not url.strip():
             raise InputError("the store's name is empty: give a folder or a URL")
+        if "://" in url and "@" in urlsplit(url).netloc:  # it would be written into every run.json
+            raise InputError(
+                f"--store {urlsplit(url).scheme}://…: a name and a secret in a URL would be kept with each run; "
+                "leave them out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
+            )
         if url.startswith("file://"):  # a local path by another name: it gets the local, atomic writes
             url = unquote(urlsplit(url).path)
         self.url = url
@@ -97,7 +102,8 @@ class Store:
 
     def path(self, name: str) -> str:
         """The full name, for a person (and, on a local store, for any other program)."""
-        return f"{self.url.rstrip('/')}/{name}"
+        place, mark, options = self.url.partition("?") if not self.local else (self.url, "", "")
+        return f"{place.rstrip('/')}/{name}{mark}{options}"
 
     def write(self, name: str, data: bytes) -> None:
         """Publish `data` under `name`, replacing what was there. Raises: OSError (disk full, no permission)."""

@@ -153,3 +153,14 @@ def test_a_study_runs_in_a_ray_that_is_up_already(tmp_path: Path, repository: Pa
     assert ended.returncode == 0, ended.stderr
     assert "n = 20 images of digits:test" in ended.stdout
     assert list((tmp_path / "runs").glob("attack-sweep-*/report.html"))
+
+
+def test_the_token_is_taken_from_other_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    start.keep_token_private()
+    assert not (tmp_path / "token").exists(), "none is made"
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "token").chmod(0o644)
+    assert start.others_read(tmp_path / "token")
+    start.keep_token_private()
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600 and not start.others_read(tmp_path / "token")

@@ -7,6 +7,7 @@ from tests.cli.bad_input.case import (
     RUN,
     Case,
     bad_png,
+    both,
     data,
     file,
     flip,
@@ -15,7 +16,16 @@ from tests.cli.bad_input.case import (
     shards,
 )
 
+BOMB = bytes.fromhex("89504e470d0a1a0a0000000d49484452000186a0000186a008000000008d395414")
+"""The beginning of a PNG of 100,000 x 100,000 pixels."""
+
 DATA = [
+    Case(
+        name="a picture that announces ten thousand million pixels",
+        typed=RUN + "--data images --model digits:mlp",
+        prepare=both(folders("a", "b"), file("images/a/0.png", BOMB)),
+        says=("images/a/0.png", "cannot be decoded"),
+    ),
     Case(
         name="no data root",
         typed=RUN + "--data cifar10:test",

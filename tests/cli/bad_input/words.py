@@ -242,6 +242,7 @@ RUNS = [
         prepare=some_runs("0123abcd"),
         says=("--workers -1",),
     ),
+    Case(name="a store's URL with a secret", typed=RUN + "--store s3://me:pw@bucket/runs", says=("s3://…", "AWS_")),
     Case(name="submit nothing", typed="submit", says=("which command", "-m robustray submit run")),
     Case(name="submit to a port", typed="submit --to 127.0.0.1:8265 status", says=("--to 127.0.0.1:8265", "URL")),
     Case(name="submit no command", typed="submit -- rum x", says=("submit rum", "did you mean 'run'")),
