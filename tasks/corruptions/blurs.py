@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 import numpy as np
 import torch
@@ -149,10 +150,31 @@ def smeared(images: Tensor, degrees: Tensor, radius: int, sigma: float) -> Tenso
     return total
 
 
+SMALL = 48 * 48
+"""Pixels up to which zoom blur is one sparse matrix; beyond that it would take more memory than it saves time."""
+
+
 def zoom_blur(images: Tensor, draws: Draws, largest: float, step: float) -> Tensor:
     """Mean of the image and of its middle, enlarged by 1, 1 + step, ... below `largest`."""
+    height, width = images.shape[-2:]
+    if height * width > SMALL:
+        return _zooms(images, largest, step)
+    pixels = images.reshape(-1, height * width).T.contiguous()
+    return (_zooming(height, width, largest, step).to(images.device) @ pixels).T.reshape(images.shape)
+
+
+def _zooms(images: Tensor, largest: float, step: float) -> Tensor:
     factors = [float(factor) for factor in np.arange(1, largest, step)]
     total = images.clone()
     for factor in factors:
         total += operators.zoomed(images, factor)
     return total / (len(factors) + 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _zooming(height: int, width: int, largest: float, step: float) -> Tensor:
+    """`_zooms` as a sparse matrix (pixels, pixels): what it makes of each single pixel."""
+    single = torch.eye(height * width).view(-1, 1, height, width)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support")  # it says so of every such tensor
+        return _zooms(single, largest, step).flatten(1).T.to_sparse_csr()

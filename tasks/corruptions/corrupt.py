@@ -15,8 +15,8 @@ from robustray.tasks.words import nearest
 
 SMALLEST = 8
 """Pixels of the shorter side from which on every corruption is defined."""
-CHUNK = 16 * 32 * 32
-"""Pixels that are corrupted at once: what is between then stays in a core's cache. No result depends on it."""
+CHUNK = 64 * 32 * 32
+"""Pixels that are corrupted at once: many small images together, large ones one by one. No result depends on it."""
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ IN_THE_MEAN: tuple[tuple[int, Table], ...] = ((32, "cifar10-c"), (64, "imagenet-
 """ImageNet-C's parameters at 64 pixels: at 224 a mean within a few percent would take minutes."""
 DRAWS = {32: 40, 64: 25}
 """Of each image: their number times this is the number of corrupted images behind a mean."""
-NUM_REAL, REAL_SEVERITIES = 500, (1, 3, 5)
+NUM_REAL, REAL_SEVERITIES = 300, (1, 3, 5)
 
 
 def pictures() -> dict[int, NDArray[np.uint8]]:
@@ -43,10 +42,9 @@ def sampled(image: NDArray[Any]) -> NDArray[Any]:
 
 def real(data_root: str) -> tuple[NDArray[np.uint8], NDArray[np.int64], Any]:
     """The first CIFAR-10 test images (n, 3, 32, 32), their labels, and ResNet-20."""
-    from robustray.tasks.lab.serial import SerialLab
-    from robustray.tasks.lab.store import Store
+    from robustray.tasks.data import open_data
+    from robustray.tasks.models.reference import open_model
 
-    with tempfile.TemporaryDirectory() as folder:
-        lab = SerialLab(store=Store(folder), data_root=data_root)
-        data, model = lab.load(lab.data("cifar10:test")), lab.load(lab.model("cifar:resnet20"))
-    return data.images[:NUM_REAL], data.labels[:NUM_REAL], model
+    data = open_data("cifar10:test", data_root=data_root).fetch()
+    network = open_model("cifar:resnet20", data_root=data_root)
+    return data.images[:NUM_REAL], data.labels[:NUM_REAL], network.build(network.fetch(), "cpu")
