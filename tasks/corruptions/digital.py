@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -79,7 +81,7 @@ def jpeg_compression(images: Tensor, draws: Draws, quality: float) -> Tensor:
     # OpenCV has blue first; its pixels are those of Pillow, to the bit, in a quarter of the time
     coded = (images.flip(1).cpu() * 255).round().to(torch.uint8).movedim(1, -1).contiguous().numpy()
     how, colour = [cv2.IMWRITE_JPEG_QUALITY, int(quality)], images.shape[1] == 3
-    decoded = [
+    decoded: list[Any] = [
         cv2.imdecode(cv2.imencode(".jpg", image, how)[1], cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
         for image in coded
     ]
