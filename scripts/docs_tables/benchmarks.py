@@ -141,7 +141,25 @@ def replication(path: str) -> str:
     return "\n".join(["| what | cost |", "|---|---|", *(f"| {what} | {cost} |" for what, cost in rows)]) + "\n"
 
 
+def corruptions(path: str) -> str:
+    """Milliseconds of an image per corruption and size, ours and the peer's, and images per second over all."""
+    found = json.loads((ROOT / path).read_text())
+    sizes = [key for key in found if key.isdecimal()]
+    heads = [f"{side} px: {words}" for side in sizes for words in ("ours, ms", "peer, ms", "ratio")]
+    lines = [f"| an image | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for name in found[sizes[0]]["corruptions"]:
+        cells = [found[side]["corruptions"][name] for side in sizes]
+        shown = [f"{c['ours_ms']:.3f} | {c['peer_ms']:.3f} | {c['ratio']:.1f}" for c in cells]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    for words in ("all 14", "without glass blur and elastic transform"):
+        cells = [found[side][words] for side in sizes]
+        shown = [f"{c['ours_per_s']:,.0f}/s | {c['peer_per_s']:,.0f}/s | **{c['ratio']:.1f}**" for c in cells]
+        lines.append(f"| {words} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
 TABLES = {
+    "corruptions": corruptions,
     "replication": replication,
     "engine": engine,
     "memory": memory,
