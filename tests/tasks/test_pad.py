@@ -13,6 +13,7 @@ from torch import Tensor
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import SharedAscent
+from robustray.tasks.inputs.shared import SharedParameter
 from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.resumable import complete
 from robustray.tasks.pad.environment import LandingPad, Site
@@ -203,6 +204,7 @@ def test_a_pad_is_moved_where_the_error_falls() -> None:
     ascent = SharedAscent(norm="linf", step_size=0.05, num_steps=12, batch_size=16, precision="fp32")
     settings = PadDesignSettings(flight=FLIGHT, ascent=ascent, num_scenes=64, num_grounds=4)
     designed = pad_design(context(settings, regressor=weights()))
+    assert isinstance(designed, SharedParameter)
     before = designed.parameter.clone()
     losses = [-row["objective"] for row in designed.steps()]
     pad = designed.result()["pad"]
