@@ -36,6 +36,7 @@ from robustray.tasks.studies.unadversarial.object_results import (
 from robustray.tasks.studies.unadversarial.objects import CONDITIONS, solids
 from robustray.tasks.studies.unadversarial.reduce import Chain
 from robustray.tasks.studies.unadversarial.settings import OUTLINE
+from robustray.tasks.studies.unadversarial.shares import share
 from robustray.tasks.studies.unadversarial.textures import (
     CLEAR,
     GREY,
@@ -220,7 +221,7 @@ def test_pads_are_compared_episode_by_episode() -> None:
         Pad("designed", 1): [1, 1, 1, 0],
     }
     found = LandingResults(
-        settings=replace(QUICK, num_episodes=4),
+        settings=QUICK,
         flight=Flight(),
         conditions=(CLEAR, foggy),
         flown={(pad, where): flights(landed) for pad, landed in shares.items() for where in (CLEAR, foggy)},
@@ -236,6 +237,7 @@ def test_pads_are_compared_episode_by_episode() -> None:
     assert found.gain("random", found.weathers).value == pytest.approx(0.5)
     wide, narrow = found.gain("random", (CLEAR,)), found.gain("plain", (CLEAR,))
     assert wide.lo < 0.5 < wide.hi and narrow.lo < 0.375 < narrow.hi
+    assert found.success("plain", (CLEAR, foggy)).hi < 1 and share(np.zeros((5, 3), bool)).hi > 0.3, "few say little"
     table = landing_table(found)
     assert len(table) == 6 and table.first_error.tolist() == pytest.approx([0.1] * 6)
 

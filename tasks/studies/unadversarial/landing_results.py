@@ -15,13 +15,12 @@ from robustray.tasks.pad.flights import Policy
 from robustray.tasks.pad.settings import Flight
 from robustray.tasks.statistics import (
     Estimate,
-    clustered_difference,
     difference_of,
     mean_interval,
     mean_over_seeds,
-    proportion,
 )
 from robustray.tasks.studies.unadversarial.settings import Settings
+from robustray.tasks.studies.unadversarial.shares import difference, share
 from robustray.tasks.studies.unadversarial.textures import CLEAR, Condition
 
 Kind = Literal["plain", "random", "designed"]
@@ -61,32 +60,23 @@ class LandingResults:
     def numbered(self, kind: Kind) -> list[Pad]:
         return [pad for pad in self.pads if pad.kind == kind]
 
-    def landed(self, pad: Pad, where: Sequence[Condition]) -> NDArray[np.float64]:
-        """(episodes,): share of the conditions in which an episode ended on the pad."""
-        return np.mean([self.flown[pad, condition].success.to_numpy(dtype=float) for condition in where], axis=0)
+    def landed(self, pad: Pad, where: Sequence[Condition]) -> NDArray[np.bool_]:
+        """(episodes, conditions): which flights ended on the pad."""
+        return np.stack([self.flown[pad, condition].success.to_numpy(dtype=bool) for condition in where], axis=1)
 
     def success(self, kind: Kind, where: Sequence[Condition]) -> Estimate:
         """Mean over the pads of a kind, with an interval over other pads and other episodes; over episodes only where
         there is one pad."""
-        rows = [self.landed(pad, where) for pad in self.numbered(kind)]
-        estimates = [proportion(row.astype(bool)) if len(where) == 1 else mean_interval(row) for row in rows]
-        return mean_over_seeds(estimates, limits=(0.0, 1.0))
+        return mean_over_seeds([share(self.landed(pad, where)) for pad in self.numbered(kind)], limits=(0.0, 1.0))
 
     def gain(self, over: Kind, where: Sequence[Condition]) -> Estimate:
         """Designed minus another kind. Over the plain pad: paired by episode, one difference for each designed pad.
         Over random ones: the difference of both means, since both kinds come in several pads; that episodes are shared
         is not used, which makes the interval wider."""
         if over == "plain":
-            return mean_over_seeds([self._over_plain(pad, where) for pad in self.numbered("designed")])
+            plain = self.landed(Pad("plain", 0), where)
+            return mean_over_seeds([difference(self.landed(pad, where), plain) for pad in self.numbered("designed")])
         return difference_of(self.success("designed", where), self.success(over, where))
-
-    def _over_plain(self, pad: Pad, where: Sequence[Condition]) -> Estimate:
-        """Of one pad, with episodes as clusters of their flights in several weathers."""
-        mine, plain = (
-            np.concatenate([self.flown[each, condition].success.to_numpy(dtype=bool) for condition in where])
-            for each in (pad, Pad("plain", 0))
-        )
-        return clustered_difference(mine, plain, np.tile(np.arange(self.settings.num_episodes), len(where)))
 
     def errors(self, kind: Kind, where: Condition) -> NDArray[np.float64]:
         """(pads, episodes): by how much the first picture was misread, in shares of the height."""

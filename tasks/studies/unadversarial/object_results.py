@@ -10,9 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustray.tasks.kit.frames import columns
-from robustray.tasks.statistics import Estimate, clustered_difference, mean_interval, mean_over_seeds, proportion
+from robustray.tasks.statistics import Estimate, mean_over_seeds, proportion
 from robustray.tasks.studies.unadversarial.reduce import Chain
 from robustray.tasks.studies.unadversarial.settings import Settings
+from robustray.tasks.studies.unadversarial.shares import difference, share
 from robustray.tasks.studies.unadversarial.textures import CLEAR, Condition
 
 TEXTURES = ("grey", "random", "training image", "designed")
@@ -55,30 +56,29 @@ class ObjectResults:
 
     def accuracy(self, solid: str, texture: str, where: Sequence[Condition] | None) -> Estimate:
         """Mean over chains."""
-        rows = [self.right(chain, solid, texture, where) for chain in self.chains]
-        single = where is None or len(where) == 1
         return mean_over_seeds(
-            [proportion(row.astype(bool)) if single else mean_interval(row) for row in rows], limits=(0.0, 1.0)
+            [share(self._answered(chain, solid, texture, where)) for chain in self.chains], limits=(0.0, 1.0)
         )
 
     def overall(self, texture: str, where: Sequence[Condition] | None) -> Estimate:
         """Mean over solids, each with the same views."""
         return mean_over_seeds(
-            [mean_interval(self._mean_right(chain, texture, where)) for chain in self.chains], limits=(0.0, 1.0)
+            [share(self._all_answered(chain, texture, where)) for chain in self.chains], limits=(0.0, 1.0)
         )
 
     def gain(self, over: str, where: Sequence[Condition] | None) -> Estimate:
         """Designed minus another texture, mean over solids and conditions, paired by chain, solid, view and condition;
         views are the clusters."""
-        return mean_over_seeds([self._difference(chain, over, where) for chain in self.chains])
-
-    def _difference(self, chain: Chain, over: str, where: Sequence[Condition] | None) -> Estimate:
-        designed, other = (
-            np.concatenate([self._answered(chain, solid, texture, where) for solid in self.mine], axis=1)
-            for texture in ("designed", over)
+        return mean_over_seeds(
+            [
+                difference(*(self._all_answered(chain, texture, where) for texture in ("designed", over)))
+                for chain in self.chains
+            ]
         )
-        views = np.repeat(np.arange(len(designed)), designed.shape[1])
-        return clustered_difference(designed.ravel(), other.ravel(), views)
+
+    def _all_answered(self, chain: Chain, texture: str, where: Sequence[Condition] | None) -> NDArray[np.bool_]:
+        """(views, solids x conditions)"""
+        return np.concatenate([self._answered(chain, solid, texture, where) for solid in self.mine], axis=1)
 
     def _answered(self, chain: Chain, solid: str, texture: str, where: Sequence[Condition] | None) -> NDArray[np.bool_]:
         """(views, conditions): which are answered with the solid's class, as MuJoCo draws them; None: in clear air, as
@@ -88,9 +88,6 @@ class ObjectResults:
             return self.ours[key] == self.mine[solid]
         places = [self.conditions.index(condition) for condition in where]
         return self.judged[key][:, places] == self.mine[solid]
-
-    def _mean_right(self, chain: Chain, texture: str, where: Sequence[Condition] | None) -> NDArray[np.float64]:
-        return np.mean([self.right(chain, solid, texture, where) for solid in self.mine], axis=0)
 
     @property
     def weathers(self) -> tuple[Condition, ...]:
