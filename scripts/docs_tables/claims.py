@@ -95,9 +95,8 @@ def _published(claim: Mapping[str, Any], *, again: bool) -> str:
     paper = claim["paper"]
     if paper is None:
         return ""
-    side = {True: "; on the same side of the rule", False: "; on the other side of the rule"}.get(
-        claim.get("agrees"), ""
-    )
+    agrees = claim.get("agrees")
+    side = "" if agrees is None else f"; on the {'same' if agrees else 'other'} side of the rule"
     return f"{paper['figure']}{side}<br><sub>{'as above' if again else paper['scale'] + '; ' + paper['source']}</sub>"
 
 
