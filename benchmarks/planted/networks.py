@@ -49,7 +49,7 @@ def names(kind: str) -> list[str]:
 
 def case(lab: SerialLab, kind: str, name: str) -> Case:
     """One of them, opened."""
-    return _planted(lab, *name.split(" on ")) if kind == "planted" else _honest(lab, name)
+    return _planted(lab, *name.rsplit(" on ", 1)) if kind == "planted" else _honest(lab, name)
 
 
 def _planted(lab: SerialLab, mask: str, base: str) -> Case:

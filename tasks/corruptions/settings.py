@@ -33,7 +33,7 @@ class Corrupting:
     corruptions: tuple[str, ...] = ()
     """Common corruptions: all (the 14 of ImageNet-C and CIFAR-10-C that need no photographs), or gaussian-noise,
     shot-noise, impulse-noise, defocus-blur, glass-blur, motion-blur, zoom-blur, snow, fog, brightness, contrast,
-    elastic-transform, pixelate, jpeg-compression; procedural-frost stands apart. None if not given."""
+    elastic-transform, pixelate, jpeg-compression; procedural-frost stands apart. No corruption if not given."""
     severities: tuple[int, ...] = SEVERITIES
     """Severities of each corruption, 1 to 5."""
     table: Literal["auto", "imagenet-c", "cifar10-c"] = "auto"
