@@ -18,7 +18,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.latents.cache import latents, look, matrix
+from robustray.tasks.latents.cache import latents, look, matrix, quick_latent_block, quick_look
 from robustray.tasks.latents.head import fit_head
 from robustray.tasks.models.registry import build_model
 from robustray.tasks.models.weights import to_safetensors, weights_of
@@ -475,6 +475,34 @@ def test_cached_latents_are_those_of_the_network(tmp_path: Path) -> None:
     rows = latents(lab, ref, images, range(20)).result()
     again = look(lab.load(ref), lab.load(images).batch(range(20))[0])[1]
     assert np.array_equal(matrix(rows), again.numpy())
+
+
+def test_features_in_bf16_are_near_and_those_that_cannot_be_had_are_refused() -> None:
+    images = torch.rand(20, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    model = build_model("scenes:cnn", 9).eval()
+    exact, quick = look(model, images)[1], quick_look(model, images)
+    assert quick.dtype == torch.float32 and quick.shape == exact.shape and not torch.equal(quick, exact)
+    assert (quick - exact).norm() < 0.02 * exact.norm()
+    assert torch.equal(quick_look(model, images[:3]), quick[:3]), "whatever else is in the batch"
+    data = ImageData(
+        name="t", images=(images.numpy() * 255).astype(np.uint8), labels=np.zeros(20, np.int64), classes=("a",)
+    )
+    context = Context(settings=None, seed=0, device="cpu", load={"data": data, "model": model}.__getitem__)
+    rows = quick_latent_block([4, 2], context)
+    assert torch.equal(rows["latent"], quick_look(model, data.batch([4, 2])[0]))
+
+    class NeedsFp32(torch.nn.Module):
+        def forward_with_latent(self, images: torch.Tensor, fake_relu: bool = False) -> tuple[Any, Any]:
+            latent = images.flatten(1) @ torch.eye(768)
+            if latent.dtype != torch.float32:
+                raise TypeError("fp32 only")
+            return latent[:, :3], latent
+
+        def forward(self, images: torch.Tensor) -> Any:
+            return self.forward_with_latent(images)[0]
+
+    with pytest.raises(InputError, match="does not run in bf16"):
+        quick_look(NeedsFp32(), images)
 
 
 def test_a_network_under_a_head_is_the_head_on_its_latents_and_is_attacked_as_one() -> None:

@@ -98,7 +98,11 @@ def plan(settings: Settings) -> tuple[Part, ...]:
         training_part(trainings * chains),
         Part(step="clean", items=number * num_probed, cost=LOOK),
         Part(step="probe", items=number * num_probed, cost=looks),
-        Part(step="latents", items=number * latents, cost=LOOK),
+        Part(
+            step="latents" if settings.feature_precision == "fp32" else "latents-bf16",
+            items=number * latents,
+            cost=LOOK,
+        ),
         Part(step="head", items=number * heads, cost=fitted / max(1, heads)),
         Part(step="held-out", items=tuned * held_out, cost=LOOK),
         Part(step="test", items=tuned * tested, cost=LOOK),

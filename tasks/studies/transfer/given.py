@@ -15,6 +15,7 @@ from robustray.tasks.kit.claims import describe
 from robustray.tasks.kit.frames import at, estimate_of, one
 from robustray.tasks.kit.images import model_to_try, opened_now
 from robustray.tasks.kit.words import plural
+from robustray.tasks.latents.cache import quick_look
 from robustray.tasks.latents.doors import try_latents
 from robustray.tasks.models.registry import model_entry
 from robustray.tasks.report.numbers import format_estimate
@@ -66,6 +67,8 @@ def try_sources(
         for target, few in few_of.items():
             try:
                 try_latents(model_to_try(lab, name, opened), few)
+                if settings.feature_precision == "bf16":
+                    quick_look(model_to_try(lab, name, opened), few)
             except InputError as error:
                 raise InputError(
                     f"--sources {name} with --target {target} at {few.shape[2]} x {few.shape[3]} pixels: {error}"

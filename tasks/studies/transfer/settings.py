@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from robustray.tasks.attacks.precision import PRECISIONS, Precision
+from robustray.tasks.attacks.precision import PRECISIONS, Arithmetic, Precision
 from robustray.tasks.attacks.settings import PGD
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
@@ -94,6 +94,8 @@ class Settings:
     """Augmentation of all training images."""
     weight_decay: float = 5e-4
     """Weight decay on all parameters."""
+    feature_precision: Arithmetic = "fp32"
+    """Arithmetic of features under a logistic regression; bf16 is faster on processors that have it, and near."""
     probe_eps: float = 0.1
     """l2 size at which sources are attacked on their own test images, and on the target after transfer."""
     num_attacked: int = 100
@@ -142,6 +144,7 @@ class Settings:
         checks.shares(ends="()", test_share=self.test_share, held_out=self.held_out, margin=self.margin)
         checks.choices(AUGMENTATIONS, augmentation=self.augmentation)
         checks.choices(PRECISIONS, precision=self.precision)
+        checks.choices(("fp32", "bf16"), feature_precision=self.feature_precision)
         checks.choices(("auto", *METRICS), metric=self.metric)
         checks.positive(probe_eps=self.probe_eps)
         if self.num_seeds > NULL_SEEDS:

@@ -21,7 +21,7 @@ from robustray.tasks.data.views import subset
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import own_modules, settled, trained_modules, try_attacks, untrained
-from robustray.tasks.latents.cache import latent_block, look
+from robustray.tasks.latents.cache import latent_block, look, quick_latent_block, quick_look
 from robustray.tasks.studies.transfer.blocks import attack_head_block, head_block
 from robustray.tasks.studies.transfer.findings import findings
 from robustray.tasks.studies.transfer.given import architecture_of, try_sources
@@ -90,7 +90,8 @@ def door(settings: Settings, lab: Lab) -> Opened:
     source = lab.load(world.source)
     for each_source in (settings.all_sources()[0], settings.robust[-1]):
         check_training(settings.source_spec(each_source, 0, world.source), source)
-    look(untrained(settings.arch), source.batch(range(min(TRIED_IMAGES, len(source))))[0])  # needs latents
+    see = look if settings.feature_precision == "fp32" else quick_look
+    see(untrained(settings.arch).eval(), source.batch(range(min(TRIED_IMAGES, len(source))))[0])  # needs latents
     return Opened(
         refs=refs,
         decided={"precision": settled(settings, lab, "precision").precision},
@@ -203,6 +204,7 @@ STUDY = Study(
         "clean": predict_block,
         "probe": attack_block,
         "latents": latent_block,
+        "latents-bf16": quick_latent_block,
         "head": head_block,
         "attack-head": attack_head_block,
         "held-out": predict_block,

@@ -133,8 +133,8 @@ def fixed_features(settings: Settings, lab: Lab, sources: Sources, parts: Sequen
         together.setdefault((part.chain, part.target.data, part.target.side), []).append(part)
     asked = {
         (source, place): (
-            latents(lab, model, group[0].train, range(len(group[0].labels))),
-            latents(lab, model, group[0].test, range(len(group[0].test_labels))),
+            latents(lab, model, group[0].train, range(len(group[0].labels)), precision=settings.feature_precision),
+            latents(lab, model, group[0].test, range(len(group[0].test_labels)), precision=settings.feature_precision),
         )
         for (chain, source), model in sources.items()
         for place, group in together.items()
