@@ -84,11 +84,13 @@ def quick_look(model: Any, images: Any, *, batch_size: int = 128) -> Any:
         for part in images.split(batch_size):
             labels = torch.zeros(len(part), dtype=torch.int64, device=part.device)  # the loss is not looked at
             try:
-                parts.append(view.estimate(part, labels, CrossEntropy())[1].latent)
+                found = view.estimate(part, labels, CrossEntropy())[1].latent
             except (RuntimeError, TypeError, NotImplementedError) as error:  # the model may be the user's own
                 raise InputError(
                     f"the network does not run in bf16 ({first_line(error)}): take its features in fp32"
                 ) from error
+            assert found is not None, "asked for latents"
+            parts.append(found)
     return torch.cat(parts)
 
 
