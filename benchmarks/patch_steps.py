@@ -1,6 +1,6 @@
 """Steps of the design of patches per second, against a plain loop of autograd with the same network.
 
-python benchmarks/patch_steps.py --data-root data [--steps 12] [--rounds 5]
+python benchmarks/patch_steps.py --data-root data [--steps 12] [--rounds 3]
 
 Ten patches of 10 x 10 pixels for the published network small:standard on CIFAR-10 images, batches of 256, one thread,
 and the same placements. The loop: canvases through `affine_grid` and `grid_sample`, pasted, the network, cross-entropy,
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data-root", type=Path, required=True, help="folder with cifar10/ and models/")
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data_root = str(arguments.data_root)

@@ -1,14 +1,17 @@
 """Copy what the documentation keeps of a finished run: `python scripts/publish_run.py runs/RUN docs/results/NAME`.
 
-The page, the tables (those of millions of rows are left out) and `manifest.json`: command, settings, versions, hashes,
-answer and claims. Paths of the machine it ran on do not belong into a repository: a file that holds one is refused. So
-type the run's command with relative paths (`--data-root data`), or write its page again from where they are relative.
+The page with the files that it offers, the tables (those of millions of rows are left out) and `manifest.json`:
+command, settings, versions, hashes, answer and claims. Paths of the machine it ran on do not belong into a repository:
+a file that holds one is refused. So type the run's command with relative paths (`--data-root data`), or write its page
+again from where they are relative.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
 import json
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -55,8 +58,17 @@ def publish(run: Path, to: Path, without: Sequence[str] = ()) -> int:
         (to / name).write_text(text)
     for path in tables:
         shutil.copy(path, to / "tables")
+    for name in offered(texts["report.html"]):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(run / name, to / name)
     print(f"{to}: page, manifest and {len(tables)} tables")
     return 0
+
+
+def offered(page: str) -> list[str]:
+    """Paths of the files beside a page that it lists to be taken away."""
+    lists = re.findall(r'<ul class="files">(.*?)</ul>', page, flags=re.DOTALL)
+    return [html.unescape(path) for words in lists for path in re.findall(r'<a href="([^"]+)"', words)]
 
 
 if __name__ == "__main__":
