@@ -68,8 +68,18 @@ def broken_rule(importer: str, module: str) -> str | None:
             return "distributed/ knows no particular study"
     if folder == "tune_configs" and room == "distributed":
         return "a grid is a list of values: it starts nothing"
-    if folder == "tune_configs" and room == "tasks" and not {"settings", "study", "presets"} & set(parts[2:]):
-        return "a grid imports settings, presets and study modules only"
+    if (
+        folder == "tune_configs"
+        and room == "tasks"
+        and not {
+            "settings",
+            "kinds",
+            "study",
+            "presets",
+        }
+        & set(parts[2:])
+    ):
+        return "a grid imports settings, kinds, presets and study modules only"
     return None
 
 
