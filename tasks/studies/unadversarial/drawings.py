@@ -139,6 +139,8 @@ def pictures(results: Results) -> Iterator[Picture]:
     kind, first = results.kind, min(MOST_CLASSES, len(results.kind.classes))
     sheet = np.concatenate([squares(canvases[:first], kind.side) for canvases in results.patches.values()])
     whose = f"for {results.printed.model}" + f", design {results.printed.design}" * (results.settings.num_designs > 1)
+    if results.settings.gamut:
+        whose += f", within the colours that {results.settings.gamut} prints"
     yield figures.image_grid(
         name="squares",
         title="The patches",

@@ -25,7 +25,7 @@ def estimate(settings: Settings) -> Work:
         "images in design steps": settings.design_steps * settings.design_batch * designs,
     }
     if settings.models:
-        note = "Corrupted images dominate; CIFAR-10 at small size: about 40 minutes on two cores."
+        note = "Designs and corrupted images dominate."
     else:
         counts = {"passes of each training image": settings.epochs * settings.num_classifiers} | counts
         note = "Training the classifiers dominates; scenes: under a minute of CPU time."
