@@ -21,8 +21,9 @@ TINY: Mapping[str, str] = {
     "replication": "--num-studies 4 --num-images 200 --num-candidates 1200 --num-answers 5 10 --num-resamples 200 "
     "--block 2 --num-departed 2 --num-compared 2 --num-mixtures 1 --num-causes 1 --num-by-class 1 "
     "--num-chosen 100",
-    "backgrounds": "--rhos 0 0.9 --side 16 --num-train 180 --num-test 90 --epochs 2 --num-seeds 1 --block 40 "
-    "--num-examples 2",
+    "backgrounds": "--rhos 0 0.9 --side 16 --num-train 180 --num-test 90 --num-fixed 90 --epochs 2 --num-seeds 1 "
+    "--block 40 --num-examples 2 --num-swept 9 --num-challenged 18 --num-backgrounds 20 --eps-train 0.3 "
+    "--num-robust 20 --train-steps 1 --test-steps 2 --curve-shares 0.5",
     "synthesis": "--architecture digits:mlp --num-seeds 1 --epochs 2 --per-class 2 --generate-steps 3 --num-images 8 "
     "--inpaint-steps 3 --enlarge-steps 3 --translate-steps 3 --sketch-steps 3 --paint-steps 3 --num-examples 2",
     "labels": "--test-data scenes:test,n=300,classes=18,multi=0.5,size=16,aa=1 "

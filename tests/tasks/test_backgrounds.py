@@ -18,7 +18,7 @@ from robustray.tasks.kit.frames import at, one
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.statistics import Estimate
-from robustray.tasks.studies.backgrounds import reduce
+from robustray.tasks.studies.backgrounds import adversarial, reduce
 from robustray.tasks.studies.backgrounds.blocks import NO_OTHER, composed, cuttable, partners
 from robustray.tasks.studies.backgrounds.settings import VERSIONS, Settings
 from robustray.tasks.studies.backgrounds.study import STUDY, run
@@ -194,6 +194,127 @@ def test_seeds_are_averaged_on_the_same_images() -> None:
     assert (found.lo, found.hi) == (-1, 1), "two seeds that far apart say nothing"
 
 
+def test_the_difference_of_two_gaps_is_paired_by_seed_and_foreground() -> None:
+    """Gaps of single images: of the first 1 0 1 0, of the second 0 0 -1 0."""
+    first = records(mixed_same=[0, 0, 0, 0], mixed_rand=[1, 0, 1, 0])
+    second = records(mixed_same=[0, 0, 1, 1], mixed_rand=[0, 0, 0, 1])
+    found = reduce.gap_difference([first], [second])
+    assert found.value == pytest.approx(3 / 4) and found.n == 4
+    assert reduce.gap_difference([first], [first]).interval == (0, 0), "a network differs from itself by nothing"
+
+
+def kind(clean: float, gap: float, n: int = 1_000, seed: int = 0) -> pd.DataFrame:
+    """A network with this clean accuracy and this BG-gap."""
+    right, lost = round(n * clean), round(n * gap)
+    return records(
+        original=[0] * right + [1] * (n - right), mixed_same=[0] * n, mixed_rand=[1] * lost + [0] * (n - lost)
+    ).assign(seed=seed)
+
+
+def test_slopes_are_those_of_a_straight_line() -> None:
+    line = [(0.5, 0.4), (0.6, 0.35), (0.8, 0.25)]
+    kinds = [[kind(x, y, seed=seed) for seed in range(3)] for x, y in line]
+    assert reduce.slope_over_seeds(kinds, reduce.gap_of).interval == pytest.approx((-0.5, -0.5))
+    bent = [[kind(x, y + 0.1 * seed * (x - 0.5), seed=seed) for seed in range(3)] for x, y in line]
+    found = reduce.slope_over_seeds(bent, reduce.gap_of)  # slopes -0.5, -0.4, -0.3
+    assert found.value == pytest.approx(-0.4) and found.n == 3
+    assert found.hi - found.value == pytest.approx(4.30265 * 0.1 / np.sqrt(3), rel=1e-4)
+    models = reduce.slope_over_models([0.5, 0.6, 0.8, 0.9], [0.4, 0.35, 0.25, 0.2])
+    assert models.value == pytest.approx(-0.5) and models.hi - models.lo == pytest.approx(0, abs=1e-6)
+    assert np.isnan(reduce.slope_over_models([0.5] * 4, [1, 2, 3, 4]).value)
+
+
+# -- adversarial backgrounds -------------------------------------------------------------------------------------------
+
+ANSWERS = np.array(
+    [  # backgrounds of the classes 0, 1, 1, 2; foregrounds of the classes 0, 0, 1
+        [0, 1, 0, 0],
+        [2, 1, 0, 0],
+        [1, 1, 1, 1],
+    ]
+)
+FOREGROUNDS, ROOMS = np.array([0, 0, 1]), np.array([0, 1, 1, 2])
+
+
+def met(**changed: object) -> adversarial.Met:
+    sweep = pd.DataFrame({"index": range(3), "label": FOREGROUNDS, "answers": list(ANSWERS)})
+    challenge = pd.DataFrame(
+        {"index": range(3), "label": FOREGROUNDS, "vulnerable": [True, True, False], "looked_at": [2, 1, 4]}
+    )
+    facts = {"network": "net", "seed": 0, "sweep": sweep, "challenge": challenge, "background_labels": ROOMS}
+    return adversarial.Met(**{**facts, "clean": pd.Series([True, False, True]), **changed})
+
+
+def test_success_counts_the_backgrounds_class_and_the_challenge_any_wrong_one() -> None:
+    success = adversarial.attack_success(ANSWERS, FOREGROUNDS, ROOMS)
+    assert success.tolist() == [0, 1, 0, 0], "of foregrounds of other classes; class 0 on class 0 does not count"
+    assert adversarial.fooled(ANSWERS, FOREGROUNDS, ROOMS).tolist() == [True, True, False]
+    only_wrong = np.array([[2, 0, 0, 0]])  # wrong on a background of class 0: no background's class, and still wrong
+    assert not adversarial.fooled(only_wrong, FOREGROUNDS[:1], ROOMS).any()
+    assert (only_wrong != FOREGROUNDS[:1, None]).any(), "which is what the challenge counts"
+    alone = adversarial.attack_success(ANSWERS[:2], FOREGROUNDS[:2], ROOMS)
+    assert np.isnan(alone[0]), "no foreground of another class"
+
+
+def test_scores_stand_beside_their_anchors() -> None:
+    row = one(adversarial.score_table([met()]), network="net")
+    assert row.fooled == pytest.approx(2 / 3) and row.challenge == pytest.approx(1 / 3)
+    assert row.clean == pytest.approx(2 / 3) and row.constant == pytest.approx(2 / 3), "two of three are of class 0"
+    assert row.looked_at == pytest.approx(7 / 3)
+    calm = met(challenge=met().challenge.assign(vulnerable=False))
+    assert adversarial.challenge_gain([met()], [calm]).value == pytest.approx(2 / 3)
+
+
+def test_the_best_background_is_reported_on_foregrounds_that_did_not_choose_it() -> None:
+    """With answers at random the best of many backgrounds is no better than any on other foregrounds."""
+    rng = np.random.default_rng(0)
+    labels, rooms = np.repeat([0, 1], 200), np.repeat([0, 1], 150)
+    answers = rng.integers(0, 2, (400, 300))
+    random = met(
+        sweep=pd.DataFrame({"index": range(400), "label": labels, "answers": list(answers)}), background_labels=rooms
+    )
+    table = adversarial.background_table([random], ("a", "b"), seed=0)
+    for row in table.itertuples():
+        assert row.n == 100 and row.backgrounds == 150
+        assert abs(row.best - 0.5) < 0.2 and abs(row.worst - 0.5) < 0.2 and abs(row.mean - 0.5) < 0.02
+        assert row.any == 1
+    inside = answers[:200][:, rooms == 1].mean(0)
+    assert inside.max() > 0.57, "chosen and reported on the same ones it would look better"
+
+
+def test_foregrounds_of_the_challenge_are_others_as_far_as_there_are_others() -> None:
+    settings = Settings(num_swept=20, num_challenged=30, num_backgrounds=40, num_fixed=100)
+    found = adversarial.drawn(settings, 100)
+    assert not set(found.swept) & set(found.challenged) and len(set(found.challenged)) == 30
+    assert len(set(found.backgrounds)) == 40 and found == adversarial.drawn(settings, 100)
+    few = adversarial.drawn(settings, 25)
+    assert len(few.swept) == 20 and len(set(few.challenged)) == 25 and len(few.backgrounds) == 25
+
+
+# -- which networks ----------------------------------------------------------------------------------------------------
+
+
+def test_networks_of_several_claims_are_trained_once() -> None:
+    settings = Settings(
+        rhos=(0.0, 0.35, 0.9), curve_shares=(0.5,), curve_archs=("small:s",), eps_train=(0.3,), num_seeds=2
+    )
+    words = [network.words for network in settings.networks()]
+    assert words[::2] == [
+        "trained on Original, rho 0",
+        "trained on Original, rho 0.35",
+        "trained on Original, rho 0.9",
+        "trained on Mixed-Rand, rho 0.9",
+        "trained on Original, adversarially (l2 0.3), rho 0.9",
+        "trained on Original, 0.5 of the scenes, rho 0.35",
+        "trained on Original, small:s, rho 0.35",
+    ]
+    assert words[::2] == words[1::2], "with every seed"
+    assert {network.words for network in settings.swept()} == {words[4], words[6]}
+    assert len(settings.curve()) == 3 and all(network in settings.networks() for network in settings.curve())
+    robust = settings.spec(settings.networks()[8], "scenes:train")
+    assert (robust.loss, robust.norm, robust.eps, robust.num_steps) == ("adversarial", "l2", 0.3, 3)
+
+
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 
@@ -206,7 +327,7 @@ def test_a_model_on_ones_own_images_and_versions_to_take_away(tmp_path: Path) ->
     found = run(settings, lab)
     assert not STUDY.door(settings, lab).incomplete
     assert "36 images" in found.answer and not found.claims
-    assert {table.name for table in found.tables} == {"pairs", "built"}
+    assert {table.name for table in found.tables} == {"pairs", "built"}, "no model: nothing to judge"
     read = open_data(str(tmp_path / "built/mixed_same"), data_root=None).fetch()
     pairs = next(table.frame for table in found.tables if table.name == "pairs")
     mine = at(pairs, version="mixed_same")

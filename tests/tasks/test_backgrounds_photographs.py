@@ -294,7 +294,16 @@ def test_a_thousand_answers_are_judged_on_nine_classes(
                 pixels[0, 0] = answer // 250, answer % 250, 0
                 mixed = f"fg_x{number}_bg_x{3 - number}" if named else f"picture{number}"
                 Image.fromarray(pixels).save(place / f"{mixed if 'mixed' in version else f'x{number}'}.png")
-    found = ran(tmp_path, Settings(released="in9", models=(f"{__name__}:reader",), num_examples=1))
+    if named:
+        for label, name in enumerate(names):
+            place = tmp_path / "in9/fg_mask/val" / name
+            place.mkdir(parents=True)
+            for number in range(4):
+                mask = np.zeros((16, 16), np.float32)
+                mask[:4] = label > 0  # the pixel that is read is the object's, but for dogs
+                mask[8:12] = 1
+                np.save(place / f"x{number}.npy", mask)
+    found = ran(tmp_path, Settings(released="in9", models=(f"{__name__}:reader",), num_examples=1, compose_batch=16))
     tables = {table.name: table for table in found.tables}
     accuracy = tables["accuracy"].frame
     assert (
@@ -305,6 +314,11 @@ def test_a_thousand_answers_are_judged_on_nine_classes(
     assert tables["gaps"].frame.gap.item() == 0.5 and np.isnan(tables["gaps"].frame.towards_background.item())
     assert set(tables["predictions"].frame.mixed_rand) == {-1, *range(9)}
     assert "370 classes belong to one" in tables["accuracy"].caption
+    assert ("adversarial" in tables) == named, "it takes masks"
+    if named:
+        row = tables["adversarial"].frame.iloc[0]
+        assert row.challenge == pytest.approx(8 / 9), "a dog is read off its background, which is none of the nine"
+        assert (row.clean, row.n_challenged, row.fooled) == (1, 36, 0)
 
 
 def reader():  # type: ignore[no-untyped-def]

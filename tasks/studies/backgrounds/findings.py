@@ -1,31 +1,34 @@
-"""What the report says: answer, claims, tables, drawings."""
+"""What the report says: answer, claims, warnings."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
-
-from robustray.tasks import figures
 from robustray.tasks.kit.claims import Repeats, describe
 from robustray.tasks.kit.compose import compose
-from robustray.tasks.kit.frames import at, one, shown
-from robustray.tasks.kit.rules import above, equivalent
-from robustray.tasks.kit.words import listed, over_words, plural
+from robustray.tasks.kit.frames import at
+from robustray.tasks.kit.rules import above, below, equivalent
+from robustray.tasks.kit.words import listed, plural
 from robustray.tasks.report.numbers import format_estimate
-from robustray.tasks.studies.backgrounds import in9, reduce
-from robustray.tasks.studies.backgrounds.results import Results, images_words, network_words
-from robustray.tasks.studies.backgrounds.settings import ORIGINAL, WORDS
-from robustray.tasks.study import Claim, Description, Figure, Findings, PaperFigure, Picture, Table
+from robustray.tasks.statistics import Estimate
+from robustray.tasks.studies.backgrounds import adversarial, reduce
+from robustray.tasks.studies.backgrounds.drawings import drawings
+from robustray.tasks.studies.backgrounds.results import Results
+from robustray.tasks.studies.backgrounds.settings import ORIGINAL, Network
+from robustray.tasks.studies.backgrounds.tables import GAP, robust_accuracy, tables
+from robustray.tasks.study import Claim, Description, Findings, PaperFigure
 
 TABLE_2 = "table 2, ResNet-50 trained on IN-9L"
 TABLE_5 = "table 5"
 SCALE = "ResNet-50, nine classes of ImageNet, 4,050 test images"
-MOST_BARS = 3
-"""The most networks that are drawn as bars; more of them are drawn as a matrix."""
-GAP = "accuracy on Mixed-Same minus accuracy on Mixed-Rand, paired by seed and foreground"
+MOST_FOOLED = 0.5
+"""More than this share of foregrounds is "most"."""
+TOST = 0.9
+"""Level of the interval whose inclusion in a margin is two one-sided tests at 5 %; verdicts ask it of the 95 % one."""
+FEWEST_MODELS = 4
+"""A line through fewer of a user's models says nothing."""
+ONLY_BG = "accuracy on Only-BG-T, where the object is tiled over with its own background"
 
 
 def findings(results: Results) -> Findings:
@@ -59,16 +62,17 @@ def answer(results: Results) -> str:
 
 def _answer_on_scenes(results: Results) -> str:
     settings = results.settings
-    strong = results.gap_at(results.top)
+    strong = results.gap(Network(results.top, ORIGINAL, 0))
     words = (
-        f"Where class and background go together with correlation {results.top:g}, {settings.arch} loses "
+        f"Where class and background went together in training with correlation {results.top:g}, {settings.arch} loses "
         f"{format_estimate(strong.value, strong.interval, 'points').removeprefix('+')} of accuracy when a background "
         "of the object's own class is exchanged for one of a random class (BG-gap)"
     )
     if 0.0 in settings.rhos and results.top > 0:
-        none = results.gap_at(0.0)
+        none = results.gap(Network(0.0, ORIGINAL, 0))
         words += f"; without correlation {format_estimate(none.value, none.interval, 'points')}"
-    return f"{words} ({plural(settings.num_seeds, 'training')} each, n = {results.num_kept:,} foregrounds)."
+    each = plural(settings.num_seeds, "training")
+    return f"{words} ({each} each, n = {results.num_kept:,} foregrounds, the same for all)."
 
 
 # --- Claims -----------------------------------------------------------------------------------------------------------
@@ -76,244 +80,191 @@ def _answer_on_scenes(results: Results) -> str:
 
 def claims(results: Results) -> Iterator[Claim | Description]:
     """The paper's claims, tested on scenes. A user's own models are described and not judged."""
-    settings, top = results.settings, results.top
+    settings = results.settings
     if settings.own:
-        for model in settings.models:
-            yield describe(
-                f"{model}: accuracy lost when a background of the object's own class is exchanged for one of a random "
-                "class",
-                results.own_gap(model),
-                measured="accuracy on Mixed-Same minus accuracy on Mixed-Rand, paired by foreground",
-                over="images",
-                unit="points",
-                paper=PaperFigure(figure="14.3 points", scale=SCALE, source=TABLE_2, value=0.143),
-            )
+        yield from own_models(results)
         return
-
-    repeats, none = Repeats(count=settings.num_seeds), equivalent(settings.margin)
-    if top > 0:
+    repeats = Repeats(count=settings.num_seeds)
+    if results.top > 0:
         yield repeats.claim(
-            f"At correlation {top:g} networks answer by the background: one of a random class costs accuracy.",
-            results.gap_at(top),
+            f"At correlation {results.top:g} networks answer by the background: one of a random class costs accuracy.",
+            results.gap(Network(results.top, ORIGINAL, 0)),
             above(0),
             measured=f"BG-gap ({GAP})",
             paper=PaperFigure(figure="14.3 points", scale=SCALE, source=TABLE_2, value=0.143),
         )
     if 0.0 in settings.rhos:
+        yield from null(results, repeats)
+    if "mixed_rand" in settings.also_train_on and results.top > 0:
+        yield from cure(results, repeats)
+    if results.top > 0:
         yield repeats.claim(
-            "Without correlation there is no gap: what is cut and pasted does not make one.",
-            results.gap_at(0.0),
-            none,
-            measured=f"BG-gap ({GAP})",
-            kind="check",
-        )
-    if "mixed_rand" in settings.also_train_on and top > 0:
-        yield repeats.claim(
-            f"Training on Mixed-Rand removes the gap at correlation {top:g}.",
-            results.gap_at(top, "mixed_rand"),
-            none,
-            measured=f"BG-gap ({GAP})",
-            paper=PaperFigure(
-                figure="−0.2 points", scale=SCALE, source=f"{TABLE_5} (71.33 % and 71.53 %)", value=-0.002
-            ),
-        )
-    if top > 0:
-        chance = math.ceil(1000 / len(results.classes)) / 1000  # rounded up: the rule is as strict as it reads
-        yield repeats.claim(
-            f"At correlation {top:g} the background alone suffices for more than chance.",
-            results.accuracy_at(top, "only_bg_t"),
-            above(chance),
-            measured="accuracy on Only-BG-T, where the object is tiled over with its own background",
+            f"At correlation {results.top:g} the background alone suffices for more than chance.",
+            results.accuracy_of(Network(results.top, ORIGINAL, 0), "only_bg_t"),
+            above(math.ceil(1000 / len(results.classes)) / 1000),  # rounded up: the rule is as strict as it reads
+            measured=ONLY_BG,
             unit="percent",
             paper=PaperFigure(figure="40.5 %", scale=SCALE, source=f"{TABLE_5}, chance 11.1 %", value=0.405),
         )
+    if results.met:
+        yield from backgrounds_that_fool(results, repeats)
+    if settings.curve():
+        yield from curve(results, repeats)
+    for eps in settings.eps_train:
+        yield robustness(results, repeats, eps)
 
 
-# --- Tables -----------------------------------------------------------------------------------------------------------
-
-
-def tables(results: Results) -> Iterator[Table | None]:
-    settings = results.settings
-    if len(results.records):
-        over = "95 % intervals are over images" if settings.own else over_words(settings.num_seeds)
-        dropped = ["rho"] if settings.own else []
-        yield Table(
-            name="gaps",
-            title="What a background of another class costs",
-            caption=f"Gap: {GAP}; next gap: the same with Mixed-Next. Towards background: of Mixed-Rand images whose "
-            f"background is of another class, the share answered with that class. {over}.",
-            frame=results.gaps.drop(columns=dropped),
-            formats={
-                "rho": "g",
-                **shown("gap", "points"),
-                **shown("next_gap", "points", "next_lo", "next_hi"),
-                **shown("towards_background", "percent", "towards_lo", "towards_hi"),
-            },
-        )
-        accuracy = results.accuracy.assign(version=[WORDS[version] for version in results.accuracy.version])
-        yield Table(
-            name="accuracy",
-            title="Accuracy on every version",
-            caption=f"All versions show the same foregrounds, n = {results.num_kept:,}; chance is "
-            f"{1 / len(results.classes):.1%}. Mixed-Rand draws the background's class among all classes, the own one "
-            f"too. {over}.{looked_up_words(results)}",
-            frame=accuracy.drop(columns=dropped),
-            formats={"rho": "g", **shown("accuracy", "percent")},
-        )
-        yield Table(
-            name="categories",
-            title="What decides an image",
-            caption="By what is right of Original, Mixed-Rand and Only-BG-T (paper, section 4). Required: shares of "
-            f"images that are right only because of their background, with its interval. {over}.",
-            frame=results.categories.drop(columns=dropped),
-            formats={
-                "rho": "g",
-                **dict.fromkeys([*reduce.CATEGORIES, "bg_irrelevant"], "percent"),
-                **shown("required", "percent"),
-            },
-        )
-        yield Table(
-            name="predictions",
-            title="Predictions",
-            caption="One row per network and test image, one column per version.",
-            frame=results.records,
-            on_page=False,
-        )
-    yield Table(
-        name="pairs",
-        title="Whose background",
-        caption="Foreground and background of every image of every mixed version; no image keeps its own.",
-        frame=results.pairs,
-        on_page=False,
+def null(results: Results, repeats: Repeats) -> Iterator[Claim]:
+    """Without correlation nothing may be found, or the experiment makes what it finds."""
+    network, margin = Network(0.0, ORIGINAL, 0), results.settings.margin
+    chance = 1 / len(results.classes)
+    found = results.accuracy_of(network, "only_bg_t")
+    yield repeats.claim(
+        "Without correlation there is no gap: what is cut and pasted does not make one.",
+        results.gap(network),
+        equivalent(margin),
+        measured=f"BG-gap ({GAP})",
+        kind="check",
     )
-    if len(results.built):
-        yield Table(
-            name="built",
-            title="Where the versions are",
-            caption="`--data FOLDER` reads each of them again, with masks and boxes.",
-            frame=results.built,
+    yield repeats.claim(
+        "Without correlation the background alone says nothing: nothing of the object stays behind.",
+        Estimate(value=found.value - chance, lo=found.lo - chance, hi=found.hi - chance, n=found.n),
+        equivalent(margin),
+        measured=f"{ONLY_BG}, minus chance",
+        kind="check",
+    )
+
+
+def cure(results: Results, repeats: Repeats) -> Iterator[Claim]:
+    """Training on Mixed-Rand leaves no gap, and the gap of training on Original is larger: both are asked."""
+    plain, cured = (Network(results.top, version, 0) for version in (ORIGINAL, "mixed_rand"))
+    narrow = reduce.gap(results.seeds(cured), level=TOST)
+    yield repeats.claim(
+        f"Training on Mixed-Rand removes the gap at correlation {results.top:g}.",
+        results.gap(cured),
+        equivalent(results.settings.margin),
+        measured=f"BG-gap ({GAP}); its {TOST:.0%} interval, that of tests at 5 %, is {format_interval(narrow)}",
+        paper=PaperFigure(figure="−0.2 points", scale=SCALE, source=f"{TABLE_5} (71.33 % and 71.53 %)", value=-0.002),
+    )
+    yield repeats.claim(
+        f"At correlation {results.top:g} training on Original leaves a larger gap than training on Mixed-Rand.",
+        reduce.gap_difference(results.seeds(plain), results.seeds(cured)),
+        above(0),
+        measured="BG-gap trained on Original minus BG-gap trained on Mixed-Rand, paired by seed and foreground",
+        paper=PaperFigure(figure="20.4 points", scale=SCALE, source=f"{TABLE_5} (20.2 and −0.2)", value=0.204),
+    )
+
+
+def backgrounds_that_fool(results: Results, repeats: Repeats) -> Iterator[Claim]:
+    """Adversarial backgrounds; see `adversarial` for what the two questions are."""
+    by_network = dict(adversarial.groups(results.met))
+    plain, cured = (by_network.get(Network(results.top, version, 0).words) for version in (ORIGINAL, "mixed_rand"))
+    count = len(results.met_places)
+    if plain and len(plain[0].sweep):
+        yield repeats.claim(
+            f"At correlation {results.top:g} most objects have a background that makes the network answer its class.",
+            adversarial.share_fooled(plain),
+            above(MOST_FOOLED),
+            measured=f"share of foregrounds answered with the class of any of {count:,} backgrounds of other classes",
+            unit="percent",
+            paper=PaperFigure(
+                figure="87.5 %", scale="ResNet-50 trained on IN-9L, 4,050 backgrounds", source="section 4", value=0.875
+            ),
         )
-    if len(results.rejected):
-        yield Table(
-            name="rejected",
-            title="Images in no version",
-            caption="All versions hold the same foregrounds, so an image that can't be cut out is in none.",
-            frame=results.rejected,
-            on_page=len(results.rejected) <= 30,
+    if plain and cured and len(plain[0].challenge):
+        yield repeats.claim(
+            f"At correlation {results.top:g} more objects stand all backgrounds after training on Mixed-Rand.",
+            adversarial.challenge_gain(plain, cured),
+            above(0),
+            measured=f"share of foregrounds that none of {count:,} backgrounds makes a wrong answer of, trained on "
+            "Mixed-Rand minus trained on Original, paired by seed and foreground",
         )
 
 
-def looked_up_words(results: Results) -> str:
-    """How answers of 1,000 classes were read."""
-    if not results.looked_up:
-        return ""
-    return f" Of {listed(results.looked_up)} {in9.mapped_words()}."
+def curve(results: Results, repeats: Repeats) -> Iterator[Claim]:
+    """The paper's last claim, over networks of growing capacity and data."""
+    kinds = [results.seeds(network) for network in results.settings.curve()]
+    about = f"slope of a straight line through {len(kinds)} networks, one for each seed"
+    where = "ImageNet models of growing accuracy"
+    yield repeats.claim(
+        "Better networks lose less by a background of another class.",
+        reduce.slope_over_seeds(kinds, reduce.gap_of),
+        below(0),
+        measured=f"BG-gap against clean accuracy, {about}",
+        over="seeds",
+        unit="number",
+        paper=PaperFigure(figure="the gap falls", scale=where, source="section 5"),
+    )
+    yield repeats.claim(
+        "Better networks read more from the background where there is nothing else.",
+        reduce.slope_over_seeds(kinds, lambda seed: float(reduce.correct(seed, "only_bg_t").mean())),
+        above(0),
+        measured=f"accuracy on Only-BG-T against clean accuracy, {about}",
+        over="seeds",
+        unit="number",
+        paper=PaperFigure(figure="the accuracy rises", scale=where, source="section 5"),
+    )
 
 
-# --- Drawings ---------------------------------------------------------------------------------------------------------
+def robustness(results: Results, repeats: Repeats, eps: float) -> Claim:
+    """Adversarial training does not close the gap; undecided where it made no network more robust."""
+    network = Network(results.top, ORIGINAL, 0, eps=eps)
+    plain, robust = (robust_accuracy(results, each, eps) for each in (network._replace(eps=0.0), network))
+    risen = robust.lo > plain.hi
+    told = "" if risen else ", which is not clearly higher: undecided"
+    return Repeats(count=repeats.count if risen else 0).claim(
+        f"Adversarial training (l2 {eps:g}) leaves a gap at correlation {results.top:g}.",
+        results.gap(network),
+        above(results.settings.margin),
+        measured=f"BG-gap ({GAP}) of networks whose accuracy under attack is {robust.value:.1%}, that of standard ones "
+        f"{plain.value:.1%}{told}",
+        paper=PaperFigure(figure="no help", scale="l2- and linf-robust ResNet-50s", source="appendix"),
+    )
 
 
-def drawings(results: Results) -> Iterator[Figure | Picture | None]:
-    if len(results.records):
-        networks = list(dict.fromkeys(results.records.network))
-        palette = figures.Palette(networks)
-        yield gap_curve(results, palette)
-        yield versions_figure(results, palette)
-    yield version_grid(results)
+def format_interval(estimate: Estimate) -> str:
+    """`"−3.6 to +0.4 points"`."""
+    low, high = (f"{100 * end:+.1f}".replace("-", "−") for end in estimate.interval)
+    return f"{low} to {high} points"
 
 
-def gap_curve(results: Results, palette: figures.Palette) -> Figure | None:
-    """The answer: BG-gap against correlation."""
+def own_models(results: Results) -> Iterator[Description]:
     settings = results.settings
-    if settings.own or len(settings.rhos) < 2:
-        return None
-    rows = at(results.gaps, network=network_words(ORIGINAL))
-    by_seed = [
-        [
-            (reduce.correct(chosen, "mixed_same").mean() - reduce.correct(chosen, "mixed_rand").mean())
-            for rho in settings.rhos
-            for chosen in [at(results.records, rho=rho, network=network_words(ORIGINAL), seed=seed)]
+    for model in settings.models:
+        yield describe(
+            f"{model}: accuracy lost when a background of the object's own class is exchanged for one of a random "
+            "class",
+            results.own_gap(model),
+            measured="accuracy on Mixed-Same minus accuracy on Mixed-Rand, paired by foreground",
+            over="images",
+            unit="points",
+            paper=PaperFigure(figure="14.3 points", scale=SCALE, source=TABLE_2, value=0.143),
+        )
+    for name, seeds in adversarial.groups([each for each in results.met if len(each.sweep)]):
+        yield describe(
+            f"{name}: objects that some background makes it answer the background's class for",
+            adversarial.share_fooled(seeds),
+            measured=f"share of foregrounds, {len(results.met_places):,} backgrounds",
+            over="images",
+            paper=PaperFigure(figure="87.5 %", scale="ResNet-50 trained on IN-9L", source="section 4", value=0.875),
+        )
+    if len(settings.models) < FEWEST_MODELS:
+        return
+    for version, words in (("", "BG-gap"), ("only_bg_t", "accuracy on Only-BG-T")):
+        clean = [at(results.accuracy, network=model, version=ORIGINAL).accuracy.item() for model in settings.models]
+        values = [
+            at(results.accuracy, network=model, version=version).accuracy.item()
+            if version
+            else results.own_gap(model).value
+            for model in settings.models
         ]
-        for seed in sorted(results.records.seed.unique())
-    ]
-    line = figures.Series(
-        label=network_words(ORIGINAL),
-        x=list(rows.rho),
-        y=list(rows.gap),
-        lo=list(rows.lo),
-        hi=list(rows.hi),
-        runs=by_seed,
-    )
-    series = [line]
-    return figures.curve(
-        name="gap",
-        title="Gap between backgrounds of the own and of a random class",
-        caption="The more often class and background go together, the more the background decides. Accuracy on "
-        f"Mixed-Same minus accuracy on Mixed-Rand of {settings.arch}, trained and tested at the same correlation; "
-        f"n = {results.num_kept:,} foregrounds, {plural(settings.num_seeds, 'training')} (thin lines), 95 % band.",
-        alt=", ".join(f"{100 * row.gap:.1f} points at rho {row.rho:g}" for row in rows.itertuples()),
-        series=series,
-        x_label="correlation of class and background (rho)",
-        y_label="BG-gap",
-        palette=palette,
-        points=True,
-        levels=(figures.Level(value=0.0, words="no gap"),),
-        x_ticks={rho: f"{rho:g}" for rho in settings.rhos},
-    )
-
-
-def versions_figure(results: Results, palette: figures.Palette) -> Figure:
-    """Accuracy by version, at the largest correlation or of the user's own models: as bars for a few networks, else as
-    a matrix."""
-    settings = results.settings
-    rows = results.accuracy if settings.own else at(results.accuracy, rho=results.top)
-    networks = list(dict.fromkeys(rows.network))
-    versions = (ORIGINAL, *results.versions)
-    cells = [one(rows, network=network, version=version) for network in networks for version in versions]
-    where = settings.own or images_words(results.top)
-    about: dict[str, Any] = {
-        "name": "versions",
-        "title": f"Accuracy by version ({where})",
-        "caption": "Compare Mixed-Same with Mixed-Rand: only the class of the background differs. "
-        f"n = {results.num_kept:,} foregrounds; 95 % intervals are in the table.",
-    }
-    if len(networks) > MOST_BARS:
-        return figures.heat_map(
-            **about,
-            values=np.array([cell.accuracy for cell in cells]).reshape(len(networks), -1),
-            rows=networks,
-            columns=[WORDS[version] for version in versions],
-            column_label="tested on",
-            limits=(0.0, 1.0),
+        yield describe(
+            f"{words} against accuracy on Original, over {len(settings.models)} models",
+            reduce.slope_over_models(clean, values),
+            measured="slope of a straight line by least squares",
+            over="models",
+            unit="number",
         )
-    return figures.bars(
-        **about,
-        bars=[
-            figures.Bar(group=WORDS[cell.version], label=cell.network, value=cell.accuracy, lo=cell.lo, hi=cell.hi)
-            for cell in sorted(cells, key=lambda cell: versions.index(cell.version))
-        ],
-        y_label="accuracy",
-        palette=palette,
-        percent=True,
-        levels=(figures.Level(value=1 / len(results.classes), words="chance"),),
-    )
-
-
-def version_grid(results: Results) -> Picture | None:
-    """A few images in all their versions."""
-    if results.examples is None:
-        return None
-    rows, heads, images = results.examples
-    where = results.settings.own or images_words(results.top)
-    return figures.image_grid(
-        name="examples",
-        title="The versions",
-        caption=f"Each row is one image in all its versions ({where}); drawn at random.",
-        images=images,
-        rows=rows,
-        columns=heads,
-        scale=max(1, 64 // int(np.max(images.shape[2:]))),
-    )
 
 
 # --- Warnings ---------------------------------------------------------------------------------------------------------
@@ -321,12 +272,15 @@ def version_grid(results: Results) -> Picture | None:
 
 def warnings(results: Results) -> Iterator[str]:
     settings = results.settings
-    if not settings.own:
-        yield from Repeats(count=settings.num_seeds).warnings("seed")
-        weak = [
-            f"{row.network} at {row.images}"
-            for row in at(results.accuracy, version=ORIGINAL).itertuples()
-            if row.lo <= 1 / len(results.classes)
-        ]
-        if weak:
-            yield f"not better than chance on the original scenes, so that its gaps say nothing: {listed(weak)}"
+    if settings.models and not results.met and (settings.num_swept or settings.num_challenged):
+        yield "the images have no masks, so that nothing could be put on adversarial backgrounds"
+    if settings.own:
+        return
+    yield from Repeats(count=settings.num_seeds).warnings("seed")
+    weak = [
+        f"{row.network} on {row.images} scenes"
+        for row in at(results.accuracy, version=ORIGINAL).itertuples()
+        if row.lo <= 1 / len(results.classes)
+    ]
+    if weak:
+        yield f"not better than chance on the original scenes, so that its gaps say nothing: {listed(weak)}"

@@ -1,9 +1,9 @@
 """From predictions to estimates: accuracy by version, BG-gap, what decides an image.
 
-Records have one row per network and test image: `images` (which images: "rho 0.9", a data set), `rho` (NaN for the
-user's own images), `network` (what it was trained on, or a model's name), `seed`, `index`, `label`, one column of
-predictions per version (-1: an answer that is none of the classes), and `background_rand`, the class of the background
-in Mixed-Rand (-1: not known).
+Records have one row per network and test image: `images` (`FIXED`, `OWN_RHO`, or the name of a data set), `rho` (that
+of the training; NaN for the user's models), `network` (how it was trained, or a model's name), `seed`, `index`,
+`label`, one column of predictions per version (-1: an answer that is none of the classes), and `background_rand`, the
+class of the background in Mixed-Rand (-1: not known).
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special, stats
 
 from robustray.tasks.kit.frames import columns
-from robustray.tasks.statistics import Estimate, mean_over_seeds, paired_difference, proportion
+from robustray.tasks.statistics import Estimate, mean_interval, mean_over_seeds, paired_difference, proportion
 from robustray.tasks.studies.backgrounds.settings import ORIGINAL
 
 KEYS = ["images", "network"]
+FIXED, OWN_RHO = "fixed", "own rho"
+"""Test scenes that all networks share, and those of a network's own correlation."""
 Flags = NDArray[np.bool_]
 CATEGORIES = {
     "bg_required": (True, False, True),
@@ -49,9 +52,48 @@ def accuracy(seeds: Sequence[pd.DataFrame], version: str) -> Estimate:
     return mean_over_seeds([proportion(correct(seed, version)) for seed in seeds], limits=(0, 1))
 
 
-def gap(seeds: Sequence[pd.DataFrame], other: str = "mixed_rand") -> Estimate:
+def gap(seeds: Sequence[pd.DataFrame], other: str = "mixed_rand", level: float = 0.95) -> Estimate:
     """Accuracy on Mixed-Same minus that on `other`, paired by seed and foreground: the BG-gap."""
-    return mean_over_seeds([paired_difference(correct(seed, "mixed_same"), correct(seed, other)) for seed in seeds])
+    found = [paired_difference(correct(seed, "mixed_same"), correct(seed, other), level) for seed in seeds]
+    return mean_over_seeds(found, level=level)
+
+
+def gap_difference(first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame]) -> Estimate:
+    """BG-gap of the first kind of network minus that of the second, paired by seed and foreground."""
+
+    def gaps(seed: pd.DataFrame) -> NDArray[np.int64]:
+        return correct(seed, "mixed_same").astype(np.int64) - correct(seed, "mixed_rand")
+
+    pairs = zip(first, second, strict=True)
+    return mean_over_seeds([mean_interval(gaps(a) - gaps(b)) for a, b in pairs], limits=(-2, 2))
+
+
+def slope_over_seeds(kinds: Sequence[Sequence[pd.DataFrame]], what: Callable[[pd.DataFrame], float]) -> Estimate:
+    """How much `what` changes per change of clean accuracy, across kinds of networks: a straight line by least squares
+    for each seed, and their mean with Student's t over seeds; NaN where all have one accuracy."""
+    slopes = []
+    for chain in zip(*kinds, strict=True):
+        clean = [correct(seed, ORIGINAL).mean() for seed in chain]
+        if np.ptp(clean) == 0:  # no line
+            return Estimate(value=float("nan"), lo=-np.inf, hi=np.inf, n=len(kinds[0]))
+        slopes.append(np.polyfit(clean, [what(seed) for seed in chain], 1)[0])
+    return mean_interval(slopes)
+
+
+def slope_over_models(accuracies: Sequence[float], values: Sequence[float], level: float = 0.95) -> Estimate:
+    """The same across a user's models: a straight line by least squares, with Student's t interval over other models.
+    Without an interval for fewer than three models, and NaN where all have one accuracy."""
+    n = len(accuracies)
+    if n < 3 or np.ptp(accuracies) == 0:
+        return Estimate(value=float("nan"), lo=-np.inf, hi=np.inf, n=n)
+    line = stats.linregress(accuracies, values)
+    half = float(special.stdtrit(n - 2, (1 + level) / 2) * line.stderr)
+    return Estimate(value=float(line.slope), lo=float(line.slope) - half, hi=float(line.slope) + half, n=n)
+
+
+def gap_of(seed: pd.DataFrame) -> float:
+    """BG-gap of one network."""
+    return float(correct(seed, "mixed_same").mean() - correct(seed, "mixed_rand").mean())
 
 
 def towards_background(seeds: Sequence[pd.DataFrame]) -> Estimate:

@@ -1,6 +1,7 @@
 """Versions that were built before: by `--build`, or ImageNet-9's, as its authors released them.
 
     ROOT/original/val/00_dog/n02085620_1.JPEG ...     ROOT/mixed_rand/val/00_dog/...     ROOT/original/test-*.parquet
+    ROOT/fg_mask/val/00_dog/n02085620_1.npy ...       (which pixels the object covers; for adversarial backgrounds)
 
 Released pictures are taken as they are: cropped again, they would lose box pixels.
 """
@@ -9,25 +10,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robustray.tasks.data.files import file_sha256, first_line
 from robustray.tasks.data.folder import FolderSource
+from robustray.tasks.data.images import ImageData, checked
 from robustray.tasks.data.reference import DataRef
 from robustray.tasks.data.views import subset
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.keys import digest
+from robustray.tasks.lab.protocol import Reference
 from robustray.tasks.studies.backgrounds.blocks import NO_OTHER
 from robustray.tasks.studies.backgrounds.building import record_file
 from robustray.tasks.studies.backgrounds.settings import NEEDED, ORIGINAL, Settings
 from robustray.tasks.studies.backgrounds.worlds import World
 
 if TYPE_CHECKING:
-    from robustray.tasks.data.images import ImageData
-    from robustray.tasks.lab.protocol import Lab, Reference
+    from robustray.tasks.lab.protocol import Lab
 
 UNPAIRED = (
     "file names do not say which foregrounds of the versions belong together: images are paired by their order, so "
@@ -65,6 +71,7 @@ def open_released(settings: Settings, lab: Lab) -> tuple[World, tuple[str, ...]]
         unpaired = unpaired or order is None
         if order and order != list(range(len(images))):
             found[version] = subset(ref, order)
+    found[ORIGINAL] = _with_masks(root, found[ORIGINAL])
     world = World(
         name=settings.released,
         rho=float("nan"),
@@ -74,6 +81,63 @@ def open_released(settings: Settings, lab: Lab) -> tuple[World, tuple[str, ...]]
         backgrounds=_backgrounds(root, len(first)),
     )
     return world, (UNPAIRED,) if unpaired else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masked:
+    """Images with masks that lie in files of their own: a reference whose object is an `ImageData`."""
+
+    name: str
+    base: Reference
+    files: tuple[str, ...]
+    """A NumPy file for each image, (height, width), not 0 on the object."""
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of the images' hash and of the files. Raises: InputError."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
+        return digest(["masked", self.base.content_hash, [file_sha256(Path(file)) for file in self.files]], length=64)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Roots of CODE."""
+        return (*self.base.modules, f"{__name__}:{Masked.__name__}")
+
+    def fetch(self) -> ImageData:
+        """Raises: InputError naming the first mask that can't be read or is of another size."""
+        data: ImageData = self.base.fetch()
+        masks = np.zeros((len(data), *data.shape[1:]), bool)
+        for row, file in enumerate(self.files):
+            try:
+                mask = np.load(file, allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise InputError(f"{file} is no mask: {first_line(error)}") from error
+            if mask.shape != data.shape[1:]:
+                raise InputError(f"{file}: the mask has shape {mask.shape}, the images have {data.shape[1:]}")
+            masks[row] = mask != 0
+        return checked(replace(data, masks=masks))
+
+    def build(self, payload: ImageData, device: str) -> ImageData:
+        """The payload itself: batches go to `device` one by one."""
+        return payload
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_hash": self.content_hash}
+
+
+def _with_masks(root: Path, original: Reference) -> Reference:
+    """The original with the masks beside it, where there are any. Raises: InputError where one is missing."""
+    folder, names = root / "fg_mask" / "val", _names(original)
+    if names is None or not folder.is_dir():
+        return original
+    files = [folder / f"{name}.npy" for name in names]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise InputError(f"{missing[0]} is missing ({len(missing)} of {len(files)} masks of the original are)")
+    return Masked(name=original.name, base=original, files=tuple(str(file.absolute()) for file in files))
 
 
 def _place(root: Path, version: str) -> Path | None:

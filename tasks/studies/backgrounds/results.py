@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from robustray.tasks.kit.frames import at, estimate_of, one
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.backgrounds import reduce
-from robustray.tasks.studies.backgrounds.settings import ORIGINAL, WORDS, Settings
+from robustray.tasks.studies.backgrounds.adversarial import Met
+from robustray.tasks.studies.backgrounds.reduce import FIXED
+from robustray.tasks.studies.backgrounds.settings import ORIGINAL, Network, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,12 @@ class Results:
     num_kept: int
     looked_up: tuple[str, ...]
     """Models of ImageNet's 1,000 classes, whose answers were read as one of nine groups."""
+    met: Sequence[Met]
+    """Networks on adversarial backgrounds; empty where none were asked for."""
+    met_places: Sequence[int]
+    """Of those backgrounds among the test images."""
+    robust: pd.DataFrame
+    """A row per network, size and attacked image of adversarial training's comparison; empty without it."""
     examples: tuple[list[str], list[str], NDArray[np.uint8]] | None
     """Row heads, column heads, images in reading order."""
     built: pd.DataFrame
@@ -54,21 +63,27 @@ class Results:
         """The largest correlation, at which claims are made."""
         return self.settings.rhos[-1]
 
-    def gap_at(self, rho: float, trained_on: str = ORIGINAL) -> Estimate:
-        """BG-gap of networks trained on scenes."""
-        return estimate_of(one(self.gaps, rho=rho, network=network_words(trained_on)), "gap")
+    def seeds(self, network: Network, images: str = FIXED) -> list[pd.DataFrame]:
+        """The records of a kind of network, one frame per seed in the same order of images."""
+        rows = at(self.records, images=images, network=network.words)
+        return [seed.sort_values("index") for _, seed in rows.groupby("seed", sort=True)]
 
-    def accuracy_at(self, rho: float, version: str, trained_on: str = ORIGINAL) -> Estimate:
-        return estimate_of(one(self.accuracy, rho=rho, network=network_words(trained_on), version=version), "accuracy")
+    def gap(self, network: Network) -> Estimate:
+        """BG-gap on the fixed scenes."""
+        return estimate_of(one(self.gaps, images=FIXED, network=network.words), "gap")
+
+    def accuracy_of(self, network: Network, version: str) -> Estimate:
+        """On the fixed scenes."""
+        return estimate_of(one(self.accuracy, images=FIXED, network=network.words, version=version), "accuracy")
 
     def own_gap(self, model: str) -> Estimate:
         """BG-gap of a model on the user's own images."""
-        return estimate_of(one(at(self.gaps, network=model), network=model), "gap")
+        return estimate_of(one(self.gaps, network=model), "gap")
 
-
-def network_words(trained_on: str) -> str:
-    """`"trained on Mixed-Rand"`."""
-    return f"trained on {WORDS[trained_on]}"
+    @cached_property
+    def matrix(self) -> list[Network]:
+        """Networks trained on each version at the largest correlation."""
+        return [Network(self.top, version, 0) for version in (ORIGINAL, *self.settings.also_train_on)]
 
 
 def images_words(rho: float) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
+from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.estimates import LOOK, training_part
@@ -42,6 +43,20 @@ class Network(NamedTuple):
     seed: int
     """Seed of a whole chain: of the training images, of the training, and of the choice of what is pasted on what in
     training images."""
+    arch: str = ""
+    """Where it is another one than the settings'."""
+    share: float = 1.0
+    """Of the training scenes."""
+    eps: float = 0.0
+    """Size of the l2 perturbations that it is trained on."""
+
+    @property
+    def words(self) -> str:
+        """Without the seed: `"trained on Mixed-Rand, rho 0.9"`, `"a quarter ..."`."""
+        more = [self.arch] if self.arch else []
+        more += [f"{self.share:g} of the scenes"] if self.share != 1 else []
+        more += [f"adversarially (l2 {self.eps:g})"] if self.eps else []
+        return ", ".join([f"trained on {WORDS[self.trained_on]}", *more, f"rho {self.rho:g}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +90,16 @@ class Settings:
     """Versions of each image beside the original; only_bg_t, mixed_same and mixed_rand are needed."""
 
     rhos: tuple[float, ...] = (0.0, 0.5, 0.9)
-    """Correlations of class and background in the scenes, in training and test; claims are about 0 and the largest."""
+    """Correlations of class and background in training scenes; claims are about 0 and the largest."""
     side: int = 32
     """Side of a scene in pixels."""
     num_train: int = 2_250
     """Scenes to train on, other ones for every seed."""
-    num_test: int = 1_800
-    """Scenes on which everything is reported."""
+    num_fixed: int = 1_200
+    """Test scenes that all networks share, every one on its class's background: on versions of these claims are
+    judged."""
+    num_test: int = 600
+    """Test scenes of each network's own correlation, besides."""
     also_train_on: tuple[Version, ...] = ("mixed_rand",)
     """Versions on which networks are trained too, at the largest correlation."""
     arch: str = "scenes:cnn"
@@ -102,8 +120,38 @@ class Settings:
     """crop-flip: a random crop of the padded image, mirrored in half of the cases."""
     num_seeds: int = 3
     """Chains of training images and training, with the seeds seed, seed + 1, ...; claims need at least 2."""
-    margin: float = 0.05
-    """A BG-gap within this share, both ways, counts as none."""
+    margin: float = 0.04
+    """A BG-gap within this share, both ways, counts as none, and so does a distance from chance."""
+
+    curve_rho: float = 0.35
+    """Correlation at which networks of growing capacity and data are trained."""
+    curve_archs: tuple[str, ...] = ()
+    """Architectures of that curve, besides arch."""
+    curve_shares: tuple[float, ...] = ()
+    """Shares of num_train on which arch is trained for that curve, besides all of them. Without archs and shares there
+    is no curve."""
+    eps_train: tuple[float, ...] = ()
+    """Sizes of l2 perturbations that networks are trained against at the largest correlation; in units of pixels in
+    [0, 1]."""
+    train_steps: int = 3
+    """Gradient steps of the attack in that training."""
+    test_steps: int = 20
+    """Steps of PGD that tests those networks, and the standard one, at the same size."""
+    num_robust: int = 300
+    """Fixed scenes that are attacked."""
+
+    num_swept: int = 36
+    """Foregrounds that are put on every background: for the success of single backgrounds. 0 for none."""
+    num_challenged: int = 90
+    """Foregrounds that are put on backgrounds until one makes the answer wrong: the challenge. 0 for none."""
+    num_backgrounds: int = 90
+    """Backgrounds that foregrounds are put on."""
+    compose_batch: int = 128
+    """Compositions of a foreground and a background per step."""
+    precision: Precision = "auto"
+    """Arithmetic in which answers to compositions, and attacks, are searched; verdicts are fp32. auto: bf16 where the
+    hardware multiplies it."""
+
     num_examples: int = 5
     """Test images shown in all their versions, drawn at random."""
     block: int = 300
@@ -113,6 +161,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         checks.several(rhos=self.rhos, versions=self.versions)
+        checks.choices(PRECISIONS, precision=self.precision)
         checks.choices(VERSIONS, versions=self.versions, also_train_on=self.also_train_on)
         if len(set(self.also_train_on)) < len(self.also_train_on):
             raise InputError(f"also_train_on: {', '.join(self.also_train_on)} names one twice")
@@ -123,8 +172,16 @@ class Settings:
             checks.shares(rhos=rho)
         if list(self.rhos) != sorted(self.rhos):
             raise InputError(f"rhos: correlations must ascend, got {', '.join(f'{rho:g}' for rho in self.rhos)}")
-        checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block)
-        checks.counts(at_least=18, num_train=self.num_train, num_test=self.num_test)
+        checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block, compose_batch=self.compose_batch)
+        checks.counts(at_least=18, num_train=self.num_train, num_test=self.num_test, num_fixed=self.num_fixed)
+        checks.counts(at_least=1, train_steps=self.train_steps, test_steps=self.test_steps, num_robust=self.num_robust)
+        checks.counts(num_swept=self.num_swept, num_challenged=self.num_challenged)
+        checks.counts(at_least=1, num_backgrounds=self.num_backgrounds)
+        checks.shares(curve_rho=self.curve_rho)
+        for share in self.curve_shares:
+            checks.shares(ends="()", curve_shares=share)
+        if self.eps_train:
+            checks.radii(eps_train=self.eps_train)
         checks.counts(at_least=12, side=self.side)
         checks.counts(seed=self.seed, num_examples=self.num_examples)
         checks.shares(ends="()", margin=self.margin)
@@ -132,8 +189,18 @@ class Settings:
         checks.counts(at_least=16, photo_side=self.photo_side)
         self._check_own()
         if not self.own:
-            for network in self.networks():
-                self.spec(network, "scenes:train")  # refuses what no training can use
+            self._check_scenes()
+
+    def _check_scenes(self) -> None:
+        robust = ["num_robust"] if self.eps_train else []
+        for name in ["num_swept", "num_challenged", "num_backgrounds", *robust]:
+            wanted = getattr(self, name)
+            if wanted > self.num_fixed:
+                raise InputError(f"{name} {wanted}: there are num_fixed = {self.num_fixed} test scenes")
+        for network in self.networks():
+            self.spec(network, "scenes:train")  # refuses what no training can use
+            if round(network.share * self.num_train) < 18:
+                raise InputError(f"curve_shares {network.share:g}: fewer than 18 of {self.num_train} training scenes")
 
     def _check_own(self) -> None:
         if self.models and not self.own:
@@ -162,21 +229,49 @@ class Settings:
         """The user's own images: what was given as `data` or `released`; "" where scenes are used."""
         return self.data or self.released
 
-    def scenes(self, split: Literal["train", "test"], rho: float, seed: int) -> str:
-        """Name of the scenes. Hard edges (aa=1): masks are exact to the pixel, nothing of an object stays behind."""
-        n = self.num_train if split == "train" else self.num_test
+    def train_scenes(self, network: Network) -> str:
+        """Name of the scenes that a network is trained on, or of those that its versions are cut from."""
+        return self._scenes("train", round(network.share * self.num_train), network.rho, network.seed)
+
+    def test_scenes(self, rho: float) -> str:
+        """Name of the test scenes of a correlation."""
+        return self._scenes("test", self.num_test, rho, self.seed)
+
+    def fixed_scenes(self) -> str:
+        """Name of the test scenes that all networks share: every one has the background of its own class."""
+        return self._scenes("test", self.num_fixed, 1.0, self.seed)
+
+    def _scenes(self, split: Literal["train", "test"], n: int, rho: float, seed: int) -> str:
+        """Hard edges (aa=1): masks are exact to the pixel, nothing of an object stays behind."""
         return f"scenes:{split},n={n},size={self.side},rho={rho:g},aa=1,seed={seed}"
 
     def networks(self) -> list[Network]:
-        """All trainings: on the original scenes at every correlation, on other versions at the largest one."""
+        """All trainings: on the original scenes at every correlation, on other versions and adversarially at the
+        largest one, and those of the curve."""
         seeds = range(self.seed, self.seed + self.num_seeds)
-        plain = [Network(rho, ORIGINAL, seed) for rho in self.rhos for seed in seeds]
-        return plain + [Network(self.rhos[-1], version, seed) for version in self.also_train_on for seed in seeds]
+        kinds = [Network(rho, ORIGINAL, 0) for rho in self.rhos]
+        kinds += [Network(self.rhos[-1], version, 0) for version in self.also_train_on]
+        kinds += [Network(self.rhos[-1], ORIGINAL, 0, eps=eps) for eps in self.eps_train]
+        kinds += self.curve()
+        return [kind._replace(seed=seed) for kind in dict.fromkeys(kinds) for seed in seeds]
+
+    def curve(self) -> list[Network]:
+        """The kinds of networks of growing capacity and data (seed 0); [] where there is no curve."""
+        archs = [Network(self.curve_rho, ORIGINAL, 0, arch=arch) for arch in self.curve_archs]
+        shares = [Network(self.curve_rho, ORIGINAL, 0, share=share) for share in self.curve_shares]
+        return [*shares, Network(self.curve_rho, ORIGINAL, 0), *archs] if archs or shares else []
+
+    def swept(self) -> list[Network]:
+        """Networks that meet adversarial backgrounds: trained on the original and on Mixed-Rand at the largest
+        correlation."""
+        versions = (ORIGINAL, "mixed_rand")
+        top = [n for n in self.networks() if n.rho == self.rhos[-1] and not n.eps and n.share == 1 and not n.arch]
+        return [network for network in top if network.trained_on in versions]
 
     def spec(self, network: Network, data: object) -> TrainSpec:
         """How a network is trained on `data`, a name or a reference."""
-        return TrainSpec(
-            model=self.arch,
+        spec = TrainSpec(
+            model=network.arch or self.arch,
             data=data,  # type: ignore[arg-type]
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -187,6 +282,9 @@ class Settings:
             augmentation=self.augmentation,
             seed=network.seed,
         )
+        if not network.eps:
+            return spec
+        return replace(spec, loss="adversarial", norm="l2", eps=network.eps, num_steps=self.train_steps)
 
 
 def estimate(settings: Settings) -> Work:
@@ -200,29 +298,62 @@ def estimate(settings: Settings) -> Work:
             note=slow or "Building takes about 0.1 ms per version of a small image.",
         )
     networks = settings.networks()
-    trained = len(networks) * settings.epochs * settings.num_train
-    tested = len(networks) * versions * settings.num_test
+    trained = sum(settings.epochs * round(network.share * settings.num_train) for network in networks)
+    full, at_most = compositions(settings)
     return Work(
-        counts={"training passes of single images": trained, "predictions": tested, "trainings": len(networks)},
+        counts={
+            "training passes of single images": trained,
+            "predictions": looked(settings),
+            "trainings": len(networks),
+            **({"compositions of foregrounds and backgrounds": full + at_most} if full + at_most else {}),
+        },
         note=MEASURED.get((settings.arch, settings.side), "Trainings dominate."),
         parts=plan(settings),
         unit=NetworkPass(models=(settings.arch,), side=settings.side),
     )
 
 
+def looked(settings: Settings) -> int:
+    """Predictions on versions: of every network on the fixed scenes, of those at the correlations on their own."""
+    versions = len(settings.versions) + 1
+    own = [network for network in settings.networks() if has_own_scenes(settings, network)]
+    return versions * (len(settings.networks()) * settings.num_fixed + len(own) * settings.num_test)
+
+
+def has_own_scenes(settings: Settings, network: Network) -> bool:
+    """Whether a network is also tested at its own correlation: not those of the curve and of adversarial training."""
+    return network.rho in settings.rhos and not network.eps and not network.arch and network.share == 1
+
+
+def compositions(settings: Settings) -> tuple[int, int]:
+    """Of foregrounds and backgrounds: in full sweeps, and in challenges that no background would end early."""
+    count = len(settings.swept()) * settings.num_backgrounds
+    return count * settings.num_swept, count * settings.num_challenged
+
+
 def plan(settings: Settings) -> tuple[Part, ...]:
     """The steps of a run on scenes."""
     networks, num_train = settings.networks(), settings.num_train
     cut = sum(network.trained_on != ORIGINAL for network in networks)
-    built = len(settings.versions) * len(settings.rhos) * settings.num_test + cut * num_train
-    looked = len(networks) * (len(settings.versions) + 1) * settings.num_test
-    return (
-        Part(step="versions", items=built, cost=BUILD),
-        training_part([(settings.spec(network, "scenes:train"), num_train) for network in networks]),
-        Part(step="clean", items=looked, cost=LOOK),
-    )
+    tested = len(settings.rhos) * settings.num_test + settings.num_fixed
+    sizes = [(settings.spec(network, "scenes:train"), round(network.share * num_train)) for network in networks]
+    swept = len(settings.swept())
+    attacked = sum(bool(network.eps) for network in networks) + settings.num_seeds * len(settings.eps_train)
+    parts = [
+        Part(step="versions", items=len(settings.versions) * tested + cut * num_train, cost=BUILD),
+        training_part(sizes),
+        Part(step="clean", items=looked(settings), cost=LOOK),
+        Part(step="sweep", items=swept * settings.num_swept, cost=COMPOSE * settings.num_backgrounds),
+        Part(step="challenge", items=swept * settings.num_challenged, cost=EARLY * settings.num_backgrounds),
+        Part(step="attack", items=attacked * settings.num_robust, cost=settings.test_steps),
+    ]
+    return tuple(part for part in parts if part.items)
 
 
+COMPOSE = 0.2
+"""Passes that a composition costs: forward, with batch norm folded."""
+EARLY = 0.1
+"""The same where a foreground is done with the first background that fools the network: half of them, say."""
 BUILD = 0.6
 """Passes that a version costs to cut and paste; measured at quick size."""
 
@@ -234,29 +365,37 @@ MEASURED: Mapping[tuple[str, int], str] = {
 
 
 def small() -> Settings:
-    """All versions to train on, five chains, as the paper's table 5: robustray run backgrounds --size small.
+    """All versions to train on, as the paper's table 5; capacity and data; adversarial training and backgrounds.
 
-    4.2 million training passes, sixteen times the quick size: ten minutes of CPU time by its pace, not yet measured.
+    robustray run backgrounds --size small
     """
     return Settings(
-        rhos=(0.0, 0.2, 0.35, 0.5, 0.7, 0.9),
-        num_train=5_400,
-        num_test=4_050,
+        rhos=(0.0, 0.35, 0.7, 0.9),
+        num_train=2_700,
+        num_fixed=4_050,
+        num_test=900,
         also_train_on=VERSIONS,
         epochs=12,
-        num_seeds=5,
+        curve_archs=("small:plain", "small:s"),
+        curve_shares=(0.25, 0.5),
+        eps_train=(0.5,),
+        num_swept=900,
+        num_challenged=900,
+        num_backgrounds=900,
     )
 
 
 def paper() -> Settings:
-    """The paper's recipe (appendix C; without its colour jitter) and its number of images, on scenes. GPUs: days.
+    """The paper's recipe (appendix C; without its colour jitter) and its number of images, on scenes; and the challenge
+    in full, 4,050 foregrounds on 4,050 backgrounds. GPUs: days.
 
-    ImageNet-9 itself can't be had in full: its authors released test images only. `--data` takes them, or any others.
+    ImageNet-9 itself can't be had in full: its authors released test images only. `--released` takes them.
     """
     return Settings(
         rhos=(0.0, 0.35, 0.9),
         side=224,
         num_train=45_405,
+        num_fixed=4_050,
         num_test=4_050,
         also_train_on=VERSIONS,
         arch="torchvision:resnet50",
@@ -268,6 +407,12 @@ def paper() -> Settings:
         weight_decay=1e-4,
         augmentation="crop-flip",
         num_seeds=2,
+        curve_archs=("torchvision:resnet18", "torchvision:wide_resnet50_2"),
+        curve_shares=(0.25, 0.5),
+        eps_train=(3.0,),
+        num_swept=4_050,
+        num_challenged=4_050,
+        num_backgrounds=4_050,
     )
 
 

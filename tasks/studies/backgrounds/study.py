@@ -10,31 +10,44 @@ of the user's own images are built instead, to judge the user's own models or to
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from robustray.tasks.attacks.blocks import predict_block
+from robustray.tasks.attacks import PGD
+from robustray.tasks.attacks.blocks import attack_block, predict_block
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import own_modules, predict
-from robustray.tasks.studies.backgrounds import in9
+from robustray.tasks.kit.frames import at
+from robustray.tasks.kit.images import NEEDS, own_modules, predict, settled
+from robustray.tasks.lab.protocol import Reference
+from robustray.tasks.studies.backgrounds import adversarial, in9, reduce
 from robustray.tasks.studies.backgrounds.blocks import NO_OTHER, cuttable, partners, version_block
 from robustray.tasks.studies.backgrounds.building import build, check_folder, not_built
 from robustray.tasks.studies.backgrounds.doors import models_looked_up, own_door
 from robustray.tasks.studies.backgrounds.findings import findings
 from robustray.tasks.studies.backgrounds.photographs import cut_block, photo_version_block
+from robustray.tasks.studies.backgrounds.reduce import FIXED, OWN_RHO
 from robustray.tasks.studies.backgrounds.released import open_released
-from robustray.tasks.studies.backgrounds.results import Results, images_words, network_words
-from robustray.tasks.studies.backgrounds.settings import ORIGINAL, OUTLINE, WORDS, Network, Settings
+from robustray.tasks.studies.backgrounds.results import Results, images_words
+from robustray.tasks.studies.backgrounds.settings import (
+    ORIGINAL,
+    OUTLINE,
+    WORDS,
+    Network,
+    Settings,
+    has_own_scenes,
+)
+from robustray.tasks.studies.backgrounds.sweeping import challenge_block, sweep_block
 from robustray.tasks.studies.backgrounds.worlds import World, build_version, open_photo_world, open_world
 from robustray.tasks.study import TRAIN, Findings, Opened, Study
 from robustray.tasks.training.doors import check_training
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
-    from robustray.tasks.lab.protocol import Handle, Lab, Reference
+    from robustray.tasks.lab.protocol import Handle, Lab
 
 
 def door(settings: Settings, lab: Lab) -> Opened:
@@ -42,74 +55,80 @@ def door(settings: Settings, lab: Lab) -> Opened:
     if settings.own:
         return own_door(settings, lab)
     check_folder(settings)
-    refs = {
-        name: lab.data(name)
-        for rho in settings.rhos
-        for name in (
-            settings.scenes("test", rho, settings.seed),
-            *(settings.scenes("train", rho, n.seed) for n in settings.networks() if n.rho == rho),
-        )
-    }
-    first = settings.networks()[0]
-    train = settings.scenes("train", first.rho, first.seed)
-    check_training(settings.spec(first, train), lab.load(refs[train]))
+    names = [settings.fixed_scenes(), *map(settings.test_scenes, settings.rhos)]
+    refs = {name: lab.data(name) for name in [*names, *map(settings.train_scenes, settings.networks())]}
+    tried: set[Network] = set()
+    for network in settings.networks():
+        train = settings.train_scenes(network)
+        spec = settings.spec(network, train)
+        kind = network._replace(seed=0, rho=0.0, trained_on=ORIGINAL)
+        if kind not in tried:
+            check_training(spec, lab.load(refs[train]))
+        tried.add(kind)
+    archs = dict.fromkeys([settings.arch, *settings.curve_archs])
     return Opened(
         refs={f"data {name}": ref for name, ref in refs.items()},
-        modules=own_modules(settings.arch),
+        decided={"precision": settled(settings, lab, "precision").precision},
+        modules=own_modules(*archs),
         incomplete=not_built(settings),
     )
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
-    # 1. Every version of the test images, for every correlation (or of one's own images).
+    settings = settled(settings, lab, "precision")
+    # 1. Every version of the test images: of those that all networks share, of each correlation's own, of one's own.
     if settings.own:
         worlds = [open_own(settings, lab)]
     else:
-        worlds = [
-            open_world(settings, lab, images_words(rho), settings.scenes("test", rho, settings.seed), rho)
-            for rho in settings.rhos
-        ]
+        worlds = [open_world(settings, lab, images_words(rho), settings.test_scenes(rho), rho) for rho in settings.rhos]
+        worlds.append(open_world(settings, lab, FIXED, settings.fixed_scenes(), 1.0))
+    shared = worlds[-1]
 
     # 2. The networks: trained side by side on their own scenes, or on versions of them.
-    models = lab.models(settings.models) if settings.models else {}
+    models: dict[str, Reference] = {}
+    networks: dict[Network, Reference] = {}
     if settings.own:
-        judged = {worlds[0].name: {(model, 0): ref for model, ref in models.items()}}
+        models = lab.models(settings.models) if settings.models else {}
+        judged = [Judged(world=shared, network=name, ref=ref) for name, ref in models.items()]
     else:
-        judged = train_networks(settings, lab)
+        networks = train_networks(settings, lab)
+        judged = scenes_judged(settings, networks, worlds)
 
-    # 3. Every network on every version of the images of its own correlation.
+    # 3. Every network on every version.
     data = {world.name: world.refs(lab) for world in worlds}
-    looked_up = models_looked_up(lab, models, lab.load(data[settings.own][ORIGINAL])) if models else ()
-    handles = {
-        (world.name, network, version): predict(lab, model, ref, len(world.kept), block=settings.block)
-        for world in worlds
-        for network, model in judged[world.name].items()
-        for version, ref in data[world.name].items()
-    }
-    records = [
-        record(
-            world,
-            network,
-            {version: handles[world.name, network, version].result() for version in data[world.name]},
-            looked_up=network[0] in looked_up,
-        )
-        for world in worlds
-        for network in judged[world.name]
+    looked_up = models_looked_up(lab, models, lab.load(data[shared.name][ORIGINAL])) if models else ()
+    handles = [
+        {
+            version: predict(lab, each.ref, ref, len(each.world.kept), block=settings.block)
+            for version, ref in data[each.world.name].items()
+        }
+        for each in judged
     ]
+    records = [
+        record(each, {version: handle.result() for version, handle in found.items()}, each.network in looked_up)
+        for each, found in zip(judged, handles, strict=True)
+    ]
+    frame = pd.concat(records, ignore_index=True) if records else pd.DataFrame()
 
-    # 4. What it says, and what is taken away.
-    last = worlds[-1]
+    # 4. Some of them on adversarial backgrounds, and under attack.
+    met, places = meet(settings, lab, judged, frame, data[shared.name], looked_up)
+    robust = attack(settings, lab, networks, data[shared.name][ORIGINAL])
+
+    # 5. What it says, and what is taken away.
     return findings(
         Results(
             settings=settings,
-            classes=last.classes,
-            versions=tuple(data[last.name])[1:],
-            records=pd.concat(records, ignore_index=True) if records else pd.DataFrame(),
+            classes=shared.classes,
+            versions=tuple(data[shared.name])[1:],
+            records=frame,
             pairs=pair_table(worlds),
             rejected=rejected_table(worlds),
-            num_kept=len(last.kept),
+            num_kept=len(shared.kept),
             looked_up=looked_up,
-            examples=examples(settings, lab, last.classes, data[last.name]),
+            met=met,
+            met_places=places,
+            robust=robust,
+            examples=examples(settings, lab, shared.classes, data[worlds[-2 if len(worlds) > 1 else 0].name]),
             built=build(settings, lab, worlds, data),
         )
     )
@@ -127,10 +146,39 @@ def open_own(settings: Settings, lab: Lab) -> World:
 # --- 2. Networks ------------------------------------------------------------------------------------------------------
 
 
-def train_networks(settings: Settings, lab: Lab) -> dict[str, dict[tuple[str, int], Reference]]:
-    """Images' name -> (trained on what, seed) -> model. Versions to train on are cut from their own training images."""
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A network on the images of a world."""
+
+    world: World
+    network: str
+    """How it was trained, or a model's name."""
+    ref: Reference
+    images: str = ""
+    """Of the records, where it isn't the world's name."""
+    rho: float = float("nan")
+    seed: int = 0
+    swept: bool = True
+    """Whether it meets adversarial backgrounds there."""
+
+
+def scenes_judged(settings: Settings, networks: Mapping[Network, Reference], worlds: list[World]) -> list[Judged]:
+    """All networks on the scenes that they share, and those at the correlations on their own."""
+    swept = settings.swept()
+    found = []
+    for network, ref in networks.items():
+        facts = {"network": network.words, "ref": ref, "rho": network.rho, "seed": network.seed}
+        found.append(Judged(world=worlds[-1], images=FIXED, swept=network in swept, **facts))  # type: ignore[arg-type]
+        if has_own_scenes(settings, network):
+            own = worlds[settings.rhos.index(network.rho)]
+            found.append(Judged(world=own, images=OWN_RHO, swept=False, **facts))  # type: ignore[arg-type]
+    return found
+
+
+def train_networks(settings: Settings, lab: Lab) -> dict[Network, Reference]:
+    """Versions to train on are cut from their own training images."""
     networks = settings.networks()
-    base = {network: lab.data(settings.scenes("train", network.rho, network.seed)) for network in networks}
+    base = {network: lab.data(settings.train_scenes(network)) for network in networks}
     versions: dict[Network, Handle[pd.DataFrame]] = {}
     classes: tuple[str, ...] = ()
     for network, ref in base.items():
@@ -147,32 +195,26 @@ def train_networks(settings: Settings, lab: Lab) -> dict[str, dict[tuple[str, in
             specs.append(settings.spec(network, lab.dataset(name, versions[network], classes=classes)))
         else:
             specs.append(settings.spec(network, ref))
-    found: dict[str, dict[tuple[str, int], Reference]] = {images_words(rho): {} for rho in settings.rhos}
-    for network, model in zip(networks, lab.train(specs).result(), strict=True):
-        found[images_words(network.rho)][network_words(network.trained_on), network.seed] = model
-    return found
+    return dict(zip(networks, lab.train(specs).result(), strict=True))
 
 
 # --- 3. Records -------------------------------------------------------------------------------------------------------
 
 
-def record(
-    world: World, network: tuple[str, int], predictions: Mapping[str, pd.DataFrame], *, looked_up: bool
-) -> pd.DataFrame:
+def record(each: Judged, predictions: Mapping[str, pd.DataFrame], looked_up: bool) -> pd.DataFrame:
     """Rows of `reduce`: one per foreground. looked_up: predictions are ImageNet's classes, to be read as nine."""
-    first = predictions[ORIGINAL]
     answers = {version: frame["prediction"].to_numpy() for version, frame in predictions.items()}
     if looked_up:
-        answers = {version: in9.table()[each] for version, each in answers.items()}
+        answers = {version: in9.table()[found] for version, found in answers.items()}
     return pd.DataFrame(
         {
-            "images": world.name,
-            "rho": world.rho,
-            "network": network[0],
-            "seed": network[1],
-            "index": world.kept,
-            "label": first["label"].to_numpy(),
-            "background_rand": world.rand_backgrounds(),
+            "images": each.images or each.world.name,
+            "rho": each.rho,
+            "network": each.network,
+            "seed": each.seed,
+            "index": each.world.kept,
+            "label": predictions[ORIGINAL]["label"].to_numpy(),
+            "background_rand": each.world.rand_backgrounds(),
             **answers,
         }
     )
@@ -195,7 +237,66 @@ def rejected_table(worlds: list[World]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["images", "index", "name", "reason"])
 
 
-# --- 4. What is shown and taken away ----------------------------------------------------------------------------------
+# --- 4. Adversarial backgrounds, and attacks --------------------------------------------------------------------------
+
+
+def meet(
+    settings: Settings,
+    lab: Lab,
+    judged: list[Judged],
+    records: pd.DataFrame,
+    data: Mapping[str, Reference],
+    looked_up: tuple[str, ...],
+) -> tuple[list[adversarial.Met], list[int]]:
+    """Networks on adversarial backgrounds, and the places of those; nothing where masks are missing."""
+    chosen = {(each.network, each.seed): each for each in judged if each.swept}
+    original: ImageData = lab.load(data[ORIGINAL])
+    if not chosen or original.masks is None or not (settings.num_swept or settings.num_challenged):
+        return [], []
+    right = {}
+    for (name, seed), each in chosen.items():
+        rows = at(records, images=each.images or each.world.name, network=name, seed=seed)
+        right[name, seed] = pd.Series(reduce.correct(rows, ORIGINAL))
+    met = adversarial.ask(
+        settings,
+        lab,
+        {network: each.ref for network, each in chosen.items()},
+        data,
+        labels=original.labels,
+        right=right,
+        precision="bf16" if settings.precision == "bf16" else "fp32",
+        looked_up=looked_up,
+    )
+    return met, adversarial.drawn(settings, len(original)).backgrounds
+
+
+def attack(settings: Settings, lab: Lab, networks: Mapping[Network, Reference], original: Reference) -> pd.DataFrame:
+    """PGD on the fixed scenes against networks trained adversarially and against their standard twins, each at the size
+    of that training: rows of `attack_block` with `network`, `seed` and `eps`."""
+    handles = {}
+    for network in networks:
+        for eps in settings.eps_train:
+            twin = network._replace(eps=0.0)
+            if twin == Network(settings.rhos[-1], ORIGINAL, network.seed) and network.eps in (0.0, eps):
+                pgd = PGD(norm="l2", eps=eps, num_steps=settings.test_steps, precision=settings.precision)
+                handles[network, eps] = lab.map(
+                    "attack",
+                    attack_block,
+                    range(settings.num_robust),
+                    block=settings.block,
+                    seed=settings.seed,
+                    settings=pgd,
+                    refs={"model": networks[network], "data": original},
+                    needs=NEEDS,
+                )
+    parts = [
+        handle.result().assign(network=network.words, seed=network.seed, eps=eps)
+        for (network, eps), handle in handles.items()
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+# --- 5. What is shown and taken away ----------------------------------------------------------------------------------
 
 
 def examples(
@@ -220,6 +321,9 @@ STUDY = Study(
         "versions": (version_block, photo_version_block),
         "train": TRAIN,
         "clean": predict_block,
+        "sweep": sweep_block,
+        "challenge": challenge_block,
+        "attack": attack_block,
     },
     compare=comparison(Compared(table="gaps", keys=("images", "network"), value="gap", unit="points")),
 )

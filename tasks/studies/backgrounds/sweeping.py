@@ -2,7 +2,7 @@
 
 A composition is a foreground, by its mask, on the tiled background of another image. |foregrounds| x |backgrounds| of
 them are never stored: a block of foregrounds sees the backgrounds in batches, each of which is brought to the device
-once for the whole block; only a mask's pixels change from one foreground to the next.
+once for the whole block, and one foreground after the other is put on it in the same memory.
 
 Answers are found with a fast copy of the network (batch norm folded, in bf16 where the hardware has it). What the copy
 can't tell beyond doubt is asked of the network itself, in fp32: how far the copy's logits are off is measured on the
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from robustray.tasks.attacks.gradient.refusals import Model
     from robustray.tasks.data.images import ImageData
 
-SAFETY = 4.0
-"""An answer of the copy stands if its lead is this many times what two logits of the copy may be off together."""
+SAFETY = 2.0
+"""An answer of the copy stands if its lead is more than this many times the most that any difference of two of the
+copy's logits was off."""
 CALIBRATION = 128
 """Compositions on which the copy is compared with the network, in every block."""
 NONE = -1
@@ -103,9 +104,8 @@ class Answerer:
 
     def _error(self, images: Tensor, logits: Tensor) -> float:
         """The lead that an answer of the copy needs. What all logits of an image share changes no answer."""
-        exact = predict_logits(self._model, images)
-        off = (logits - exact) - (logits - exact).mean(1, keepdim=True)
-        return SAFETY * 2 * float(off.abs().max())
+        off = logits - predict_logits(self._model, images)
+        return SAFETY * float((off.amax(1) - off.amin(1)).max())
 
 
 def batches(pixels: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
@@ -117,28 +117,17 @@ def batches(pixels: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
 
 
 class Canvas:
-    """A batch of backgrounds that one foreground after the other is put on."""
+    """A batch of backgrounds that one foreground after the other is put on, always in the same memory."""
 
     def __init__(self, backgrounds: Tensor) -> None:
         """backgrounds: (batch, channels, height, width) in channels_last; not changed."""
-        self._clean = _rows(backgrounds)
-        self._shown = torch.empty_like(backgrounds, memory_format=torch.preserve_format).copy_(backgrounds)
-        self._dirty: Tensor | None = None
+        self._backgrounds = backgrounds
+        self._shown = torch.empty_like(backgrounds, memory_format=torch.preserve_format)
 
-    def put(self, pixels: Tensor, places: Tensor) -> Tensor:
-        """The foreground `pixels` (places, channels) at `places`, rows of the flattened image, on every background.
+    def put(self, image: Tensor, mask: Tensor) -> Tensor:
+        """The image (channels, height, width) where the mask (1, height, width) is True, on every background.
         Returns: (batch, channels, height, width), good until the next call."""
-        shown = _rows(self._shown)
-        if self._dirty is not None:
-            shown[:, self._dirty] = self._clean[:, self._dirty]
-        shown[:, places] = pixels
-        self._dirty = places
-        return self._shown
-
-
-def _rows(images: Tensor) -> Tensor:
-    """(batch, height * width, channels): a view of images in channels_last."""
-    return images.permute(0, 2, 3, 1).view(len(images), -1, images.shape[1])
+        return torch.where(mask, image, self._backgrounds, out=self._shown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,24 +136,20 @@ class Foreground:
 
     index: int
     label: int
-    pixels: Tensor
-    """(places, channels)."""
-    places: Tensor
-    """Rows of the flattened image that the mask covers."""
+    image: Tensor
+    """(channels, height, width)."""
+    mask: Tensor
+    """(1, height, width)."""
 
 
 def foregrounds(data: ImageData, indices: Sequence[int], device: str) -> list[Foreground]:
     """Raises: InputError for data without masks."""
     if data.masks is None:
         raise InputError(f"{data.name} has no masks: nothing says what to put on backgrounds")
-    images, labels = data.batch(indices)
-    flat = images.flatten(2).transpose(1, 2)
-    found = []
-    for row, index in enumerate(indices):
-        places = torch.from_numpy(np.flatnonzero(data.masks[index]))
-        pixels = flat[row, places].to(device)
-        found.append(Foreground(index=int(index), label=int(labels[row]), pixels=pixels, places=places.to(device)))
-    return found
+    images, labels = (part.to(device) for part in data.batch(indices))
+    masks = torch.from_numpy(data.masks[np.asarray(indices)][:, None]).to(device)
+    facts = zip(indices, labels.tolist(), images, masks, strict=True)
+    return [Foreground(index=int(index), label=label, image=image, mask=mask) for index, label, image, mask in facts]
 
 
 def swept(
@@ -175,7 +160,7 @@ def swept(
     for first, batch in batches(backgrounds, batch_size):
         canvas = Canvas(batch)
         for row, each in enumerate(objects):
-            found[row, first : first + len(batch)] = answer(canvas.put(each.pixels, each.places)).to(torch.int16)
+            found[row, first : first + len(batch)] = answer(canvas.put(each.image, each.mask)).to(torch.int16)
     return found
 
 
@@ -198,7 +183,7 @@ def challenged(
         for row, each in enumerate(objects):
             if row in state:
                 continue
-            said = read(answer(canvas.put(each.pixels, each.places)))
+            said = read(answer(canvas.put(each.image, each.mask)))
             wrong = (said != each.label).nonzero()[:, 0]
             if len(wrong):
                 place = int(wrong[0])

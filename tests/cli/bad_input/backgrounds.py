@@ -112,6 +112,25 @@ BACKGROUNDS = [
         says=("--models digits:mlp", "--data boxed.parquet"),
     ),
     Case(
+        name="backgrounds: more foregrounds than scenes",
+        typed=RUN + "--num-swept 5000",
+        says=("num_swept 5000", "num_fixed = 1200"),
+    ),
+    Case(
+        name="backgrounds: a share of no scenes",
+        typed=RUN + "--curve-shares 0.001",
+        says=("curve_shares 0.001", "fewer than 18"),
+    ),
+    Case(name="backgrounds: a share of all scenes", typed=RUN + "--curve-shares 1", says=("curve_shares", "(0, 1)")),
+    Case(
+        name="backgrounds: perturbations that fall", typed=RUN + "--eps-train 0.5 0.2", says=("eps_train", "0.5, 0.2")
+    ),
+    Case(
+        name="backgrounds: no such network on the curve",
+        typed=RUN + "--curve-archs scenes:cn",
+        says=("did you mean 'scenes:cnn'",),
+    ),
+    Case(
         name="backgrounds: boxes without photographs", typed=RUN + "--boxes central:0.6", says=("boxes", "give --data")
     ),
     Case(
@@ -225,6 +244,21 @@ BACKGROUNDS = [
             "mixed_same/val/cat",
         ),
         says=("mixed_same holds 1 images of 1 classes", "original 2 of 2"),
+    ),
+    Case(
+        name="backgrounds: a released mask that is none",
+        typed=RUN + "--released images --models digits:mlp",
+        prepare=both(
+            folders(
+                *(
+                    f"{each}/val/{name}"
+                    for each in ("original", "only_bg_t", "mixed_same", "mixed_rand")
+                    for name in ("cat", "dog")
+                )
+            ),
+            file("images/fg_mask/val/cat/0.npy"),
+        ),
+        says=("images/fg_mask/val/dog/0.npy is missing", "1 of 2 masks"),
     ),
     Case(
         name="backgrounds: data and released at once",

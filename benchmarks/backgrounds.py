@@ -1,0 +1,146 @@
+"""Adversarial backgrounds: compositions a second, forward included, beside batches made with `torch.where`.
+
+    python benchmarks/backgrounds.py
+
+Contenders take turns on the same foregrounds and backgrounds, one thread, seconds of the processor, so that other work
+on the machine counts little; the best of several rounds. The rival composes with `torch.where` and asks the fp32
+network in batches of 128, in whichever memory format it is faster. Ours must give the rival's answers, which is
+checked. The networks are trained here for a minute. Run it on a machine that does nothing else: beside other work
+folding batch norm saves nothing. The record goes to benchmarks/records/backgrounds.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = "1"
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent)]
+
+from robustray.tasks.attacks.precision import Arithmetic, resolve_precision  # noqa: E402
+from robustray.tasks.compose.cut import tiled  # noqa: E402
+from robustray.tasks.data import ImageData, open_data  # noqa: E402
+from robustray.tasks.lab.seeds import seed_torch  # noqa: E402
+from robustray.tasks.models.registry import build_model  # noqa: E402
+from robustray.tasks.studies.backgrounds.sweeping import Answerer, foregrounds, swept  # noqa: E402
+
+BATCH = 128
+STEPS = 150
+"""Of training."""
+MODELS = {"scenes:cnn": 32, "small:s": 32}
+"""Network -> side of the scenes."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--record", type=Path, default=HERE / "records" / "backgrounds.json")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--foregrounds", type=int, default=8)
+    parser.add_argument("--backgrounds", type=int, default=512)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[str, object] = {"batch": BATCH, "foregrounds": given.foregrounds, "backgrounds": given.backgrounds}
+    for model, side in MODELS.items():
+        found[model] = compared(model, side, given.foregrounds, given.backgrounds, given.rounds)
+    given.record.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+    return 0
+
+
+def compared(name: str, side: int, num_foregrounds: int, num_backgrounds: int, rounds: int) -> dict[str, float]:
+    """Compositions a second of each contender, and of ours as multiples of the rival's."""
+    data = open_data(f"scenes:test,n={num_backgrounds},size={side},aa=1,rho=1", data_root=None).fetch()
+    assert data.boxes is not None
+    rooms = torch.from_numpy(np.stack([tiled(image, box) for image, box in zip(data.images, data.boxes, strict=True)]))
+    model = network(name, side)
+    indices = list(range(num_foregrounds))
+
+    asked: dict[str, int] = {}
+
+    def rival(memory_format: torch.memory_format) -> Callable[[], Tensor]:
+        return lambda: where_and_forward(model, data, indices, rooms, memory_format)
+
+    def ours(precision: Arithmetic) -> Callable[[], Tensor]:
+        def run() -> Tensor:
+            with Answerer(model, rooms.shape[1:], precision) as answer:
+                found = swept(answer, foregrounds(data, indices, "cpu"), rooms, batch_size=BATCH)
+            asked[f"asked_again_{precision}"] = answer.num_asked_again
+            return found
+
+        return run
+
+    contenders: dict[str, Callable[[], Tensor]] = {
+        "where": rival(torch.contiguous_format),
+        "where_channels_last": rival(torch.channels_last),
+        "fp32": ours("fp32"),
+    }
+    if resolve_precision("cpu") == "bf16":
+        contenders["bf16"] = ours("bf16")
+    answers = {label: run() for label, run in contenders.items()}
+    for label, found in answers.items():
+        assert torch.equal(found, answers["where"]), f"{label} answers otherwise"
+    best = dict.fromkeys(contenders, float("inf"))
+    for _ in range(rounds):
+        for label, run in contenders.items():
+            start = time.process_time()
+            run()
+            best[label] = min(best[label], time.process_time() - start)
+    count = num_foregrounds * num_backgrounds
+    rates = {f"{label}_per_second": round(count / seconds, 1) for label, seconds in best.items()}
+    fastest = min(best["where"], best["where_channels_last"])
+    times = {f"times_{label}": round(fastest / best[label], 3) for label in best if not label.startswith("where")}
+    return {
+        **rates,
+        **times,
+        **asked,
+        "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def network(name: str, side: int) -> nn.Module:
+    """Trained for a while: a network that knows nothing is never sure of its answers."""
+    data = open_data(f"scenes:train,n=2250,size={side},aa=1,rho=0.5", data_root=None).fetch()
+    seed_torch(0)
+    model = build_model(name, 9).train()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    order = np.random.default_rng(0)
+    for _ in range(STEPS):
+        images, labels = data.batch(order.integers(len(data), size=64))
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimiser.step()
+    return model.eval()
+
+
+def where_and_forward(
+    model: nn.Module, data: ImageData, indices: list[int], rooms: Tensor, memory_format: torch.memory_format
+) -> Tensor:
+    """What one writes first: `torch.where` on a batch of backgrounds, then the network in fp32."""
+    assert data.masks is not None
+    images, _ = data.batch(indices)
+    pixels = (rooms.float() / 255).contiguous(memory_format=memory_format)
+    found = torch.empty(len(indices), len(rooms), dtype=torch.int16)
+    with torch.inference_mode():
+        for row, index in enumerate(indices):
+            mask = torch.from_numpy(data.masks[index])
+            for start in range(0, len(rooms), BATCH):
+                shown = torch.where(mask, images[row], pixels[start : start + BATCH])
+                found[row, start : start + BATCH] = model(shown).argmax(1).to(torch.int16)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
