@@ -359,7 +359,7 @@ BUILD = 0.6
 
 
 MEASURED: Mapping[tuple[str, int], str] = {
-    ("scenes:cnn", 32): "Trainings dominate; the quick size takes 66 s of CPU time over all processes.",
+    ("scenes:cnn", 32): "Trainings dominate; the quick size takes 62 s of CPU time in one process.",
 }
 """By architecture and side; source: docs/studies/backgrounds.md."""
 
