@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from robustray.tasks import figures
+from robustray.tasks.figures.pictures import GROUND
 from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import shown
@@ -179,13 +180,14 @@ def pictures(results: LandingResults) -> Iterator[Picture]:
         columns=[f"step {step}" for step in results.steps],
     )
     most = max(len(results.numbered(kind)) for kind in KINDS)
-    blank = np.zeros_like(next(iter(results.pads.values())))
+    nothing = np.empty_like(next(iter(results.pads.values())))
+    nothing[:] = np.array(GROUND, dtype=np.float32)[:, None, None] / 255  # as the sheet behind it
     sheet = [[results.pads[pad] for pad in results.numbered(kind)] for kind in KINDS]
     yield figures.image_grid(
         name="pads",
         title="The pads",
         caption="All that fly.",
-        images=np.stack([pad for row in sheet for pad in [*row, *[blank] * (most - len(row))]]),
+        images=np.stack([pad for row in sheet for pad in [*row, *[nothing] * (most - len(row))]]),
         rows=list(KINDS),
         columns=[""] * most,
         scale=3,
