@@ -21,9 +21,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
@@ -49,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.show:
         print(report(read(arguments.output)))
         return
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # before torch is there
     import torch
 
     from benchmarks.planted import networks

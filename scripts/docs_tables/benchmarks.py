@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 
+from benchmarks import audit as audit_bench
 from benchmarks.parity import mapping
 from benchmarks.parity import records as parity_records
 from benchmarks.rllib_speed import records as speed_records
@@ -158,7 +159,13 @@ def corruptions(path: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def audit(path: str) -> str:
+    """What the audit found of planted masks and honest networks, and how far the attack that it chose closed gaps."""
+    return audit_bench.report(audit_bench.read(ROOT / path)) + "\n"
+
+
 TABLES = {
+    "audit": audit,
     "corruptions": corruptions,
     "replication": replication,
     "engine": engine,
