@@ -6,8 +6,9 @@
 Planted: masks (`planted.defects`) on networks whose worst case is known from AutoAttack without the mask. Honest:
 networks without one (`planted.networks`). All are held against the checks that run no attacks, honest ones of digits
 against the others as well. A record holds every check's figure, so that rules can be changed
-without running anything; they were set on the cases of the development half (every other one) and are reported on the
-other half. No time is measured: other work may run beside it. Lines go to benchmarks/records/audit.jsonl.
+without running anything: set them on the development half (every other case) and read the other half. How separate the
+halves were so far: docs/audit.md. No time is measured: other work may run beside it. Lines go to
+benchmarks/records/audit.jsonl.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The rules of an audit: what speaks against a robust accuracy, each in one place. Imports no torch.
 
-Limits were set on one half of the cases of `benchmarks/audit.py` and are reported on the other (docs/audit.md).
+How often they flag what is planted, and what is not: `benchmarks/audit.py`, docs/audit.md.
 """
 
 from __future__ import annotations
