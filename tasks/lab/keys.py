@@ -58,7 +58,7 @@ def plain(value: Any, *, defaults: bool = True) -> Any:
         if not all(isinstance(key, str) for key in value):
             raise InputError(f"settings with keys that are not text: {list(value)[:3]}")
         return {key: plain(item, defaults=defaults) for key, item in value.items()}
-    if type(value) is list and {*map(type, value)} <= _AS_THEY_ARE:  # most items; a run has hundreds of thousands
+    if isinstance(value, list) and {*map(type, value)} <= _AS_THEY_ARE:  # most items; a run has hundreds of thousands
         return value.copy()
     if isinstance(value, Sequence) and not isinstance(value, _BYTES):
         return [plain(item, defaults=defaults) for item in value]

@@ -36,7 +36,11 @@ class Tapped(nn.Module):
         if fake_relu:
             raise InputError(f"{self._tap} has no fake_relu: take the tap {LATENT!r}")
         found: list[Tensor] = []
-        handle = self.model.get_submodule(self._tap).register_forward_hook(lambda _, __, output: found.append(output))
+
+        def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            found.append(output)
+
+        handle = self.model.get_submodule(self._tap).register_forward_hook(keep)
         try:
             logits = self.model(images)
         finally:

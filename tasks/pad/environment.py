@@ -17,7 +17,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.pad.scenes import FACTOR, PAD_TEXELS, TEXELS, TILE, Scenes, grounds, plain_pad, starts, turned
 from robustray.tasks.pad.settings import Flight
 from robustray.tasks.render.cameras import Light
-from robustray.tasks.render.meshes import Mesh
+from robustray.tasks.render.meshes import Floats, Mesh
 from robustray.tasks.render.simulator import NEAR, Stage
 from robustray.tasks.render.weather import Weather, light_in, weathered
 
@@ -82,7 +82,7 @@ def _tiles(size: float, count: int) -> Mesh:
     first = np.arange(count) - count // 2 if count > 1 else np.array([-0.5])
     places = np.stack(np.meshgrid(first, first), axis=-1).reshape(-1, 1, 1, 2)
     flat = (size * (places + square)).reshape(-1, 3, 2)
-    corners = np.concatenate([flat, np.zeros_like(flat[..., :1])], axis=2)
+    corners: Floats = np.concatenate([flat, np.zeros_like(flat[..., :1])], axis=2, dtype=np.float64)
     return Mesh(name="tiles", corners=corners, uvs=np.tile(square, (count**2, 1, 1)))
 
 
@@ -117,7 +117,8 @@ class LandingPad(gymnasium.Env[Observation, NDArray[np.float32]]):
         if render_mode not in (None, "rgb_array"):
             raise InputError(f"render_mode cannot be {render_mode!r}: rgb_array or None")
         self.render_mode = render_mode
-        self.weather, self.severity, self._seed = weather, severity, seed
+        self.weather: Weather = weather
+        self.severity, self._seed = severity, seed
         self._own, self._site = site is None, site or Site(self.flight, pad)
         side = self.flight.side
         self.observation_space = Box(0, 255, (side, side, 3), np.uint8)

@@ -219,7 +219,7 @@ def test_few_classes_no_images_and_bad_values() -> None:
 @pytest.mark.parametrize("kind", [PGD, FGSM, ApgdT, FabT, Fab])
 def test_averaging_over_draws_changes_nothing_of_a_model_that_draws_none(kind: Any) -> None:
     images, labels = pictures(), net()(pictures()).argmax(1)
-    few = {} if kind is FGSM else {"num_steps": 3}
+    few: dict[str, Any] = {} if kind is FGSM else {"num_steps": 3}
     once, often = (
         kind(norm="linf", eps=0.1, precision="fp32", eot_samples=count, **few)(net(), images, labels)
         for count in (1, 4)

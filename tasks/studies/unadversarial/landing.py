@@ -22,7 +22,7 @@ from robustray.tasks.pad.settings import Flight
 from robustray.tasks.render.simulator import require_gl
 from robustray.tasks.render.weather import WEATHERS
 from robustray.tasks.studies.unadversarial import landing_findings
-from robustray.tasks.studies.unadversarial.landing_results import KINDS, LandingResults, Pad
+from robustray.tasks.studies.unadversarial.landing_results import KINDS, Kind, LandingResults, Pad
 from robustray.tasks.studies.unadversarial.settings import Settings
 from robustray.tasks.studies.unadversarial.textures import CLEAR, Condition
 from robustray.tasks.study import Opened
@@ -96,7 +96,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
         policy: fly(Pad("plain", 0), CLEAR, policy) for policy in ("nothing", "truth")
     }
     foggy = Condition("fog", settings.landing_severity)
-    strips = {
+    strips: dict[Kind, Handle[pd.DataFrame]] = {
         kind: lab.map(
             "strips",
             strip_block,

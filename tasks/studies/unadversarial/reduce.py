@@ -167,7 +167,8 @@ def accuracy_table(results: Results) -> pd.DataFrame:
 def alone_table(results: Results) -> pd.DataFrame:
     """One row for each patch and ground: is the patch itself answered with its class?"""
     rows = []
-    for patch, ground in dict.fromkeys((patch, ground) for _, patch, ground in results.alone):
+    asked: dict[tuple[str, Ground], None] = dict.fromkeys((patch, ground) for _, patch, ground in results.alone)
+    for patch, ground in asked:
         answered = {c: results.alone[c, patch, ground].correct.to_numpy(dtype=bool) for c in results.chains}
         found = results.share(answered.__getitem__)
         rows.append(

@@ -30,8 +30,10 @@ from robustray.tasks.studies.unadversarial.textures import seen_block, texture_b
 from robustray.tasks.study import TRAIN, Opened, Study
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from robustray.tasks.data.images import ImageData
-    from robustray.tasks.lab.protocol import Lab
+    from robustray.tasks.lab.protocol import Handle, Lab
     from robustray.tasks.study import Findings
 
 GROUNDS: tuple[Ground, ...] = ("grey", "noise")
@@ -76,7 +78,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
         for chain, name in looked(chains, NAMES)
         for cell in cells
     }
-    alone = {
+    alone: dict[tuple[Chain, str, Ground], Handle[pd.DataFrame]] = {
         (chain, name, ground): bench.look(chain.model, patches[chain, name], shown.detailed, ground=ground)
         for chain, name in looked(chains, NAMES[1:])
         for ground in GROUNDS
