@@ -13,10 +13,13 @@ from robustray.tasks.study import Size
 def transfer_sources(size: Size) -> Grid:
     """What a source trained at a size is worth on each target, as fixed features and fine-tuned, over chains.
 
-    robustray tune transfer-sources --size quick                    scenes to other scenes and to textures, 12 cells
+    robustray tune transfer-sources --size quick                    scenes and textures, two CPU cores, 2 minutes
     robustray tune transfer-sources --size small --data-root DIR    CIFAR-10, 4 sizes, 3 targets, 5 seeds: 60 cells
     Trainings are shared: a cell trains its source, a standard one and those of the null, and finds in the store what
-    another cell has trained. Larger sizes than quick have not been run as a grid: the study does the same in one run
+    another cell has trained.
+    expected, quick: as fixed features 48 % [28, 69] of other scenes and 15 % [13, 17] of textures, of ten kinds (two
+    seeds); less from sources trained at larger sizes. The larger sizes have not been run as a grid: the study does the
+    same in one run
     """
     base = SIZES[size]
     targets = {data: base.test_of(data) if data != OTHERS else "" for data in base.data}

@@ -91,7 +91,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     for name in ("ROBUSTRAY_DATA", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
-    known = set(sys.modules)
+    known, variables = set(sys.modules), set(os.environ)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def run(line: str) -> Outcome:
@@ -101,6 +101,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFi
         return Outcome(exit_code, said.out, said.err)
 
     yield run
+    for name in set(os.environ) - variables:  # a command's own process ends with what it set, RAY_AUTH_MODE above all
+        del os.environ[name]
     for number, handler in handlers.items():
         signal.signal(number, handler)
     for name in set(sys.modules) - known:
