@@ -201,9 +201,8 @@ def _model(meshes: Mapping[str, Mesh], texture_sides: Mapping[str, int], side: i
 
 
 def _load_compilers() -> None:
-    """Mesa's software renderer brings an LLVM of its own (libLLVM-15 in Debian 12). Where it came first, loading
-    triton, which torch does when an optimizer is made, ended the process with a segmentation fault (triton 3.8.0, Mesa
-    22.3.6); the other way round both work."""
+    """Load triton, where there is one, before any context. Mesa's software renderer and triton bring an LLVM each, and
+    a process with both has ended with a segmentation fault (triton 3.8.0, Mesa 22.3.6); in this order both work."""
     with contextlib.suppress(ImportError):  # builds of torch for CPUs only may come without
         importlib.import_module("triton")
 

@@ -285,7 +285,7 @@ def test_without_gl_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPat
 @pytest.mark.acceptance
 @pytest.mark.usefixtures("gl")
 def test_an_optimizer_can_be_made_after_a_context() -> None:
-    """Two LLVMs in one process: whichever of Mesa's and triton's came second ended it. In a process of its own."""
+    """Mesa's compiler and triton's in one process, in the order in which we load them; a process of its own."""
     code = "from robustray.tasks.render.simulator import require_gl; require_gl(); import torch._dynamo"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
