@@ -35,6 +35,8 @@ DATA = ("attack-sweep", "robust-training", "representations", "synthesis", "tran
 SIMULATED = "replication --scenario reference --num-studies 20 --num-departed 0 --num-compared 0 --num-resamples 500"
 RUNS: Mapping[str, str] = {
     **{f"{study}-small": f"{study} --size small" + " --data-root data" * (study in DATA) for study in SMALL},
+    "unadversarial-objects": "unadversarial --task objects --size small --data-root data",
+    "unadversarial-landing": "unadversarial --task landing --size small",
     "replication-coverage": "replication --size small --scenario reference residual logistic root piled",
     "replication-causes": f"{SIMULATED} --num-mixtures 0 --num-causes 400",
     "replication-mixtures": f"{SIMULATED} --num-causes 0 --num-by-class 60 --num-mixtures 30 "
