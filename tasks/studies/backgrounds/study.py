@@ -97,18 +97,21 @@ def run(settings: Settings, lab: Lab) -> Findings:
     # 3. Every network on every version.
     data = {world.name: world.refs(lab) for world in worlds}
     looked_up = models_looked_up(lab, models, lab.load(data[shared.name][ORIGINAL])) if models else ()
-    handles = [
-        {
-            version: predict(lab, each.ref, ref, len(each.world.kept), block=settings.block)
-            for version, ref in data[each.world.name].items()
+    records: dict[int, pd.DataFrame] = {}
+    # A network's own scenes come second: objects alone are the same pictures as on the shared ones, and then found.
+    for first in (True, False):
+        handles = {
+            place: {
+                version: predict(lab, each.ref, ref, len(each.world.kept), block=settings.block)
+                for version, ref in data[each.world.name].items()
+            }
+            for place, each in enumerate(judged)
+            if (each.world is shared) == first
         }
-        for each in judged
-    ]
-    records = [
-        record(each, {version: handle.result() for version, handle in found.items()}, each.network in looked_up)
-        for each, found in zip(judged, handles, strict=True)
-    ]
-    frame = pd.concat(records, ignore_index=True) if records else pd.DataFrame()
+        for place, found in handles.items():
+            answers = {version: handle.result() for version, handle in found.items()}
+            records[place] = record(judged[place], answers, judged[place].network in looked_up)
+    frame = pd.concat([records[place] for place in sorted(records)], ignore_index=True) if records else pd.DataFrame()
 
     # 4. Some of them on adversarial backgrounds, and under attack.
     met, places = meet(settings, lab, judged, frame, data[shared.name], looked_up)
