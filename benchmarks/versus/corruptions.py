@@ -95,10 +95,10 @@ def _elastic(parameters: tuple[float, float, float], image: Any, severity: int) 
     from skimage.filters import gaussian
 
     alpha, sigma, reach = parameters
-    pixels = np.asarray(image, dtype=np.float32) / 255
+    pixels: NDArray[Any] = np.asarray(image, dtype=np.float32) / 255
     height, width = pixels.shape[:2]
-    middle, apart = np.float32((height, width)) // 2, min(height, width) // 3
-    old = np.float32([middle + apart, [middle[0] + apart, middle[1] - apart], middle - apart])
+    middle, apart = np.asarray((height, width), np.float32) // 2, min(height, width) // 3
+    old = np.asarray([middle + apart, [middle[0] + apart, middle[1] - apart], middle - apart], np.float32)
     new = old + np.random.uniform(-reach, reach, old.shape).astype(np.float32)
     pixels = cv2.warpAffine(
         pixels, cv2.getAffineTransform(old, new), (width, height), borderMode=cv2.BORDER_REFLECT_101
