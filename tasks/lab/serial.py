@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.executor import Listener, ProgressLike
 from robustray.tasks.lab.jobs import Job, Worker
 from robustray.tasks.lab.journal import Journal
+from robustray.tasks.lab.long_jobs import WATCHED
 from robustray.tasks.lab.protocol import Reference
 from robustray.tasks.lab.store import Store
 
@@ -17,11 +20,19 @@ if TYPE_CHECKING:
     from robustray.tasks.lab.checkpoints import Interval
 
 
-class SerialExecutor:
-    """Runs jobs one after the other, in the order in which they were submitted."""
+SAYS_EVERY_S = 30.0
+"""How often a job that takes long says where its curve is."""
 
-    def __init__(self, worker: Worker) -> None:
+
+class SerialExecutor:
+    """Runs jobs one after the other, in the order in which they were submitted.
+
+    say: told where a job that takes long is.
+    """
+
+    def __init__(self, worker: Worker, say: Callable[[str], None] = lambda text: None) -> None:
         self.worker = worker
+        self.say = say
         self._waiting: deque[tuple[Job, Listener]] = deque()
 
     def submit(self, jobs: Sequence[Job], listener: Listener) -> None:
@@ -31,7 +42,8 @@ class SerialExecutor:
         while not finished():
             job, listener = self._waiting[0]
             # Ctrl-C in a notebook: the job stays first in line until it has an answer
-            receipt = None if listener.stopped else self.worker.run(job)
+            with self._aloud(job):
+                receipt = None if listener.stopped else self.worker.run(job)
             self._waiting.popleft()
             if receipt is None:
                 listener.dropped([job])
@@ -46,6 +58,27 @@ class SerialExecutor:
                 self._waiting.extendleft((half, listener) for half in reversed(halves))
             else:
                 listener.poisoned(job, f"out of memory ({receipt.message})")
+
+    @contextlib.contextmanager
+    def _aloud(self, job: Job) -> Iterator[None]:
+        """Meanwhile the job's curve is told from time to time, unless somebody else in this thread watches it."""
+        if WATCHED.get() is not None:
+            yield
+            return
+        said = time.monotonic()
+
+        def row(numbers: Mapping[str, Any]) -> None:
+            nonlocal said
+            if time.monotonic() - said >= SAYS_EVERY_S:
+                said = time.monotonic()
+                told = [f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, int | float)]
+                self.say(f"{job.label}: {', '.join(told[:4])}")
+
+        token = WATCHED.set(row)
+        try:
+            yield
+        finally:
+            WATCHED.reset(token)
 
     def forget(self, content_hashes: Sequence[str]) -> None:
         self.worker.forget(content_hashes)
@@ -70,7 +103,9 @@ class SerialLab(BlockLab):
     ) -> None:
         super().__init__(
             store=store,
-            executor=SerialExecutor(Worker(store=store, payload=self.payload)),
+            executor=SerialExecutor(
+                Worker(store=store, payload=self.payload), lambda text: self.progress.message(text)
+            ),
             journal=journal,
             progress=progress,
             device=device,

@@ -16,7 +16,7 @@ from torch import nn
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError, WorkFailed
-from robustray.tasks.lab import arrays
+from robustray.tasks.lab import arrays, serial
 from robustray.tasks.lab.jobs import Worker
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import Needs
@@ -27,6 +27,7 @@ from robustray.tasks.training.loop import train_model
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.state import TrainingDiverged
 from robustray.tasks.training.weights import find_weights, list_weights
+from tests.tasks.serial_lab import Told
 
 
 def spec(**changed: Any) -> TrainSpec:
@@ -158,6 +159,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[TrainSpec]]:
 
 def weights_of(store: Store) -> dict[str, bytes]:
     return {name: store.read(f"models/{name}") for name in store.list("models")}
+
+
+def test_a_long_training_says_where_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serial, "SAYS_EVERY_S", 0.0)
+    told = Told()
+    SerialLab(store=store, progress=told).train([spec(epochs=2)]).result()
+    assert [text.split(",")[0].split(": ")[1] for text in told.messages] == ["epoch 1", "epoch 2"]
+    SerialLab(store=store, progress=told).train([spec(epochs=2)]).result()
+    assert len(told.messages) == 2  # nothing was trained
 
 
 def test_a_model_is_trained_once(store: Store, calls: list[TrainSpec]) -> None:
