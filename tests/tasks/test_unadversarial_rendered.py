@@ -24,7 +24,15 @@ from robustray.tasks.render.reference import mesh_reference
 from robustray.tasks.render.simulator import NoGl, require_gl
 from robustray.tasks.render.solids import solid
 from robustray.tasks.studies.unadversarial.landing import pad_block
-from robustray.tasks.studies.unadversarial.landing_results import LandingResults, Pad, landing_table
+from robustray.tasks.studies.unadversarial.landing_findings import claims, warnings
+from robustray.tasks.studies.unadversarial.landing_results import (
+    KINDS,
+    LandingResults,
+    Pad,
+    Pilot,
+    landing_table,
+    pilot_table,
+)
 from robustray.tasks.studies.unadversarial.object_results import (
     SWAPPED,
     TEXTURES,
@@ -226,6 +234,7 @@ def test_pads_are_compared_episode_by_episode() -> None:
         conditions=(CLEAR, foggy),
         flown={(pad, where): flights(landed) for pad, landed in shares.items() for where in (CLEAR, foggy)},
         anchors={},
+        pilot=pilot([0] * 10, [1, 0]),
         training=pd.DataFrame(),
         designs={},
         pads=dict.fromkeys(shares, np.zeros((3, 2, 2), np.float32)),
@@ -240,6 +249,49 @@ def test_pads_are_compared_episode_by_episode() -> None:
     assert found.success("plain", (CLEAR, foggy)).hi < 1 and share(np.zeros((5, 3), bool)).hi > 0.3, "few say little"
     table = landing_table(found)
     assert len(table) == 6 and table.first_error.tolist() == pytest.approx([0.1] * 6)
+
+
+def pilot(idle: list[int], plain: list[int]) -> Pilot:
+    return Pilot(idle=flights(idle), plain={Condition(weather, 3): flights(plain) for weather in ("fog", "rain")})
+
+
+@pytest.mark.parametrize(
+    ("idle", "plain", "holds"),
+    [
+        ([0] * 20, [1, 0], True),
+        ([0] * 19 + [1], [1] * 4 + [0], True),
+        ([0] * 9 + [1], [1, 0], False),
+        ([0] * 20, [1, 1], False),
+        ([0] * 20, [1, 0, 0, 0], False),
+    ],
+)
+def test_the_pilot_decides_whether_anything_is_decided(idle: list[int], plain: list[int], holds: bool) -> None:
+    """Fewer than a tenth land by themselves, 30 to 80 % on the plain pad; else all claims of pads stay undecided."""
+    tried = pilot(idle, plain)
+    assert tried.holds is holds
+    table = pilot_table(tried)
+    assert ("no" in set(table.holds)) is not holds and table.landed.tolist() == pytest.approx(
+        [np.mean(idle), *[np.mean(plain)] * 3]
+    )
+    better = {"plain": [0] * 40, "random": [0] * 40, "designed": [1] * 40}
+    conditions = (CLEAR, Condition("fog", 3))
+    pads = [Pad(kind, number) for kind in KINDS for number in range(1 if kind == "plain" else 2)]
+    found = LandingResults(
+        settings=QUICK,
+        flight=Flight(),
+        conditions=conditions,
+        pilot=tried,
+        flown={(pad, where): flights(better[pad.kind]) for pad in pads for where in conditions},
+        anchors={"nothing": flights([0] * 40), "truth": flights([1] * 40)},
+        training=pd.DataFrame(),
+        designs={},
+        pads=dict.fromkeys(pads, np.zeros((3, 2, 2), np.float32)),
+        strips={},
+        steps=(),
+    )
+    verdicts = {each.verdict for each in claims(found) if each.kind == "paper"}
+    assert verdicts == {"supported" if holds else "undecided"}
+    assert [text for text in warnings(found) if "regime fails" in text] != [] or holds
 
 
 def test_pads_that_nobody_designed_are_plain_or_random() -> None:

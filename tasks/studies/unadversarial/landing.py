@@ -2,7 +2,9 @@
 
 A small network learns to see where a pad is, on plain pads and on pads of random texture, and is frozen. Pads are then
 designed for it. All pads fly the same episodes in MuJoCo, in clear air and in five weathers that no design has seen.
-Two anchors: who knows where the pad is lands always, who does nothing hardly ever.
+Two anchors: who knows where the pad is lands always, who does nothing hardly ever. A pilot on other episodes, with the
+plain pad only, says whether these flights are of a difficulty at which pads can be told apart; if not, no claim is
+decided.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from robustray.tasks.pad.settings import Flight
 from robustray.tasks.render.simulator import require_gl
 from robustray.tasks.render.weather import WEATHERS
 from robustray.tasks.studies.unadversarial import landing_findings
-from robustray.tasks.studies.unadversarial.landing_results import KINDS, Kind, LandingResults, Pad
+from robustray.tasks.studies.unadversarial.landing_results import KINDS, Kind, LandingResults, Pad, Pilot
+from robustray.tasks.studies.unadversarial.rendered_plan import MOST_PILOT
 from robustray.tasks.studies.unadversarial.settings import Settings
 from robustray.tasks.studies.unadversarial.textures import CLEAR, Condition
 from robustray.tasks.study import Opened
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 HELD_OUT = 1_000_000
 """Seeds of episodes are so far from those of training and design: no situation was seen there."""
+PILOT_SEED = 2 * HELD_OUT
+"""And those of the pilot from both."""
 BLOCK = 25
 """Episodes per block, flown side by side."""
 NUM_FRAMES = 7
@@ -74,16 +79,19 @@ def run(settings: Settings, lab: Lab) -> Findings:
     designed = designing.result()
     pads |= {Pad("designed", number): found.ref for number, found in enumerate(designed)}
 
-    # 3. The same episodes for all: every pad in every weather, and the two anchors.
+    # 3. The pilot, on episodes of its own; then the same episodes for all: every pad in every weather, two anchors.
     conditions = (CLEAR, *(Condition(weather, settings.landing_severity) for weather in WEATHERS))
+    plain = Pad("plain", 0)
 
-    def fly(pad: Pad, condition: Condition, policy: Policy = "regressor") -> Handle[pd.DataFrame]:
+    def fly(
+        pad: Pad, condition: Condition, policy: Policy = "regressor", *, pilot: bool = False
+    ) -> Handle[pd.DataFrame]:
         return lab.map(
             "flights",
             fly_block,
-            range(settings.num_episodes),
+            range(min(MOST_PILOT, settings.num_episodes) if pilot else settings.num_episodes),
             block=BLOCK,
-            seed=settings.seed + HELD_OUT,
+            seed=settings.seed + (PILOT_SEED if pilot else HELD_OUT),
             settings=FlightSettings(
                 flight=flight, weather=condition.weather, severity=condition.severity, policy=policy
             ),
@@ -91,10 +99,10 @@ def run(settings: Settings, lab: Lab) -> Findings:
             needs=NEEDS,
         )
 
+    regime = {condition: fly(plain, condition, pilot=True) for condition in conditions if condition != CLEAR}
+    idle = fly(plain, CLEAR, "nothing", pilot=True)
     flown = {(pad, condition): fly(pad, condition) for condition in conditions for pad in pads}
-    anchors: dict[Policy, Handle[pd.DataFrame]] = {
-        policy: fly(Pad("plain", 0), CLEAR, policy) for policy in ("nothing", "truth")
-    }
+    anchors: dict[Policy, Handle[pd.DataFrame]] = {policy: fly(plain, CLEAR, policy) for policy in ("nothing", "truth")}
     foggy = Condition("fog", settings.landing_severity)
     strips: dict[Kind, Handle[pd.DataFrame]] = {
         kind: lab.map(
@@ -116,6 +124,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             settings=settings,
             flight=flight,
             conditions=conditions,
+            pilot=Pilot(idle=idle.result(), plain={condition: handle.result() for condition, handle in regime.items()}),
             flown={key: handle.result() for key, handle in flown.items()},
             anchors={policy: handle.result() for policy, handle in anchors.items()},
             training=net.curve,

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustray.tasks.kit.frames import columns
+from robustray.tasks.kit.rules import Rule, amount, below, within
 from robustray.tasks.pad.flights import Policy
 from robustray.tasks.pad.settings import Flight
 from robustray.tasks.statistics import (
@@ -27,11 +28,51 @@ Kind = Literal["plain", "random", "designed"]
 KINDS: tuple[Kind, ...] = ("plain", "random", "designed")
 
 
+IDLE_LANDS, PLAIN_LANDS = below(0.1), within(0.3, 0.8)
+"""The regime in which flights must be: with no control hardly any lands, and on the plain pad in weather some do. Their
+numbers were fixed with the study, before any flight that is reported."""
+
+
 class Pad(NamedTuple):
     """A pad, by kind and number."""
 
     kind: Kind
     number: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pilot:
+    """Flights of episodes that nothing else flies, by which the regime is judged."""
+
+    idle: pd.DataFrame
+    """Rows of `fly_block` where nobody steers, in clear air: weather cannot change what nobody looks at."""
+    plain: Mapping[Condition, pd.DataFrame]
+    """The plain pad's, in each weather."""
+
+    @property
+    def idle_lands(self) -> Estimate:
+        """Share of flights that land by themselves."""
+        return lands([self.idle])
+
+    @property
+    def plain_lands(self) -> Estimate:
+        """On the plain pad, mean over weathers; the interval is over episodes."""
+        return lands(list(self.plain.values()))
+
+    @property
+    def holds(self) -> bool:
+        """Whether both shares, as they were found, lie in the regime."""
+        return IDLE_LANDS.holds(self.idle_lands.value) and PLAIN_LANDS.holds(self.plain_lands.value)
+
+
+def lands(flights: Sequence[pd.DataFrame]) -> Estimate:
+    """Share of flights that land, mean over conditions; the interval is over episodes."""
+    return mean_over_seeds([share(_landed(flights))], limits=(0.0, 1.0))
+
+
+def _landed(flights: Sequence[pd.DataFrame]) -> NDArray[np.bool_]:
+    """(episodes, conditions)"""
+    return np.stack([rows.success.to_numpy(dtype=bool) for rows in flights], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +82,7 @@ class LandingResults:
     settings: Settings
     flight: Flight
     conditions: tuple[Condition, ...]
+    pilot: Pilot
     flown: Mapping[tuple[Pad, Condition], pd.DataFrame]
     """Rows of `fly_block`."""
     anchors: Mapping[Policy, pd.DataFrame]
@@ -62,7 +104,7 @@ class LandingResults:
 
     def landed(self, pad: Pad, where: Sequence[Condition]) -> NDArray[np.bool_]:
         """(episodes, conditions): which flights ended on the pad."""
-        return np.stack([self.flown[pad, condition].success.to_numpy(dtype=bool) for condition in where], axis=1)
+        return _landed([self.flown[pad, condition] for condition in where])
 
     def success(self, kind: Kind, where: Sequence[Condition]) -> Estimate:
         """Mean over the pads of a kind, with an interval over other pads and other episodes; over episodes only where
@@ -99,6 +141,29 @@ def landing_table(results: LandingResults) -> pd.DataFrame:
                 | {"error_95": float(np.quantile(errors, 0.95)), "n": found.n}
             )
     return pd.DataFrame(rows)
+
+
+def pilot_table(pilot: Pilot) -> pd.DataFrame:
+    """One row for each of the two numbers that the regime is about, and the plain pad's in each weather."""
+    idle, low, high = (amount(end, "percent") for end in (IDLE_LANDS.high, PLAIN_LANDS.low, PLAIN_LANDS.high))
+    asked: list[tuple[str, str, Estimate, str, Rule | None]] = [
+        ("nobody steers", "clear", pilot.idle_lands, f"below {idle}", IDLE_LANDS),
+        ("the plain pad", "mean of all", pilot.plain_lands, f"{low} to {high}", PLAIN_LANDS),
+    ]
+    asked += [("the plain pad", where.weather, lands([flown]), "", None) for where, flown in pilot.plain.items()]
+    return pd.DataFrame(
+        [
+            {
+                "flights": flights,
+                "weather": weather,
+                **columns("landed", found),
+                "n": found.n,
+                "asked for": words,
+                "holds": "" if rule is None else "yes" if rule.holds(found.value) else "no",
+            }
+            for flights, weather, found, words, rule in asked
+        ]
+    )
 
 
 def flight_table(results: LandingResults) -> pd.DataFrame:

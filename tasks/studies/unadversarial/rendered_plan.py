@@ -21,6 +21,8 @@ CONDITIONS = 26
 FIT, DESIGN, FLIGHT = 0.03, 0.04, 0.12
 """Seconds of CPU time: a step of the network's training, one of a pad's design, a flight of 30 steps."""
 KINDS_OF_WEATHER = 6
+MOST_PILOT = 100
+"""Flights of the pilot in each weather, and without control; at most `num_episodes`."""
 
 
 def object_estimate(settings: Settings) -> Work:
@@ -60,7 +62,8 @@ def object_estimate(settings: Settings) -> Work:
 def landing_estimate(settings: Settings) -> Work:
     """Flights to a pad."""
     pads = 1 + settings.num_random_pads + settings.num_pads
-    flights = (pads * KINDS_OF_WEATHER + 2) * settings.num_episodes
+    pilot = KINDS_OF_WEATHER * min(MOST_PILOT, settings.num_episodes)
+    flights = (pads * KINDS_OF_WEATHER + 2) * settings.num_episodes + pilot
     return Work(
         counts={
             "pictures by MuJoCo": 31 * flights,
