@@ -12,8 +12,8 @@ from scripts.docs_tables import ROOT
 
 def table(path: str, *columns: str) -> str:
     """Columns of a CSV in the order named: `name`, `name:FORMAT` (of `format_value`), `name:FORMAT:lo,hi` with an
-    interval. `name=VALUE` selects the rows with that value, in which `_` is written for a space, as in the names. `_` in a
-    head is shown as a space; "percent" is written there and not in the cells.
+    interval. `name=VALUE` selects the rows with that value, in which `_` is written for a space, as in the names. `_`
+    in a head is shown as a space; "percent" is written there and not in the cells.
     """
     frame = pd.read_csv(ROOT / path).rename(columns=lambda name: name.replace(" ", "_"))
     for name, value in (column.split("=", 1) for column in columns if "=" in column):

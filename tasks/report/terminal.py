@@ -63,7 +63,12 @@ def print_end(
     lines += [("next", next_command)] if next_command else []
     first = _first_table(findings)
     _print_rest(
-        first, _rows(first) if first else None, (*findings.warnings, *facts.warnings), lines, console, facts.notes
+        first,
+        _fitting(first, console.width) if first else None,
+        (*findings.warnings, *facts.warnings),
+        lines,
+        console,
+        facts.notes,
     )
 
 
@@ -119,8 +124,10 @@ def _print_rest(
         console.print()
         console.print(Text(table.title, style="bold"))
         console.print(rows)
-        if len(table.frame) > MAX_ROWS:
-            console.print(Text(f"{MAX_ROWS} of {len(table.frame):,} rows; all are on the page", style="dim"))
+        shown = [(MAX_ROWS, len(table.frame), "rows"), (len(rows.columns), len(columns_of(table)), "columns")]
+        fewer = [f"{few} of {all_of_them:,} {what}" for few, all_of_them, what in shown if few < all_of_them]
+        if fewer:
+            console.print(Text(f"{', '.join(fewer)}; all are on the page", style="dim"))
     console.print()
     for warning in warnings:
         console.print(Text(f"warning: {warning}", style="yellow"))
@@ -212,20 +219,8 @@ def _beside(paper: PaperFigure | None, with_paper: bool) -> list[Text]:
     return [Text(f"{paper.figure} ({paper.scale})" if paper else "–")] if with_paper else []
 
 
-def _rows(table: Table) -> Grid:
-    from rich.text import Text
-
-    grid = _grid()
-    columns = columns_of(table)
-    for column in columns:
-        grid.add_column(Text(column.head), justify="right" if column.numeric and not column.intervals else "left")
-    for i in range(min(MAX_ROWS, len(table.frame))):
-        grid.add_row(*(Text(_cell(column, i)) for column in columns))
-    return grid
-
-
 def _fitting(table: Table, width: int) -> Grid:
-    """Like `_rows`, with as many columns from the left as have room, since what matters is there."""
+    """The first rows, and as many columns from the left as have room, since what matters is there."""
     from rich.text import Text
 
     grid, kept, used = _grid(), [], 0

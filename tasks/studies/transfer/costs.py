@@ -87,7 +87,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
                     held_out += held * len(settings.tune_lrs)
                     tested += num_test
                     specs = [
-                        settings.tune_spec("source", 0, settings.train_data, lr, settings.arch)
+                        settings.tune_spec("source", 0, settings.train_data, lr, settings.arch, few[target] - held)
                         for lr in settings.tune_lrs
                     ]
                     trainings += [(spec, few[target] - held) for spec in specs] * len(settings.sources_of(FULL))

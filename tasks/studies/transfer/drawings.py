@@ -20,6 +20,8 @@ def drawings(results: Results) -> Iterator[Figure | Picture | None]:
         if not results.settings.sources:
             yield by_size(results, target)
             yield against_source(results, target)
+        elif results.settings.on_target:
+            yield against_attack(results, target)
     for target in results.targets:
         yield pictures(results, target)
 
@@ -134,6 +136,32 @@ def against_source(results: Results, target: Target) -> Figure:
         points=points,
         x_label="accuracy on the source's own classes",
         y_label=f"{target.measure} on the target",
+        percent=True,
+    )
+
+
+def against_attack(results: Results, target: Target) -> Figure:
+    """Networks that were given: accuracy on the target, as it is and under attack."""
+    attack = results.settings.attack()
+    rows = at(results.accuracy, target=target.name).itertuples()
+    return figures.scatter(
+        name=_name(results, "under-attack", target),
+        title=f"Accuracy on {target.name}, as it is and under attack",
+        caption=f"Of each network with a head, or fine-tuned, under PGD-{attack.num_steps} at ℓ2 {attack.eps:g} on up "
+        f"to {results.settings.num_attacked:,} of {results.num_test(target.name):,} test images; "
+        f"{plural(results.settings.num_seeds, 'few-shot draw')}, 95 % intervals.",
+        points=[
+            figures.Point(
+                label=f"{row.source}, {row.mode}",
+                x=row.accuracy,
+                y=row.robust,
+                x_interval=(row.lo, row.hi),
+                y_interval=(row.robust_lo, row.robust_hi),
+            )
+            for row in rows
+        ],
+        x_label=f"{target.measure} on {target.name}",
+        y_label="accuracy under attack",
         percent=True,
     )
 

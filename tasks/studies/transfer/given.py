@@ -109,18 +109,28 @@ def article(measure: str) -> str:
 
 
 def descriptions(results: Results) -> Iterator[Description]:
-    """The gain of every other source, in each mode and on each target."""
+    """The gain of every other source, and the accuracy of all under attack, in each mode and on each target."""
     first = results.names[0]
     several = len(results.targets) > 1
     for row in results.accuracy.itertuples():
+        where = f"{IN_WORDS[row.mode]}{f', on {row.target}' * several}"
         if row.source != first:
             yield describe(
-                f"{row.source} in place of {first}, {IN_WORDS[row.mode]}{f', on {row.target}' * several}",
+                f"{row.source} in place of {first}, {where}",
                 estimate_of(row, "gain", "gain_lo", "gain_hi"),
                 measured=f"{row.metric} on the target minus that of the first source, paired by draw and image; "
                 "each interval for its row alone",
                 over="few-shot draws and images",
                 unit="points",
+            )
+        if row.attacked:
+            attack = results.settings.attack()
+            yield describe(
+                f"{row.source} under PGD-{attack.num_steps} at ℓ2 {attack.eps:g}, {where}",
+                estimate_of(row, "robust", "robust_lo", "robust_hi", "attacked"),
+                measured="accuracy on the attacked test images of the target, features and head as one network",
+                over="few-shot draws and images",
+                unit="percent",
             )
 
 

@@ -29,9 +29,8 @@ class Source(NamedTuple):
 
     @property
     def is_attacked(self) -> bool:
-        """Whether what is made of it is attacked: the networks of the question, not those of its checks, and none that
-        was given."""
-        return not self.model and not self.replica and self.name != RANDOM
+        """Whether what is made of it is attacked: the networks of the question, not those of its checks."""
+        return not self.replica and self.name != RANDOM
 
 
 class Target(NamedTuple):

@@ -158,8 +158,8 @@ def over_targets(
 
 
 def transfer_table(transfers: pd.DataFrame, sources: Sequence[str], together: Sequence[str] = ()) -> pd.DataFrame:
-    """A row per mode, target and source: accuracy on the target, robust accuracy, and the gain over the first source
-    (NaN for itself).
+    """A row per mode, target and source: accuracy on the target, the gain over the first source (NaN for itself), and
+    robust accuracy.
 
     sim_lo, sim_hi: for the gains of the sources `together`, ends that hold for all of them in a mode on a target at
     once, by Bonferroni's inequality: each at the level 1 - 0.05 / their number. NaN for the others.
@@ -174,8 +174,8 @@ def transfer_table(transfers: pd.DataFrame, sources: Sequence[str], together: Se
             level = at_once(len(named))
             wide = fixed_gain(part, source, sources[0], level) if source in named else NONE
             row: dict[str, Any] = {"mode": mode, "target": target, "source": source}
-            row |= columns("accuracy", found) | columns("robust", robust, "robust_lo", "robust_hi")
-            row |= columns("gain", more, "gain_lo", "gain_hi") | {"sim_lo": wide.lo, "sim_hi": wide.hi}
+            row |= columns("accuracy", found) | columns("gain", more, "gain_lo", "gain_hi")
+            row |= columns("robust", robust, "robust_lo", "robust_hi") | {"sim_lo": wide.lo, "sim_hi": wide.hi}
             row |= {"n": found.n, "attacked": robust.n, "seeds": len(seeds_of(part)), "draws": part["draw"].nunique()}
             rows.append(row | {"metric": part["judged by"].iloc[0]})
     return pd.DataFrame(rows)

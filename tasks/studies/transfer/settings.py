@@ -32,7 +32,7 @@ from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, Train
 
 TRAINED_FIELDS = (
     "train_data", "test_data", "num_source_classes", "arch", "eps_train", "train_steps", "epochs", "batch_size", "lr",
-    "probe_eps", "probe_steps", "num_attacked", "margin", "precision", "num_draws", "tune_eps",
+    "probe_eps", "margin", "num_draws", "tune_eps",
 )  # fmt: skip
 """Settings of sources that are trained here, and of what is said of them."""
 NULL_SEEDS = 1_000
@@ -49,6 +49,9 @@ class Settings:
     image_side: int = 0
     """Used with --sources: pixels to which each side of the target's images is brought; 0 means the size that the first
     source is made for."""
+    attack_eps: float = 0.0
+    """Used with --sources: l2 size at which what is made of them is attacked on the target, at the size of its images;
+    0: no attack. Robust sources for images of 224 pixels are often trained at 3."""
     fine_tuning: bool = True
     """Also fine-tune whole networks; without it they are fixed features only, which costs one pass over the images."""
     train_data: str = "scenes:train,n=1800,size=16"
@@ -97,7 +100,8 @@ class Settings:
     feature_precision: Arithmetic = "fp32"
     """Arithmetic of features under a logistic regression; bf16 is faster on processors that have it, and near."""
     probe_eps: float = 0.1
-    """l2 size at which sources are attacked on their own test images, and on the target after transfer."""
+    """l2 size at which sources that are trained here are attacked on their own test images, and on the target after
+    transfer."""
     num_attacked: int = 100
     """Test images of a target on which what was made of a source is attacked, drawn at random; 0: no attack."""
     probe_steps: int = 10
@@ -116,7 +120,7 @@ class Settings:
     tune_epochs: int = 12
     """Epochs of fine-tuning."""
     tune_batch: int = 28
-    """Images per step of fine-tuning."""
+    """Images per step of fine-tuning; all that are fitted on, where there are fewer."""
     tune_lrs: tuple[float, ...] = (0.02, 0.1)
     """Learning rates of fine-tuning to choose from, for each network by itself."""
     tune_eps: tuple[float, ...] = ()
@@ -147,6 +151,7 @@ class Settings:
         checks.choices(("fp32", "bf16"), feature_precision=self.feature_precision)
         checks.choices(("auto", *METRICS), metric=self.metric)
         checks.positive(probe_eps=self.probe_eps)
+        checks.sizes(attack_eps=self.attack_eps)
         if self.num_seeds > NULL_SEEDS:
             raise InputError(f"num_seeds {self.num_seeds}: at most {NULL_SEEDS:,} chains have seeds of their own")
         if self.per_class == 1:
@@ -175,7 +180,7 @@ class Settings:
         for source in self.all_sources() if not self.sources else ():
             self.source_spec(source, 0, self.train_data)
         for lr in self.tune_lrs:
-            self.tune_spec("source", 0, self.train_data, lr, self.arch)
+            self.tune_spec("source", 0, self.train_data, lr, self.arch, self.tune_batch)
 
     def _check_targets(self) -> None:
         """Raises: InputError."""
@@ -194,9 +199,12 @@ class Settings:
 
     def idle(self) -> Mapping[str, str]:
         """Fields that do nothing beside the others."""
-        idle = {} if self.sources else {"image_side": "without --sources images have the size of --train-data"}
-        if self.sources:
-            idle |= dict.fromkeys(TRAINED_FIELDS, "--sources are trained already")
+        idle = dict.fromkeys(TRAINED_FIELDS, "--sources are trained already") if self.sources else {}
+        if self.sources and not self.attack_eps:
+            idle |= dict.fromkeys(("num_attacked", "probe_steps", "precision"), "give --attack-eps for an attack")
+        if not self.sources:
+            idle["image_side"] = "without --sources images have the size of --train-data"
+            idle["attack_eps"] = "without --sources the size is --probe-eps"
         if not self.fine_tuning:
             idle |= dict.fromkeys(("tune_epochs", "tune_batch", "tune_lrs", "tune_eps"), "nothing is fine-tuned")
         if not self.own_targets:
@@ -308,16 +316,16 @@ class Settings:
             attack_precision=attack,
         )
 
-    def tune_spec(self, initial: object, chain: int, data: object, lr: float, arch: str) -> TrainSpec:
+    def tune_spec(self, initial: object, chain: int, data: object, lr: float, arch: str, most: int) -> TrainSpec:
         """Fine-tuning of the whole network on clean images, with a new head that all sources of a chain and of this
-        architecture share."""
+        architecture share. most: how many images `data` has."""
         return TrainSpec(
             model=arch,
             data=data,  # type: ignore[arg-type]
             initial=initial,  # type: ignore[arg-type]
             new_head=True,
             epochs=self.tune_epochs,
-            batch_size=self.tune_batch,
+            batch_size=min(self.tune_batch, most),
             lr=lr,
             schedule=self.schedule,
             augmentation=self.augmentation,
@@ -326,8 +334,14 @@ class Settings:
         )
 
     def attack(self) -> PGD:
-        """The attack under which the sources' accuracy is measured."""
-        return PGD(norm="l2", eps=self.probe_eps, num_steps=self.probe_steps, precision=self.precision)
+        """The attack on sources, and on what is made of them."""
+        eps = self.attack_eps if self.sources else self.probe_eps
+        return PGD(norm="l2", eps=eps, num_steps=self.probe_steps, precision=self.precision)
+
+    @property
+    def on_target(self) -> int:
+        """Test images of a target that are attacked, if it has so many."""
+        return self.num_attacked if self.attack_eps or not self.sources else 0
 
 
 def small() -> Settings:

@@ -56,6 +56,9 @@ def door(settings: Settings, lab: Lab) -> Opened:
     if settings.sources:
         seen = {name: lab.load(images.train) for name, images in world.targets.items()}
         opened, remarks = try_sources(settings, lab, seen)
+        if settings.on_target:
+            attacks = {name: (settings.attack(),) for name in settings.sources}
+            remarks += try_attacks(lab, attacks, seen.values(), opened)
         refs, warnings = {f"source {name}": ref for name, ref in opened.items()}, remarks + warnings
     for name, images in world.targets.items():
         refs |= {f"target {name}": images.train, f"test of target {name}": images.test}
@@ -78,13 +81,14 @@ def door(settings: Settings, lab: Lab) -> Opened:
         if settings.fine_tuning:
             archs = [architecture_of(lab, each) for each in settings.sources] or [settings.arch]
             for arch in dict.fromkeys(archs):
-                try_tuning(settings, lab, arch, subset(images.train, fit))
+                try_tuning(settings, lab, arch, subset(images.train, fit), len(fit))
     for each in targets:
         if each.side:
             *_, words = view_of(settings, lab, each, world.targets[each.data])
             warnings += (f"{each.name}: {words}",)
     if settings.sources:
-        return Opened(refs=refs, modules=trained_modules(settings.sources), warnings=warnings)
+        decided = {"precision": settled(settings, lab, "precision").precision} if settings.on_target else {}
+        return Opened(refs=refs, decided=decided, modules=trained_modules(settings.sources), warnings=warnings)
     assert world.source is not None and world.source_test is not None, "sources that are trained have images"
     refs |= {"source data": world.source, "source_test data": world.source_test}
     source = lab.load(world.source)
@@ -100,9 +104,9 @@ def door(settings: Settings, lab: Lab) -> Opened:
     )
 
 
-def try_tuning(settings: Settings, lab: Lab, arch: str, images: Reference) -> None:
+def try_tuning(settings: Settings, lab: Lab, arch: str, images: Reference, count: int) -> None:
     """A few of the images to fit on through an untrained network before its first step. Raises: InputError."""
-    tune = settings.tune_spec("source", 0, images, settings.tune_lrs[0], arch)
+    tune = settings.tune_spec("source", 0, images, settings.tune_lrs[0], arch, count)
     check_training(dataclasses.replace(tune, initial=None, new_head=False), lab.load(images))
 
 

@@ -54,7 +54,7 @@ def _transfer(results: Results) -> Table:
     )
     attacked = (
         f" Robust: accuracy on up to {settings.num_attacked:,} of the test images, after PGD-{settings.probe_steps} at "
-        f"ℓ2 {settings.probe_eps:g} through features and head."
+        f"ℓ2 {settings.attack().eps:g} through features and head."
         if results.accuracy["attacked"].any()
         else ""
     )

@@ -55,7 +55,7 @@ class Part:
         train, test, _ = view_of(settings, lab, target, images)
         labels, tested = lab.load(images.train).labels, lab.load(images.test)
         places = pool(settings, chain, target.data, labels)
-        number = settings.num_attacked if target.main else 0
+        number = settings.on_target if target.main else 0
         return cls(
             target=target,
             chain=chain,
@@ -207,6 +207,7 @@ def fine_tuned(settings: Settings, lab: Lab, sources: Sources, parts: Sequence[P
         fit, held = fit_and_held(part.labels, part.few(0), settings.held_out, seed=part.seed, where=part.target.name)
         views[part] = (
             subset(part.train, fit, name=f"{part.train.name}, to fit on"),
+            len(fit),
             subset(part.train, held, name=f"{part.train.name}, to choose on"),
             len(held),
         )
@@ -216,12 +217,12 @@ def fine_tuned(settings: Settings, lab: Lab, sources: Sources, parts: Sequence[P
         for source in settings.sources_of(FULL)
     }
     specs = [
-        settings.tune_spec(sources[part.chain, source], part.chain, views[part][0], lr, archs[source])
+        settings.tune_spec(sources[part.chain, source], part.chain, views[part][0], lr, archs[source], views[part][1])
         for part, source, lr in cells
     ]
     tuned = dict(zip(cells, lab.train(specs).result(), strict=True))
     looked = {
-        cell: predict(lab, model, views[cell[0]][1], views[cell[0]][2], block=settings.block, step="held-out")
+        cell: predict(lab, model, *views[cell[0]][2:], block=settings.block, step="held-out")
         for cell, model in tuned.items()
     }
     best: dict[tuple[Part, Source], tuple[float, float]] = {}

@@ -145,9 +145,15 @@ TRANSFER = [
     ),
     Case(name="transfer: one rate twice", typed=RUN + "--tune-lrs 0.1 0.1", says=("tune_lrs", "twice")),
     Case(
-        name="transfer: steps of more images than there are",
-        typed=RUN + "--tune-batch 64",
-        says=("batch_size 64 is larger than the 28 training images",),
+        name="transfer: the size of an attack on networks that exist, for ones that are trained",
+        typed=RUN + "--attack-eps 0.5",
+        says=("--attack-eps does nothing here", "--probe-eps"),
+    ),
+    Case(
+        name="transfer: steps of an attack that is not made",
+        typed="run transfer --workers 0 --sources digits:cnn digits:mlp --target photos --probe-steps 3",
+        prepare=photos("cat", "dog"),
+        says=("--probe-steps does nothing here", "--attack-eps"),
     ),
     Case(
         name="transfer: tested on what was trained on",
