@@ -6,8 +6,10 @@ import pytest
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import pace
+from robustray.tasks.kit.estimates import training_part
 from robustray.tasks.kit.pace import Pace, architecture, measure, rounded, time_words
 from robustray.tasks.study import EnvironmentStep, NetworkPass, NumpySecond, Part, UnitOfCost, Work
+from robustray.tasks.training.settings import TrainSpec
 
 
 def work(unit: UnitOfCost | None, *, times: int = 1) -> Work:
@@ -102,3 +104,20 @@ def test_an_unknown_architecture_is_refused() -> None:
 )
 def test_times_are_round(seconds: float, words: str) -> None:
     assert rounded(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("model", "unit", "times"),
+    [
+        ("small:s", "small:s", 1.0),
+        ("cifar:resnet18", "small:s", 84.0),  # what would take a day is not told as a quarter of an hour
+        ("small:s", "cifar:resnet18", 1 / 84),
+        ("cifar:resnet18", "my_mod:build", 1.0),  # not known: counts alike
+        ("cifar:resnet18", "", 1.0),
+    ],
+)
+def test_a_training_of_a_heavier_network_counts_more(model: str, unit: str, times: float) -> None:
+    spec = TrainSpec(model=model, data="cifar10:train", epochs=1)
+    alike, counted = training_part([(spec, 1000)] * 2), training_part([(spec, 1000)] * 2, unit=unit)
+    assert counted.items == alike.items == 2
+    assert counted.cost == pytest.approx(alike.cost * times)

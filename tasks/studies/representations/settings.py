@@ -319,7 +319,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     }
     trainings = [*settings.wanted().values(), *[settings.judge_spec()] * (not settings.judge)]
     return (
-        training_part([(spec, count[settings.train_data]) for spec in trainings]),
+        training_part([(spec, count[settings.train_data]) for spec in trainings], unit=settings.architecture),
         Part(step="latents", items=natural + sum(made.values()) + shown, cost=LOOK),
         *(Part(step=step, items=items, cost=cost[step]) for step, items in made.items()),
         Part(

@@ -188,7 +188,9 @@ def plan(settings: Settings, items: Mapping[Task, int]) -> tuple[Part, ...]:
     made = networks * sum(items[task] for task in settings.tasks if task != "paint")  # which no judge looks at
     seen = len(KINDS) * (made + items.get("generate", 0)) + num_train * ("generate" in items)
     return (
-        training_part([(spec, num_train) for spec in [*settings.wanted().values(), *judges]]),
+        training_part(
+            [(spec, num_train) for spec in [*settings.wanted().values(), *judges]], unit=settings.architecture
+        ),
         Part(step="latents", items=count[settings.test_data] * (networks + len(KINDS)) + seen, cost=LOOK),
         *(
             Part(step=task, items=networks * items[task], cost=settings.ascent(task).num_steps)
