@@ -13,7 +13,7 @@ import pytest
 
 from robustray.tasks.study import STUDIES
 from scripts import docs_tables
-from scripts.docs_tables import claims, plain
+from scripts.docs_tables import claims, crosstabs, plain
 
 
 def test_the_plain_table_formats_estimates_with_their_intervals(
@@ -33,6 +33,30 @@ def test_the_plain_table_formats_estimates_with_their_intervals(
     assert plain.table("errors.csv", "kind=b", "kind", "n").splitlines()[2:] == ["| b | 1,200 |"]
     with pytest.raises(ValueError, match="no row with kind=c"):
         plain.table("errors.csv", "kind=c", "n")
+
+
+def test_a_crosstab_has_one_cell_for_each_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame(
+        {
+            "who": ["x"] * 4,
+            "weather": ["rain", "fog", "rain", "snow"],
+            "severity": [1, 1, 2, 0],
+            "share": [0.5, 0.25, 1, 0],
+        }
+    )
+    frame.to_parquet(tmp_path / "long.parquet")
+    monkeypatch.setattr(crosstabs, "ROOT", tmp_path)
+    asked = ("long.parquet", "weather", "severity", "share:percent")
+    assert crosstabs.crosstab(*asked, "who=x").splitlines() == [
+        "| weather | severity 0 | severity 1 | severity 2 |",
+        "|---|---|---|---|",
+        "| rain | – | 50.0 | 100.0 |",
+        "| fog | – | 25.0 | – |",
+        "| snow | 0.0 | – | – |",
+    ]
+    pd.concat([frame, frame]).to_parquet(tmp_path / "long.parquet")
+    with pytest.raises(ValueError, match="duplicate"):
+        crosstabs.crosstab(*asked)
 
 
 def test_every_kind_is_found_and_two_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import PurePath
+from typing import Literal
 
 import numpy as np
 
@@ -164,21 +166,7 @@ def drawings(results: ObjectResults) -> Iterator[Figure]:
         levels=(figures.Level(value=1 / len(results.classes), words="guessing"),),
     )
     if results.judged:
-        gains = np.array(
-            [[results.gain("grey", (Condition(weather, s),)).value for s in STRENGTHS] for weather in WEATHERS]
-        )
-        yield figures.heat_map(
-            name="weather",
-            title="What a designed texture gains over a grey one, in weather",
-            caption="In points of accuracy, drawn by MuJoCo; mean over solids and chains, paired by view.",
-            values=gains,
-            rows=list(WEATHERS),
-            columns=[str(severity) for severity in STRENGTHS],
-            row_label="weather",
-            column_label="severity",
-            fmt="points",
-            signed=True,
-        )
+        yield from _weather(results)
     own = object_results.curve_table(results)
     own = own[[results.mine[row.solid] == results.classes.index(row.designed_for) for row in own.itertuples()]]
     yield figures.curve(
@@ -191,6 +179,47 @@ def drawings(results: ObjectResults) -> Iterator[Figure]:
         ],
         x_label="step",
         y_label="cross-entropy",
+    )
+
+
+def _weather(results: ObjectResults) -> Iterator[Figure]:
+    """By weather and severity: what a designed texture gains over a grey one, and the accuracy of both."""
+    yield _grid(
+        name="weather",
+        title="What a designed texture gains over a grey one, in weather",
+        caption="In points of accuracy, drawn by MuJoCo; mean over solids and chains, paired by view.",
+        value=lambda where: results.gain("grey", (where,)).value,
+        fmt="points",
+    )
+    for texture in ("designed", "grey"):
+        yield _grid(
+            name=f"weather_{texture}",
+            title=f"A {texture} texture in weather",
+            caption="Accuracy, drawn by MuJoCo; mean over solids and chains.",
+            value=partial(_accuracy, results, texture),
+            fmt="percent",
+        )
+
+
+def _accuracy(results: ObjectResults, texture: str, where: Condition) -> float:
+    return results.overall(texture, (where,)).value
+
+
+def _grid(
+    *, name: str, title: str, caption: str, value: Callable[[Condition], float], fmt: Literal["points", "percent"]
+) -> Figure:
+    return figures.heat_map(
+        name=name,
+        title=title,
+        caption=caption,
+        values=np.array([[value(Condition(weather, severity)) for severity in STRENGTHS] for weather in WEATHERS]),
+        rows=list(WEATHERS),
+        columns=[str(severity) for severity in STRENGTHS],
+        row_label="weather",
+        column_label="severity",
+        fmt=fmt,
+        signed=fmt == "points",
+        limits=(0.0, 1.0) if fmt == "percent" else None,
     )
 
 
