@@ -113,3 +113,13 @@ def test_no_published_claim_is_left_out(repository: Path) -> None:
     told = [json.loads(path.read_text())["claims"] for path in (repository / "docs/results").glob("*/manifest.json")]
     rows = re.findall(r"^\| [✓✗○] ", (repository / "docs/claims.md").read_text(), re.MULTILINE)
     assert len(rows) == sum(map(len, told)) > 100
+
+
+def test_the_claims_of_one_run_are_those_of_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest()))
+    monkeypatch.setattr(claims, "ROOT", tmp_path)
+    assert claims.verdicts("manifest.json").splitlines()[2:] == [
+        r"| a \| b | ✓ supported | 25.0 % [20.0, 30.0] | 1,200 |",
+        "| c | ✓ supported | 25.0 % [20.0, 30.0] | 1,200 |",
+        r"| a \| b | ○ undecided (check) | – | 1,200 |",
+    ]

@@ -49,6 +49,14 @@ def claims(folder: str) -> str:
     return "\n" + "\n".join(parts) + "\n"
 
 
+def verdicts(path: str) -> str:
+    """The claims of one run, from its manifest, without their rules."""
+    lines = [_line(("claim", "verdict", "here, with 95 % interval", "n")), "|---" * 4 + "|"]
+    for claim in json.loads((ROOT / path).read_text())["claims"]:
+        lines.append(_line((claim["words"], _verdict(claim), _number(claim), f"{claim['n']:,}")))
+    return "\n".join(lines) + "\n"
+
+
 def _runs(folder: str) -> dict[str, list[Run]]:
     """The published runs of every study, the largest first."""
     found: dict[str, list[Run]] = {study: [] for study in STUDIES}
@@ -77,17 +85,29 @@ def _rows(told: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     """One row for each claim. The rule of several in a row is written once, and so is where a figure comes from."""
     above, seen = "", list[Mapping[str, str] | None]()
     for claim in told:
-        interval = None if claim["interval"] is None else tuple(claim["interval"])
-        check = " (check)" if _kind(claim) == "check" else ""
         rule = "The same rule." if claim["test"] == above else claim["test"]
         cells = [
-            f"{MARKS[claim['verdict']]} {claim['verdict']}{check}",
+            _verdict(claim),
             f"{claim['words']}<br><sub>{rule}</sub>",
-            f"{format_estimate(claim['estimate'], interval, claim['unit'])}, n = {claim['n']:,}",
+            f"{_number(claim)}, n = {claim['n']:,}",
             _published(claim, again=claim["paper"] in seen),
         ]
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        yield _line(cells)
         above, seen = claim["test"], [*seen, claim["paper"]]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _verdict(claim: Mapping[str, Any]) -> str:
+    check = " (check)" if _kind(claim) == "check" else ""
+    return f"{MARKS[claim['verdict']]} {claim['verdict']}{check}"
+
+
+def _number(claim: Mapping[str, Any]) -> str:
+    interval = None if claim["interval"] is None else tuple(claim["interval"])
+    return format_estimate(claim["estimate"], interval, claim["unit"])
 
 
 def _published(claim: Mapping[str, Any], *, again: bool) -> str:
@@ -109,4 +129,4 @@ def _paper_link(paper: str) -> str:
     return _ARXIV.sub(r"[\1](https://arxiv.org/abs/\1)", paper)
 
 
-TABLES = {"overview": overview, "claims": claims}
+TABLES = {"overview": overview, "claims": claims, "verdicts": verdicts}

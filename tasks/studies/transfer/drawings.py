@@ -35,9 +35,9 @@ def gains(results: Results, target: Target) -> Figure:
     """The answer: gain of every source over the first standard one, by mode."""
     first = results.names[0]
     if results.settings.sources:
-        against, remark = "the first", f"The first is {first}. "
+        against, remark, repeats = "the first", f"The first is {first}. ", "few-shot draw"
     else:
-        against = "the first standard"
+        against, repeats = "the first standard", "chain"
         remark = (
             "What differs between standard sources by their seed alone is the scale on which robust ones are read. "
         )
@@ -50,7 +50,7 @@ def gains(results: Results, target: Target) -> Figure:
         name=_name(results, "gains", target),
         title=f"{target.measure.capitalize()} on {target.name}: each source against {against} one",
         caption=f"{remark}n = {results.num_test(target.name):,} test images, "
-        f"{plural(results.settings.num_seeds, 'chain')} (faint dots), 95 % intervals, each for its row alone.",
+        f"{plural(results.settings.num_seeds, repeats)} (faint dots), 95 % intervals, each for its row alone.",
         rows=[
             figures.Row(
                 label=f"{row.source}, {row.mode}",

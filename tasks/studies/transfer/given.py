@@ -109,11 +109,11 @@ def article(measure: str) -> str:
 
 
 def descriptions(results: Results) -> Iterator[Description]:
-    """The gain of every other source, and the accuracy of all under attack, in each mode and on each target."""
+    """The gain of every other source, then the accuracy of all under attack, in each mode and on each target."""
     first = results.names[0]
     several = len(results.targets) > 1
-    for row in results.accuracy.itertuples():
-        where = f"{IN_WORDS[row.mode]}{f', on {row.target}' * several}"
+    rows = [(row, f"{IN_WORDS[row.mode]}{f', on {row.target}' * several}") for row in results.accuracy.itertuples()]
+    for row, where in rows:
         if row.source != first:
             yield describe(
                 f"{row.source} in place of {first}, {where}",
@@ -123,8 +123,9 @@ def descriptions(results: Results) -> Iterator[Description]:
                 over="few-shot draws and images",
                 unit="points",
             )
+    attack = results.settings.attack()
+    for row, where in rows:
         if row.attacked:
-            attack = results.settings.attack()
             yield describe(
                 f"{row.source} under PGD-{attack.num_steps} at ℓ2 {attack.eps:g}, {where}",
                 estimate_of(row, "robust", "robust_lo", "robust_hi", "attacked"),

@@ -50,8 +50,8 @@ class Settings:
     """Used with --sources: pixels to which each side of the target's images is brought; 0 means the size that the first
     source is made for."""
     attack_eps: float = 0.0
-    """Used with --sources: l2 size at which what is made of them is attacked on the target, at the size of its images;
-    0: no attack. Robust sources for images of 224 pixels are often trained at 3."""
+    """Used with --sources: l2 size at which what is made of them is attacked on the target, in pixel units at the size
+    of its images. 0 means no attack; robust sources for 224 pixels are often trained at 3."""
     fine_tuning: bool = True
     """Also fine-tune whole networks; without it they are fixed features only, which costs one pass over the images."""
     train_data: str = "scenes:train,n=1800,size=16"
