@@ -222,7 +222,7 @@ def warnings(results: Results) -> Iterator[str]:
             who = f"{kind} judge" if role == "judge" else f"{kind} network of seed {seed}"
             yield (
                 f"the {who} classifies {accuracy:.0%} of the clean test images (chance {chance:.0%}): it has "
-                "hardly learnt, and what it makes or says means nothing"
+                "hardly learnt, or has the classes in another order, and what it makes or says means nothing"
             )
     width, count = results.train_features.shape[1], len(results.real)
     if count and count < 2 * width:
