@@ -17,6 +17,7 @@ import ray.exceptions
 from robustray.distributed import quarantine
 from robustray.distributed.actor import DEATHS, why_it_died
 from robustray.distributed.groups import Actor, Group, Task
+from robustray.distributed.metrics import PoolMetrics
 from robustray.distributed.places import QUANTUM_S, Places
 from robustray.tasks.errors import WorkFailed
 from robustray.tasks.lab.executor import Listener
@@ -67,6 +68,7 @@ class Pool:
         self._message = message
         self._objects: dict[str, Any] = {}
         self._last_answer = time.monotonic()
+        self._metrics = PoolMetrics()
 
     @property
     def groups(self) -> Sequence[Group]:
@@ -144,15 +146,19 @@ class Pool:
             receipt: Receipt = ray.get(answer)
         except DEATHS as error:
             if actor.up:
+                self._metrics.count("workers_died", task.job.step)
                 actor.down_at = time.monotonic()
             actor.up = False
             actor.ping_at = time.monotonic() + PING_EVERY_S
             quarantine.died(group, actor, task, why_it_died(error))
         except ray.exceptions.RayError as error:  # the job could not even be unpacked, or an object was lost
             text = str(error).strip()
+            self._metrics.count("blocks_failed", task.job.step)
             task.listener.failed(task.job, Receipt(outcome="error", message=text.splitlines()[-1], traceback=text))
         else:
+            self._metrics.count("blocks_done" if receipt.outcome == "done" else "blocks_failed", task.job.step)
             if receipt.outcome == "done":
+                self._metrics.count("items_done", task.job.step, task.job.num_items)
                 task.listener.done(task.job, receipt)
             elif receipt.outcome == "error":
                 task.listener.failed(task.job, receipt)
@@ -182,6 +188,9 @@ class Pool:
             actor.up = ray.get(actor.ping)
             if not actor.started:
                 actor.started = time.monotonic()
+            elif actor.down_at:
+                self._metrics.count("worker_restarts", "")
+            actor.down_at = 0.0
             actor.failed_starts = 0
         except ray.exceptions.ActorUnavailableError:
             actor.ping_at = time.monotonic() + PING_EVERY_S

@@ -19,6 +19,7 @@ from robustray.tasks.report.numbers import format_value
 EVERY_S = 30.0
 STATES = {"TERMINATED": "finished", "ERROR": "failed", "RUNNING": "running", "PENDING": "waiting"}
 """Tune's word -> ours. Others (PAUSED) do not occur: nothing here pauses a trial."""
+STOPPED = "stopped early"
 
 
 class TrialTable(tune.ProgressReporter):
@@ -37,8 +38,8 @@ class TrialTable(tune.ProgressReporter):
     def report(self, trials: Sequence[Any], done: bool, *sys_info: str) -> None:
         """Print the trials; called by Tune."""
         self._told = time.monotonic()
-        counts = Counter(trial.status for trial in trials)
-        said = ", ".join(f"{counts[status]} {word}" for status, word in STATES.items() if counts[status])
+        counts = Counter(map(self._state, trials))
+        said = ", ".join(f"{counts[word]} {word}" for word in (*STATES.values(), STOPPED) if counts[word])
         seconds = int(self._told - self._began)
         table = Table("cell", "", "items", "update", *(o.words for o in self._outcomes), box=None, pad_edge=False)
         for trial in trials:
@@ -46,11 +47,16 @@ class TrialTable(tune.ProgressReporter):
                 self._ended.add(trial.trial_id)
             elif trial.status != "RUNNING":
                 continue
-            table.add_row(self._words(trial.config), STATES[trial.status], *self._row(trial.last_result or {}))
+            table.add_row(self._words(trial.config), self._state(trial), *self._row(trial.last_result or {}))
         console = Console(soft_wrap=False)
         console.print(f"{seconds // 60}:{seconds % 60:02} · {plural(len(trials), 'trial')}: {said}", highlight=False)
         if table.row_count:
             console.print(table)
+
+    def _state(self, trial: Any) -> str:
+        """A trial that ended without its outcomes was stopped early."""
+        ended = trial.status == "TERMINATED" and not any(o.name in (trial.last_result or {}) for o in self._outcomes)
+        return STOPPED if ended else STATES[trial.status]
 
     def _row(self, result: Mapping[str, Any]) -> list[str]:
         """Items, updates of an agent, outcomes; "" for what it has not said yet."""

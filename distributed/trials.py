@@ -18,16 +18,18 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustray.distributed.start import ray_is_up, search_path, start_ray
+from robustray.distributed.trackers import Tracking
 from robustray.distributed.tuning import load_grid
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.grids import cells
-from robustray.tasks.grids.findings import Standing
-from robustray.tasks.grids.settings import Cell, Grid
+from robustray.tasks.grids.best import judging_cells, split_seeds
+from robustray.tasks.grids.findings import Standing, cells_frame
+from robustray.tasks.grids.settings import SEED, Cell, Grid
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.checkpoints import Interval
 from robustray.tasks.lab.executor import ProgressLike, Silent
@@ -60,6 +62,10 @@ class Plan:
     checkpoint_every: Interval | None
     runners: int = 0
     """Env runners beside each trial, which collect the streams of its agent."""
+    asha: bool = False
+    """Trainings are compared while they run, and most of them stopped early."""
+    tracking: Tracking = field(default_factory=Tracking)
+    """Where trials are shown besides."""
     path: str = ""
     """PYTHONPATH of the driver, for the user's own modules."""
     cwd: str = ""
@@ -123,8 +129,12 @@ def standings(plan: Plan, grid: Grid, looked: Sequence[cells.Looked], tried: Seq
     store = Store(plan.store)
     found = []
     for cell, each in zip(grid.cells, looked, strict=True):
-        error = ""
-        if each.outcomes is None:
+        error, waits = "", ""
+        if each.outcomes is None and plan.asha:
+            waits = cells.stopped(store, plan.folder, each.key) or ""
+            if not waits and each.key not in tried and cells.failure(store, plan.folder, each.key) is None:
+                waits = "not chosen"
+        if each.outcomes is None and not waits:
             error = cells.failure(store, plan.folder, each.key) or "its process died (killed, or out of memory)"
             if each.key in tried:
                 cells.keep_failure(store, plan.folder, each.key, error)
@@ -134,11 +144,57 @@ def standings(plan: Plan, grid: Grid, looked: Sequence[cells.Looked], tried: Seq
                 outcomes=each.outcomes,
                 found_in=each.found_in,
                 error=error,
+                waits=waits,
                 computed=each.key in tried and each.outcomes is not None,
                 unrepeatable=each.unrepeatable,
             )
         )
     return found
+
+
+def next_round(
+    plan: Plan, grid: Grid, looked: Sequence[cells.Looked], *, failed_too: bool, tried: Sequence[str] = ()
+) -> dict[str, int]:
+    """Key -> place of the cells to run next: those that are not finished, have not failed before (or failed_too), and
+    have not been tried by this command.
+
+    With ASHA, first the choosing seed's, but for what was stopped before; then, of the seeds that judge, those of the
+    best levels.
+    """
+    store = Store(plan.store)
+    left = {
+        each.key: place
+        for place, each in enumerate(looked)
+        if each.outcomes is None
+        and each.key not in tried
+        and (failed_too or cells.failure(store, plan.folder, each.key) is None)
+    }
+    if not plan.asha:
+        return left
+    seeds = split_seeds(grid, asha=True)
+    choosing = {
+        key: place
+        for key, place in left.items()
+        if grid.cells[place].levels[SEED] in seeds.choose and cells.stopped(store, plan.folder, key) is None
+    }
+    if choosing:
+        return choosing
+    known = [Standing(cell=c, outcomes=each.outcomes) for c, each in zip(grid.cells, looked, strict=True)]
+    judging = judging_cells(cells_frame(grid, known), grid, grid.outcomes[0], seeds)
+    return {key: place for key, place in left.items() if place in judging}
+
+
+def counted(plan: Plan, looked: Sequence[cells.Looked], left: Mapping[str, int]) -> str:
+    """`"3 finished, 1 failed before, 8 to run"`; with ASHA, also how many wait for what these choose."""
+    store = Store(plan.store)
+    finished = sum(each.outcomes is not None for each in looked)
+    failed = sum(
+        each.outcomes is None and each.key not in left and cells.failure(store, plan.folder, each.key) is not None
+        for each in looked
+    )
+    running = sum(each.key in left for each in looked)
+    rest = len(looked) - finished - failed - running
+    return f"{finished} finished, {failed} failed before, {running} to run" + (f", {rest} wait" if plan.asha else "")
 
 
 # -- the trials --------------------------------------------------------------------------------------------------------
@@ -214,11 +270,17 @@ def check_room(share: Share, nodes: Sequence[Mapping[str, float]]) -> None:
     )
 
 
-def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *, folder: Path) -> None:
-    """Run the cells that are left: key -> place in the grid. folder: for Tune's files, emptied first.
+def run_trials(
+    plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *, folder: Path, halving: bool = False
+) -> None:
+    """Run the cells that are left: key -> place in the grid. folder: for Tune's files, emptied first. halving: stop
+    trainings early.
 
     The reason why a cell failed is written to the store; the other cells continue.
     """
+    for key in left:
+        cells.forget_failure(Store(plan.store), plan.folder, key)
+        cells.forget_stopped(Store(plan.store), plan.folder, key)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours: the cells' own checkpoints are in the store
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # its CSV keeps the columns of the first report for good
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one takes no table but its own
@@ -232,10 +294,19 @@ def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *,
     told = replace(plan, path=search_path(), cwd=os.getcwd())
     bundles = [{"CPU": share.cpus, "GPU": share.gpus}, *[{"CPU": 1.0}] * share.runners]
     trainable = tune.with_resources(tune.with_parameters(_trial, plan=told), tune.PlacementGroupFactory(bundles))
+    scheduler = None
+    if halving:
+        from robustray.distributed.halving import HalvingScheduler
+
+        scheduler = HalvingScheduler(grid, lambda config: _place_and_key(config)[0], Stopped(plan.store, plan.folder))
     tune.Tuner(
         trainable,
-        param_space={"cell": tune.grid_search([f"{place}-{key}" for key, place in left.items()])},
+        param_space={
+            "cell": tune.grid_search([f"{place}-{key}" for key, place in left.items()]),
+            "levels": tune.sample_from(lambda config: dict(grid.cells[_place_and_key(config)[0]].levels)),
+        },
         tune_config=tune.TuneConfig(
+            scheduler=scheduler,
             max_concurrent_trials=share.at_once,
             reuse_actors=True,  # a process imports torch once, not once a cell
             trial_name_creator=lambda trial: _file_name(grid.cells[_place_and_key(trial.config)[0]]),
@@ -244,12 +315,27 @@ def run_trials(plan: Plan, share: Share, grid: Grid, left: Mapping[str, int], *,
         run_config=tune.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent),
-            callbacks=[TBXLoggerCallback(), JsonLoggerCallback()],
+            callbacks=[
+                TBXLoggerCallback(),
+                JsonLoggerCallback(),
+                *plan.tracking.callbacks(plan.folder.rpartition("/")[2], wandb_folder(plan)),
+            ],
             sync_config=tune.SyncConfig(sync_period=SYNC_S),
             progress_reporter=TrialTable(lambda config: grid.cells[_place_and_key(config)[0]].words, grid.outcomes),
             verbose=1,
         ),
     ).fit()
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Writes down which cells were stopped early: in the driver, which decides it."""
+
+    store: str
+    folder: str
+
+    def __call__(self, key: str, epoch: int, of: int) -> None:
+        cells.keep_stopped(Store(self.store), self.folder, key, epoch=epoch, of=of)
 
 
 def _trial(config: Mapping[str, Any], plan: Plan) -> None:
@@ -259,7 +345,7 @@ def _trial(config: Mapping[str, Any], plan: Plan) -> None:
         os.chdir(plan.cwd)  # Tune moved into the trial's folder; settings may name files of the user's
     place, key = _place_and_key(config)
     store = Store(plan.store)
-    teller = Teller(key)
+    teller = Teller(key, every_row=plan.asha)
     teller.tell()  # at once: Tune's table and TensorBoard show the trial, and a memoised one reports something, too
     watched = WATCHED.set(teller.row)
     try:
@@ -295,8 +381,9 @@ class Teller(Silent):
     Names that Tune uses itself (`done`, `training_iteration`) are left out.
     """
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    def __init__(self, key: str, *, every_row: bool = False) -> None:
+        """every_row: report each row of a curve when it comes, for one who decides by them."""
+        self._key, self._every_row = key, every_row
         self._items = self._of = 0
         self._curve: dict[str, float] = {}
         self._told = 0.0
@@ -312,7 +399,10 @@ class Teller(Silent):
     def row(self, row: Mapping[str, Any]) -> None:
         """A new row of a training's curve."""
         self._curve = {f"curve/{name}": float(v) for name, v in row.items() if isinstance(v, int | float)}
-        self._soon()
+        if self._every_row:
+            self.tell()  # does not return where the training is stopped
+        else:
+            self._soon()
 
     def _soon(self) -> None:
         if time.monotonic() - self._told > EVERY_S:
@@ -333,6 +423,11 @@ def scratch(plan: Plan) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     where = hashlib.sha256(Store(plan.store).url.encode()).hexdigest()[:8]
     return cache / "robustray" / "tune" / f"{plan.folder.rpartition('/')[2]}-{where}"
+
+
+def wandb_folder(plan: Plan) -> Path:
+    """Offline files of W&B: beside those of Tune, which the next command empties, and in none of them."""
+    return scratch(plan).parent.with_name("wandb") / scratch(plan).name
 
 
 def _file_name(cell: Cell) -> str:

@@ -43,6 +43,7 @@ def code_level_2x4(size: Size) -> Grid:
         question="What do value clipping, reward scaling, initialisation and annealing each do to PPO's return?",
         paper=PAPER,
         outcomes=OUTCOMES,
+        choose=("value_clip", "reward_scaling", "orthogonal", "annealing"),
         cells=cells,
     )
 

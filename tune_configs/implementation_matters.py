@@ -48,6 +48,8 @@ def code_level_lrs(size: Size) -> Grid:
         question="What do four code-level optimisations each do to PPO's return, at each learning rate?",
         paper=PAPER,
         outcomes=OUTCOMES,
+        choose=("policy_lr",),
+        choosing_seeds=[f"select {number}" for number in range(uses["select"])],
         cells=[
             Cell(
                 levels={switch: switch in cell.on for switch in SWITCHES}

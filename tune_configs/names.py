@@ -11,9 +11,29 @@ GRIDS: Mapping[str, tuple[str, str]] = {
         "robustray.tune_configs.trainings:robust_training_eps",
         "accuracy, clean and under attack, by the size trained at, over trainings",
     ),
+    "training-lr-augmentation": (
+        "robustray.tune_configs.trainings:training_lr_augmentation",
+        "held-out accuracy of adversarial trainings by learning rate and augmentation, over seeds; --asha",
+    ),
+    "training-eps-lr": (
+        "robustray.tune_configs.trainings:training_eps_lr",
+        "the same by the size trained at and the learning rate; --asha",
+    ),
     "transfer-sources": (
         "robustray.tune_configs.transfers:transfer_sources",
         "accuracy on other tasks, as fixed features and fine-tuned, by the size that a source was trained at",
+    ),
+    "replication-answers": (
+        "robustray.tune_configs.replications:replication_answers",
+        "error of a replicated test set's gap by answers per image and estimator, over simulated studies",
+    ),
+    "background-correlation": (
+        "robustray.tune_configs.scenes:background_correlation",
+        "BG-gap by the correlation of backgrounds in training and by the number of scenes, over trainings",
+    ),
+    "patch-size": (
+        "robustray.tune_configs.patches:patch_size",
+        "accuracy with a designed patch by its side and the rotation it is designed for, over designs",
     ),
     "code-level-2x4": (
         "robustray.tune_configs.agents:code_level_2x4",

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from robustray.distributed.commands.parsing import Switch, again, gather, optional, parse, typed_as
 from robustray.distributed.commands.run import Where, checkpoint_interval, data_root, open_store, print_document
 from robustray.distributed.start import check_ray_folder, check_workers, ray_is_up, start_ray
+from robustray.distributed.trackers import Tracking
 from robustray.distributed.tuning import grid_function, grid_names, load_grid
 from robustray.tasks.errors import InputError
 from robustray.tasks.grids.settings import Grid
@@ -41,6 +42,9 @@ class Flags(Where):
 
     size: Size = "quick"
     """quick: under a minute of CPU time; small: two CPU cores; paper: the paper's scale."""
+    asha: Switch = False
+    """Stop most trainings early (asynchronous successive halving), and train the best ones with the other seeds; for
+    grids of trainings. Without it, the same command runs all to their end."""
     failed: Switch = False
     """Try again the cells that failed before."""
     workers: Annotated[int | None, optional("NUMBER")] = None
@@ -54,6 +58,10 @@ class Flags(Where):
     the numbers are the same with any number of them."""
     dashboard: Switch = False
     """Start Ray's dashboard, on this machine only."""
+    wandb: Annotated[str, optional("PROJECT")] = ""
+    """Show the trials in Weights & Biases: offline files, which `wandb sync` sends; needs `pip install wandb`."""
+    mlflow: Annotated[str, optional("URI")] = ""
+    """Show the trials in MLflow: sqlite:///FILE or the address of a server; needs `pip install mlflow`."""
 
 
 def main(argv: list[str]) -> int:
@@ -65,6 +73,9 @@ def main(argv: list[str]) -> int:
 
     grid = load_grid(name, flags.size)
     check_runners(flags.runners_per_trial, grid)
+    check_asha(flags, grid)
+    tracking = Tracking(wandb=flags.wandb, mlflow=flags.mlflow)
+    tracking.check()
     store = open_store(flags.store, address)
     if address:
         start_ray(address=address, workers=flags.workers)
@@ -82,6 +93,8 @@ def main(argv: list[str]) -> int:
         command=f"{typed_as()} tune {shlex.join(argv)}",
         checkpoint_every=checkpoint_interval(flags.checkpoint_every),
         runners=flags.runners_per_trial,
+        asha=flags.asha,
+        tracking=tracking,
     )
     with contextlib.redirect_stdout(sys.stderr) if flags.json else contextlib.nullcontext():
         return_code, document = carry_out(plan, grid, flags, address)
@@ -133,9 +146,10 @@ def check_runners(runners: int, grid: Grid) -> None:
     given = f"--runners-per-trial {runners}"
     if runners < 0 or runners == 1:
         raise InputError(f"{given}: give 0, or 2 and more; a single one is no faster than its trial")
-    if runners and grid.study is not None:
-        raise InputError(f"{given}: env runners are for grids of agents; the cells here are runs of {grid.study}")
-    streams = max((cell.settings.settings.num_streams for cell in grid.cells if grid.study is None), default=0)
+    if runners and grid.kind != "agent":
+        cells = f"runs of {grid.study}" if grid.study is not None else "trainings"
+        raise InputError(f"{given}: env runners are for grids of agents; the cells here are {cells}")
+    streams = max((cell.settings.settings.num_streams for cell in grid.cells if grid.kind == "agent"), default=0)
     if runners > streams:
         raise InputError(
             f"{given}: the agents of this grid have at most {plural(streams, 'stream')}, and a runner collects one at "
@@ -143,12 +157,25 @@ def check_runners(runners: int, grid: Grid) -> None:
         )
 
 
+def check_asha(flags: Flags, grid: Grid) -> None:
+    """Raises: InputError for a grid that can't be stopped early, or has no seed left to judge what is chosen."""
+    if not flags.asha:
+        return
+    if grid.halving is None:
+        raise InputError("--asha: this grid does not say when its cells may be stopped early: leave it out")
+    from robustray.tasks.grids.best import split_seeds
+
+    seeds = split_seeds(grid, asha=True)
+    if not seeds.choose or not seeds.judge:
+        raise InputError("--asha: one seed chooses and others judge: the grid needs two seeds or more")
+
+
 def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[int, dict[str, Any]]:
     """Run what is left of a grid, show it; the exit code and the document."""
     from rich.console import Console
 
     from robustray.distributed import trials
-    from robustray.tasks.grids import cells, findings
+    from robustray.tasks.grids import findings
     from robustray.tasks.lab.runs import now
     from robustray.tasks.lab.store import Store
     from robustray.tasks.report.progress import make_progress
@@ -158,17 +185,12 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
     progress = make_progress()
     store = Store(plan.store)
     looked = trials.look(plan, grid, progress)
-    before = {each.key for each in looked if cells.failure(store, plan.folder, each.key) is not None}
-    left = {
-        each.key: place
-        for place, each in enumerate(looked)
-        if each.outcomes is None and (flags.failed or each.key not in before)
-    }
-    finished = sum(each.outcomes is not None for each in looked)
+    left = trials.next_round(plan, grid, looked, failed_too=flags.failed)
     heading = (
-        f"{plan.name} ({plan.size}) · {plural(len(looked), 'cell')}: {finished} finished, "
-        f"{len(looked) - finished - len(left)} failed before, {len(left)} to run · {plan.device} · store {store.url}"
+        f"{plan.name} ({plan.size}) · {plural(len(looked), 'cell')}: {trials.counted(plan, looked, left)} · "
+        f"{plan.device} · store {store.url}"
     )
+    tried: list[str] = []
     if not left:
         console.print(heading, highlight=False, markup=False, soft_wrap=True)
     else:
@@ -182,15 +204,17 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
         )
         with trials.a_ray(share, progress.message):
             folder = trials.scratch(plan)
-            for line in (heading, f"TensorBoard files: {folder}"):
+            for line in (heading, f"TensorBoard files: {folder}", *plan.tracking.where(trials.wandb_folder(plan))):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
             store.create()
-            for key in left:
-                cells.forget_failure(store, plan.folder, key)
-            trials.run_trials(plan, share, grid, left, folder=folder)
-        looked = trials.look(plan, grid, progress)
-    ended = trials.standings(plan, grid, looked, list(left))
-    found = findings.find(grid, ended)
+            while left:  # once; with --asha, again for the seeds that judge what the first round has chosen
+                files = folder / "judges" if tried else folder
+                trials.run_trials(plan, share, grid, left, folder=files, halving=plan.asha and not tried)
+                tried += left
+                looked = trials.look(plan, grid, progress)
+                left = trials.next_round(plan, grid, looked, failed_too=flags.failed, tried=tried)
+    ended = trials.standings(plan, grid, looked, tried)
+    found = findings.find(grid, ended, asha=plan.asha)
     facts = findings.facts_of(
         grid,
         ended,
@@ -202,7 +226,7 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
         date=now(),
     )
     document = findings.publish(store, plan.folder, grid, found, facts)
-    failed = sum(each.outcomes is None for each in ended)
+    failed = sum(each.failed for each in ended)
     counts = {"cells": len(ended), "computed": sum(each.computed for each in ended), "failed": failed}
     print_end(found, facts, page=document["report"], tables=document["tables"], next_command=None, console=console)
     if failed:

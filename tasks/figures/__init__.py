@@ -9,12 +9,14 @@ from robustray.tasks.figures.forms import Row, dot_rows, heat_map
 from robustray.tasks.figures.gallery import gallery, room_for
 from robustray.tasks.figures.many import Group, Sample, cloud, histogram
 from robustray.tasks.figures.pairs import Pair, paired_dots
+from robustray.tasks.figures.parallel import Combination, parallel
 from robustray.tasks.figures.pictures import image_grid, image_rows, magnified, one_image, signed
 from robustray.tasks.figures.scatter import Point, scatter
 from robustray.tasks.figures.style import Palette
 
 __all__ = [
     "Bar",
+    "Combination",
     "Group",
     "Level",
     "Pair",
@@ -36,6 +38,7 @@ __all__ = [
     "magnified",
     "one_image",
     "paired_dots",
+    "parallel",
     "room_for",
     "scatter",
     "signed",

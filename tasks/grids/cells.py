@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.execution import Request, Result, execute, find_finished
-from robustray.tasks.grids.settings import LATE_RETURN, Cell, Grid, Read
+from robustray.tasks.grids.settings import CLEAN_ACCURACY, LATE_RETURN, ROBUST_ACCURACY, Cell, Grid, Read
 from robustray.tasks.lab import keys
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.policy_gradients.settings import AgentSpec
 from robustray.tasks.study import load_study
+from robustray.tasks.training.settings import TrainSpec
 
 if TYPE_CHECKING:
+    from robustray.tasks.lab.protocol import Reference
     from robustray.tasks.policy_gradients.jobs import Learned
 
 LATE_SHARE = 0.25
@@ -35,7 +37,7 @@ class Looked:
     outcomes: Mapping[str, float] | None
     """None: not finished."""
     found_in: str = ""
-    """The cell's run, or its agent's key."""
+    """The cell's run, its agent's key, or the name of its weights."""
     unrepeatable: tuple[str, ...] = ()
     """What in it gives other numbers for the same seed."""
 
@@ -48,6 +50,8 @@ def look(grid: Grid, cell: Cell, lab: BlockLab, command: str) -> Looked:
     try:
         if isinstance(cell.settings, AgentSpec):
             return _look_at_agent(cell.settings, lab)
+        if isinstance(cell.settings, TrainSpec):
+            return _look_at_training(cell.settings, lab)
         identity, result = find_finished(request_of(grid, cell, command), lab)
         key = keys.digest([identity.study, identity.hash8, identity.code])
         if result is None:
@@ -65,6 +69,9 @@ def run(
     if isinstance(cell.settings, AgentSpec):
         with contextlib.closing(make_lab(store)) as lab:
             return _outcomes_of(lab.learn([cell.settings]).result()[0])
+    if isinstance(cell.settings, TrainSpec):
+        with contextlib.closing(make_lab(store)) as lab:
+            return _held_out(lab.train([cell.settings]).result()[0])
     result = execute(request_of(grid, cell, command), store=store, make_lab=make_lab)
     if result.num_failed:
         raise WorkFailed(f"{result.num_failed} item(s) of {result.run.id} were given up")
@@ -126,6 +133,30 @@ def _outcomes_of(learned: Learned) -> dict[str, float]:
     return {LATE_RETURN: float(late["episode_return"].mean())}
 
 
+# -- trainings ---------------------------------------------------------------------------------------------------------
+
+
+def _look_at_training(spec: TrainSpec, lab: BlockLab) -> Looked:
+    from robustray.tasks.lab.checkpoints import Interval
+    from robustray.tasks.training.doors import check_training
+    from robustray.tasks.training.handle import training_job
+
+    job = training_job(lab, spec, Interval())
+    key = keys.digest([job.key, job.code])
+    if job.kept(lab.store, lab.progress.message) == "missing":
+        check_training(job.spec, *map(lab.load, job.refs.values()))
+        return Looked(key=key, outcomes=None)
+    outcomes = _held_out(lab.train([spec]).result()[0])
+    return Looked(key=key, outcomes=outcomes, found_in=f"run:{job.key}")
+
+
+def _held_out(model: Reference) -> dict[str, float]:
+    from robustray.tasks.training.learnt import learnt
+
+    last = learnt(model)[-1]  # the last epoch is always checked
+    return {name: float(last[name]) for name in (CLEAN_ACCURACY, ROBUST_ACCURACY) if name in last}
+
+
 # -- failures, kept beside the grid's tables ---------------------------------------------------------------------------
 
 
@@ -146,3 +177,26 @@ def failure(store: Store, folder: str, key: str) -> str | None:
 def forget_failure(store: Store, folder: str, key: str) -> None:
     """`--failed`, or the cell has finished after all."""
     store.delete(f"{folder}/failed/{key}.json")
+
+
+# -- trainings that were stopped early, kept beside them ---------------------------------------------------------------
+
+
+def keep_stopped(store: Store, folder: str, key: str, *, epoch: int, of: int) -> None:
+    """A scheduler has stopped the cell after this epoch. Its weights are not published: nothing takes it for finished,
+    and its last checkpoint stays for whoever wants it to go on."""
+    store.write(f"{folder}/stopped/{key}.json", json.dumps({"epoch": epoch, "of": of}).encode())
+
+
+def stopped(store: Store, folder: str, key: str) -> str | None:
+    """`"stopped at epoch 3 of 8"`, if it was."""
+    try:
+        kept: Any = json.loads(store.read(f"{folder}/stopped/{key}.json"))
+    except FileNotFoundError:
+        return None
+    return f"stopped at epoch {int(kept['epoch'])} of {int(kept['of'])}"
+
+
+def forget_stopped(store: Store, folder: str, key: str) -> None:
+    """The cell is run on."""
+    store.delete(f"{folder}/stopped/{key}.json")

@@ -200,13 +200,15 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
     """
     from robustray.tasks.training.doors import check_training
 
-    jobs = [_job(lab, spec, interval or Interval()) for spec in specs]
+    jobs = [training_job(lab, spec, interval or Interval()) for spec in specs]
     handle = TrainHandle(lab=lab, step=STEP, count=lab.journal.count(STEP), jobs=jobs)
     plan(handle, check=lambda job: check_training(job.spec, *map(lab.load, job.refs.values())))
     return handle
 
 
-def _job(lab: BlockLab, spec: TrainSpec, interval: Interval) -> TrainJob:
+def training_job(lab: BlockLab, spec: TrainSpec, interval: Interval) -> TrainJob:
+    """The job of a spec in this lab, with its key; nothing is submitted. Raises: InputError for data or a model that
+    are not there."""
     data = lab.data(spec.data) if isinstance(spec.data, str) else spec.data
     initial = lab.model(spec.initial) if isinstance(spec.initial, str) else spec.initial
     refs = {"data": data} | ({} if initial is None else {"initial": initial})

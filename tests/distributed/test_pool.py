@@ -7,11 +7,13 @@ import importlib
 import importlib.machinery
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
 import types
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -193,6 +195,42 @@ def test_an_actor_killed_from_outside_costs_nothing(pools: Pools, tmp_path: Path
     (message, *_) = [message for message in told.messages if "died" in message]
     assert "its process ended" in message
     assert len(set(actor_pids())) == 2 and pids[0] not in actor_pids(), "another took its place"
+
+
+def exported(name: str, step: str) -> float:
+    """A counter of the pool's, as this node exports it to Prometheus; 0 where it is not there yet."""
+    import ray
+
+    (node,) = (node for node in ray.nodes() if node["Alive"])
+    url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text = answer.read().decode()
+    except OSError:  # the node's agent starts after the node
+        return 0.0
+    pattern = rf'^ray_robustray_{name}(?:_total)?{{[^}}]*step="{step}"[^}}]*}} (\S+)$'
+    return sum(float(value) for value in re.findall(pattern, text, re.MULTILINE))
+
+
+def test_ray_exports_blocks_items_failures_deaths_and_restarts(pools: Pools) -> None:
+    ask(pools.lab(), pools.behaviour("metered", kill_once=(5,)), 20)
+    with pytest.raises(WorkFailed):
+        ask(pools.lab(), pools.behaviour("metered-failing", fail=(1,)), 4)
+    wanted = {
+        ("items_done", "metered"): 20,
+        ("blocks_done", "metered"): 5,
+        ("workers_died", "metered"): 1,
+        ("blocks_failed", "metered-failing"): 1,
+    }
+    deadline = time.monotonic() + 120  # every ten seconds Ray passes them on
+    found: dict[tuple[str, str], float] = {}
+    restarts, asked = 0.0, 0
+    while time.monotonic() < deadline and (found != wanted or not restarts):
+        asked += 1  # the pool hears of a restart while it works
+        ask(pools.lab(), pools.behaviour(f"after-{asked}", seconds=0.5), 2, block=1)
+        found = {named: exported(*named) for named in wanted}
+        restarts = exported("worker_restarts", "-")
+    assert found == wanted and restarts >= 1
 
 
 def test_all_actors_killed_at_once(pools: Pools, tmp_path: Path) -> None:

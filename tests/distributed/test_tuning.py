@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import logging
 import os
@@ -21,12 +22,14 @@ import pytest
 
 from robustray.distributed import trials, tuning
 from robustray.distributed.cli import main
+from robustray.distributed.trackers import Tracking
 from robustray.tasks.errors import InputError
-from robustray.tasks.grids.settings import Outcome
+from robustray.tasks.grids.settings import Cell, Grid, Halving, Outcome
 from robustray.tasks.lab import code
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.policy_gradients import files
+from robustray.tasks.training.settings import TrainSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = """\
@@ -265,6 +268,132 @@ def test_a_request_that_no_node_can_meet_is_refused() -> None:
             ask(cpus, gpus)
 
 
+# --- Trainings that are stopped early -------------------------------------------------------------------------------
+
+TRAININGS = """\
+from robustray.tasks.grids.settings import Cell, Grid, Halving, Outcome
+from robustray.tasks.training.settings import TrainSpec
+
+
+def training(lr, seed):
+    return TrainSpec(
+        model="digits:mlp", data="digits:train", epochs=3, lr=lr, seed=seed, validation=0.2, attack_precision="fp32"
+    )
+
+
+def grid(size):
+    return Grid(
+        question="Which rate?",
+        paper="a test",
+        outcomes=[Outcome(name="clean_accuracy", words="held-out accuracy", unit="percent")],
+        choose=("lr",),
+        halving=Halving(first=1, factor=2),
+        cells=[
+            Cell(levels={"lr": lr, "seed": seed}, settings=training(lr, seed))
+            for lr in (0.1, 1e-6, 1e-7) for seed in (0, 1)
+        ],
+    )
+"""
+
+
+def weights_of(store: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(store.glob("models/*.safetensors"))}
+
+
+def test_a_training_that_was_stopped_is_never_taken_for_finished(two_cpus: None, desk: Desk) -> None:
+    """The seed 0 chooses among the rates: two of them are stopped at their first epoch; the seed 1 judges the third."""
+    (desk.folder / "my_grids.py").write_text(TRAININGS)
+    ended, document, said = desk.tune("--workers 1 --asha")
+    assert ended == 0 and document["counts"] == {"cells": 6, "computed": 2, "failed": 0}, said
+    frame = pd.read_parquet(document["tables"]["cells"])
+    assert frame.status.tolist() == ["finished"] * 2 + ["stopped at epoch 1 of 3", "not chosen"] * 2
+    assert frame.clean_accuracy.notna().tolist() == [True, True] + [False] * 4
+    best = pd.read_parquet(document["tables"]["best"])
+    assert best.lr.tolist() == ["0.1"] and best.seeds.tolist() == [1]
+    assert best.clean_accuracy[0] == frame.clean_accuracy[1] and best.choosing_mean[0] == frame.clean_accuracy[0]
+    assert "main-effects-clean-accuracy" not in document["tables"] and "2 stopped early by ASHA" in document["answer"]
+    kept = weights_of(desk.store)
+    finished = {name.partition("run:")[2] for name in frame.found_in if name}
+    assert len(finished) == 2 and {name[:16] for name in kept} == finished
+    assert {path.parent.name[:16] for path in desk.store.glob("checkpoints/*/*.safetensors")}.isdisjoint(finished)
+
+    ended, again, _ = desk.tune("--workers 1 --asha")
+    assert ended == 0 and again["counts"]["computed"] == 0, "what was stopped stays stopped"
+
+    ended, whole, said = desk.tune("--workers 1")
+    assert ended == 0 and whole["counts"] == {"cells": 6, "computed": 4, "failed": 0}, said
+    assert pd.read_parquet(whole["tables"]["cells"]).status.tolist() == ["finished"] * 6
+    assert not list(desk.store.glob("grids/*/stopped/*.json")), "nothing says any more that it was stopped"
+    desk.forget()
+    alone = Store(str(desk.folder / "alone"))
+    alone.create()
+    SerialLab(store=alone).train([each.settings for each in tuning.load_grid("my_grids:grid", "quick").cells]).result()
+    everything = weights_of(desk.store)
+    assert everything == weights_of(desk.folder / "alone") and kept.items() <= everything.items()
+
+
+def test_asha_competes_only_among_what_is_chosen(tmp_path: Path) -> None:
+    """A worse training against larger perturbations goes on, a worse rate at the same size does not."""
+    from robustray.distributed.halving import HalvingScheduler
+
+    spec = TrainSpec(model="digits:mlp", data="digits:train", epochs=4, validation=0.2)
+    cells = [Cell(levels={"eps": eps, "lr": lr, "seed": 0}, settings=spec) for eps in (1, 2) for lr in (1, 2)]
+    outcome = Outcome(name="clean_accuracy", words="accuracy", unit="percent")
+    grid = Grid(question="?", paper="a test", outcomes=[outcome], choose=("lr",), halving=Halving(first=2), cells=cells)
+    stopped: list[tuple[str, int, int]] = []
+    scheduler = HalvingScheduler(grid, lambda config: int(config["cell"]), lambda *what: stopped.append(what))
+
+    def report(cell: int, epoch: int, accuracy: float) -> str:
+        trial: Any = SimpleNamespace(trial_id=str(cell), config={"cell": cell})
+        row = {"cell": f"key {cell}", "curve/epoch": epoch, "curve/clean_accuracy": accuracy}
+        return scheduler.on_trial_result(None, trial, row)
+
+    assert report(0, 1, 0.9) == report(0, 2, 0.9) == scheduler.CONTINUE
+    assert report(1, 1, 0.1) == scheduler.CONTINUE, "before the first comparison"
+    assert report(2, 2, 0.3) == scheduler.CONTINUE, "the first one of its size"
+    assert report(1, 2, 0.8) == scheduler.STOP and report(3, 2, 0.4) == scheduler.CONTINUE
+    assert report(2, 4, 0.0) == scheduler.CONTINUE, "the last epoch: it is finished"
+    assert stopped == [("key 1", 2, 4)]
+
+
+# --- Trials in other tools --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flag", "package"), [("wandb", "wandb"), ("mlflow", "mlflow")])
+def test_a_tool_that_is_not_installed_is_named_with_its_command(
+    flag: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=rf"--{flag} here: {package} is not installed: pip install {package}"):
+        Tracking(**{flag: "here"}).check()
+    Tracking().check()
+
+
+def test_trials_are_shown_offline_in_both_tools_and_no_key_is_written(
+    two_cpus: None, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb", reason="W&B is not installed: pip install 'robustray[track]'")
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install 'robustray[track]'")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef0123456789abcdef01234567")
+    monkeypatch.setenv("WANDB_MODE", "online")  # a person's usual setting; put back after the test
+    desk.names("Near")
+    uri = f"sqlite:///{desk.folder}/mlflow.db"
+    ended, document, said = desk.tune(f"--workers 1 --wandb my-project --mlflow {uri}")
+    assert ended == 0 and document["counts"]["computed"] == 2, said
+    returns = sorted(pd.read_parquet(document["tables"]["cells"]).late_return)
+
+    runs = sorted((desk.folder / "cache/robustray/wandb").glob("*/wandb/offline-run-*/*.wandb"))
+    assert len(runs) == 2
+    assert "wandb sync" in said
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (experiment,) = (e for e in client.search_experiments() if e.name == "my_grids.grid-quick")
+    logged = client.search_runs([experiment.experiment_id])
+    assert sorted(run.data.metrics["late_return"] for run in logged) == pytest.approx(returns)
+    assert {run.data.params["levels/seed"] for run in logged} == {"0", "1"}
+    for path in (path for path in desk.folder.rglob("*") if path.is_file()):
+        assert b"0123456789abcdef" not in path.read_bytes(), path
+
+
 # --- A killed driver ----------------------------------------------------------------------------------------------
 
 UPDATES, STEPS, INTERVAL = 8, 32, 2
@@ -396,7 +525,7 @@ def test_the_quick_form_of_every_grid_finishes(two_cpus: None, desk: Desk, name:
     assert ended == 0 and document["counts"]["failed"] == 0 and document["counts"]["cells"] >= 4
     for table, path in document["tables"].items():
         frame = pd.read_parquet(path)
-        assert len(frame) and (table == "cells" or (frame.seeds >= 2).all())
+        assert len(frame) and (table in ("cells", "best") or (frame.seeds >= 2).all())
 
 
 @pytest.mark.parametrize("name", sorted(tuning.grid_names()))

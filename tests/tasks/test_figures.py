@@ -102,6 +102,16 @@ def a_histogram(label: str = "clean") -> Figure:
     )
 
 
+def a_parallel(label: str = "none") -> Figure:
+    """Four combinations of two factors."""
+    levels = {"augmentation": [label, "crop-flip"], "lr": ["0.01", "0.1"]}
+    ends = {(label, "0.01"): 0.1, (label, "0.1"): 0.3, ("crop-flip", "0.01"): 0.2, ("crop-flip", "0.1"): 0.9}
+    combinations = [figures.Combination(levels={"augmentation": a, "lr": b}, value=v) for (a, b), v in ends.items()]
+    return figures.parallel(
+        name="parallel", **WORDS, axes_of=levels, combinations=combinations, value_label="accuracy", percent=True
+    )
+
+
 FORMS: dict[str, Callable[..., Figure]] = {
     "curve": lambda label="model": a_curve(label=label),
     "rows": rows,
@@ -110,6 +120,7 @@ FORMS: dict[str, Callable[..., Figure]] = {
     "pairs": pairs,
     "cloud": a_cloud,
     "histogram": a_histogram,
+    "parallel": a_parallel,
     "steps": lambda label="model": a_curve(label=label, step=True),
 }
 
@@ -190,6 +201,23 @@ def test_an_axis_that_does_not_start_at_zero_says_so() -> None:
     line = figures.Series(label="high", x=[0, 1], y=[0.91, 0.93])
     assert any("axis starts at 90" in words for words in texts(a_curve(series=[line], x_ticks=None)))
     assert not any("axis starts" in words for words in texts(a_curve()))
+
+
+def test_parallel_coordinates_name_every_level_the_ends_and_the_groups() -> None:
+    drawn = a_parallel()
+    named = ["augmentation", "lr", "none", "crop-flip", "0.01", "0.1", "accuracy", "90.0 %", "10.0 %"]
+    groups = ["the best quarter", "the worst quarter", "the others"]
+    assert set(named + groups) <= set(texts(drawn)) and drawn.narrow
+    spoken = figures.parallel(
+        name="parallel",
+        title="",
+        caption="",
+        axes_of={"lr": ["1"]},
+        combinations=[figures.Combination(levels={"lr": "1"}, value=0.25)],
+        value_label="error",
+        lower_is_better=True,
+    )
+    assert spoken.alt == "lr 1: error 0.25"
 
 
 def test_differences_of_shares_are_shown_in_points() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.grids import cells, findings
-from robustray.tasks.grids.effects import main_effects
+from robustray.tasks.grids.best import best_cells, judging_cells, split_seeds
+from robustray.tasks.grids.effects import interactions, main_effects
 from robustray.tasks.grids.findings import Standing
 from robustray.tasks.grids.settings import LATE_RETURN, Cell, Grid, Outcome, Read
 from robustray.tasks.lab.serial import SerialLab
@@ -78,6 +79,100 @@ def test_main_effects_of_an_additive_table_are_its_terms() -> None:
     assert (row.difference_lo, row.difference_hi) == pytest.approx(expected.interval)
     assert effects.loc["b", 2].difference_lo == pytest.approx(2)  # the seeds' own part is common to all levels of b
     assert (effects.seeds == 3).all() and effects.cells.tolist() == [9, 9, 6, 6, 6]
+
+
+def test_interactions_of_an_additive_table_are_zero_and_otherwise_the_product_s_own() -> None:
+    additive_only = interactions(table(lambda a, b, seed: 10.0 * (a == "on") + 2.0 * b), ["a", "b", "seed"], "y")
+    assert additive_only[["factor", "other"]].drop_duplicates().to_numpy().tolist() == [["a", "b"]]
+    assert additive_only.level.tolist() == ["on", "on"] and additive_only.other_level.tolist() == [2, 3]
+    assert additive_only.interaction.tolist() == [0, 0]
+
+    own = (1.0, 2.0, 3.0)  # of the seeds
+    found = interactions(table(lambda a, b, seed: (a == "on") * b * own[seed]), ["a", "b", "seed"], "y")
+    assert found.interaction.tolist() == pytest.approx([2, 4])
+    assert (found.lo[0], found.hi[0]) == pytest.approx(mean_interval(own).interval)
+    assert (found.seeds == 3).all() and (found.combinations == 3).all()
+
+    holed = interactions(
+        table(lambda a, b, seed: (a == "on") * b * own[seed], (("on", 3, 2),)), ["a", "b", "seed"], "y"
+    )
+    assert holed.interaction.tolist() == pytest.approx([2, 3]), "only the pair that the hole is in loses a seed"
+    assert holed.seeds.tolist() == [3, 2]
+
+
+def test_one_factor_has_no_interaction() -> None:
+    assert interactions(pd.DataFrame({"a": [1, 2], "y": [3.0, 5.0]}), ["a"], "y").empty
+
+
+def chosen_grid(better: Any = "higher", **changed: Any) -> Grid:
+    """Two sizes that nobody chooses, three rates that one does, four seeds."""
+    every = [cell(eps=eps, lr=lr, seed=seed) for eps in (1, 2) for lr in (1, 2, 3) for seed in range(4)]
+    outcome = Outcome(name=LATE_RETURN, words="late return", better=better)
+    return agents(*every, outcomes=[outcome], **{"choose": ("lr",)} | changed)
+
+
+def cells_of(grid: Grid, value: Any) -> pd.DataFrame:
+    rows = [dict(each.levels) for each in grid.cells]
+    return pd.DataFrame([row | {LATE_RETURN: value(**row)} for row in rows])
+
+
+def test_the_best_is_chosen_by_some_seeds_and_judged_by_the_others() -> None:
+    grid = chosen_grid()
+    # At eps 1, rate 2 is lucky with the seeds that choose; at eps 2, rate 3 is best with all.
+    frame = cells_of(
+        grid, lambda eps, lr, seed: (10.0 * (seed < 2) if lr == 2 else lr) if eps == 1 else lr + 0.1 * seed
+    )
+    found = best_cells(frame, grid, grid.outcomes[0], split_seeds(grid))
+    assert found[["eps", "lr", "seeds"]].to_numpy().tolist() == [[1, 2, 2], [2, 3, 2]]
+    assert found[LATE_RETURN].tolist() == pytest.approx([0.0, 3.25]), "not the value by which it was chosen"
+    assert found.choosing_mean.tolist() == pytest.approx([10.0, 3.05])
+    assert (found.lo[1], found.hi[1]) == pytest.approx(mean_interval([3.2, 3.3]).interval)
+
+
+def test_lower_may_be_better_and_the_grid_may_name_the_choosing_seeds() -> None:
+    grid = chosen_grid(better="lower", choosing_seeds=(3,))
+    found = best_cells(
+        cells_of(grid, lambda eps, lr, seed: float(lr * (seed + 1))), grid, grid.outcomes[0], split_seeds(grid)
+    )
+    assert found.lr.tolist() == [1, 1] and found.seeds.tolist() == [3, 3] and found.choosing_mean.tolist() == [4, 4]
+
+
+def test_no_best_without_what_it_takes() -> None:
+    """Nothing to choose; one seed; candidates that lack one of the choosing seeds. Judged by none, it has no value."""
+    for grid, value in (
+        (chosen_grid(choose=()), lambda eps, lr, seed: 1.0),
+        (agents(cell(lr=1, seed=0), cell(lr=2, seed=0), choose=("lr",)), lambda lr, seed: 1.0),
+        (chosen_grid(), lambda eps, lr, seed: 1.0 if seed else math.nan),
+    ):
+        assert best_cells(cells_of(grid, value), grid, grid.outcomes[0], split_seeds(grid)).empty
+    grid = chosen_grid()
+    unjudged = cells_of(grid, lambda eps, lr, seed: 1.0 if seed < 2 else math.nan)
+    found = best_cells(unjudged, grid, grid.outcomes[0], split_seeds(grid))
+    assert found.lr.tolist() == [1, 1] and found[LATE_RETURN].isna().all() and (found.seeds == 0).all()
+    assert judging_cells(unjudged, grid, grid.outcomes[0], split_seeds(grid)) == [2, 3, 14, 15]
+    assert split_seeds(grid, asha=True).judge == (1, 2, 3)
+    for changed, says in (
+        ({"choose": ("seed",)}, "choose: 'seed'"),
+        ({"choosing_seeds": (9,)}, "no cell has the seed 9"),
+    ):
+        with pytest.raises(InputError, match=says):
+            chosen_grid(**changed)
+
+
+def test_the_page_names_the_best_and_draws_all_combinations() -> None:
+    grid = chosen_grid()
+    frame = cells_of(grid, lambda eps, lr, seed: 10.0 * eps + lr + 0.1 * seed)
+    ended = [Standing(cell=c, outcomes={LATE_RETURN: v}) for c, v in zip(grid.cells, frame[LATE_RETURN], strict=True)]
+    found = findings.find(grid, ended)
+    assert [table.name for table in found.tables] == [
+        "best", "main-effects-late-return", "interactions-late-return", "cells"
+    ]  # fmt: skip
+    assert [figure.name for figure in found.figures] == ["main-effects", "parallel"]
+    assert "Best by" not in found.answer, "two best ones: the table tells"
+    whole = dataclasses.replace(grid, choose=("eps", "lr"))
+    assert findings.find(whole, ended).answer.endswith(
+        "Best by the choosing seeds: eps 2, lr 3; 23.2 [22.6, 23.9] on the 2 seeds that judge."
+    )
 
 
 def test_a_missing_cell_takes_its_whole_combination_out() -> None:
@@ -210,7 +305,7 @@ def test_a_grid_of_agents_that_do_not_repeat_takes_back_its_promise(store: Store
     assert ["Run it again to get this page again" in page for page in pages] == [False, True]
 
 
-def test_findings_name_what_is_missing_and_no_best_cell(store: Store) -> None:
+def test_findings_name_what_is_missing(store: Store) -> None:
     grid = agents(*(cell(algorithm=name, seed=seed) for name in ("ppo", "trpo") for seed in (0, 1)))
     ended = [
         Standing(cell=each, outcomes={LATE_RETURN: float(place)} if place < 3 else None, error="" if place < 3 else "x")

@@ -45,6 +45,40 @@ GRIDS = [
         says=("--runners-per-trial 1", "2 and more"),
     ),
     Case(
+        name="tune with ASHA what can't be stopped",
+        typed="tune attack-eps --asha",
+        says=("--asha", "stopped early"),
+    ),
+    Case(
+        name="tune with ASHA and nobody to judge",
+        typed="tune own:grid --asha",
+        prepare=own(
+            "from robustray.tasks.grids.settings import Halving\n"
+            "    from robustray.tasks.training.settings import TrainSpec\n"
+            "    spec = TrainSpec(model='digits:mlp', data='digits:train', epochs=2, validation=0.2)\n"
+            "    cells = [Cell(levels={'lr': lr, 'seed': 0}, settings=spec) for lr in (1, 2)]\n"
+            "    accuracy = [Outcome(name='clean_accuracy', words='accuracy')]\n"
+            "    more = dict(choose=('lr',), halving=Halving())\n"
+            "    return Grid(question='?', paper='none', outcomes=accuracy, cells=cells, **more)"
+        ),
+        says=("--asha", "two seeds"),
+    ),
+    Case(
+        name="a grid of trainings that hold nothing out",
+        typed="tune own:grid",
+        prepare=own(
+            "from robustray.tasks.training.settings import TrainSpec\n"
+            "    spec = TrainSpec(model='digits:mlp', data='digits:train', epochs=2)\n"
+            "    return make(Cell(levels={'seed': 0}, settings=spec))"
+        ),
+        says=("seed=0", "validation"),
+    ),
+    Case(
+        name="tune with a password in the command line",
+        typed="tune attack-eps --mlflow https://me:hunter2@mlflow.example.org",
+        says=("--mlflow", "password", "MLFLOW_TRACKING_PASSWORD"),
+    ),
+    Case(
         name="tune with runners for a study",
         typed="tune attack-eps --runners-per-trial 2",
         says=("--runners-per-trial 2", "attack-sweep"),
