@@ -1,12 +1,15 @@
 """Adversarial backgrounds: compositions a second, forward included, beside batches made with `torch.where`.
 
     python benchmarks/backgrounds.py
+    python benchmarks/backgrounds.py --memory      # does the memory grow with the number of compositions?
 
 Contenders take turns on the same foregrounds and backgrounds, one thread, seconds of the processor, so that other work
 on the machine counts little; the best of several rounds. The rival composes with `torch.where` and asks the fp32
 network in batches of 128, in whichever memory format it is faster. Ours must give the rival's answers, which is
-checked. The networks are trained here for a minute. Run it on a machine that does nothing else: beside other work
-folding batch norm saves nothing. The record goes to benchmarks/records/backgrounds.json.
+checked. `share_forward` is the share of the rival's time that its network takes alone, on images that are there
+already: what composing could save at most is the rest. The networks are trained here for a minute. Run it on a machine
+that does nothing else: beside other work folding batch norm saves nothing. The record goes to
+benchmarks/records/backgrounds.json.
 """
 
 from __future__ import annotations
@@ -50,14 +53,35 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--foregrounds", type=int, default=8)
     parser.add_argument("--backgrounds", type=int, default=512)
+    parser.add_argument("--memory", action="store_true", help="measure that, and nothing else")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.memory:
+        print(json.dumps(growth(given.backgrounds), indent=1))
+        return 0
     found: dict[str, object] = {"batch": BATCH, "foregrounds": given.foregrounds, "backgrounds": given.backgrounds}
     for model, side in MODELS.items():
         found[model] = compared(model, side, given.foregrounds, given.backgrounds, given.rounds)
     given.record.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
     return 0
+
+
+def growth(num_backgrounds: int) -> dict[str, float]:
+    """The process's largest memory after a sweep of one block of foregrounds, and after one of four times as many."""
+    data = open_data(f"scenes:test,n={num_backgrounds},size=32,aa=1,rho=1", data_root=None).fetch()
+    rooms = torch.from_numpy(data.images)
+    model = build_model("scenes:cnn", 9).eval()
+    peaks = {}
+    for count in (4, 16):
+        with Answerer(model, rooms.shape[1:], "fp32") as answer:
+            swept(answer, foregrounds(data, list(range(count)), "cpu"), rooms, batch_size=BATCH)
+        peaks[f"peak_megabytes_{count * num_backgrounds}_compositions"] = peak_megabytes()
+    return peaks
+
+
+def peak_megabytes() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def compared(name: str, side: int, num_foregrounds: int, num_backgrounds: int, rounds: int) -> dict[str, float]:
@@ -83,6 +107,7 @@ def compared(name: str, side: int, num_foregrounds: int, num_backgrounds: int, r
         return run
 
     contenders: dict[str, Callable[[], Tensor]] = {
+        "forward": lambda: where_and_forward(model, data, indices, rooms, torch.channels_last, compose=False),
         "where": rival(torch.contiguous_format),
         "where_channels_last": rival(torch.channels_last),
         "fp32": ours("fp32"),
@@ -90,6 +115,7 @@ def compared(name: str, side: int, num_foregrounds: int, num_backgrounds: int, r
     if resolve_precision("cpu") == "bf16":
         contenders["bf16"] = ours("bf16")
     answers = {label: run() for label, run in contenders.items()}
+    del answers["forward"]  # of other images
     for label, found in answers.items():
         assert torch.equal(found, answers["where"]), f"{label} answers otherwise"
     best = dict.fromkeys(contenders, float("inf"))
@@ -101,12 +127,13 @@ def compared(name: str, side: int, num_foregrounds: int, num_backgrounds: int, r
     count = num_foregrounds * num_backgrounds
     rates = {f"{label}_per_second": round(count / seconds, 1) for label, seconds in best.items()}
     fastest = min(best["where"], best["where_channels_last"])
-    times = {f"times_{label}": round(fastest / best[label], 3) for label in best if not label.startswith("where")}
+    times = {f"times_{label}": round(fastest / best[label], 3) for label in best if label in ("fp32", "bf16")}
     return {
         **rates,
         **times,
+        "share_forward": round(best["forward"] / best["where_channels_last"], 3),
         **asked,
-        "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_megabytes": peak_megabytes(),
     }
 
 
@@ -126,9 +153,16 @@ def network(name: str, side: int) -> nn.Module:
 
 
 def where_and_forward(
-    model: nn.Module, data: ImageData, indices: list[int], rooms: Tensor, memory_format: torch.memory_format
+    model: nn.Module,
+    data: ImageData,
+    indices: list[int],
+    rooms: Tensor,
+    memory_format: torch.memory_format,
+    *,
+    compose: bool = True,
 ) -> Tensor:
-    """What one writes first: `torch.where` on a batch of backgrounds, then the network in fp32."""
+    """What one writes first: `torch.where` on a batch of backgrounds, then the network in fp32. compose: or else the
+    network on the backgrounds alone."""
     assert data.masks is not None
     images, _ = data.batch(indices)
     pixels = (rooms.float() / 255).contiguous(memory_format=memory_format)
@@ -137,7 +171,8 @@ def where_and_forward(
         for row, index in enumerate(indices):
             mask = torch.from_numpy(data.masks[index])
             for start in range(0, len(rooms), BATCH):
-                shown = torch.where(mask, images[row], pixels[start : start + BATCH])
+                batch = pixels[start : start + BATCH]
+                shown = torch.where(mask, images[row], batch) if compose else batch
                 found[row, start : start + BATCH] = model(shown).argmax(1).to(torch.int16)
     return found
 

@@ -243,11 +243,11 @@ def background_table(met: Sequence[Met], classes: Sequence[str], *, seed: int) -
 
 def _of_class(met: Met, label: int, seed: int) -> dict[str, Estimate] | None:
     """None where a half has no foreground of another class."""
-    rows = np.flatnonzero(met.labels != label)
-    half = stream(seed, "halves", label).permutation(rows)
-    chosen, reported = half[: len(half) // 2], half[len(half) // 2 :]
-    if not len(chosen):
+    parts = halves(met, label, seed)
+    if parts is None:
         return None
+    chosen, reported = parts
+    rows = np.concatenate(parts)
     hits = met.answers[:, met.background_labels == label] == label
     order = np.argsort(hits[chosen].mean(0), kind="stable")
     return {
@@ -256,6 +256,14 @@ def _of_class(met: Met, label: int, seed: int) -> dict[str, Estimate] | None:
         "mean": Estimate(value=float(hits[rows].mean()), lo=0.0, hi=1.0, n=len(rows)),
         "any": proportion(hits[rows].any(1)),
     }
+
+
+def halves(met: Met, label: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Rows of the sweep, foregrounds of other classes than `label`: a half on which backgrounds of that class are
+    chosen, and a half on which they are reported. None where the first would be empty."""
+    drawn = stream(seed, "halves", label).permutation(np.flatnonzero(met.labels != label))
+    chosen, reported = drawn[: len(drawn) // 2], drawn[len(drawn) // 2 :]
+    return (chosen, reported) if len(chosen) else None
 
 
 def success_table(met: Sequence[Met], places: Sequence[int]) -> pd.DataFrame:

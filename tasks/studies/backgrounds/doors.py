@@ -12,6 +12,7 @@ from robustray.tasks.compose.photographs import UNLABELLED, Photographs, open_ph
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.images import TRIED_IMAGES, model_to_try, opened_now, trained_modules
+from robustray.tasks.kit.words import listed
 from robustray.tasks.models.doors import check_model
 from robustray.tasks.studies.backgrounds import in9
 from robustray.tasks.studies.backgrounds.blocks import cuttable, partners
@@ -57,8 +58,9 @@ def own_door(settings: Settings, lab: Lab) -> Opened:
         refs = {f"data {data.name}": data}
         warnings = () if images.masks is not None else (BOXES_ONLY,)
     models = opened_now(lab, settings.models)
-    for name in settings.models:
-        check_own_model(lab, name, images, models)
+    mapped = [name for name in settings.models if check_own_model(lab, name, images, models)]
+    if mapped:
+        warnings += (f"of {listed(mapped)} {in9.mapped_words()}",)
     return Opened(
         refs={**refs, **{f"model {name}": model for name, model in models.items()}},
         modules=trained_modules(settings.models),
@@ -110,9 +112,11 @@ def few_photographs(settings: Settings, photographs: Photographs) -> ImageData:
     )
 
 
-def check_own_model(lab: Lab, name: str, images: ImageData, opened: dict[str, Reference]) -> None:
-    """Raises: InputError for a model that doesn't fit the images, or has other outputs than their classes, but for
-    ImageNet's 1,000 on ImageNet-9's nine."""
+def check_own_model(lab: Lab, name: str, images: ImageData, opened: dict[str, Reference]) -> bool:
+    """Whether answers are looked up: those of ImageNet's 1,000 classes on ImageNet-9's nine.
+
+    Raises: InputError for a model that doesn't fit the images, or has other outputs than their classes.
+    """
     model = model_to_try(lab, name, opened)
     few, _ = images.batch(range(min(TRIED_IMAGES, len(images))))
     try:
@@ -128,6 +132,7 @@ def check_own_model(lab: Lab, name: str, images: ImageData, opened: dict[str, Re
                     "this order)"
                 )
             raise InputError(f"the model has {outputs} outputs, the data {images.num_classes} classes{hint}")
+        return outputs != images.num_classes
     except InputError as error:
         raise InputError(f"--models {name} with --data {images.name}: {error}") from error
 

@@ -13,18 +13,34 @@ from robustray.tasks.kit.words import plural
 from robustray.tasks.studies.backgrounds import reduce
 from robustray.tasks.studies.backgrounds.reduce import FIXED, OWN_RHO
 from robustray.tasks.studies.backgrounds.results import Results, images_words
+from robustray.tasks.studies.backgrounds.saliency import saliency_picture
 from robustray.tasks.studies.backgrounds.settings import ORIGINAL, WORDS, Network
+from robustray.tasks.studies.backgrounds.success import success_drawings
 from robustray.tasks.study import Figure, Picture
 
 MOST_BARS = 3
 """The most networks that are drawn as bars; more of them are drawn as a matrix."""
+CATEGORY_WORDS = {
+    "bg_required": "background\nrequired",
+    "bg_fools": "background\nfools",
+    "bg_and_fg_required": "both\nrequired",
+    "bg_and_fg_fool": "both\nfool",
+    "bg_irrelevant": "background\nirrelevant",
+}
 
 
 def drawings(results: Results) -> Iterator[Figure | Picture | None]:
     if len(results.records):
         yield gap_curve(results)
         yield versions_figure(results)
+        yield categories_figure(results)
         yield better_figure(results)
+        yield trend_figure(results)
+    yield from success_drawings(results)
+    if results.saliency_images is not None:
+        yield saliency_picture(
+            results.saliency, results.saliency_images, results.classes, num_examples=results.settings.num_examples
+        )
     yield version_grid(results)
 
 
@@ -102,38 +118,87 @@ def versions_figure(results: Results) -> Figure:
     )
 
 
-def better_figure(results: Results) -> Figure | None:
-    """The gap of better and worse networks: those of the curve, or a user's several models."""
+def categories_figure(results: Results) -> Figure | None:
+    """What decides an image (paper, section 4), for a few networks."""
     settings = results.settings
     if settings.own:
-        kinds = [(model, settings.own) for model in settings.models]
+        names = list(settings.models)
     else:
-        kinds = [(network.words, FIXED) for network in settings.curve()]
-    if len(kinds) < 3:
+        names = [network.words for network in results.matrix if network.trained_on in (ORIGINAL, "mixed_rand")]
+    if len(names) > MOST_BARS:
+        return None
+    rows = results.categories if settings.own else at(results.categories, images=FIXED)
+    return figures.bars(
+        name="categories",
+        title="What decides an image",
+        caption="By what is right of Original, Mixed-Rand and Only-BG-T, as in the paper's section 4; of all other "
+        f"images the background is irrelevant. n = {results.num_kept:,}.",
+        bars=[
+            figures.Bar(group=words, label=name, value=getattr(one(rows, network=name), category))
+            for category, words in CATEGORY_WORDS.items()
+            for name in names
+        ],
+        y_label="share of images",
+        palette=figures.Palette(names),
+        percent=True,
+    )
+
+
+def better_figure(results: Results) -> Figure | None:
+    """The gap of better and worse networks: those of the curve, or a user's several models."""
+    if not results.better:
         return None
     points = []
-    for name, images in kinds:
-        clean = one(results.accuracy, images=images, network=name, version=ORIGINAL)
-        gap = one(results.gaps, images=images, network=name)
+    for name, seeds in results.better:
+        clean, gap = reduce.accuracy(seeds, ORIGINAL), reduce.gap(seeds)
         points.append(
-            figures.Point(
-                label=name,
-                x=clean.accuracy,
-                y=gap.gap,
-                x_interval=(clean.lo, clean.hi),
-                y_interval=(gap.lo, gap.hi),
-            )
+            figures.Point(label=name, x=clean.value, y=gap.value, x_interval=clean.interval, y_interval=gap.interval)
         )
     return figures.scatter(
         name="better",
         title="Do better networks lose less?",
         caption="BG-gap against accuracy on the original images, with 95 % intervals.",
-        points=sorted(points, key=lambda point: point.x),
+        points=points,
         x_label="accuracy on Original",
         y_label="BG-gap",
-        palette=figures.Palette([name for name, _ in kinds]),
+        palette=figures.Palette([name for name, _ in results.better]),
         percent=True,
     )
+
+
+def trend_figure(results: Results) -> Figure | None:
+    """Accuracy on every version against accuracy on Original, a dot for each of those networks."""
+    if not results.better:
+        return None
+    clean = [reduce.accuracy(seeds, ORIGINAL).value for _, seeds in results.better]
+    lines = {version: [reduce.accuracy(seeds, version) for _, seeds in results.better] for version in results.versions}
+    return figures.curve(
+        name="trends",
+        title="Accuracy on every version, of better and worse networks",
+        caption=f"Each of {len(clean)} networks stands at its accuracy on Original; 95 % bands. Slopes: in the table.",
+        series=[
+            figures.Series(
+                label=WORDS[version],
+                x=clean,
+                y=[each.value for each in found],
+                lo=[each.lo for each in found],
+                hi=[each.hi for each in found],
+            )
+            for version, found in lines.items()
+        ],
+        x_label="accuracy on Original",
+        y_label="accuracy on the version",
+        palette=figures.Palette([WORDS[version] for version in results.versions]),
+        percent=True,
+        x_ticks={tick: f"{tick:.0%}".replace("%", " %") for tick in _round_shares(clean)},
+    )
+
+
+def _round_shares(values: Sequence[float]) -> list[float]:
+    """Round shares on and between these, a few of them."""
+    low, high = min(values), max(values)
+    step = next(each for each in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if (high - low) / each <= 6)
+    return [step * k for k in range(int(np.floor(low / step)), int(np.ceil(high / step)) + 1)]
 
 
 def version_grid(results: Results) -> Picture | None:

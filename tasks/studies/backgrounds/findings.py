@@ -12,7 +12,7 @@ from robustray.tasks.kit.rules import above, below, equivalent
 from robustray.tasks.kit.words import listed, plural
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.statistics import Estimate
-from robustray.tasks.studies.backgrounds import adversarial, reduce
+from robustray.tasks.studies.backgrounds import adversarial, reduce, saliency
 from robustray.tasks.studies.backgrounds.drawings import drawings
 from robustray.tasks.studies.backgrounds.results import Results
 from robustray.tasks.studies.backgrounds.settings import ORIGINAL, Network
@@ -26,8 +26,6 @@ MOST_FOOLED = 0.5
 """More than this share of foregrounds is "most"."""
 TOST = 0.9
 """Level of the interval whose inclusion in a margin is two one-sided tests at 5 %; verdicts ask it of the 95 % one."""
-FEWEST_MODELS = 4
-"""A line through fewer of a user's models says nothing."""
 ONLY_BG = "accuracy on Only-BG-T, where the object is tiled over with its own background"
 
 
@@ -108,7 +106,9 @@ def claims(results: Results) -> Iterator[Claim | Description]:
         )
     if results.met:
         yield from backgrounds_that_fool(results, repeats)
-    if settings.curve():
+    if results.saliency:
+        yield from looks_at_the_object(results, repeats)
+    if results.trends:
         yield from curve(results, repeats)
     for eps in settings.eps_train:
         yield robustness(results, repeats, eps)
@@ -183,12 +183,11 @@ def backgrounds_that_fool(results: Results, repeats: Repeats) -> Iterator[Claim]
 
 def curve(results: Results, repeats: Repeats) -> Iterator[Claim]:
     """The paper's last claim, over networks of growing capacity and data."""
-    kinds = [results.seeds(network) for network in results.settings.curve()]
-    about = f"slope of a straight line through {len(kinds)} networks, one for each seed"
+    about = f"slope of a straight line through {len(results.better)} networks, one for each seed"
     where = "ImageNet models of growing accuracy"
     yield repeats.claim(
         "Better networks lose less by a background of another class.",
-        reduce.slope_over_seeds(kinds, reduce.gap_of),
+        results.trends[reduce.GAP],
         below(0),
         measured=f"BG-gap against clean accuracy, {about}",
         over="seeds",
@@ -197,13 +196,28 @@ def curve(results: Results, repeats: Repeats) -> Iterator[Claim]:
     )
     yield repeats.claim(
         "Better networks read more from the background where there is nothing else.",
-        reduce.slope_over_seeds(kinds, lambda seed: float(reduce.correct(seed, "only_bg_t").mean())),
+        results.trends["only_bg_t"],
         above(0),
         measured=f"accuracy on Only-BG-T against clean accuracy, {about}",
         over="seeds",
         unit="number",
         paper=PaperFigure(figure="the accuracy rises", scale=where, source="section 5"),
     )
+
+
+def looks_at_the_object(results: Results, repeats: Repeats) -> Iterator[Claim]:
+    """The paper's saliency maps, as a number."""
+    by_network = dict(saliency.kinds(results.saliency))
+    plain, cured = (by_network.get(Network(results.top, version, 0).words) for version in (ORIGINAL, "mixed_rand"))
+    if plain and cured:
+        yield repeats.claim(
+            "After training on Mixed-Rand more of an answer hangs on the object.",
+            saliency.difference(plain, cured),
+            above(0),
+            measured="share of the gradient of the answer's logit that lies on the object, trained on Mixed-Rand minus "
+            "trained on Original, paired by seed and image",
+            paper=PaperFigure(figure="maps, no number", scale=SCALE, source="section 4, its saliency maps"),
+        )
 
 
 def robustness(results: Results, repeats: Repeats, eps: float) -> Claim:
@@ -248,23 +262,15 @@ def own_models(results: Results) -> Iterator[Description]:
             over="images",
             paper=PaperFigure(figure="87.5 %", scale="ResNet-50 trained on IN-9L", source="section 4", value=0.875),
         )
-    if len(settings.models) < FEWEST_MODELS:
-        return
-    for version, words in (("", "BG-gap"), ("only_bg_t", "accuracy on Only-BG-T")):
-        clean = [at(results.accuracy, network=model, version=ORIGINAL).accuracy.item() for model in settings.models]
-        values = [
-            at(results.accuracy, network=model, version=version).accuracy.item()
-            if version
-            else results.own_gap(model).value
-            for model in settings.models
-        ]
-        yield describe(
-            f"{words} against accuracy on Original, over {len(settings.models)} models",
-            reduce.slope_over_models(clean, values),
-            measured="slope of a straight line by least squares",
-            over="models",
-            unit="number",
-        )
+    for what, words in ((reduce.GAP, "BG-gap"), ("only_bg_t", "accuracy on Only-BG-T")):
+        if results.trends:
+            yield describe(
+                f"{words} against accuracy on Original, over {len(settings.models)} models",
+                results.trends[what],
+                measured="slope of a straight line by least squares",
+                over="models",
+                unit="number",
+            )
 
 
 # --- Warnings ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -66,6 +66,25 @@ def gap_difference(first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame]
 
     pairs = zip(first, second, strict=True)
     return mean_over_seeds([mean_interval(gaps(a) - gaps(b)) for a, b in pairs], limits=(-2, 2))
+
+
+GAP = "gap"
+"""Among `trends`: the BG-gap, beside the accuracies on versions."""
+
+
+def trends(
+    kinds: Sequence[Sequence[pd.DataFrame]], versions: Sequence[str], *, over: Literal["seeds", "models"]
+) -> dict[str, Estimate]:
+    """By `GAP` or version: how much it changes per change of accuracy on Original, across kinds of networks, each with
+    its seeds. over: what the interval is about, other seeds of the same kinds or other models."""
+
+    def measure(what: str) -> Callable[[pd.DataFrame], float]:
+        return gap_of if what == GAP else lambda seed: float(correct(seed, what).mean())
+
+    if over == "seeds":
+        return {what: slope_over_seeds(kinds, measure(what)) for what in (GAP, *versions)}
+    clean = [float(correct(seeds[0], ORIGINAL).mean()) for seeds in kinds]
+    return {what: slope_over_models(clean, [measure(what)(seeds[0]) for seeds in kinds]) for what in (GAP, *versions)}
 
 
 def slope_over_seeds(kinds: Sequence[Sequence[pd.DataFrame]], what: Callable[[pd.DataFrame], float]) -> Estimate:

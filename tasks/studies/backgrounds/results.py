@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,11 @@ from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.backgrounds import reduce
 from robustray.tasks.studies.backgrounds.adversarial import Met
 from robustray.tasks.studies.backgrounds.reduce import FIXED
+from robustray.tasks.studies.backgrounds.saliency import Maps
 from robustray.tasks.studies.backgrounds.settings import ORIGINAL, Network, Settings
+
+FEWEST_MODELS = 4
+"""A line through fewer of a user's models says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,12 @@ class Results:
     """Networks on adversarial backgrounds; empty where none were asked for."""
     met_places: Sequence[int]
     """Of those backgrounds among the test images."""
+    met_rooms: NDArray[Any] | None
+    """(backgrounds, channels, height, width): those backgrounds."""
+    saliency: Maps
+    """Gradients of some networks' answers; empty where none were asked for."""
+    saliency_images: NDArray[Any] | None
+    """The images of those, in their order."""
     robust: pd.DataFrame
     """A row per network, size and attacked image of adversarial training's comparison; empty without it."""
     examples: tuple[list[str], list[str], NDArray[np.uint8]] | None
@@ -57,6 +68,30 @@ class Results:
     @cached_property
     def categories(self) -> pd.DataFrame:
         return reduce.category_table(self.records)
+
+    @cached_property
+    def better(self) -> list[tuple[str, list[pd.DataFrame]]]:
+        """Networks of growing accuracy, each with the records of its seeds: those of the curve, or the user's models;
+        in the order of their accuracy on Original. [] for fewer than three."""
+        if self.records.empty:
+            return []
+        found = [
+            (head["network"], seeds)
+            for head, seeds in reduce.groups(self.records)
+            if self.settings.own
+            or (head["images"] == FIXED and head["network"] in {each.words for each in self.settings.curve()})
+        ]
+        if len(found) < 3:
+            return []
+        return sorted(found, key=lambda each: reduce.accuracy(each[1], ORIGINAL).value)
+
+    @cached_property
+    def trends(self) -> dict[str, Estimate]:
+        """By `reduce.GAP` or version: its slope against accuracy on Original, over `better`; {} without those."""
+        kinds = [seeds for _, seeds in self.better]
+        if len(kinds) < (FEWEST_MODELS if self.settings.own else 3):
+            return {}
+        return reduce.trends(kinds, self.versions, over="models" if self.settings.own else "seeds")
 
     @property
     def top(self) -> float:

@@ -152,6 +152,8 @@ class Settings:
     """Arithmetic in which answers to compositions, and attacks, are searched; verdicts are fp32. auto: bf16 where the
     hardware multiplies it."""
 
+    num_saliency: int = 60
+    """Test images on which is measured how much of an answer hangs on the object's pixels. 0 for none."""
     num_examples: int = 5
     """Test images shown in all their versions, drawn at random."""
     block: int = 300
@@ -183,7 +185,7 @@ class Settings:
         if self.eps_train:
             checks.radii(eps_train=self.eps_train)
         checks.counts(at_least=12, side=self.side)
-        checks.counts(seed=self.seed, num_examples=self.num_examples)
+        checks.counts(seed=self.seed, num_examples=self.num_examples, num_saliency=self.num_saliency)
         checks.shares(ends="()", margin=self.margin)
         checks.counts(at_least=1, attempts=self.attempts)
         checks.counts(at_least=16, photo_side=self.photo_side)
@@ -262,8 +264,8 @@ class Settings:
         return [*shares, Network(self.curve_rho, ORIGINAL, 0), *archs] if archs or shares else []
 
     def swept(self) -> list[Network]:
-        """Networks that meet adversarial backgrounds: trained on the original and on Mixed-Rand at the largest
-        correlation."""
+        """Networks that meet adversarial backgrounds, and whose saliency is measured: trained on the original and on
+        Mixed-Rand at the largest correlation."""
         versions = (ORIGINAL, "mixed_rand")
         top = [n for n in self.networks() if n.rho == self.rhos[-1] and not n.eps and n.share == 1 and not n.arch]
         return [network for network in top if network.trained_on in versions]
@@ -287,14 +289,20 @@ class Settings:
         return replace(spec, loss="adversarial", norm="l2", eps=network.eps, num_steps=self.train_steps)
 
 
+COMPOSITIONS = "compositions of foregrounds and backgrounds"
+
+
 def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
     versions = len(settings.versions) + 1
     if settings.own:
         slow = "GrabCut takes 0.1 to 1 s of a core for a photograph." if settings.boxes else ""
+        full = len(settings.models) * settings.num_swept * settings.num_backgrounds
+        at_most = len(settings.models) * settings.num_challenged * settings.num_backgrounds
         return Work(
             counts={"versions of each image": versions - 1}
-            | ({"models that see all of them": len(settings.models)} if settings.models else {}),
+            | ({"models that see all of them": len(settings.models)} if settings.models else {})
+            | ({COMPOSITIONS: full + at_most} if full + at_most else {}),
             note=slow or "Building takes about 0.1 ms per version of a small image.",
         )
     networks = settings.networks()
@@ -305,7 +313,7 @@ def estimate(settings: Settings) -> Work:
             "training passes of single images": trained,
             "predictions": looked(settings),
             "trainings": len(networks),
-            **({"compositions of foregrounds and backgrounds": full + at_most} if full + at_most else {}),
+            **({COMPOSITIONS: full + at_most} if full + at_most else {}),
         },
         note=MEASURED.get((settings.arch, settings.side), "Trainings dominate."),
         parts=plan(settings),
@@ -345,6 +353,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
         Part(step="clean", items=looked(settings), cost=LOOK),
         Part(step="sweep", items=swept * settings.num_swept, cost=COMPOSE * settings.num_backgrounds),
         Part(step="challenge", items=swept * settings.num_challenged, cost=EARLY * settings.num_backgrounds),
+        Part(step="saliency", items=swept * settings.num_saliency, cost=1),
         Part(step="attack", items=attacked * settings.num_robust, cost=settings.test_steps),
     ]
     return tuple(part for part in parts if part.items)
@@ -382,6 +391,7 @@ def small() -> Settings:
         num_swept=900,
         num_challenged=900,
         num_backgrounds=900,
+        num_saliency=300,
     )
 
 

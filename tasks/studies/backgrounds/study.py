@@ -23,7 +23,7 @@ from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.frames import at
 from robustray.tasks.kit.images import NEEDS, own_modules, predict, settled
 from robustray.tasks.lab.protocol import Reference
-from robustray.tasks.studies.backgrounds import adversarial, in9, reduce
+from robustray.tasks.studies.backgrounds import adversarial, in9, reduce, saliency
 from robustray.tasks.studies.backgrounds.blocks import NO_OTHER, cuttable, partners, version_block
 from robustray.tasks.studies.backgrounds.building import build, check_folder, not_built
 from robustray.tasks.studies.backgrounds.doors import models_looked_up, own_door
@@ -115,6 +115,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 4. Some of them on adversarial backgrounds, and under attack.
     met, places = meet(settings, lab, judged, frame, data[shared.name], looked_up)
+    maps = look(settings, lab, judged, data[shared.name][ORIGINAL])
     robust = attack(settings, lab, networks, data[shared.name][ORIGINAL])
 
     # 5. What it says, and what is taken away.
@@ -130,6 +131,9 @@ def run(settings: Settings, lab: Lab) -> Findings:
             looked_up=looked_up,
             met=met,
             met_places=places,
+            met_rooms=pixels(lab, data[shared.name]["only_bg_t"], places) if met else None,
+            saliency=maps,
+            saliency_images=pixels(lab, data[shared.name][ORIGINAL], mapped_places(maps)) if maps else None,
             robust=robust,
             examples=examples(settings, lab, shared.classes, data[worlds[-2 if len(worlds) > 1 else 0].name]),
             built=build(settings, lab, worlds, data),
@@ -273,6 +277,27 @@ def meet(
     return met, adversarial.drawn(settings, len(original)).backgrounds
 
 
+def look(settings: Settings, lab: Lab, judged: list[Judged], original: Reference) -> saliency.Maps:
+    """Which pixels the answers of those networks hang on; nothing where masks are missing."""
+    networks = {(each.network, each.seed): each.ref for each in judged if each.swept}
+    images: ImageData = lab.load(original)
+    if not networks or images.masks is None or not settings.num_saliency:
+        return {}
+    return saliency.ask(settings, lab, networks, original)
+
+
+def mapped_places(maps: saliency.Maps) -> list[int]:
+    """Of the images of saliency maps among the test images."""
+    places: list[int] = next(iter(maps.values()))["index"].to_list()
+    return places
+
+
+def pixels(lab: Lab, ref: Reference, places: list[int]) -> np.ndarray:
+    """Some images of a version, (n, channels, height, width), as they are stored."""
+    images: ImageData = lab.load(ref)
+    return images.images[places]
+
+
 def attack(settings: Settings, lab: Lab, networks: Mapping[Network, Reference], original: Reference) -> pd.DataFrame:
     """PGD on the fixed scenes against networks trained adversarially and against their standard twins, each at the size
     of that training: rows of `attack_block` with `network`, `seed` and `eps`."""
@@ -326,6 +351,7 @@ STUDY = Study(
         "clean": predict_block,
         "sweep": sweep_block,
         "challenge": challenge_block,
+        "saliency": saliency.saliency_block,
         "attack": attack_block,
     },
     compare=comparison(Compared(table="gaps", keys=("images", "network"), value="gap", unit="points")),

@@ -11,9 +11,12 @@ from robustray.tasks.kit.words import listed, over_words
 from robustray.tasks.statistics import Estimate, mean_over_seeds, proportion
 from robustray.tasks.studies.backgrounds import adversarial, in9, reduce
 from robustray.tasks.studies.backgrounds.results import Results
+from robustray.tasks.studies.backgrounds.saliency import saliency_table
 from robustray.tasks.studies.backgrounds.settings import ORIGINAL, WORDS, Network
 from robustray.tasks.study import Table
 
+MOST_LINES = 30
+"""The most rejected images that the page lists; of more it gives the reasons and their numbers."""
 GAP = "accuracy on Mixed-Same minus accuracy on Mixed-Rand, paired by seed and foreground"
 
 
@@ -61,7 +64,9 @@ def tables(results: Results) -> Iterator[Table | None]:
             frame=results.records,
             on_page=False,
         )
+        yield trend_table(results)
     yield from met_tables(results)
+    yield saliency_table(results.saliency, None if settings.own else settings.num_seeds)
     yield robust_table(results)
     yield Table(
         name="pairs",
@@ -77,14 +82,28 @@ def tables(results: Results) -> Iterator[Table | None]:
             caption="`--data FOLDER` reads each of them again, with masks and boxes.",
             frame=results.built,
         )
+    if len(results.rejected) > MOST_LINES:
+        yield Table(
+            name="reasons",
+            title="Why images are in no version",
+            caption="Numbers in a reason are left out here; `rejected` lists every image with its own.",
+            frame=reasons(results.rejected),
+        )
     if len(results.rejected):
         yield Table(
             name="rejected",
             title="Images in no version",
             caption="All versions hold the same foregrounds, so an image that can't be cut out is in none.",
             frame=results.rejected,
-            on_page=len(results.rejected) <= 30,
+            on_page=len(results.rejected) <= MOST_LINES,
         )
+
+
+def reasons(rejected: pd.DataFrame) -> pd.DataFrame:
+    """How many images were rejected for each reason, the most frequent first; numbers of single images left out."""
+    alike = rejected["reason"].str.replace(r"-?\b\d+\b(?!%)", "...", regex=True)
+    counts = alike.value_counts(sort=True)
+    return pd.DataFrame({"reason": counts.index, "n": counts.to_numpy()})
 
 
 def looked_up_words(results: Results) -> str:
@@ -100,6 +119,30 @@ def _images(results: Results) -> str:
     return (
         f"Fixed: {results.num_kept:,} test scenes that all networks share, every one on its class's background, on "
         "which claims are judged. Own rho: test scenes of the network's own correlation. "
+    )
+
+
+def trend_table(results: Results) -> Table | None:
+    """The paper's last claim: what goes with accuracy on Original."""
+    if not results.trends:
+        return None
+    over = (
+        "other models (Student's t on the residuals of the line)"
+        if results.settings.own
+        else "seeds (Student's t on the slopes, one line for each seed)"
+    )
+    rows = [
+        {"what": WORDS.get(what, "BG-gap"), **columns("slope", found), "n": found.n}
+        for what, found in results.trends.items()
+    ]
+    return Table(
+        name="trends",
+        title="What goes with accuracy",
+        caption=f"Slope of a straight line by least squares through {len(results.better)} networks: how many points "
+        "the BG-gap, and the accuracy on each version, change when accuracy on Original rises by one point. 95 % "
+        f"intervals are over {over}.",
+        frame=pd.DataFrame(rows),
+        formats=shown("slope", ".2f"),
     )
 
 
