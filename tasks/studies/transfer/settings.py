@@ -199,7 +199,9 @@ class Settings:
 
     def idle(self) -> Mapping[str, str]:
         """Fields that do nothing beside the others."""
-        idle = dict.fromkeys(TRAINED_FIELDS, "--sources are trained already") if self.sources else {}
+        idle: dict[str, str] = {}
+        if self.sources:
+            idle |= dict.fromkeys(TRAINED_FIELDS, "--sources are trained already")
         if self.sources and not self.attack_eps:
             idle |= dict.fromkeys(("num_attacked", "probe_steps", "precision"), "give --attack-eps for an attack")
         if not self.sources:
