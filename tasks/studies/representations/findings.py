@@ -197,8 +197,8 @@ def warnings(results: Results) -> list[str]:
         if accuracy < 2 * chance:
             found.append(
                 f"the {kind} network of seed {seed} classifies {accuracy:.0%} of the clean test images (chance "
-                f"{chance:.0%}): it has hardly learnt, and its representations say nothing of trained networks, or it has "
-                "the classes in another order"
+                f"{chance:.0%}): it has hardly learnt, and its representations say nothing of trained networks, or it "
+                "has the classes in another order"
             )
     for kind, seed in results.accuracies:
         if kind != "judge" and (kind, seed) not in results.units:
