@@ -5,8 +5,10 @@ python benchmarks/patch_steps.py --data-root data [--steps 12] [--rounds 3]
 Ten patches of 10 x 10 pixels for the published network small:standard on CIFAR-10 images, batches of 256, one thread,
 and the same placements. The loop: canvases through `affine_grid` and `grid_sample`, pasted, the network, cross-entropy,
 `autograd.grad`, a signed step; in fp32, and with bf16 by autocast where this CPU multiplies it. Ours: `lab.optimise`'s
-own `design`, with batch norm folded. CPU time of this process (the machine may be busy), medians of rounds that take
-turns. Prints JSON.
+own `design`, with batch norm folded. The floor: nothing but the pass of that folded network, forward and backward, on
+images that stay the same; no way of placing patches gets below it. CPU time of this process (the machine may be busy),
+medians of rounds that take turns. First steps, in which ours folds and checks the network once, are apart: a design has
+hundreds. The record goes to benchmarks/records/patch_steps.json, its table into docs/studies/unadversarial.md.
 """
 
 from __future__ import annotations
@@ -15,8 +17,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from robustray.tasks.attacks.gradient.view import GradientView
+from robustray.tasks.attacks.objective import CrossEntropy
 from robustray.tasks.attacks.precision import Arithmetic, resolve_precision
 from robustray.tasks.compose.place import Placement
 from robustray.tasks.data.images import ImageData
@@ -38,8 +41,8 @@ KIND = PatchKind(classes=tuple(range(10)), side=10, placement=Placement())
 BATCH, STEP_SIZE, SEED = 256, 0.01, 0
 
 
-def plain_loop(model: nn.Module, data: ImageData, num_steps: int, precision: Arithmetic) -> Tensor:
-    """Canvases (10, 3, 32, 32) after these steps."""
+def plain_loop(model: nn.Module, data: ImageData, num_steps: int, precision: Arithmetic) -> Iterator[Tensor]:
+    """Canvases (10, 3, 32, 32) after each step."""
     ascent = _ascent(num_steps, precision)
     patches = noise_canvas(SEED, "unadversarial-start", 10, data.shape, "cpu")
     mask = torch.zeros(1, 1, 32, 32)
@@ -58,17 +61,24 @@ def plain_loop(model: nn.Module, data: ImageData, num_steps: int, precision: Ari
         loss = functional.cross_entropy(logits.float(), labels)
         (gradient,) = torch.autograd.grad(loss, leaf)
         patches = (patches - STEP_SIZE * gradient.sign()).clamp(0, 1)
-    return patches
+        yield patches
 
 
-def ours(model: nn.Module, data: ImageData, num_steps: int, precision: Arithmetic) -> Tensor:
+def ours(model: nn.Module, data: ImageData, num_steps: int, precision: Arithmetic) -> Iterator[Tensor]:
     """The same canvases by the study's own design."""
     objects: Mapping[str, Any] = {"model": model, "data": data}
     settings = DesignSettings(kind=KIND, ascent=_ascent(num_steps, precision))
     work = design(Context(settings=settings, seed=SEED, device="cpu", load=objects.__getitem__))
     for _ in work.steps():
-        pass
-    return work.result()["patch"]
+        yield work.result()["patch"]
+
+
+def floor(model: nn.Module, data: ImageData, num_steps: int, precision: Arithmetic) -> Iterator[Tensor]:
+    """The gradients of the same images, in each step again."""
+    images, labels = data.batch(drawn(_ascent(num_steps, precision), len(data), 0))
+    with GradientView(model, precision=precision, shape=images.shape[1:]) as view:
+        for _ in range(num_steps):
+            yield view.value_and_gradient(images, labels, CrossEntropy())[1]
 
 
 def _ascent(num_steps: int, precision: Arithmetic) -> SharedAscent:
@@ -77,14 +87,18 @@ def _ascent(num_steps: int, precision: Arithmetic) -> SharedAscent:
     )
 
 
-def median_seconds(functions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    times: list[list[float]] = [[] for _ in functions]
-    for _ in range(rounds):
-        for found, function in zip(times, functions, strict=True):
-            start = time.process_time()
-            function()
-            found.append(time.process_time() - start)
-    return [statistics.median(each) for each in times]
+def seconds(run: Iterator[Tensor]) -> tuple[float, float]:
+    """CPU time of the first step, and the mean of those after it."""
+    start = time.process_time()
+    next(run)
+    first = time.process_time()
+    count = sum(1 for _ in run)
+    return first - start, (time.process_time() - first) / count
+
+
+def last(run: Iterator[Tensor]) -> Tensor:
+    *_, result = run
+    return result
 
 
 def main() -> None:
@@ -92,27 +106,41 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True, help="folder with cifar10/ and models/")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--record", type=Path, default=Path(__file__).parent / "records" / "patch_steps.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data_root = str(arguments.data_root)
     ref, images = open_model("small:standard", data_root=data_root), open_data("cifar10:train", data_root=data_root)
     model: nn.Module = ref.build(ref.fetch(), "cpu")
     data: ImageData = images.build(images.fetch(), "cpu")
-    fast = resolve_precision("cpu")
-    kinds: tuple[Arithmetic, ...] = ("fp32", "bf16") if fast == "bf16" else ("fp32",)
-    agree = (ours(model, data, 2, "fp32") == plain_loop(model, data, 2, "fp32")).float().mean().item()
-    contenders = [
-        (f"{name} {how}", partial(way, model, data, arguments.steps, how))
-        for name, way in (("plain loop", plain_loop), ("ours", ours))
-        for how in kinds
+    kinds: tuple[Arithmetic, ...] = ("fp32", "bf16") if resolve_precision("cpu") == "bf16" else ("fp32",)
+    agree = (last(ours(model, data, 2, "fp32")) == last(plain_loop(model, data, 2, "fp32"))).float().mean().item()
+    contenders: list[tuple[str, Callable[..., Iterator[Tensor]], Arithmetic]] = [
+        (name, way, how) for how in kinds for name, way in (("loop", plain_loop), ("ours", ours), ("floor", floor))
     ]
-    seconds = median_seconds([run for _, run in contenders], arguments.rounds)
-    rates = {name: arguments.steps / each for (name, _), each in zip(contenders, seconds, strict=True)}
-    found: dict[str, object] = {f"{name}, steps a CPU-second": round(rate, 2) for name, rate in rates.items()}
-    found |= {f"times faster, both {how}": round(rates[f"ours {how}"] / rates[f"plain loop {how}"], 2) for how in kinds}
-    found["times faster, as each runs by default"] = round(rates[f"ours {fast}"] / rates["plain loop fp32"], 2)
-    found["canvas entries alike after two fp32 steps"] = round(agree, 5)
+    times: dict[tuple[str, str], list[tuple[float, float]]] = {(name, how): [] for name, _, how in contenders}
+    for _ in range(arguments.rounds):
+        for name, way, how in contenders:
+            times[name, how].append(seconds(way(model, data, arguments.steps + 1, how)))
+    found: dict[str, object] = {
+        "rounds": arguments.rounds,
+        "steps": arguments.steps,
+        "alike after two fp32 steps": agree,
+    }
+    found["milliseconds"] = {
+        how: {
+            name: {
+                "first": 1e3 * statistics.median(first for first, _ in times[name, how]),
+                "step": 1e3 * statistics.median(step for _, step in times[name, how]),
+                "fastest": 1e3 * min(step for _, step in times[name, how]),
+                "slowest": 1e3 * max(step for _, step in times[name, how]),
+            }
+            for name in ("loop", "ours", "floor")
+        }
+        for how in kinds
+    }
     print(json.dumps(found, indent=1))
+    arguments.record.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

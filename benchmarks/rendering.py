@@ -3,15 +3,19 @@
     PYTHONPATH=. python benchmarks/rendering.py --views 64 --workers 1 2
 
 Per second of CPU time of a process (what a busy machine changes least), and of wall-clock time over all processes. A
-view is one camera's image of a solid, its texture included; MuJoCo's has depth. Making the stage is not counted.
+view is one camera's image of a solid, its texture included; MuJoCo's has depth. Making the stage is not counted. The
+record goes to benchmarks/records/rendering.json, its table into docs/studies/unadversarial-rendered.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 
 def drawn(renderer: str, name: str, side: int, count: int) -> tuple[float, float, float]:
@@ -48,8 +52,10 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[64, 224])
     parser.add_argument("--solids", nargs="+", default=["car", "airplane", "ship"])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--record", type=Path, default=Path(__file__).parent / "records" / "rendering.json")
     given = parser.parse_args()
-    print(f"{'renderer':<12}{'solid':<10}{'side':>5}{'workers':>9}{'views/CPU s':>13}{'views/s':>9}")
+    rows: list[dict[str, object]] = []
+    load = os.getloadavg()[0]
     for workers in given.workers:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             for renderer in ("rasteriser", "mujoco"):
@@ -58,9 +64,14 @@ def main() -> None:
                         jobs = [pool.submit(drawn, renderer, name, side, given.views) for _ in range(workers)]
                         found = [job.result() for job in jobs]
                         views = workers * given.views
-                        cpu = views / sum(each[0] for each in found)
-                        wall = views / (max(each[2] for each in found) - min(each[1] for each in found))
-                        print(f"{renderer:<12}{name:<10}{side:>5}{workers:>9}{cpu:>13.0f}{wall:>9.0f}", flush=True)
+                        cpu = sum(each[0] for each in found)
+                        wall = max(each[2] for each in found) - min(each[1] for each in found)
+                        row = {"renderer": renderer, "solid": name, "side": side, "workers": workers}
+                        row |= {"views_per_cpu_second": views / cpu, "views_per_second": views / wall}
+                        rows.append(row)
+                        print(json.dumps(row), flush=True)
+    machine = {"cpus": os.cpu_count(), "views": given.views, "load_before": load, "load_after": os.getloadavg()[0]}
+    given.record.write_text(json.dumps(machine | {"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ def crosstab(path: str, rows: str, columns: str, value: str, *selected: str) -> 
         frame = frame[frame[name].astype(str) == wanted.replace("_", " ")]
     name, _, fmt = value.partition(":")
     cells = frame.pivot(index=rows, columns=columns, values=name).reindex(index=dict.fromkeys(frame[rows]))
-    heads = [f"{columns} {each}" for each in cells.columns]
-    lines = [f"| {rows} | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    heads = [each if isinstance(each, str) else f"{columns} {each}" for each in cells.columns]
+    lines = [f"| {rows.replace('_', ' ')} | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     for row, values in zip(cells.index, cells.to_numpy(), strict=True):
         lines.append(f"| {row} | {' | '.join(format_value(each, fmt).replace(' %', '') for each in values)} |")
     return "\n".join(lines) + "\n"
