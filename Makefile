@@ -3,6 +3,7 @@
 # make acceptance   the slow tests: every study's full quick size, side by side; then faults, one after the other
 # make results      the long runs behind docs/results, one after the other, at low priority; resumes (hours);
 #                   ONLY=replication takes those of one study, ONLY=labels-small one run
+# make site         the documentation as a site, in site/; strict: a broken link fails
 # make lint         ruff, mypy and pyright alone
 #
 # VENV=/path        another place for the environment
@@ -21,7 +22,7 @@ PYTHON ?= $(or $(call first,$(COMPLETE)),$(call first,$(NEW_ENOUGH)))
 RUN := $(VENV)/bin/python
 pinned = $(if $(filter 1,$(1)),--pinned)
 
-.PHONY: demo test acceptance results lint environment dev-environment python
+.PHONY: demo test acceptance results site lint environment dev-environment python
 
 demo: environment
 	"$(RUN)" -m robustray run attack-sweep --size quick
@@ -36,6 +37,10 @@ acceptance: dev-environment
 
 results: environment
 	"$(RUN)" scripts/results.py $(ONLY)
+
+site: python
+	@"$(PYTHON)" scripts/setup_env.py --venv "$(VENV)" --extra docs $(call pinned,$(or $(CONSTRAINTS),$(if $(filter-out 0 false,$(CI)),1)))
+	"$(RUN)" -m mkdocs build --strict
 
 lint: dev-environment
 	"$(RUN)" -m ruff check .
