@@ -5,9 +5,10 @@ a lab maps over images in `robustray.tasks.attacks.blocks`.
 """
 
 from robustray.tasks.attacks.adaptive import Adaptive
-from robustray.tasks.attacks.autoattack import AutoAttack, FastCascade
+from robustray.tasks.attacks.autoattack import AutoAttack, FastCascade, MaltCascade
+from robustray.tasks.attacks.autoattack_rand import AutoAttackRand
 from robustray.tasks.attacks.catalogue import ATTACKS
-from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT, Fab, FabT, Square
+from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdMargin, ApgdT, Fab, FabT, Malt, Square
 from robustray.tasks.attacks.free import FreePGD
 from robustray.tasks.attacks.nes import NES
 from robustray.tasks.attacks.settings import FGSM, PGD, Attack, RandomNoise
@@ -21,13 +22,17 @@ __all__ = [
     "Adaptive",
     "ApgdCE",
     "ApgdDLR",
+    "ApgdMargin",
     "ApgdT",
     "Attack",
     "AutoAttack",
+    "AutoAttackRand",
     "Fab",
     "FabT",
     "FastCascade",
     "FreePGD",
+    "Malt",
+    "MaltCascade",
     "RandomNoise",
     "Square",
 ]

@@ -49,6 +49,33 @@ def predict_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]
 
 
 @block_function(
+    version=1,
+    columns={
+        "index": pa.int64(),
+        "label": pa.int16(),
+        "prediction": pa.int16(),
+        "loss": pa.float32(),
+        "correct": pa.bool_(),
+    },
+)
+def vote_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
+    """As `predict_block`, by the majority of `context.settings.num_draws` draws of a random model (`Votes`); loss is
+    the share of draws that are wrong minus that of those that are right."""
+    from robustray.tasks.attacks.search.voting import voted
+
+    images, labels = load_images(indices, context)
+    num_draws = context.settings.num_draws
+    found = voted(context.load("model"), images, labels, num_draws=num_draws, seed=context.seed)
+    return {
+        "index": indices,
+        "label": labels,
+        "prediction": found["predictions"],
+        "loss": found["loss"],
+        "correct": found["loss"] < 0,
+    }
+
+
+@block_function(
     version=2,
     columns={
         "index": pa.int64(),
@@ -114,7 +141,7 @@ def load_images(indices: Sequence[int], context: Context) -> tuple[torch.Tensor,
 
 
 def refuse_stochastic(result: AttackResult) -> None:
-    """Raises: InputError for a stochastic model: its rows could not be computed again."""
+    """Raises: InputError for a stochastic model whose rows could not be computed again."""
     if result.warnings:
         raise InputError("; ".join(result.warnings))
 

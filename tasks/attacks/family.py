@@ -141,6 +141,18 @@ class ApgdDLR(_Apgd):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class ApgdMargin(_Apgd):
+    """Auto-PGD on the largest other logit minus the label's, which is not flat on images that a model is sure of."""
+
+    name: ClassVar[str] = "apgd-margin"
+
+    def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
+        from robustray.tasks.attacks.search.apgd import ApgdMarginSearch
+
+        return ApgdMarginSearch, {"num_gradients": self.num_gradients}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ApgdT(Member):
     """Auto-PGD on the targeted difference of logits ratio, all targets of an image at once; 4 classes or more."""
 
@@ -170,6 +182,22 @@ class ApgdT(Member):
         from robustray.tasks.attacks.search.apgd import ApgdTSearch
 
         return ApgdTSearch, {"num_targets": self.num_targets}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Malt(ApgdT):
+    """`ApgdT` on the few targets that a local linear estimate puts nearest, (z_t - z_y) / ||grad (z_t - z_y)|| at the
+    clean image: one gradient for each class (MALT, arXiv:2407.02240, there with nine targets); 4 classes or more."""
+
+    name: ClassVar[str] = "malt"
+
+    num_steps: int = 50
+    num_targets: int = 3
+
+    def kind(self) -> tuple[type[Search], Mapping[str, Any]]:
+        from robustray.tasks.attacks.search.malt import MaltSearch
+
+        return MaltSearch, {"num_targets": self.num_targets}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -25,7 +25,7 @@ def check_stability(subject: Subject) -> Iterator[Finding]:
         "randomness",
         gap,
         "the model gives other logits when it sees the same images again: a success, or a failure, is a draw",
-        remedy="adaptive, which averages over draws and lets the majority of new ones decide",
+        remedy="autoattack-rand, or adaptive, which average over draws and let the majority of new ones decide",
     )
     if gap > 0:
         yield Finding(check="batch company", verdict="not checked")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 BLOCK, KEPT_BLOCK = 512, 128
 """Images that are attacked by one call, and where each call's rows are kept on a CPU: what an interruption costs is at
 most one of them. No result depends on it."""
+VOTED = 128
+"""Images whose draws vote in one call."""
 ATTACKED = "robustray.tasks.evaluation.attacking:attacked"
 """What computes the rows that are kept."""
 
@@ -79,6 +81,18 @@ def in_blocks(
             progress.advance(step, len(block), time.monotonic() - began)
     finally:
         progress.finish(step)
+
+
+def vote(
+    model: Model, data: ImageData, block: Sequence[int], seed: int, where: torch.device, num_draws: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Prediction of the images `block` by the majority of `num_draws` draws of a random model, and how they vote
+    (`VotedResult.loss`)."""
+    from robustray.tasks.attacks.search.voting import voted
+
+    images, labels = (each.to(where) for each in data.batch(block))
+    found = voted(model, images, labels, num_draws=num_draws, seed=seed)
+    return found["predictions"].cpu().numpy(), found["loss"].cpu().numpy()
 
 
 def attack_all(

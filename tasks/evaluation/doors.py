@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from robustray.tasks.attacks.autoattack_rand import AutoAttackRand
 from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.settings import NORMS, Attack, Norm
 from robustray.tasks.corruptions.settings import AUTO, Corrupting
@@ -91,6 +92,18 @@ def named(attacks: Sequence[Attack], names: Sequence[str] | None) -> list[Named]
     if twice := next((key for key in keys() if keys().count(key) > 1), None):
         raise InputError(f"two attacks are called {twice[0]!r}: leave one out, or give names=")
     return [Named(name, attack) for name, attack in zip(short, attacks, strict=True)]
+
+
+def num_votes(chosen: Sequence[Named], wanted: Corrupting) -> int:
+    """Draws of which the majority is a verdict; 0 where one answer is. Raises: InputError where others stand beside."""
+    counts = {item.attack.num_draws if isinstance(item.attack, AutoAttackRand) else 0 for item in chosen}
+    if counts <= {0}:
+        return 0
+    if len(counts) > 1:
+        raise InputError(f"{AutoAttackRand.name} decides by votes of a model: evaluate it alone, with one num_draws")
+    if wanted.corruptions:
+        raise InputError(f"corruptions: with {AutoAttackRand.name} models may be random: leave them out")
+    return counts.pop()
 
 
 def open_lab(store: str | Path, data_root: str | Path | None, device: str) -> SerialLab:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from robustray.tasks.attacks.autoattack_rand import AutoAttackRand
 from robustray.tasks.attacks.family import Square
 from robustray.tasks.attacks.following import has_lost, lost_words
 from robustray.tasks.attacks.settings import Attack, Norm
@@ -21,11 +22,12 @@ from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.evaluation import corrupting
 from robustray.tasks.evaluation import doors as doors
-from robustray.tasks.evaluation.attacking import ATTACKED, Outcome, attack_all, in_blocks, plan
+from robustray.tasks.evaluation.attacking import ATTACKED, VOTED, Outcome, attack_all, in_blocks, plan, vote
 from robustray.tasks.evaluation.corrupting import PREDICTED
 from robustray.tasks.evaluation.results import AttackScore, Evaluation, WorstCase
 from robustray.tasks.report.progress import make_progress
 from robustray.tasks.statistics import proportion
+from robustray.tasks.sweeps.votes import by_image, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +97,7 @@ def evaluate(
     fix_kernels()
     wanted = doors.open_corruptions(corruptions, severities, table)
     chosen = doors.named(doors.open_attacks(attacks, norm, eps, needed=not wanted.corruptions), names)
+    num_votes = doors.num_votes(chosen, wanted)
     lab = doors.open_lab(store or "runs", data_root, device)
     data_name, images = doors.open_data(data, lab)
     if num_images < 0 or num_images > len(images):
@@ -115,10 +118,18 @@ def evaluate(
         kept = [Kept.open(lab.store, item.attack, content, roots, function=ATTACKED) for item in chosen]
         cells = {cell: Kept.open(lab.store, cell, content, roots, function=PREDICTED) for cell in cells}
     with contextlib.closing(make_progress(silent=not progress)) as told:
-        logits = (
-            predict_logits(network, images.batch(block)[0].to(where)) for block in in_blocks(told, "clean", range(n))
-        )
-        prediction = np.concatenate([each.argmax(1).cpu().numpy() for each in logits])
+        if num_votes:
+            parts = [
+                vote(network, images, block, seed, where, num_votes)
+                for block in in_blocks(told, "clean", range(n), size=VOTED)
+            ]
+            prediction, votes = (np.concatenate(each) for each in zip(*parts, strict=True))
+        else:
+            logits = (
+                predict_logits(network, images.batch(block)[0].to(where))
+                for block in in_blocks(told, "clean", range(n))
+            )
+            prediction, votes = np.concatenate([each.argmax(1).cpu().numpy() for each in logits]), None
         right = prediction == labels
         standing = np.flatnonzero(right)
         told.expect((*corrupting.plan(tuple(cells), n), *plan(chosen, len(standing))), 1)
@@ -132,7 +143,7 @@ def evaluate(
         data=data_name,
         seed=seed,
         clean=proportion(right),
-        attacks=tuple(_score(outcome, right) for outcome in outcomes),
+        attacks=tuple(_score(outcome, right, votes) for outcome in outcomes),
         worst=tuple(_worst_cases(outcomes, right)),
         corrupted=corrupted,
         examples=_examples(outcomes, labels, prediction),
@@ -146,8 +157,12 @@ def evaluate(
 # -- what all attacks say together -------------------------------------------------------------------------------------
 
 
-def _score(outcome: Outcome, right: NDArray[np.bool_]) -> AttackScore:
+def _score(outcome: Outcome, right: NDArray[np.bool_], votes: NDArray[np.float32] | None) -> AttackScore:
+    """votes: of the clean images, where an attack's verdicts are votes."""
     attack = outcome.item.attack
+    decided = None
+    if votes is not None and isinstance(attack, AutoAttackRand):
+        decided = counted(by_image(np.where(right, outcome.loss, votes), attack.num_draws))
     return AttackScore(
         name=outcome.item.name,
         attack=repr(attack),
@@ -158,6 +173,7 @@ def _score(outcome: Outcome, right: NDArray[np.bool_]) -> AttackScore:
         lost_gradients=outcome.lost,
         taken_gradients=outcome.taken,
         stages=outcome.stages,
+        decided=decided,
     )
 
 

@@ -11,6 +11,7 @@ from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.corruptions.accuracy import Corrupted
 from robustray.tasks.report.numbers import format_interval, format_value, size_words
 from robustray.tasks.statistics import Estimate
+from robustray.tasks.sweeps.votes import Decided
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,8 @@ class AttackScore:
     """Attacked images of which a gradient was taken; 0 for attacks that follow none."""
     stages: tuple[Stage, ...] = ()
     """For a cascade such as AutoAttack, how many images each stage broke."""
+    decided: Decided | None = None
+    """Of `autoattack-rand`, how many images their draws decide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +142,7 @@ class Evaluation:
             for name, size, share, interval in self._rows()
         ]
         lines += [f"  {score.name}: {_stage_words(score.stages)}" for score in self.attacks if score.stages]
+        lines += [f"  {score.name}: {score.decided.words()}" for score in self.attacks if score.decided]
         lines += [f"  {line}" for line in self.against]
         lines += [f"  warning: {warning}" for warning in self.warnings]
         shown = [self._head, *(line.rstrip() for line in lines)]
@@ -153,6 +157,7 @@ class Evaluation:
             return f"<tr>{''.join(shown)}</tr>"
 
         notes = [f"{score.name}: {_stage_words(score.stages)}" for score in self.attacks if score.stages]
+        notes += [f"{score.name}: {score.decided.words()}" for score in self.attacks if score.decided]
         notes += [f"{line[0].upper()}{line[1:]}." for line in self.against]
         notes += [f"Warning: {warning}" for warning in self.warnings]
         return (

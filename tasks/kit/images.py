@@ -66,11 +66,12 @@ def check_num_images(images: ImageData, num_images: int, **parts: int) -> None:
 
 
 def try_models(
-    lab: Lab, names: Iterable[str], images: Iterable[ImageData], *, flag: str = "--model"
+    lab: Lab, names: Iterable[str], images: Iterable[ImageData], *, flag: str = "--model", random: bool = False
 ) -> dict[str, Reference]:
     """Open every model and try it on a few images of each data set; one that the run will train is tried untrained.
 
-    Returns: references of those that need no training, for `Opened.refs`. flag: named in errors.
+    Returns: references of those that need no training, for `Opened.refs`. flag: named in errors. random: models that
+    draw random numbers are taken as well (`attacks.autoattack_rand` repeats their draws).
 
     Raises: InputError for a model that cannot be opened, does not fit the images, has another number of classes, or
     answers differently when asked twice.
@@ -85,8 +86,11 @@ def try_models(
                 warnings = check_model(model, few, each.num_classes)
             except InputError as error:
                 raise InputError(f"{flag} {name} with --data {each.name}: {error}") from error
-            if warnings:
-                raise InputError(f"{flag} {name}: {'; '.join(warnings)}")
+            if warnings and not random:
+                raise InputError(
+                    f"{flag} {name}: {'; '.join(warnings)}. A model that is random on purpose: robustray run "
+                    "attack-sweep --attack autoattack-rand"
+                )
     return opened
 
 

@@ -50,6 +50,25 @@ def wilson(successes: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[NDA
     return np.where(k == 0, 0.0, lo), np.where(k == n, 1.0, hi)
 
 
+def clopper_pearson(
+    successes: ArrayLike, n: ArrayLike, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The exact interval of a proportion, elementwise: it holds the truth at least `level` of the time, for any n > 0.
+
+    Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934): the proportions that neither
+    one-sided binomial test rejects at (1 - level) / 2.
+
+    Returns: (lo, hi), arrays of the broadcast shape. Raises: InputError unless 0 <= successes <= n and n > 0.
+    """
+    k, n = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64))
+    if not ((k >= 0) & (k <= n) & (n > 0)).all():
+        raise InputError(f"a proportion needs 0 <= successes <= n and n > 0, got {successes!r} of {n!r}")
+    tail = (1 - level) / 2
+    lo = np.where(k == 0, 0.0, stats.beta.ppf(tail, np.maximum(k, 1), n - k + 1))
+    hi = np.where(k == n, 1.0, stats.beta.ppf(1 - tail, k + 1, np.maximum(n - k, 1)))
+    return lo, hi
+
+
 def proportion(successes: ArrayLike, level: float = 0.95) -> Estimate:
     """Share of True in a boolean array, with Wilson's interval. Raises: InputError unless it is boolean and flat."""
     hits = as_flags("successes", successes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from robustray.tasks.attacks.autoattack import Cascade
+from robustray.tasks.attacks.autoattack_rand import AutoAttackRand
 from robustray.tasks.attacks.catalogue import ATTACKS
 from robustray.tasks.attacks.settings import PGD, Norm, RandomNoise
 from robustray.tasks.data.own import describe, load_function, looks_like_own
@@ -56,6 +57,8 @@ def named_attack(name: str, norm: Norm, eps: float, options: Options) -> Attack:
         )
     if name == "noise":
         return RandomNoise(norm=norm, eps=eps, num_draws=options.num_draws, precision=options.precision)
+    if name == AutoAttackRand.name:
+        return AutoAttackRand(norm=norm, eps=eps)  # in fp32, whatever the hardware multiplies
     if name in ATTACKS:
         return ATTACKS[name](norm=norm, eps=eps, precision=options.precision)
     if not looks_like_own(name):

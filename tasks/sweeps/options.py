@@ -51,13 +51,17 @@ PASSES: Mapping[str, int] = {
     "rs-fgsm": 3,
     "apgd-ce": 102,
     "apgd-dlr": 102,
+    "apgd-margin": 102,
     "apgd-t": 9 * 102,
+    "malt": 9 + 3 * 52,
     "fab": 100 * 10,
     "fab-t": 9 * 206,
     "square": 5001,
     "nes": 21 * 51,
     "fast-cascade": 102 + 9 * 102,
+    "malt-cascade": 27 + 9 + 3 * 52,
     "autoattack": 102 + 9 * 102 + 9 * 206 + 5001,
+    "autoattack-rand": 100 + 2 * 101 * (20 + 32) + 100,
     "adaptive": 102 + 9 * 102 + 5001,
 }
 """Passes of an image that survives, with 10 classes. Estimates add them up, and block sizes follow from them. Those of
@@ -67,6 +71,8 @@ PGD_20 = 22
 """Passes of the attack that `Options.block` is meant for."""
 LEAST_BLOCK = 16
 """Smaller batches are filled up to this (`attacks.settings.MIN_BATCH`)."""
+LEAST_BLOCKS: Mapping[str, int] = {"autoattack-rand": 64}
+"""Of attacks whose single passes take about as long for fewer images."""
 
 
 def passes(attack: str, options: Options) -> int:
@@ -80,7 +86,7 @@ def passes(attack: str, options: Options) -> int:
     return known.get(attack) or PASSES.get(attack, options.num_steps)
 
 
-STAGES: Mapping[str, int] = {"autoattack": 4, "fast-cascade": 2}
+STAGES: Mapping[str, int] = {"autoattack": 4, "fast-cascade": 2, "malt-cascade": 2}
 """Stages of cascades: how often an image that remains correct is attacked."""
 EARLY = 0.5
 """Share of the passes that an attack may take which an image takes on average: many are broken before the last one."""
@@ -103,4 +109,4 @@ def block_size(attack: str, options: Options, *, num_restarts: int = 1) -> int:
     if cost is None:  # pgd and noise, whatever their options, and one's own
         return options.block
     fitting = options.block * PGD_20 // (cost * num_restarts)
-    return min(options.block, max(LEAST_BLOCK, fitting - fitting % LEAST_BLOCK))
+    return min(options.block, max(LEAST_BLOCKS.get(attack, LEAST_BLOCK), fitting - fitting % LEAST_BLOCK))

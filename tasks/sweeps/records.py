@@ -181,9 +181,9 @@ def stage_table(all_records: pd.DataFrame, stages: Mapping[str, Sequence[str]]) 
     return table.assign(robust_accuracy=table.standing / table.n, lo=lo, hi=hi)
 
 
-GRADIENTS = ("pgd", "fgsm", "rs-fgsm", "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t")
+GRADIENTS = ("pgd", "fgsm", "rs-fgsm", "apgd-ce", "apgd-dlr", "apgd-margin", "apgd-t", "malt", "fab", "fab-t")
 """Attacks that follow gradients."""
-AUTO_PGD = ("apgd-ce", "apgd-dlr", "apgd-t")
+AUTO_PGD = ("apgd-ce", "apgd-dlr", "apgd-margin", "apgd-t", "malt")
 
 
 def only_square(all_records: pd.DataFrame, stages: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -30,4 +31,48 @@ def test_tables_do_not_depend_on_the_number_of_workers(tmp_path: Path, repositor
         paths = {name: Path(path) for name, path in json.loads(ended.stdout)["tables"].items()}
         tables[workers] = {name: path.read_bytes() for name, path in paths.items()}
     assert {"stages", "transfer", "images", "worst-case"} <= set(tables[0])
+    assert tables[0] == tables[2]
+
+
+RANDOM = """
+import torch
+from torch import nn
+
+
+class Noisy(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(64, num_classes)
+
+    def forward(self, x):
+        return self.linear((x + 0.1 * torch.randn_like(x)).flatten(1) - 0.5)
+
+
+def build(num_classes=10):
+    return Noisy(num_classes)
+"""
+
+
+def test_a_random_model_draws_the_same_for_any_number_of_workers(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "own_noisy.py").write_text(RANDOM)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(repository)])}
+    sweep = (
+        "run attack-sweep --model own_noisy:build --data digits:test --num-images 40 --norms linf --eps-linf 0.5 "
+        "--block 16 --num-examples 1 --json"
+    )
+
+    def run(flags: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "robustray", *shlex.split(f"{sweep} {flags}")]
+        return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600)
+
+    refused = run("--workers 0 --attack pgd")
+    assert refused.returncode == 2 and "--attack autoattack-rand" in refused.stderr
+    tables = {}
+    for workers in (0, 2):
+        ended = run(f"--attack autoattack-rand --workers {workers} --store runs{workers}")
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        paths = {name: tmp_path / path for name, path in json.loads(ended.stdout)["tables"].items()}
+        tables[workers] = {name: path.read_bytes() for name, path in paths.items()}
+    assert {"votes", "images", "worst-case"} <= set(tables[0])
     assert tables[0] == tables[2]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdT
+from robustray.tasks.attacks.family import RSFGSM, ApgdCE, ApgdDLR, ApgdMargin, ApgdT, Malt
 from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.objective import Margin, ModelOutput
 from robustray.tasks.attacks.objectives_dlr import DLR, Gap, TargetedDLR, ranked_targets
@@ -379,6 +379,25 @@ def test_passes_are_counted() -> None:
     assert rows == result.num_evaluations.sum() + 16  # the first look; of a model that repeats itself there is no other
     result = ApgdT(norm="linf", eps=1e-6, num_steps=10)(net, images, labels)
     assert (result.num_evaluations == 1 + 9 * 11 + 9).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_malt_goes_to_the_nearest_boundary_first(norm: Norms) -> None:
+    """On a linear model its order is exact, so that one target is enough; that of the logits is not."""
+    net, images = Linear(6), interior_images(60)
+    labels, gap, dual = gaps_and_duals(net, images, norm)
+    nearest = (gap / dual).amin(1)
+    eps = float(nearest.median())
+    result = Malt(norm=norm, eps=eps, num_steps=20, num_targets=1)(net, images, labels)
+    clear = (nearest / eps - 1).abs() > 0.02
+    assert torch.equal(result.success[clear], (nearest < eps)[clear])
+    assert (
+        result.num_evaluations[clear & ~result.success] == 1 + 5 + 21 + 1
+    ).all()  # clean, five gradients, steps, verdict
+    by_logits = ApgdT(norm=norm, eps=eps, num_steps=20, num_targets=1)(net, images, labels)
+    assert by_logits.success.sum() < result.success.sum() + (norm == "l2")  # where both orders may be the same
+    margin = ApgdMargin(norm=norm, eps=eps, num_steps=20)(net, images, labels)
+    assert (margin.success <= (nearest <= eps * 1.0001)).all() and margin.success.any()
 
 
 def test_averaged_gradients_see_through_noise() -> None:

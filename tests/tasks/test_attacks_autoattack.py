@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustray.tasks.attacks.autoattack import AutoAttack, Cascade, FastCascade
+from robustray.tasks.attacks.autoattack_rand import AutoAttackRand
 from robustray.tasks.attacks.family import Fab, FabT, Square
 from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.objective import Margin, ModelOutput
@@ -68,8 +69,8 @@ def test_the_versions_are_those_of_the_authors() -> None:
     assert [stage.name for stage in plus] == ["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"]
     assert [stage.plan().num_restarts for stage in plus] == [5, 5, 5, 1, 1, 1]
     assert isinstance(plus[2], Fab)
-    rand = AutoAttack(**settings, version="rand").stages()
-    assert [(stage.name, stage.num_gradients) for stage in rand] == [("apgd-ce", 20), ("apgd-dlr", 20)]  # type: ignore[attr-defined]
+    rand = AutoAttackRand(**settings).stages()
+    assert [(stage.name, stage.num_gradients) for stage in rand] == [("apgd-ce", 20), ("apgd-dlr", 20)]
     assert FastCascade(**settings).stages() == standard[:2]
     assert "AutoAttack" not in repr(FastCascade(**settings))
     passed_on = AutoAttack(**settings, batch_size=64, precision="fp32").stages()
@@ -211,13 +212,12 @@ def test_a_stochastic_model_is_named_once() -> None:
     images, labels = digits(30)
     result = Small(norm="l2", eps=0.4)(noisy, images, labels)
     assert sum("lucky draw" in words for words in result.warnings) >= 1
-    rand = AutoAttack(norm="l2", eps=0.4, version="rand").stages()[0]
-    assert rand(noisy, images, labels).success.any()
 
 
 def test_bad_settings_are_refused_in_words() -> None:
     for settings, says in (
         ({"version": "standart"}, "did you mean 'standard'"),
+        ({"version": "rand"}, "an attack of its own: AutoAttackRand"),
         ({"eps": 8}, "pixel units"),
         ({"batch_size": 4}, "batch_size"),
         ({"precision": "half"}, "precision"),

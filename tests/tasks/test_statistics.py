@@ -18,6 +18,9 @@ from robustray.tasks.statistics import (
     proportion,
     wilson,
 )
+from robustray.tasks.statistics.intervals import (
+    clopper_pearson,
+)
 
 
 def pairs(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -32,6 +35,12 @@ def test_wilson_is_scipys(k: int, n: int, level: float) -> None:
     lo, hi = wilson(k, n, level)
     assert float(lo) == pytest.approx(expected.low, abs=1e-12)
     assert float(hi) == pytest.approx(expected.high, abs=1e-12)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (3, 10), (61, 100)])
+def test_clopper_pearson_is_scipys(k: int, n: int) -> None:
+    expected = stats.binomtest(k, n).proportion_ci(0.95, method="exact")
+    assert np.allclose(clopper_pearson(k, n), (expected.low, expected.high))
 
 
 def test_wilson_is_elementwise_and_knows_nothing_of_nothing() -> None:

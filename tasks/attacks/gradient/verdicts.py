@@ -34,6 +34,8 @@ class FrozenModel:
         for fake_relu and no_relu at once.
         """
         self._model = model
+        self.passes_per_verdict: int = getattr(model, "passes_per_verdict", 1)
+        """Passes of each image that one look takes: several where draws of a random model vote (`draws`)."""
         self._modules = list(model.modules()) if isinstance(model, nn.Module) else []
         self._modes: list[bool] = []
         # Measured for ResNet-20 and network "S" on one core: 16 % faster per step, no image's bits depend on the batch.

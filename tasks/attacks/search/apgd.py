@@ -5,6 +5,7 @@ Step size and momentum belong to each row, and checkpoints count a row's own ste
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from robustray.tasks.attacks.objective import CrossEntropy, Objective
+from robustray.tasks.attacks.objective import CrossEntropy, Margin, Objective
 from robustray.tasks.attacks.objectives_dlr import DLR, TargetedDLR, ranked_targets, require_classes
 from robustray.tasks.attacks.search.rows import Search, State, pick
 
@@ -37,10 +38,11 @@ class ApgdSearch(Search):
 
     objective: ClassVar[Objective] = CrossEntropy()
 
-    def __init__(self, *args: Any, num_gradients: int = 1) -> None:
-        """num_gradients: passes over which a step's loss and gradient are averaged, for stochastic models."""
+    def __init__(self, *args: Any, num_gradients: int = 1, leaves_at: float = -math.inf) -> None:
+        """num_gradients: passes over which a step's loss and gradient are averaged, for stochastic models. leaves_at:
+        the loss that the record knows (the margin) from which on a success ends the search of its image."""
         super().__init__(*args)
-        self.num_gradients = num_gradients
+        self.num_gradients, self.leaves_at = num_gradients, leaves_at
         device = self.problem.images.device
         points = [0, *checkpoints(self.plan.num_steps)]
         # for each step: how many steps since the last checkpoint, 0 where there is none
@@ -117,7 +119,8 @@ class ApgdSearch(Search):
             "size": size,
             "k": k + 1,
         }
-        return moved, self.confirm(items, x, wrong).any(1)
+        gone = self.confirm(items, x, wrong).any(1)
+        return moved, gone & (self.record.loss[items] >= self.leaves_at)
 
     def waits(self, state: State) -> Tensor:
         return state["k"][:, 0] > self.plan.num_steps  # a step looks at x_k, the last one included
@@ -146,12 +149,16 @@ class ApgdSearch(Search):
         return lambda x: self.fold(self.geometry.project(x.flatten(0, 1), centre, eps))
 
 
+class ApgdMarginSearch(ApgdSearch):
+    objective = Margin()
+
+
 class ApgdDLRSearch(ApgdSearch):
     objective = DLR()
 
-    def __init__(self, *args: Any, num_gradients: int = 1) -> None:
+    def __init__(self, *args: Any, num_gradients: int = 1, leaves_at: float = -math.inf) -> None:
         """Raises: InputError for fewer than three classes."""
-        super().__init__(*args, num_gradients=num_gradients)
+        super().__init__(*args, num_gradients=num_gradients, leaves_at=leaves_at)
         if len(self.problem.images):
             require_classes(self.record.clean_logits.shape[1], 3, "the DLR loss")
 

@@ -84,7 +84,7 @@ class Record:
         """One forward pass of points (items, ...). exact: a verdict; else as fast as the view is, to be confirmed."""
         look = self.view.value if exact else self.view.estimate
         loss, output = look(images, self.problem.state[items], self.problem.objective)
-        self.num_evaluations[items] += 1
+        self.num_evaluations[items] += self.view.passes_per_verdict
         return self.score(items, images, loss, output)
 
     def score(self, items: Tensor, images: Tensor, loss: Tensor, output: ModelOutput) -> Scored:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from robustray.tasks.attacks.autoattack_rand import NUM_DRAWS
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.corruptions.accuracy import Corrupted
 from robustray.tasks.kit.frames import at
@@ -16,6 +17,7 @@ from robustray.tasks.studies.attack_sweep import matrix
 from robustray.tasks.studies.attack_sweep.settings import Settings
 from robustray.tasks.sweeps import records as sweeps
 from robustray.tasks.sweeps.named import named_stages
+from robustray.tasks.sweeps.votes import by_image
 
 if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
@@ -66,6 +68,14 @@ class Results:
     def accuracy(self) -> pd.DataFrame:
         """Accuracy under the worst case by data, model, norm and size; size 0 is clean."""
         return self.with_clean(self.worst)
+
+    @cached_property
+    def votes(self) -> pd.DataFrame | None:
+        """The records with the draws that are right, their interval and its verdict (`sweeps.votes.by_image`), where
+        verdicts are votes."""
+        if not self.settings.by_votes:
+            return None
+        return self.records.assign(**by_image(self.records.loss, NUM_DRAWS).to_dict("series"))
 
     @cached_property
     def per_attack(self) -> pd.DataFrame:

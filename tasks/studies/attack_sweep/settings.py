@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from robustray.tasks.attacks.autoattack_rand import AutoAttackRand
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.corruptions.settings import Corrupting
 from robustray.tasks.errors import InputError
@@ -28,10 +29,12 @@ class Attacked:
     num_images: int = 0
     """Images of each data set, from its first one on; 0 means all."""
     attacks: tuple[str, ...] = ("pgd",)
-    """pgd, fgsm, rs-fgsm, noise, apgd-ce, apgd-dlr, apgd-t, fab, fab-t, square, nes; autoattack (apgd-ce, apgd-t,
-    fab-t, square, each on what the ones before left: the number to report); fast-cascade (its first two: an upper
-    bound of that number for about a fifth of the cost); adaptive (stages chosen by an audit of the model); transfer
-    (needs sources); or my_pkg.my_mod:function (called with norm and eps, returns an attack)."""
+    """pgd, fgsm, rs-fgsm, noise, apgd-ce, apgd-dlr, apgd-margin, apgd-t, malt, fab, fab-t, square, nes; autoattack
+    (apgd-ce, apgd-t, fab-t, square, each on what the ones before left: the number to report); fast-cascade (its first
+    two: an upper bound of that number for about a fifth of the cost); malt-cascade (apgd-margin, malt: one for a tenth
+    of its gradients); adaptive (stages chosen by an audit of the model); autoattack-rand (for models that draw random
+    numbers, alone: verdicts are majorities of 100 draws); transfer (needs sources); or my_pkg.my_mod:function (called
+    with norm and eps, returns an attack)."""
     norms: tuple[Norm, ...] = ("linf", "l2")
     """Norms that bound the perturbation."""
     eps_linf: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255, 16 / 255)
@@ -64,6 +67,24 @@ class Settings(Corrupting, Options, Attacked):
         checks.counts(at_least=1, num_seeds=self.num_seeds)
         checks.counts(seed=self.seed)
         self._check_sources()
+        self._check_votes()
+
+    @property
+    def by_votes(self) -> bool:
+        """Verdicts are majorities of draws, so that models may be random."""
+        return self.attacks == (AutoAttackRand.name,)
+
+    def _check_votes(self) -> None:
+        if AutoAttackRand.name not in self.attacks:
+            return
+        if not self.by_votes:
+            raise InputError(f"attacks: {AutoAttackRand.name} decides by votes of a model, others do not: run it alone")
+        if self.corruptions:
+            raise InputError(f"corruptions: with {AutoAttackRand.name} models may be random: leave them out")
+        if self.precision == "bf16":
+            raise InputError(f"precision: {AutoAttackRand.name} counts its draws by passes, in fp32: leave it out")
+        if self.num_transfer and len(self.models) > 1:
+            raise InputError(f"num_transfer: with {AutoAttackRand.name} models may be random: leave it out")
 
     def _check_sources(self) -> None:
         if "transfer" in self.attacks and not self.sources:

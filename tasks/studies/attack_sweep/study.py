@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from robustray.tasks.attacks.blocks import attack_block, example_block, predict_block
+from robustray.tasks.attacks.autoattack_rand import Votes
+from robustray.tasks.attacks.blocks import attack_block, example_block, predict_block, vote_block
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.attacks.transfer import crafting, transfer_block, transferred_block
 from robustray.tasks.corruptions.accuracy import from_rows
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from robustray.tasks.attacks.settings import Attack
-    from robustray.tasks.lab import Lab
+    from robustray.tasks.lab import Handle, Lab, Reference
     from robustray.tasks.study import Findings
 
 
@@ -59,7 +61,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
     attacks = [attack for named in stages.values() for _, attack in named]
     data = {name: lab.data(name) for name in settings.data}
     loaded = list(load_all(lab, data, num_images=settings.num_images).values())
-    models = try_models(lab, settings.models, loaded)
+    models = try_models(lab, settings.models, loaded, random=settings.by_votes)
     models |= try_models(lab, [name for name in settings.sources if name not in models], loaded, flag="--sources")
     for name in settings.models:
         foreign_sources(name, settings.sources, models)
@@ -71,7 +73,7 @@ def door(settings: Settings, lab: Lab) -> Opened:
             **{f"data {name}": ref for name, ref in data.items()},
             **{f"model {name}": ref for name, ref in models.items()},
         },
-        decided={"precision": settled(settings, lab, "precision").precision},
+        decided={"precision": arithmetic(settings, lab).precision},
         modules=(*sorted(settings_roots(attacks)), *trained_modules((*settings.models, *settings.sources))),
         warnings=try_attacks(lab, meets, loaded, models)
         + no_evidence_lines(lab, meets, loaded, models, seed=settings.seed),
@@ -97,7 +99,7 @@ def attacks_on(
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
-    settings = settled(settings, lab, "precision")
+    settings = arithmetic(settings, lab)
 
     # 1. Models: those that a recipe trains in seconds are trained, the others are opened.
     models = lab.models((*settings.models, *settings.sources))
@@ -106,7 +108,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 2. Clean predictions: the sweep starts from the images that are right.
     asked = {
-        (d, m): predict(lab, models[m], data[d], settings.num_images or len(images[d]), block=settings.block)
+        (d, m): clean_predictions(settings, lab, models[m], data[d], settings.num_images or len(images[d]))
         for d, m in itertools.product(data, settings.models)
     }
     clean = {key: handle.result() for key, handle in asked.items()}
@@ -164,6 +166,29 @@ def run(settings: Settings, lab: Lab) -> Findings:
     )
 
 
+def arithmetic(settings: Settings, lab: Lab) -> Settings:
+    """Settings whose precision is decided: fp32 where verdicts are votes, else by the hardware."""
+    return replace(settings, precision="fp32") if settings.by_votes else settled(settings, lab, "precision")
+
+
+def clean_predictions(
+    settings: Settings, lab: Lab, model: Reference, data: Reference, num_images: int
+) -> Handle[pd.DataFrame]:
+    """Rows of `predict_block`; of `vote_block` where verdicts are votes."""
+    if not settings.by_votes:
+        return predict(lab, model, data, num_images, block=settings.block)
+    return lab.map(
+        "clean",
+        vote_block,
+        range(num_images),
+        block=min(settings.block, 128),  # a hundred passes an image
+        seed=settings.seed,
+        settings=Votes(),
+        refs={"model": model, "data": data},
+        needs=NEEDS,
+    )
+
+
 def shown_attack(settings: Settings, norm: Norm, eps: float) -> Attack | None:
     """Whose examples the pictures show: the first attack, of a cascade its first stage; None for transfer alone."""
     name = next((name for name in settings.attacks if name != TRANSFER), None)
@@ -190,7 +215,7 @@ STUDY = Study(
     run=run,
     steps={
         "train": TRAIN,
-        "clean": predict_block,
+        "clean": (predict_block, vote_block),
         "corrupted": corrupted_block,
         "attack": (attack_block, transferred_block),
         "transfer": transfer_block,

@@ -13,16 +13,18 @@ from robustray.tasks.report.numbers import size_words
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.study import Table
 from robustray.tasks.sweeps import records as sweeps
+from robustray.tasks.sweeps import votes
 from robustray.tasks.sweeps.drawn import overview
 
 INTERVAL = "intervals are 95 % Wilson intervals over images"
+VOTED = ("data", "model", "norm", "eps", "seed")
 ACCURACY = {"eps": "eps", **shown("robust_accuracy", "percent")}
 
 
 def tables(results: Results) -> Iterator[Table | None]:
     """In the order of the page. The stage table stands where a cascade ran, the transfer table where models were
     compared."""
-    for part in (_worst_case, _by_attack, _corrupted, _stages, _transfer, _by_class, _cost, _overview, _images):
+    for part in (_worst_case, _by_attack, _votes, _corrupted, _stages, _transfer, _by_class, _cost, _overview, _images):
         yield part(results)
 
 
@@ -52,6 +54,25 @@ def _by_attack(results: Results) -> Table:
         "at a smaller size counts as broken.",
         frame=results.per_attack,
         formats=ACCURACY,
+    )
+
+
+def _votes(results: Results) -> Table | None:
+    """How many images their draws decide, where verdicts are votes."""
+    if results.votes is None:
+        return None
+    rows = [
+        dict(zip(VOTED, key, strict=True)) | vars(votes.counted(cell))
+        for key, cell in results.votes.groupby([*VOTED], sort=False, observed=True)
+    ]
+    return Table(
+        name="votes",
+        title="How many images their draws decide",
+        caption="An image counts as robust if the model is right in more than half of its draws, at the point that the "
+        "attack found. Robust and broken are those of which the 95 % Clopper-Pearson interval of the share of right "
+        "draws lies on one side of a half. All images meet the same draws.",
+        frame=pd.DataFrame(rows),
+        formats={"eps": "eps", **dict.fromkeys(("robust", "broken", "undecided", "num_draws"), "number")},
     )
 
 
@@ -121,6 +142,6 @@ def _images(results: Results) -> Table:
         name="images",
         title="Every image under every attack",
         caption="One row per data set, model, norm, attack, seed, size and image: the records behind the above.",
-        frame=results.records,
+        frame=results.records if results.votes is None else results.votes,
         on_page=False,
     )

@@ -133,6 +133,7 @@ def _converged(results: Results, followed: Followed) -> Claim:
 
 def warnings(results: Results) -> Iterator[str]:
     """Learning curves that went wrong, gradients that a network hides, and too few seeds."""
+    yield from results.against
     for network, curve in results.curves.items():
         yield from flag_warnings(label(network), curve, results.settings.select)
     yield from lost_gradient_warnings(results.records)

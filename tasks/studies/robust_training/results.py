@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,8 @@ class Results:
     """Network, norm -> number of steps -> rows of `trace_block`."""
     gradients: Mapping[Network, pd.DataFrame]
     """Networks of the first seed -> rows of `gradient_block`."""
+    against: Sequence[str] = ()
+    """Why accuracies of a network under attack are no evidence, a line each (`audit.blocks.told`)."""
 
     @property
     def repeats(self) -> Repeats:

@@ -272,6 +272,8 @@ def estimate(settings: Settings) -> Work:
     )
 
 
+AUDITED = 60
+"""Passes of eight images that the checks of a network take, about, per image asked for."""
 TRACED = 2
 """Passes that a step costs whose loss is kept; measured at quick size."""
 
@@ -301,6 +303,7 @@ def plan(settings: Settings, num_train: int) -> tuple[Part, ...]:
             cost=TRACED * (settings.test_steps + settings.trace_steps) / 2,
         ),
         Part(step="gradients", items=shown, cost=1),
+        Part(step="audit", items=len(networks), cost=AUDITED),
         sweep_part(swept, options),
     )
 

@@ -15,6 +15,8 @@ from robustray.tasks.attacks.autoattack import AutoAttack
 from robustray.tasks.attacks.blocks import attack_block, predict_block
 from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.attacks.traces import gradient_block, trace_block
+from robustray.tasks.audit import blocks as audits_of
+from robustray.tasks.audit.blocks import AUDIT
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import (
@@ -97,6 +99,13 @@ def run(settings: Settings, lab: Lab) -> Findings:
         for network in networks * bool(settings.num_traced)
         for norm in settings.tested_in(network)
     }
+    tested: dict[Network, Norm] = {network: settings.tested_in(network)[0] for network in networks}
+    audits = {
+        network: audits_of.ask(
+            lab, models[network], test, PGD(norm=norm, eps=settings.reference_eps(norm)), seed=settings.seed
+        )
+        for network, norm in tested.items()
+    }
     examples = chosen(range(num_images), settings.num_examples, seed=settings.seed)
     gradients = {
         network: gradients_of(lab, models[network], test, examples, block=settings.block)
@@ -119,6 +128,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             records=records,
             traces={key: {steps: handle.result() for steps, handle in each.items()} for key, each in traces.items()},
             gradients={network: handle.result() for network, handle in gradients.items()},
+            against=audits_of.told((label(network), handle.result()) for network, handle in audits.items()),
         )
     )
 
@@ -156,6 +166,7 @@ STUDY = Study(
         "clean": predict_block,
         "trace": trace_block,
         "gradients": gradient_block,
+        AUDIT: audits_of.audit_block,
         "attack": attack_block,
     },
     # Trainings with other seeds are other networks: nothing to pair but the cells of the grid.
