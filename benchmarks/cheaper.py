@@ -4,8 +4,9 @@
     python benchmarks/cheaper.py --show                                        prints what is on file
 
 The two robust networks of the shared data, both norms. AutoAttack's (standard) verdicts, image by image, are those of
-a published run, docs/results/attack-sweep-autoattack. Images 0 to 499 of the test set are for choosing the cascade,
-500 to 999 for the report; a cell is written once per cascade and half. Gradients are counted where they are taken
+a published run, docs/results/attack-sweep-autoattack, of the first 1,000 test images, in two halves; a cell is written
+once per cascade and half. malt-cascade was fixed before it was run for the first time; whoever tries others chooses on
+the half "development" and reads the other. Gradients are counted where they are taken
 (gradients of single images; passes without one are not counted). AutoAttack's are a lower bound: those of the images
 that it leaves standing, each of which costs the same number, counted here on a few. Lines go to
 benchmarks/records/cheaper.jsonl. No time is measured: other work may run beside it.

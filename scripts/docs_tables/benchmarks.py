@@ -6,6 +6,7 @@ import json
 import statistics
 
 from benchmarks import audit as audit_bench
+from benchmarks import cheaper as cheaper_bench
 from benchmarks.parity import mapping
 from benchmarks.parity import records as parity_records
 from benchmarks.rllib_speed import records as speed_records
@@ -159,6 +160,11 @@ def corruptions(path: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cheaper(path: str) -> str:
+    """How nearly a cheaper cascade gives AutoAttack's verdicts, and for how many gradients."""
+    return cheaper_bench.report(cheaper_bench.read(ROOT / path)) + "\n"
+
+
 def audit(path: str) -> str:
     """What the audit found of planted masks and honest networks, and how far the attack that it chose closed gaps."""
     return audit_bench.report(audit_bench.read(ROOT / path)) + "\n"
@@ -166,6 +172,7 @@ def audit(path: str) -> str:
 
 TABLES = {
     "audit": audit,
+    "cheaper": cheaper,
     "corruptions": corruptions,
     "replication": replication,
     "engine": engine,

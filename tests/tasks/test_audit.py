@@ -5,15 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
 import robustray
+from robustray.tasks.attacks import PGD
 from robustray.tasks.audit.audit import attacks, look
+from robustray.tasks.audit.blocks import audit_block, told
 from robustray.tasks.audit.door import audit
 from robustray.tasks.audit.findings import VERDICTS, Finding, Rule, judged
 from robustray.tasks.audit.logits import others, temperature
@@ -290,3 +294,26 @@ def test_saturation_is_measured_without_cancellation() -> None:
     logits = torch.tensor([[0.0, 0.0], [100.0, 0.0]])
     assert others(logits).tolist() == pytest.approx([0.5, math.exp(-100)])
     assert temperature(torch.tensor([[0.0, 16.0]])) == 8
+
+
+# -- in a run ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_asks_of_its_networks_and_tells_what_speaks_against_them() -> None:
+    class Data:
+        def batch(self, indices: Any) -> tuple[Tensor, Tensor]:
+            return pictures(len(indices)), torch.zeros(len(indices), dtype=torch.int64)
+
+        def __len__(self) -> int:
+            return 16
+
+    def lines(model: Any) -> tuple[str, ...]:
+        attack = PGD(norm="linf", eps=EPS)
+        loads = {"model": model, "data": Data()}.__getitem__
+        context: Any = SimpleNamespace(load=loads, settings=attack, seed=0, device="cpu")
+        rows = audit_block([0], context)
+        return told([("mine", pd.DataFrame({name: list(values) for name, values in rows.items()}))])
+
+    assert lines(net()) == ()
+    (first, *_) = lines(net(lambda x: (8 * x).round() / 8))
+    assert first.startswith("mine: this number is no evidence because there is no gradient to follow")
