@@ -72,7 +72,7 @@ def test_compositions_are_those_of_numpy_to_the_bit(data: ImageData, backgrounds
     for first, batch in batches(torch.from_numpy(backgrounds.images), 16):
         canvas = Canvas(batch)
         for row, each in enumerate(objects):
-            shown = canvas.put(each.image, each.mask)
+            shown = canvas.put(each)
             assert torch.equal(shown, expected[row, first : first + len(batch)])
 
 
@@ -103,6 +103,32 @@ def test_what_the_copy_cannot_tell_is_asked_again(data: ImageData, model: nn.Mod
     with Answerer(twin.eval(), images.shape[1:], "bf16") as answer:
         assert torch.equal(answer(images), predict_logits(twin, images).argmax(1))
         assert answer.num_asked_again == 45
+
+
+def test_a_network_that_writes_into_its_images_spoils_no_composition(data: ImageData, backgrounds: ImageData) -> None:
+    class Writer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = build_model("scenes:cnn")
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.inner(images.sub_(0.2))
+
+    torch.manual_seed(1)
+    model = Writer().eval()
+    how = Sweep(backgrounds=tuple(range(45)), batch_size=16)
+    found = sweep_block([3, 11, 44], context(how, model=model, data=data, backgrounds=backgrounds))
+    whole = composed(data, backgrounds, [3, 11, 44]).flatten(0, 1)
+    assert np.array_equal(found["answers"].flatten(), predict_logits(model, whole).argmax(1).numpy())
+
+
+def test_an_object_of_no_pixels_leaves_the_backgrounds(data: ImageData) -> None:
+    masks = np.zeros((1, 32, 32), bool)
+    empty = ImageData(name="e", images=data.images[:1], labels=data.labels[:1], classes=data.classes, masks=masks)
+    canvas = Canvas(torch.rand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last))
+    first, whole = foregrounds(empty, [0], "cpu")[0], foregrounds(data, [0], "cpu")[0]
+    before = canvas.put(first).clone()
+    assert not torch.equal(canvas.put(whole), before) and torch.equal(canvas.put(first), before)
 
 
 def test_the_challenge_stops_early_with_the_verdicts_of_a_full_sweep(

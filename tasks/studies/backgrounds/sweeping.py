@@ -2,11 +2,12 @@
 
 A composition is a foreground, by its mask, on the tiled background of another image. |foregrounds| x |backgrounds| of
 them are never stored: a block of foregrounds sees the backgrounds in batches, each of which is brought to the device
-once for the whole block, and one foreground after the other is put on it in the same memory.
+once for the whole block. One foreground after the other is put on it in the same memory: only the rows that the last
+one covered, and the part that this one covers, are written.
 
 Answers are found with a fast copy of the network (batch norm folded, in bf16 where the hardware has it). What the copy
 can't tell beyond doubt is asked of the network itself, in fp32: how far the copy's logits are off is measured on the
-first batch of every block, and an answer whose lead is not several times that is asked again.
+first batch of every block, and an answer whose lead is not several times that is asked again, together with others.
 """
 
 from __future__ import annotations
@@ -77,19 +78,25 @@ class Answerer:
 
     def __call__(self, images: Tensor) -> Tensor:
         """(batch,): the answer to each image (batch, channels, height, width), that of the network in fp32."""
-        if self._copy is None:
-            return self._exact(images)
-        logits = self._search(images)
-        if self._doubt is None:
-            self._doubt = self._error(images[:CALIBRATION], logits[:CALIBRATION])
-        best = logits.topk(2, dim=1)
-        answers = best.indices[:, 0]
-        open_ = (best.values[:, 0] - best.values[:, 1]) <= self._doubt
+        answers, open_ = self.guess(images)
         if open_.any():
-            self.num_asked_again += int(open_.sum())
-            answers = answers.clone()
-            answers[open_] = self._exact(images[open_])
+            answers[open_] = self.again(images[open_])
         return answers
+
+    def guess(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch,) each: answers, and whether they are in doubt; what is not is the network's answer in fp32."""
+        if self._copy is not None and self._doubt is None:
+            self._doubt = self._error(images[:CALIBRATION])
+        if self._copy is None or self._doubt is None:
+            answers = self._exact(images)
+            return answers, torch.zeros_like(answers, dtype=torch.bool)
+        best = self._search(images).topk(2, dim=1)
+        return best.indices[:, 0].clone(), (best.values[:, 0] - best.values[:, 1]) <= self._doubt
+
+    def again(self, images: Tensor) -> Tensor:
+        """(batch,): the network's answers to what was in doubt."""
+        self.num_asked_again += len(images)
+        return self._exact(images)
 
     def _search(self, images: Tensor) -> Tensor:
         assert self._copy is not None
@@ -102,9 +109,14 @@ class Answerer:
     def _exact(self, images: Tensor) -> Tensor:
         return predict_logits(self._model, images).argmax(1)
 
-    def _error(self, images: Tensor, logits: Tensor) -> float:
-        """The lead that an answer of the copy needs. What all logits of an image share changes no answer."""
-        off = logits - predict_logits(self._model, images)
+    def _error(self, images: Tensor) -> float | None:
+        """The lead that an answer of the copy needs. What all logits of an image share changes no answer. None for a
+        copy that writes into its images, which others still need: it is given up."""
+        handed = images.clone(memory_format=torch.preserve_format)
+        off = self._search(handed) - predict_logits(self._model, images)
+        if not torch.equal(handed, images):
+            self._copy = None
+            return None
         return SAFETY * float((off.amax(1) - off.amin(1)).max())
 
 
@@ -122,12 +134,18 @@ class Canvas:
     def __init__(self, backgrounds: Tensor) -> None:
         """backgrounds: (batch, channels, height, width) in channels_last; not changed."""
         self._backgrounds = backgrounds
-        self._shown = torch.empty_like(backgrounds, memory_format=torch.preserve_format)
+        self._shown = backgrounds.clone(memory_format=torch.preserve_format)
+        self._covered: slice | None = None
 
-    def put(self, image: Tensor, mask: Tensor) -> Tensor:
-        """The image (channels, height, width) where the mask (1, height, width) is True, on every background.
-        Returns: (batch, channels, height, width), good until the next call."""
-        return torch.where(mask, image, self._backgrounds, out=self._shown)
+    def put(self, each: Foreground) -> Tensor:
+        """The foreground on every background. Returns: (batch, channels, height, width), good until the next call, and
+        not to be written to."""
+        if self._covered is not None:
+            self._shown[:, :, self._covered] = self._backgrounds[:, :, self._covered]
+        rows, columns = self._covered, _ = each.place
+        behind = self._backgrounds[:, :, rows, columns]
+        self._shown[:, :, rows, columns] = torch.where(each.mask, each.image, behind)
+        return self._shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,36 +154,66 @@ class Foreground:
 
     index: int
     label: int
+    place: tuple[slice, slice]
+    """Rows and columns that it covers: the smallest rectangle around its mask."""
     image: Tensor
-    """(channels, height, width)."""
+    """(channels, rows, columns), in channels_last as the backgrounds are."""
     mask: Tensor
-    """(1, height, width)."""
+    """(channels, rows, columns), in channels_last too."""
 
 
 def foregrounds(data: ImageData, indices: Sequence[int], device: str) -> list[Foreground]:
     """Raises: InputError for data without masks."""
     if data.masks is None:
         raise InputError(f"{data.name} has no masks: nothing says what to put on backgrounds")
-    images, labels = (part.to(device) for part in data.batch(indices))
-    masks = torch.from_numpy(data.masks[np.asarray(indices)][:, None]).to(device)
-    facts = zip(indices, labels.tolist(), images, masks, strict=True)
-    return [Foreground(index=int(index), label=label, image=image, mask=mask) for index, label, image, mask in facts]
+    images, labels = data.batch(indices)
+    found = []
+    for index, label, image in zip(indices, labels.tolist(), images, strict=True):
+        mask = torch.from_numpy(data.masks[index])
+        rows, columns = _extent(mask.any(1)), _extent(mask.any(0))
+        cut = image[:, rows, columns], mask[rows, columns].expand(len(image), -1, -1)
+        inner, shape = (part.permute(1, 2, 0).contiguous().permute(2, 0, 1).to(device) for part in cut)
+        found.append(Foreground(index=int(index), label=label, place=(rows, columns), image=inner, mask=shape))
+    return found
 
 
-def swept(
-    answer: Callable[[Tensor], Tensor], objects: Sequence[Foreground], backgrounds: Tensor, *, batch_size: int
-) -> Tensor:
-    """(foregrounds, backgrounds) int16: the answer to every composition."""
+def _extent(covered: Tensor) -> slice:
+    """From the first True to the last one; of nothing, nothing."""
+    places = covered.nonzero()[:, 0].tolist()
+    return slice(places[0], places[-1] + 1) if places else slice(0, 0)
+
+
+def swept(answer: Answerer, objects: Sequence[Foreground], backgrounds: Tensor, *, batch_size: int) -> Tensor:
+    """(foregrounds, backgrounds) int16: the answer to every composition. What is in doubt is kept until there are
+    enough for a batch, and asked again together."""
     found = torch.empty(len(objects), len(backgrounds), dtype=torch.int16)
+    waiting: list[Tensor] = []
+    places: list[tuple[int, int]] = []
+
+    def ask_again() -> None:
+        if waiting:
+            rows, columns = torch.tensor(places).T
+            found[rows, columns] = answer.again(torch.cat(waiting)).to(found)
+            waiting.clear()
+            places.clear()
+
     for first, batch in batches(backgrounds, batch_size):
         canvas = Canvas(batch)
         for row, each in enumerate(objects):
-            found[row, first : first + len(batch)] = answer(canvas.put(each.image, each.mask)).to(torch.int16)
+            shown = canvas.put(each)
+            answers, open_ = answer.guess(shown)
+            found[row, first : first + len(batch)] = answers.to(found)
+            if open_.any():
+                waiting.append(shown[open_])
+                places += [(row, first + place) for place in open_.nonzero()[:, 0].tolist()]
+                if len(places) >= batch_size:
+                    ask_again()
+    ask_again()
     return found
 
 
 def challenged(
-    answer: Callable[[Tensor], Tensor],
+    answer: Answerer,
     objects: Sequence[Foreground],
     backgrounds: Tensor,
     *,
@@ -183,7 +231,7 @@ def challenged(
         for row, each in enumerate(objects):
             if row in state:
                 continue
-            said = read(answer(canvas.put(each.image, each.mask)))
+            said = read(answer(canvas.put(each)))
             wrong = (said != each.label).nonzero()[:, 0]
             if len(wrong):
                 place = int(wrong[0])
