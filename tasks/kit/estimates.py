@@ -12,6 +12,8 @@ from robustray.tasks.study import Part
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.work import training_passes
 
+AUDITED = 500
+"""Passes of single images that the cheap checks of a network's audit take, about."""
 LOOK = 0.5
 """An image that is only looked at, forward and in fp32, with what a row costs besides."""
 

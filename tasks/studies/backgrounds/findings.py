@@ -278,6 +278,7 @@ def own_models(results: Results) -> Iterator[Description]:
 
 def warnings(results: Results) -> Iterator[str]:
     settings = results.settings
+    yield from results.against
     if settings.models and not results.met and (settings.num_swept or settings.num_challenged):
         yield "the images have no masks, so that nothing could be put on adversarial backgrounds"
     if settings.own:

@@ -52,6 +52,8 @@ class Results:
     """The images of those, in their order."""
     robust: pd.DataFrame
     """A row per network, size and attacked image of adversarial training's comparison; empty without it."""
+    against: Sequence[str]
+    """Why those are no evidence, a line each."""
     examples: tuple[list[str], list[str], NDArray[np.uint8]] | None
     """Row heads, column heads, images in reading order."""
     built: pd.DataFrame

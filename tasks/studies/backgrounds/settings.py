@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import LOOK, training_part
+from robustray.tasks.kit.estimates import AUDITED, LOOK, training_part
 from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.training.schedules import Schedule
 from robustray.tasks.training.settings import Augmentation, TrainSpec
@@ -355,6 +355,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
         Part(step="challenge", items=swept * settings.num_challenged, cost=EARLY * settings.num_backgrounds),
         Part(step="saliency", items=swept * settings.num_saliency, cost=1),
         Part(step="attack", items=attacked * settings.num_robust, cost=settings.test_steps),
+        Part(step="audit", items=attacked, cost=AUDITED),
     ]
     return tuple(part for part in parts if part.items)
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from robustray.tasks.attacks import PGD
 from robustray.tasks.attacks.blocks import attack_block, predict_block
+from robustray.tasks.audit import blocks as audits_of
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.frames import at
@@ -116,7 +117,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     # 4. Some of them on adversarial backgrounds, and under attack.
     met, places = meet(settings, lab, judged, frame, data[shared.name], looked_up)
     maps = look(settings, lab, judged, data[shared.name][ORIGINAL])
-    robust = attack(settings, lab, networks, data[shared.name][ORIGINAL])
+    robust, against = attack(settings, lab, networks, data[shared.name][ORIGINAL])
 
     # 5. What it says, and what is taken away.
     return findings(
@@ -135,6 +136,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             saliency=maps,
             saliency_images=pixels(lab, data[shared.name][ORIGINAL], mapped_places(maps)) if maps else None,
             robust=robust,
+            against=against,
             examples=examples(settings, lab, shared.classes, data[worlds[-2 if len(worlds) > 1 else 0].name]),
             built=build(settings, lab, worlds, data),
         )
@@ -298,10 +300,13 @@ def pixels(lab: Lab, ref: Reference, places: list[int]) -> np.ndarray:
     return images.images[places]
 
 
-def attack(settings: Settings, lab: Lab, networks: Mapping[Network, Reference], original: Reference) -> pd.DataFrame:
+def attack(
+    settings: Settings, lab: Lab, networks: Mapping[Network, Reference], original: Reference
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """PGD on the fixed scenes against networks trained adversarially and against their standard twins, each at the size
-    of that training: rows of `attack_block` with `network`, `seed` and `eps`."""
-    handles = {}
+    of that training: rows of `attack_block` with `network`, `seed` and `eps`; and why they are no evidence
+    (`audit.blocks.told`)."""
+    handles, audits = {}, {}
     for network in networks:
         for eps in settings.eps_train:
             twin = network._replace(eps=0.0)
@@ -317,11 +322,15 @@ def attack(settings: Settings, lab: Lab, networks: Mapping[Network, Reference], 
                     refs={"model": networks[network], "data": original},
                     needs=NEEDS,
                 )
+                audits[network, eps] = audits_of.ask(lab, networks[network], original, pgd, seed=settings.seed)
+    against = audits_of.told(
+        (f"{network.words}, seed {network.seed}", handle.result()) for (network, _), handle in audits.items()
+    )
     parts = [
         handle.result().assign(network=network.words, seed=network.seed, eps=eps)
         for (network, eps), handle in handles.items()
     ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), against
 
 
 # --- 5. What is shown and taken away ----------------------------------------------------------------------------------
@@ -353,6 +362,7 @@ STUDY = Study(
         "challenge": challenge_block,
         "saliency": saliency.saliency_block,
         "attack": attack_block,
+        audits_of.AUDIT: audits_of.audit_block,
     },
     compare=comparison(Compared(table="gaps", keys=("images", "network"), value="gap", unit="points")),
 )

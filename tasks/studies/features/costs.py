@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from robustray.tasks.kit.estimates import LOOK, num_images, training_part
+from robustray.tasks.kit.estimates import AUDITED, LOOK, num_images, training_part
 from robustray.tasks.studies.features.recipes import SOURCES
 from robustray.tasks.study import NetworkPass, Part, Work
 from robustray.tasks.sweeps.options import EARLY, PASSES, STAGES
@@ -92,6 +92,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
             cost=attacks / (pgd + fast),
             times=networks * len(settings.eps_test) + strong * STAGES["fast-cascade"],
         ),
+        Part(step="audit", items=networks, cost=AUDITED),
         *_units(settings, used + num_test, long),
         Part(
             step="transfer",

@@ -47,6 +47,7 @@ def found(results: Results, units: pd.DataFrame, transfers: pd.DataFrame) -> Fin
         drawings.transferred(results, transfers),
         tables.tables(results, making, accuracy, units, transfers),
         drawings.pictures(results),
+        results.against,
         repeats_of(results).warnings("chain"),
         _of_sets(results, making),
         _of_controls(results),

@@ -89,6 +89,8 @@ class Results:
     fast: Mapping[tuple[int, str], pd.DataFrame] = field(default_factory=dict)
     """(chain, set or source) -> rows of the stronger attack, on images that remain correct under PGD at the reference
     size."""
+    against: Sequence[str] = ()
+    """Why accuracies under attack are no evidence, a line each."""
     leaks: Mapping[tuple[int, str], pd.Series] = field(default_factory=dict)
     """(chain, set) -> a row of `leak_block`."""
     num_mislabelled: Mapping[int, int] = field(default_factory=dict)

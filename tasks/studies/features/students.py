@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from robustray.tasks.attacks.blocks import attack_block
+from robustray.tasks.audit import blocks as audits_of
 from robustray.tasks.kit.images import NEEDS, predict
 from robustray.tasks.studies.features.recipes import Source
 from robustray.tasks.studies.features.results import FAST, NAMED_SOURCES, Student, choice
@@ -105,6 +106,8 @@ class Attacked:
     """Rows of PGD by size."""
     fast: Mapping[tuple[int, str], pd.DataFrame]
     """Rows of the stronger attack on those in `FAST`, where it was asked for."""
+    against: tuple[str, ...]
+    """Why their accuracies under attack are no evidence (`audit.blocks.told`)."""
 
 
 def attack(settings: Settings, lab: Lab, taught: Taught, sources: Sources, test: Reference) -> Attacked:
@@ -127,6 +130,10 @@ def attack(settings: Settings, lab: Lab, taught: Taught, sources: Sources, test:
         asked[key] = {
             eps: _attacked(settings, lab, key[0], model, test, right, settings.attack(eps)) for eps in settings.eps_test
         }
+    audits = {
+        key: audits_of.ask(lab, model, test, settings.attack(settings.eps_reference), seed=settings.seed)
+        for key, model in models.items()
+    }
     pgd = {key: {eps: one.result() for eps, one in found.items()} for key, found in asked.items()}
     strong = {
         key: _attacked(
@@ -141,7 +148,12 @@ def attack(settings: Settings, lab: Lab, taught: Taught, sources: Sources, test:
         for key, model in models.items()
         if settings.num_fast and key[1] in FAST
     }
-    return Attacked(tested=tested, pgd=pgd, fast={key: one.result() for key, one in strong.items()})
+    return Attacked(
+        tested=tested,
+        pgd=pgd,
+        fast={key: one.result() for key, one in strong.items()},
+        against=audits_of.told((f"{name}, chain {chain}", one.result()) for (chain, name), one in audits.items()),
+    )
 
 
 def standing(clean: pd.DataFrame, pgd: Mapping[float, pd.DataFrame], eps: float, most: int) -> list[int]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from robustray.tasks.attacks.blocks import attack_block, predict_block
 from robustray.tasks.attacks.gradient.verdicts import FrozenModel
+from robustray.tasks.audit.blocks import AUDIT, audit_block
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.images import (
     check_classes,
@@ -203,6 +204,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             tested=attacked.tested,
             attacked=attacked.pgd,
             fast=attacked.fast,
+            against=attacked.against,
             leaks=leaks,
             num_mislabelled=num_errors,
             held_out={chain: each.num_held_out for chain, each in parts.items()},
@@ -248,6 +250,7 @@ STUDY = Study(
         "held-out": predict_block,
         "test": predict_block,
         "attack": attack_block,
+        AUDIT: audit_block,
         "latents": latent_block,
         "units": unit_block,
         "transfer": predict_block,

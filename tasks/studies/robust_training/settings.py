@@ -10,7 +10,7 @@ from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import PGD, Norm
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.kit.estimates import LOOK, num_images, training_part
+from robustray.tasks.kit.estimates import AUDITED, LOOK, num_images, training_part
 from robustray.tasks.kit.sizes import reference_size
 from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
 from robustray.tasks.sweeps.options import PASSED, PASSES, Options, sweep_part
@@ -272,8 +272,6 @@ def estimate(settings: Settings) -> Work:
     )
 
 
-AUDITED = 60
-"""Passes of eight images that the checks of a network take, about, per image asked for."""
 TRACED = 2
 """Passes that a step costs whose loss is kept; measured at quick size."""
 

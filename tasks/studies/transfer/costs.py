@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, side_of, training_part
+from robustray.tasks.kit.estimates import AUDITED, LOOK, num_classes, num_images, side_of, training_part
 from robustray.tasks.studies.transfer.kinds import FULL, OTHERS
 from robustray.tasks.studies.transfer.presets import PRESETS
 from robustray.tasks.study import NetworkPass, Part, Work
@@ -98,6 +98,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
         training_part(trainings * chains),
         Part(step="clean", items=number * num_probed, cost=LOOK),
         Part(step="probe", items=number * num_probed, cost=looks),
+        Part(step="audit", items=number * bool(num_probed), cost=AUDITED),
         Part(
             step="latents" if settings.feature_precision == "fp32" else "latents-bf16",
             items=number * latents,

@@ -148,6 +148,7 @@ def _repeats(results: Results) -> Repeats:
 
 def warnings(results: Results) -> Iterator[str]:
     settings = results.settings
+    yield from results.against
     if _repeats(results).too_few:
         yield "one chain: no other chain can choose a source for it, and claims stay undecided"
     standard = one(results.sources, source=STANDARD)

@@ -29,6 +29,8 @@ class Results:
     """The rows that `reduce` describes."""
     probes: pd.DataFrame | None
     """Per source and chain: right on its own test images, clean and attacked; None for sources that were given."""
+    against: Sequence[str] = ()
+    """Why robust accuracies of sources are no evidence, a line each."""
     num_source_classes: int
     classes: Mapping[str, tuple[str, ...]]
     """By target; those of the first chain."""

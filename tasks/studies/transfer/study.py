@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks.attacks.blocks import attack_block, predict_block
+from robustray.tasks.audit.blocks import AUDIT, audit_block
 from robustray.tasks.data.views import subset
 from robustray.tasks.kit.compare import Compared, comparison
 from robustray.tasks.kit.draws import chosen
@@ -142,14 +143,14 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 1. The sources of every chain, trained side by side; or those that exist, the same in every chain.
     order = [(chain, source) for chain in range(len(worlds)) for source in settings.all_sources()]
-    probes = None
+    probes, against = None, tuple[str, ...]()
     if settings.sources:
         known = lab.models(settings.sources)
         sources = {(chain, source): known[source.model] for chain, source in order}
     else:
         specs = [settings.source_spec(source, chain, worlds[chain].source) for chain, source in order]
         sources = dict(zip(order, lab.train(specs).result(), strict=True))
-        probes = probe(settings, lab, worlds, sources)
+        probes, against = probe(settings, lab, worlds, sources)
 
     # 2. Few images of the targets, to fit on and to choose on, for fixed features and for fine-tuning.
     parts = [Part.of(settings, lab, target, worlds[chain], chain) for chain in range(len(worlds)) for target in targets]
@@ -164,6 +165,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             targets=targets,
             transfers=pd.DataFrame(fixed + tuned),
             probes=probes,
+            against=against,
             num_source_classes=0 if worlds[0].source is None else lab.load(worlds[0].source).num_classes,
             classes={name: lab.load(part.train).classes for name, part in first.items()},
             num_few={name: len(part.few(0)) for name, part in first.items()},
@@ -207,6 +209,7 @@ STUDY = Study(
         "train": TRAIN,
         "clean": predict_block,
         "probe": attack_block,
+        AUDIT: audit_block,
         "latents": latent_block,
         "latents-bf16": quick_latent_block,
         "head": head_block,

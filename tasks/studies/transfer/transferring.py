@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from robustray.tasks.attacks.blocks import attack_block
+from robustray.tasks.audit import blocks as audits_of
 from robustray.tasks.data.views import subset
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import NEEDS, predict
@@ -92,9 +93,12 @@ class Part:
 # --- Sources ----------------------------------------------------------------------------------------------------------
 
 
-def probe(settings: Settings, lab: Lab, worlds: Sequence[World], sources: Sources) -> pd.DataFrame:
-    """Rows of `reduce.source_table`: every source on its own test images, clean and attacked."""
-    clean, attacked = {}, {}
+def probe(
+    settings: Settings, lab: Lab, worlds: Sequence[World], sources: Sources
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Rows of `reduce.source_table`: every source on its own test images, clean and attacked; and why the latter are no
+    evidence (`audit.blocks.told`)."""
+    clean, attacked, audits = {}, {}, {}
     for (chain, source), model in sources.items():
         tested = worlds[chain].source_test
         assert tested is not None, "sources that are trained have test images"
@@ -110,12 +114,15 @@ def probe(settings: Settings, lab: Lab, worlds: Sequence[World], sources: Source
             refs={"model": model, "data": tested},
             needs=NEEDS,
         )
+        audits[f"{source.name}, chain {chain}"] = audits_of.ask(
+            lab, model, tested, settings.attack(), seed=settings.seed + chain
+        )
     rows = []
     for (chain, source), handle in attacked.items():
         right = clean[chain, source].result()["correct"].to_numpy(dtype=bool)
         flags = {"clean": right, "robust": _unbroken(handle) & right}
         rows.append({"source": source.name, "seed": settings.seed + chain, **flags})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), audits_of.told((name, handle.result()) for name, handle in audits.items())
 
 
 def _unbroken(handle: Handle[pd.DataFrame]) -> np.ndarray:
