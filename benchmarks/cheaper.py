@@ -120,7 +120,7 @@ class counting:
             taken[0] += len(images)
             return follow(view, images, *args)
 
-        GradientView.follow = counted  # type: ignore[method-assign]
+        GradientView.follow = counted  # type: ignore[method-assign,assignment]
         return taken
 
     def __exit__(self, *_: object) -> None:
