@@ -36,6 +36,8 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 ATTEMPTS = 60
 """Starts of one command, after which it counts as stuck."""
+STARTS, START_S = 3, "180"
+"""Times that a node is started until it is there, and the seconds that Ray waits for it each time."""
 Victim = Literal["worker", "node", "driver"]
 WEIGHTS: Mapping[Victim, int] = {"worker": 6, "node": 2, "driver": 2}
 
@@ -89,8 +91,14 @@ class Machines:
         return str(self.cluster.address)
 
     def add(self) -> None:
-        """One more node, with two CPUs."""
-        self.cluster.add_node(num_cpus=2, wait=False)
+        """One more node, with two CPUs. On a busy machine a node may miss its start; then another is started."""
+        for left in reversed(range(STARTS)):
+            try:
+                self.cluster.add_node(num_cpus=2, wait=False)
+                return
+            except Exception:  # a bare one, when a node was not there in time
+                if not left:
+                    raise
 
     def kill_node(self, rng: random.Random) -> None:
         """A node and all that runs on it, at once; another takes its place."""
@@ -240,6 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the victims and their times")
     flags = parser.parse_args(argv)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", START_S)  # before Ray is imported
     began, typed = time.monotonic(), 0
     differing: dict[str, list[str]] = {}
     runs: Counter[str] = Counter()

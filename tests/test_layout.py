@@ -1,15 +1,20 @@
 """The three top-level folders are one package, `robustray`, wherever the checkout goes: clone, zip archive, wheel."""
 
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
 FOLDERS = ("distributed", "tasks", "tune_configs")
+TINY = "--models digits:mlp --num-images 20 --norms linf --eps-linf 0.1 --num-steps 2 --num-examples 1"
 
 
 def python(code: str, *, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -112,3 +117,42 @@ def test_wheel_holds_the_package_and_nothing_else(repository: Path, tmp_path: Pa
     assert {name for name in names if ".dist-info/" not in name} == expected
     answer = python("import robustray.tasks.errors as m; print(m.__file__)", cwd=tmp_path, path=tmp_path / "installed")
     assert Path(answer.stdout.strip()).is_relative_to(tmp_path / "installed"), answer.stderr
+
+
+@pytest.mark.acceptance
+def test_a_wheel_from_the_source_archive_is_installed_and_runs_from_there(repository: Path, tmp_path: Path) -> None:
+    """Source archive, a wheel built from it, a fresh environment that has the dependencies from this one, and a study
+    from its command, typed in an empty folder."""
+    root = copy_tree(repository, tmp_path / "source", links=True)
+    archived = python("from setuptools import build_meta; print(build_meta.build_sdist('../archive'))", cwd=root)
+    assert archived.returncode == 0, archived.stderr
+    (archive,) = (tmp_path / "archive").glob("robustray-*.tar.gz")
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    wheels = [sys.executable, "-m", "pip", "wheel", str(archive), *offline, "--wheel-dir", str(tmp_path)]
+    built = subprocess.run(wheels, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("robustray-*.whl")
+
+    venv.create(tmp_path / "fresh", with_pip=False, symlinks=True)
+    (packages,) = (tmp_path / "fresh").glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
+    fresh = tmp_path / "fresh" / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", str(fresh), "install", str(wheel), *offline]
+    installed = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert installed.returncode == 0, installed.stderr
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    typed = [
+        str(tmp_path / "fresh/bin/robustray"),
+        *shlex.split("run attack-sweep --workers 0 --json"),
+        *shlex.split(TINY),
+    ]
+    ran = subprocess.run(typed, cwd=empty, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    document = json.loads(ran.stdout)
+    assert Path(document["report"]).is_relative_to(empty) and Path(document["report"]).is_file()
+    where = [str(fresh), "-c", "import robustray.tasks.errors as m; print(m.__file__)"]
+    answer = subprocess.run(where, cwd=empty, env=environment, capture_output=True, text=True, check=True)
+    assert Path(answer.stdout.strip()).is_relative_to(packages)

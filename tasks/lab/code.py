@@ -52,6 +52,8 @@ _INSTALLED = tuple(
         sysconfig.get_path("platstdlib"),
         sysconfig.get_path("purelib"),
         sysconfig.get_path("platlib"),
+        # Those of another environment, which a .pth file brings in.
+        *(place for place in sys.path if Path(place).name in ("site-packages", "dist-packages")),
     }
 )
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.machinery
 import importlib.metadata
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -140,6 +141,19 @@ def test_how_pieces_are_kept_or_shown_does_not_count(
         monkeypatch.setattr(code, "_find_spec", lambda asked: planned if asked == name else spec(asked))
     assert (code._own_file(name) is not None) == counts
     code.forget()
+
+
+def test_packages_of_another_environment_do_not_count(tmp_path: Path) -> None:
+    """A .pth file brings them in, where an environment has the dependencies of another; torch would be read."""
+    for folder, counts in (("site-packages", False), ("mine", True)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "other.py").write_text("def f(): pass\n")
+        say = "from robustray.tasks.lab import code; print(code._own_file('other') is not None)"
+        path = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path / folder)])
+        ran = subprocess.run(
+            [sys.executable, "-c", say], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+        )
+        assert ran.stdout.strip() == str(counts), ran.stderr
 
 
 SETTINGS = """
