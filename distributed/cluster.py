@@ -35,7 +35,8 @@ def check_answers(address: str) -> None:
 def check_shared_store(store: Store) -> None:
     """Make the store and find out whether every node reaches the same: a local disk may only look shared.
 
-    The driver writes a token; one task on each node reads it and writes its own; the driver reads them all.
+    The driver writes a token; one task on each node reads it and writes its own; the driver reads them all. A node that
+    died while it was asked is none of the run's any more, and is passed over.
 
     Raises: InputError naming the nodes that see another store; then no folder is left that was made for the question.
     """
@@ -63,7 +64,10 @@ def check_shared_store(store: Store) -> None:
             except (ray.exceptions.RayError, OSError):
                 same = False
             if not same:
-                strangers.append(nodes[node])
+                strangers.append(node)
+        if strangers:
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+            strangers = [nodes[node] for node in strangers if node in alive]
     finally:
         for name in (token, *(f"{token}-{node}" for node in nodes)):
             store.delete(f"{FOLDER}/{name}")

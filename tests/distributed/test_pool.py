@@ -418,6 +418,20 @@ def test_a_store_that_is_another_folder_on_a_node(
     assert not any(tmp_path.iterdir()), "the folders that were made for the question are gone again"
 
 
+def test_a_node_that_died_while_it_was_asked_is_no_stranger(
+    two_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from robustray.distributed.cluster import check_shared_store
+
+    nodes = ray.nodes()
+    answers = iter([nodes, [{**node, "Alive": False} for node in nodes]])
+    monkeypatch.setattr(ray, "nodes", lambda: next(answers))
+    monkeypatch.chdir(tmp_path)
+    check_shared_store(Store("/proc/self/cwd/not-shared"))
+
+
 def test_a_refused_store_keeps_what_was_in_it(two_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from robustray.distributed.cluster import check_shared_store
 
