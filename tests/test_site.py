@@ -63,7 +63,8 @@ def test_the_navigation_names_every_page_once(hook: ModuleType, config: dict[str
     pages = [path.relative_to(repository / "docs").as_posix() for path in (repository / "docs").rglob("*.md")]
     added = [*hook.OUTSIDE.values(), *(f"reference/{name}.md" for name in hook.REFERENCE)]
     listed = list(named(config["nav"]))
-    assert sorted(listed) == sorted([*pages, *added]) and listed[0] == hook.FRONT
+    assert sorted(listed) == sorted([*pages, *added]), "a new page of docs/ needs a line in the nav of mkdocs.yml"
+    assert listed[0] == hook.FRONT
 
 
 def test_the_reference_shows_modules_that_are_there(hook: ModuleType, config: dict[str, Any], repository: Path) -> None:
