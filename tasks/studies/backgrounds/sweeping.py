@@ -25,6 +25,7 @@ from robustray.tasks.attacks.gradient.folding import fast_copy
 from robustray.tasks.attacks.gradient.verdicts import FrozenModel, predict_logits
 from robustray.tasks.attacks.precision import Arithmetic
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit.memory import keep_freed_memory
 from robustray.tasks.lab.protocol import Context, block_function
 from robustray.tasks.lab.protocol import Tensor as Column
 from robustray.tasks.studies.backgrounds import in9
@@ -69,6 +70,7 @@ class Answerer:
 
     def __enter__(self) -> Answerer:
         self._view.__enter__()
+        keep_freed_memory()
         if isinstance(self._model, nn.Module):
             self._copy = fast_copy(self._model, self._shape).module
         return self
