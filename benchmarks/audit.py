@@ -152,10 +152,11 @@ def against(line: Mapping[str, Any]) -> list[str]:
 
 
 def halves(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
-    """Every other case by name, of each kind."""
+    """Every other case by name, of each kind; then all."""
     ordered = sorted(lines, key=lambda line: str(line["case"]))
     yield "development", ordered[::2]
     yield "report", ordered[1::2]
+    yield "**all**", ordered
 
 
 def report(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -196,8 +197,12 @@ def closed(line: Mapping[str, Any]) -> float:
 
 
 def _share(values: Iterable[bool]) -> str:
+    """Counted, with Wilson's 95 % interval."""
+    from robustray.tasks.statistics.intervals import wilson
+
     counted = list(values)
-    return f"{sum(counted)} of {len(counted)}"
+    lo, hi = (100 * float(end) for end in wilson(sum(counted), len(counted)))
+    return f"{sum(counted)} of {len(counted)} [{lo:.0f} %, {hi:.0f} %]"
 
 
 if __name__ == "__main__":

@@ -78,6 +78,17 @@ def test_attacks_on_a_linear_model_behave() -> None:
     assert found["loss along the path"].figure == 0 and found["square"].figure == 0 and found["any size"].figure == 1
 
 
+def test_how_small_logits_and_gradients_are_is_no_alarm() -> None:
+    """A linear model with tiny slopes; and one that says the same of every image but for rounding."""
+    small = findings(net(lambda z: 1e-12 * z, at=2))
+    assert small["smoothed gradient"].figure == pytest.approx(1, abs=1e-5)
+    assert small["slope along the gradient"].verdict == "ok"
+    constant = findings(net(lambda z: 1e-9 * z + torch.arange(5.0), at=2))
+    assert constant["slope along the gradient"].verdict == "not checked"
+    assert constant["slope in random directions"].verdict == "not checked"
+    assert not [each for each in constant.values() if each.verdict == "no evidence"]
+
+
 # -- planted -----------------------------------------------------------------------------------------------------------
 
 
