@@ -6,8 +6,9 @@
 Contenders take turns on the same foregrounds and backgrounds, each in a process of its own that loads a trained
 network, as whoever judges one does; one thread, seconds of the processor, so that other work on the machine counts
 little; the best of several rounds. The rival composes with `torch.where` and asks the fp32 network in batches of 128,
-in whichever memory format it is faster. Ours must give the rival's answers, which is checked. `share_forward` is the share of the rival's time that its network takes alone, on images that are there
-already: what composing could save at most is the rest. The record goes to benchmarks/records/backgrounds.json.
+in whichever memory format it is faster. Ours must give the rival's answers, which is checked.
+`share_forward` is the share of the rival's time that its network takes alone, on images that are there already: what
+composing could save at most is the rest. The record goes to benchmarks/records/backgrounds.json.
 """
 
 from __future__ import annotations
