@@ -300,6 +300,7 @@ def weights_of(store: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(store.glob("models/*.safetensors"))}
 
 
+@pytest.mark.timeout(900)  # four Tuners, one after the other: minutes on a busy machine
 def test_a_training_that_was_stopped_is_never_taken_for_finished(two_cpus: None, desk: Desk) -> None:
     """The seed 0 chooses among the rates: two of them are stopped at their first epoch; the seed 1 judges the third."""
     (desk.folder / "my_grids.py").write_text(TRAININGS)
