@@ -140,7 +140,7 @@ class Chaos:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 driver.process.wait(wait)
                 return
-            victim = self.rng.choices([*WEIGHTS], [*WEIGHTS.values()])[0]
+            victim = self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             if self._strike(victim, driver):
                 self.killed[victim] += 1
                 self.left -= 1

@@ -54,7 +54,7 @@ def on_startup(command: str, dirty: bool) -> None:
 
 def on_files(files: Any, config: Any) -> Any:
     """Add what lies outside `docs/`, and the reference. Called by MkDocs."""
-    from mkdocs.structure.files import File
+    from mkdocs.structure.files import File  # pyright: ignore[reportMissingImports]  # of the extra `docs`
 
     def add(name: str, content: str | bytes) -> None:
         files.append(File.generated(config, name, content=content))

@@ -164,5 +164,5 @@ def saliency_picture(maps: Maps, images: NDArray[Any], classes: Sequence[str], *
         f"large; each is scaled by itself, {SHARE:.0%} of its pixels lie below white. First seed; images drawn at "
         "random.",
         rows=rows,
-        columns=[classes[label] for label in labels],
+        columns=[classes[int(label)] for label in labels],
     )
