@@ -265,14 +265,15 @@ def further() -> Results:
     for chain in chains:
         seen |= {(chain, name, cell): rows(each) for name, each in outcomes.items() for cell in results().cells}
         seen |= {(chain, name, Cell("", 0)): rows(each) for name, each in outcomes.items()}
-    learnt = {"none": [0, 0, 0, 0], "designed": [1, 1, 1, 1]}
+    learnt = {"none": [0, 0, 0, 0], "random": [0, 0, 0, 1], "training image": [0, 0, 1, 1], "designed": [1, 1, 1, 1]}
     cross = {("a:0", "a:1"): [1, 1, 0, 0], ("a:1", "a:0"): [1, 0, 0, 0]}
     cross |= {("a:0", "b"): [0, 0, 0, 0], ("a:1", "b"): [1, 0, 0, 0], ("b", "b"): [1, 1, 1, 1]}
     cross |= {("b", "a:0"): [1, 1, 1, 0], ("b", "a:1"): [1, 0, 0, 0]}
     found = Further(
         sides={(2, c.model, name): rows([0, 0, 0, 0]) for c in chains for name in ("random", "training image")}
         | {(2, c.model, "designed"): rows([1, 1, 0, 0]) for c in chains},
-        cross={pair: rows(each) for pair, each in cross.items()},
+        cross={(*pair, "designed"): rows(each) for pair, each in cross.items()}
+        | {(*pair, name): rows([0, 0, 0, 1]) for pair in cross for name in ("random", "training image")},
         joint={
             (c.model, name, cell): rows(each)
             for c in chains
@@ -288,17 +289,23 @@ def further() -> Results:
 def test_patches_of_other_sizes_against_no_patch() -> None:
     table = size_table(further()).set_index(["side", "patch"])
     assert table.loc[(2, "the designed patch"), "accuracy"] == 0.5
-    assert table.loc[(2, "the designed patch"), "gain"] == 0.25 and table.loc[(4, "the designed patch"), "gain"] == 0.5
-    assert table.loc[(2, "no patch"), "accuracy"] == 0.25 and table.loc[(4, "a patch of noise"), "gain"] == -0.25
+    assert table.loc[(2, "no patch"), "gain"] == 0.25 and table.loc[(4, "no patch"), "gain"] == 0.5
+    assert table.loc[(2, "no patch"), "accuracy"] == 0.25 and table.loc[(4, "a patch of noise"), "gain"] == 0.75
+    assert np.isnan(table.loc[(2, "the designed patch"), "gain"])
 
 
 def test_one_networks_patches_on_another() -> None:
-    table = cross_table(further()).set_index(["designed_for", "judged_by", "relation"])
+    by_patch = cross_table(further()).set_index(["patch", "designed_for", "judged_by", "relation"])
+    table = by_patch.loc["the designed patch"]
     assert table.loc[("a", "a", "itself"), "accuracy"] == 0.75 and table.loc[("a", "a", "itself"), "pairs"] == 2
     assert table.loc[("a", "a", "same kind"), "accuracy"] == pytest.approx((0.5 + 0.25) / 2)
-    assert table.loc[("a", "b", "other kind"), "gain"] == pytest.approx(0.125)
     assert table.loc[("b", "a", "other kind"), "accuracy"] == 0.5 and table.loc[("b", "b", "itself"), "accuracy"] == 1
     assert len(table) == 5, "of b there is one network only"
+    gains = by_patch.gain.unstack("patch")  # of the designed patch over the others
+    assert gains.loc[("a", "b", "other kind"), "no patch"] == pytest.approx(0.125)
+    assert gains.loc[("a", "b", "other kind"), "a patch of noise"] == pytest.approx(-0.125)
+    assert gains.loc[("b", "b", "itself"), "the best training image"] == 0.75
+    assert gains["the designed patch"].isna().all()
 
 
 def test_networks_that_learnt_along_against_frozen_ones() -> None:
@@ -306,6 +313,8 @@ def test_networks_that_learnt_along_against_frozen_ones() -> None:
     assert table.loc[("frozen", "the designed patch"), "clean"] == 0.75
     assert table.loc[("frozen", "the designed patch"), "gain_clean"] == 0.25, "of what learnt together over it"
     assert table.loc[("learnt along", "no patch"), "clean"] == 0 and table.loc[("learnt along", "no patch"), "n"] == 4
+    assert table.loc[("learnt along", "a patch of noise"), "gain_clean"] == 0.75
+    assert table.loc[("learnt along", "the best training image"), "corrupted"] == 0.5
     assert table.loc[("learnt along", "its own patch"), "corrupted"] == 1
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from robustray.tasks.studies.unadversarial.bench import Bench, Shown, of_images
 from robustray.tasks.studies.unadversarial.further_tables import Further
 from robustray.tasks.studies.unadversarial.making import Maker
-from robustray.tasks.studies.unadversarial.reduce import CLEAN, Cell, Chain
+from robustray.tasks.studies.unadversarial.reduce import CLEAN, NAMES, Cell, Chain
 from robustray.tasks.studies.unadversarial.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Asked:
     """Looks that were asked for."""
 
     sides: Mapping[tuple[int, str, str], Handle[pd.DataFrame]]
-    cross: Mapping[tuple[str, str], Handle[pd.DataFrame]]
+    cross: Mapping[tuple[str, str, str], Handle[pd.DataFrame]]
     joint: Mapping[tuple[str, str, Cell], Handle[pd.DataFrame]]
     shown: Shown
 
@@ -67,8 +67,8 @@ def ask(
     extra: Mapping[Key, Optimised],
     cells: Sequence[Cell],
 ) -> Asked:
-    """losses: of the training images, by classifier. designed, extra: finished designs, of the main question and of
-    `specs`."""
+    """losses: of the training images, by classifier, others too. designed, extra: finished designs, of the main
+    question and of `specs`."""
     firsts = [Chain(name, 0) for name in settings.names]
     sides: dict[tuple[int, str, str], Handle[pd.DataFrame]] = {}
     for side in settings.other_sides:
@@ -76,18 +76,21 @@ def ask(
         patches |= {(chain, "designed"): extra["side", chain.model, side].ref for chain in firsts}
         for (chain, name), patch in patches.items():
             sides[side, chain.model, name] = bench.of_side(side).look(chain.model, patch, shown.own)
-    refs = {chain.model: designed[chain].ref for chain in firsts}
-    refs |= {name: extra["other", name, settings.side].ref for name in settings.other_models}
+    every = [*firsts, *(Chain(name, 0) for name in settings.other_models)]
+    of = {(chain.model, name): patch for (chain, name), patch in maker.plain(every, losses).items()}
+    of |= {(chain.model, "designed"): designed[chain].ref for chain in firsts}
+    of |= {(name, "designed"): extra["other", name, settings.side].ref for name in settings.other_models}
     cross = {
-        (source, judge): bench.look(judge, patch, shown.detailed)
-        for source, patch in refs.items()
-        for judge in refs
+        (source, judge, name): bench.look(judge, patch, shown.detailed)
+        for (source, name), patch in of.items()
+        for judge in maker.models
         if source != judge or source in settings.other_models  # on its own network: the main question
     }
     joint: dict[tuple[str, str, Cell], Handle[pd.DataFrame]] = {}
-    for name in settings.names if settings.joint else ():
-        learnt = extra["joint", name, settings.side].ref
-        for cell in (CLEAN, *cells):
-            joint[name, "none", cell] = bench.look(name, None, shown.detailed, cell=cell, weights=learnt)
-            joint[name, "designed", cell] = bench.look(name, learnt, shown.detailed, cell=cell, weights=learnt)
+    for model in settings.names if settings.joint else ():
+        learnt = extra["joint", model, settings.side].ref
+        for name in NAMES:
+            patch = learnt if name == "designed" else of.get((model, name))
+            for cell in (CLEAN, *cells):
+                joint[model, name, cell] = bench.look(model, patch, shown.detailed, cell=cell, weights=learnt)
     return Asked(sides=sides, cross=cross, joint=joint, shown=shown)

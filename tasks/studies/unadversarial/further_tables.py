@@ -25,10 +25,10 @@ class Further:
 
     sides: Mapping[tuple[int, str, str], pd.DataFrame]
     """(side, classifier, patch) -> rows of test images."""
-    cross: Mapping[tuple[str, str], pd.DataFrame]
-    """(designed for, judged by) -> rows of the first test images; but for a main classifier's own patches."""
+    cross: Mapping[tuple[str, str, str], pd.DataFrame]
+    """(designed for, judged by, patch) -> rows of the first test images; but for a main classifier's own patches."""
     joint: Mapping[tuple[str, str, Cell], pd.DataFrame]
-    """(classifier, "none" or "designed", cell) -> rows by the weights that learnt along with the patch."""
+    """(classifier, patch, cell) -> rows by the weights that learnt along with the designed patch."""
     without: Mapping[str, pd.DataFrame]
     """Classifier -> rows of the first test images without a patch."""
 
@@ -40,8 +40,8 @@ def tables(results: Results) -> Iterator[Table]:
         yield Table(
             name="sizes",
             title="Patches of other sizes",
-            caption="Clean test images, with a patch of each size at the same places; gain over no patch, paired. "
-            f"First design of each classifier. {over(results)}.",
+            caption="Clean test images, with a patch of each size at the same places; gain: of the designed patch of "
+            f"this size over the row, paired by image. First design of each classifier. {over(results)}.",
             frame=size_table(results),
             formats=shown("accuracy", "percent") | formats("gain", kind="points"),
         )
@@ -50,9 +50,10 @@ def tables(results: Results) -> Iterator[Table]:
             name="cross",
             title="One network's patches on another",
             caption="Clean images (the first ones) with patches that were designed for one kind of network, judged by "
-            "another kind, or by other networks of the same kind, or by the very network they were designed for. Gain "
-            "over no patch on the judging network, paired by image. First design of each network; 95 % intervals are "
-            "over the networks that were designed for (Student's t) and images together.",
+            "another kind, or by other networks of the same kind, or by the very network they were designed for. The "
+            "best training image is that of the network that was designed for. Gain: of the designed patch over the "
+            "row on the judging network, paired by image. First design of each network; 95 % intervals are over the "
+            "networks that were designed for (Student's t) and images together.",
             frame=cross_table(results),
             formats=shown("accuracy", "percent") | formats("gain", kind="points"),
         )
@@ -60,7 +61,7 @@ def tables(results: Results) -> Iterator[Table]:
         yield Table(
             name="joint",
             title="Networks that learn with their patches",
-            caption="The first test images without and with a patch, by the frozen network and by one whose weights "
+            caption="The first test images without and with patches, by the frozen network and by one whose weights "
             "moved along with its patches, on patched training images. Gain of patch and network that learnt together "
             f"over the row, paired. {over(results)}.",
             frame=joint_table(results),
@@ -83,15 +84,15 @@ def size_table(results: Results) -> pd.DataFrame:
     rows = []
     models = list(dict.fromkeys(chain.model for chain in results.chains))
     for side in sorted({results.kind.side, *results.settings.other_sides}):
+        designed = [_right(_of_side(results, side, model, "designed")) for model in models]
         for name in NAMES:
             right = [_right(_of_side(results, side, model, name)) for model in models]
-            none = [_right(results.seen[Chain(model, 0), "none", CLEAN]) for model in models]
             row: dict[str, object] = {"side": side, "patch": WORDS[name]}
             accuracy = _over([[proportion(each)] for each in right])
             row |= columns("accuracy", accuracy)
             row |= dict.fromkeys(("gain", "gain_lo", "gain_hi"), float("nan"))
-            if name != "none":
-                pairs = [[paired_difference(a, b)] for a, b in zip(right, none, strict=True)]
+            if name != "designed":
+                pairs = [[paired_difference(a, b)] for a, b in zip(designed, right, strict=True)]
                 row |= columns("gain", _over(pairs, share=False), "gain_lo", "gain_hi")
             rows.append(row | {"n": accuracy.n})
     return pd.DataFrame(rows)
@@ -137,7 +138,7 @@ def kind_of(name: str, results: Results) -> str:
 
 
 def cross_table(results: Results) -> pd.DataFrame:
-    """One row for each kind that was designed for and each that judges; own networks apart."""
+    """One row for each patch, kind that it was made for and kind that judges; own networks apart."""
     names = list(results.further.without)
     kinds = {name: kind_of(name, results) for name in names}
     rows = []
@@ -145,33 +146,45 @@ def cross_table(results: Results) -> pd.DataFrame:
         for judge in dict.fromkeys(kinds.values()):
             for relation in ("itself", "same kind") if source == judge else ("other kind",):
                 groups = [
-                    [_pair(results, a, b) for b in names if kinds[b] == judge and (a == b) == (relation == "itself")]
+                    [(a, b) for b in names if kinds[b] == judge and (a == b) == (relation == "itself")]
                     for a in names
                     if kinds[a] == source
                 ]
                 if not all(groups):
                     continue
-                accuracy = _over([[proportion(with_patch) for with_patch, _ in group] for group in groups])
-                gain = _over([[paired_difference(*pair) for pair in group] for group in groups], share=False)
-                row: dict[str, object] = {"designed_for": source, "judged_by": judge, "relation": relation}
-                row |= columns("accuracy", accuracy) | columns("gain", gain, "gain_lo", "gain_hi")
-                rows.append(row | {"pairs": sum(map(len, groups)), "n": accuracy.n})
+                for name in NAMES:
+                    right = [[_judged(results, a, b, name) for a, b in group] for group in groups]
+                    accuracy = _over([[proportion(each) for each in group] for group in right])
+                    row: dict[str, object] = {"designed_for": source, "judged_by": judge, "relation": relation}
+                    row |= {"patch": WORDS[name]} | columns("accuracy", accuracy)
+                    row |= dict.fromkeys(("gain", "gain_lo", "gain_hi"), float("nan"))
+                    if name != "designed":
+                        gains = [[_gain_of(results, a, b, name) for a, b in group] for group in groups]
+                        row |= columns("gain", _over(gains, share=False), "gain_lo", "gain_hi")
+                    rows.append(row | {"pairs": sum(map(len, groups)), "n": accuracy.n})
     return pd.DataFrame(rows)
 
 
-def _pair(results: Results, source: str, judge: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of the first test images, whether each is recognised with the patch, and without."""
+def _gain_of(results: Results, source: str, judge: str, name: str) -> Estimate:
+    """Of the designed patch over another one, paired by image."""
+    return paired_difference(*(_judged(results, source, judge, each) for each in ("designed", name)))
+
+
+def _judged(results: Results, source: str, judge: str, name: str) -> np.ndarray:
+    """Of the first test images, whether each is recognised by one network with a patch made for another."""
     without = results.further.without[judge]
-    rows = results.further.cross.get((source, judge))
+    if name == "none":
+        return _right(without)
+    rows = results.further.cross.get((source, judge, name))
     if rows is None:
-        rows = results.seen[Chain(source, 0), "designed", CLEAN]
-    return _right(rows, without), _right(without)
+        rows = results.seen[Chain(source, 0), name, CLEAN]
+    return _right(rows, without)
 
 
 def _cross(results: Results) -> Figure:
     names = list(results.further.without)
     values = [
-        [float(with_patch.mean() - without.mean()) for with_patch, without in (_pair(results, a, b) for b in names)]
+        [float(_judged(results, a, b, "designed").mean() - _judged(results, a, b, "none").mean()) for b in names]
         for a in names
     ]
     return figures.heat_map(
@@ -197,7 +210,7 @@ def joint_table(results: Results) -> pd.DataFrame:
     models = list(dict.fromkeys(model for model, _, _ in results.further.joint))
     rows = []
     for network in ("frozen", "learnt along"):
-        for name in ("none", "designed"):
+        for name in NAMES:
             words = "its own patch" if network != "frozen" and name == "designed" else WORDS[name]
             row: dict[str, object] = {"network": network, "patch": words}
             count = 0

@@ -50,15 +50,15 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     looked = tested + share * tested * carried  # clean: without a patch, and with
     looked += share * detailed * ((1 + carried) * cells + 2 * carried)  # corrupted, and alone on two grounds
     looked += share * detailed * (known - 1) * designs  # on objects of the other classes
-    looked += len(settings.other_sides) * 3 * share * tested + settings.joint * 2 * share * detailed * (1 + cells)
+    looked += len(settings.other_sides) * 3 * share * tested + settings.joint * 4 * share * detailed * (1 + cells)
     looked *= classifiers
     every, others = classifiers + len(settings.other_models), len(settings.other_models)
-    looked += tested * others + (every * every - classifiers) * share * detailed  # each patch on each other network
+    looked += tested * others + 3 * (every * every - classifiers) * share * detailed  # each patch on other networks
     designed = classifiers * (designs + len(settings.other_sides) + settings.joint) + others
     parts = [
-        Part(step="training-images", items=classifiers * num_train, cost=LOOK),
+        Part(step="training-images", items=every * num_train, cost=LOOK),
         Part(step="design", items=designed, cost=settings.design_steps * settings.design_batch),
-        Part(step="plain", items=classifiers * (1 + designs + 2 * len(settings.other_sides)), cost=1),
+        Part(step="plain", items=classifiers * (1 + designs + 2 * len(settings.other_sides)) + 2 * every, cost=1),
         Part(step="look", items=round(looked), cost=LOOK),
         Part(step="pictures", items=4 * settings.num_examples, cost=1),
     ]

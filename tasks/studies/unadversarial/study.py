@@ -58,7 +58,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     # 2. Patches: designed (for further questions too), of noise, and the best training image of each class.
     wanted = {chain: maker.spec(chain) for chain in chains}
     designing = lab.optimise("design", [*wanted.values(), *further.specs(settings, maker).values()])
-    losses = maker.losses(settings.names)
+    losses = maker.losses((*settings.names, *settings.other_models))
     patches = maker.plain(chains, losses)
     finished = designing.result()
     designed = dict(zip(wanted, finished, strict=False))
