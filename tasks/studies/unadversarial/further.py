@@ -90,7 +90,7 @@ def ask(
     for model in settings.names if settings.joint else ():
         learnt = extra["joint", model, settings.side].ref
         for name in NAMES:
-            patch = learnt if name == "designed" else of.get((model, name))
+            carried = learnt if name == "designed" else of.get((model, name))
             for cell in (CLEAN, *cells):
-                joint[model, name, cell] = bench.look(model, patch, shown.detailed, cell=cell, weights=learnt)
+                joint[model, name, cell] = bench.look(model, carried, shown.detailed, cell=cell, weights=learnt)
     return Asked(sides=sides, cross=cross, joint=joint, shown=shown)

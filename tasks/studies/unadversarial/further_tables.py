@@ -156,7 +156,8 @@ def cross_table(results: Results) -> pd.DataFrame:
                     right = [[_judged(results, a, b, name) for a, b in group] for group in groups]
                     accuracy = _over([[proportion(each) for each in group] for group in right])
                     row: dict[str, object] = {"designed_for": source, "judged_by": judge, "relation": relation}
-                    row |= {"patch": WORDS[name]} | columns("accuracy", accuracy)
+                    row["patch"] = WORDS[name]
+                    row |= columns("accuracy", accuracy)
                     row |= dict.fromkeys(("gain", "gain_lo", "gain_hi"), float("nan"))
                     if name != "designed":
                         gains = [[_gain_of(results, a, b, name) for a, b in group] for group in groups]
@@ -167,7 +168,7 @@ def cross_table(results: Results) -> pd.DataFrame:
 
 def _gain_of(results: Results, source: str, judge: str, name: str) -> Estimate:
     """Of the designed patch over another one, paired by image."""
-    return paired_difference(*(_judged(results, source, judge, each) for each in ("designed", name)))
+    return paired_difference(_judged(results, source, judge, "designed"), _judged(results, source, judge, name))
 
 
 def _judged(results: Results, source: str, judge: str, name: str) -> np.ndarray:
