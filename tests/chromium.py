@@ -31,8 +31,6 @@ OBSERVER = """<!doctype html><meta charset="utf-8"><style>body {margin: 0} ifram
 addEventListener("load", async () => {
   const seen = {}, view = document.querySelector("iframe").contentWindow, page = view.document;
   const wait = () => new Promise(done => setTimeout(done, 50));
-  // A frame runs the events of scrolling before its callbacks; time alone may pass without a frame on a busy machine.
-  const drawn = () => new Promise(done => view.requestAnimationFrame(() => view.requestAnimationFrame(done)));
   try { BODY } catch (error) { seen.error = String(error); }
   document.getElementById("seen").textContent = JSON.stringify(seen);
 });

@@ -58,7 +58,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     parts = [
         Part(step="training-images", items=every * num_train, cost=LOOK),
         Part(step="design", items=designed, cost=settings.design_steps * settings.design_batch),
-        Part(step="plain", items=classifiers * (1 + designs + 2 * len(settings.other_sides)) + 2 * every, cost=1),
+        Part(step="plain", items=classifiers * (1 + designs + 2 * len(settings.other_sides)) + 2 * others, cost=1),
         Part(step="look", items=round(looked), cost=LOOK),
         Part(step="pictures", items=4 * settings.num_examples, cost=1),
     ]
