@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from robustray.distributed import trials, tuning
+from robustray.distributed import tuning
 from robustray.distributed.cli import main
 from robustray.distributed.trackers import Tracking
 from robustray.tasks.errors import InputError
@@ -224,48 +224,6 @@ def test_a_cell_that_fails_waits_for_failed(two_cpus: None, desk: Desk) -> None:
     assert ended == 0 and document["counts"] == {"cells": 6, "computed": 4, "failed": 0}, said
     assert {file: at for file, at in desk.agents().items() if file in before} == before
     assert not list(desk.store.glob("grids/*/failed/*.json"))
-
-
-def test_the_table_shows_each_end_once_and_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    from robustray.distributed.trial_table import TrialTable
-
-    def trial(name: str, status: str, **result: Any) -> Any:
-        return SimpleNamespace(config={"cell": name}, status=status, trial_id=name, last_result=result)
-
-    share = Outcome(name="y", words="a share", unit="percent")
-    table = TrialTable(lambda config: f"seed={config['cell']}", [share])
-    trials = [
-        trial("0", "TERMINATED", items=3, items_known=3, y=0.5),
-        trial("1", "ERROR"),
-        trial("2", "RUNNING", items=1, items_known=4, **{"curve/update": 6.0}),
-        trial("3", "PENDING"),
-    ]
-    assert not table.should_report(trials) and table.should_report(trials, done=True)
-    table.report(trials, False)
-    said = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert " ".join(said[0][1:]) == "· 4 trials: 1 finished, 1 failed, 1 running, 1 waiting"
-    assert said[2:] == [
-        ["seed=0", "finished", "3", "of", "3", "50.0", "%"],
-        ["seed=1", "failed"],
-        ["seed=2", "running", "1", "of", "4", "7"],
-    ]
-    table.report(trials, False)
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["seed=2"]
-
-
-def test_a_request_that_no_node_can_meet_is_refused() -> None:
-    def ask(cpus: float, gpus: float, runners: int = 0) -> None:
-        share = trials.Share(cpus=cpus, gpus=gpus, at_once=None, address=None, dashboard=False, runners=runners)
-        trials.check_room(share, [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}])
-
-    ask(4, 0)
-    ask(2, 1)
-    ask(4, 0, runners=2)
-    with pytest.raises(InputError, match=r"3 env runners, there are 6 in all.*--runners-per-trial"):
-        ask(4, 0, runners=3)
-    for cpus, gpus, flag in ((5, 0, "--cpus-per-trial"), (1, 2, "--gpus-per-trial"), (4, 1, "--gpus-per-trial")):
-        with pytest.raises(InputError, match=f"wait for ever; give a smaller {flag}"):
-            ask(cpus, gpus)
 
 
 # --- Trainings that are stopped early -------------------------------------------------------------------------------
