@@ -48,16 +48,7 @@ def predict_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]
     }
 
 
-@block_function(
-    version=1,
-    columns={
-        "index": pa.int64(),
-        "label": pa.int16(),
-        "prediction": pa.int16(),
-        "loss": pa.float32(),
-        "correct": pa.bool_(),
-    },
-)
+@block_function(version=1, columns=predict_block.columns)
 def vote_block(indices: Sequence[int], context: Context) -> Mapping[str, Any]:
     """As `predict_block`, by the majority of `context.settings.num_draws` draws of a random model (`Votes`); loss is
     the share of draws that are wrong minus that of those that are right."""
