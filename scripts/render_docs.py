@@ -6,8 +6,8 @@ A page says where a table comes from in a comment, and everything up to the next
     <!-- table: docs/results/NAME/tables/errors.csv share:percent error:.3f:lo,hi n -->
     <!-- wilson: 100 1000 10000 -->
 
-The kind is a function in a module of `scripts/docs_tables/`, the words are its arguments. `--check` changes nothing and
-exits with 1 where a page and its records disagree.
+The kind is a function in a module of `scripts/docs_tables/`, the words are its arguments. The picture of all claims is
+drawn anew as well. `--check` changes nothing and exits with 1 where a page or the picture and its records disagree.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from scripts import claims_picture  # noqa: E402
 from scripts.docs_tables import tables  # noqa: E402
 
 RENDER = tables()
@@ -33,14 +34,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    rendered = {page: MARK.sub(render, page.read_text()) for page in pages}
+    rendered[ROOT / claims_picture.FILE] = claims_picture.picture("docs/results")
     stale = []
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        before = page.read_text()
-        after = MARK.sub(render, before)
-        if after != before:
-            stale.append(str(page.relative_to(ROOT)))
+    for path, after in rendered.items():
+        if not path.exists() or path.read_text() != after:
+            stale.append(str(path.relative_to(ROOT)))
             if not check:
-                page.write_text(after)
+                path.write_text(after)
     print("\n".join(stale) or "every table is that of its records")
     return 1 if check and stale else 0
 

@@ -7,12 +7,13 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 
 from robustray.tasks.study import STUDIES
-from scripts import docs_tables
+from scripts import claims_picture, docs_tables
 from scripts.docs_tables import claims, crosstabs, plain
 
 
@@ -123,3 +124,18 @@ def test_the_claims_of_one_run_are_those_of_its_manifest(tmp_path: Path, monkeyp
         "| c | ✓ supported | 25.0 % [20.0, 30.0] | 1,200 |",
         r"| a \| b | ○ undecided (check) | – | 1,200 |",
     ]
+
+
+def test_the_picture_of_claims_has_a_mark_for_each_and_needs_no_colour() -> None:
+    drawn = claims_picture.draw({"one": ["undecided", "supported", "contradicted"], "other": ["supported"]})
+    root = ElementTree.fromstring(drawn)
+    words = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    legend, rows = ["2 supported", "1 contradicted", "1 undecided"], ["one", "3", "other", "1"]
+    assert words == ["Claims of the papers, tested here", *legend, *rows]
+    marks = [each for each in root.iter("{http://www.w3.org/2000/svg}rect") if "rx" in each.attrib][1:]
+    order = [each.attrib["fill"] for each in marks[:3]]
+    assert [each.attrib["fill"] for each in marks[3:]] == [*order, order[0]], "supported, contradicted, undecided"
+    crosses = [each for each in root.iter("{http://www.w3.org/2000/svg}path")]
+    assert len(crosses) == 2, "one in the legend, one for the contradicted claim"
+    widths = {float(each.attrib["x"]) + float(each.attrib["width"]) for each in marks}
+    assert max(widths) <= float(root.attrib["width"])

@@ -26,14 +26,18 @@ def overview(folder: str) -> str:
     heads = ["paper", "study", "published runs", *verdicts, "checks that hold"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for study, runs in _runs(folder).items():
-        claims = [claim for _, manifest in runs for claim in manifest["claims"]]
-        papers, checks = ([each for each in claims if _kind(each) == kind] for kind in ("paper", "check"))
+        papers, checks = (_of_kind(kind, runs) for kind in ("paper", "check"))
         counts = [str(sum(each["verdict"] == verdict for each in papers)) for verdict in MARKS]
         held = f"{sum(each['verdict'] == 'supported' for each in checks)} of {len(checks)}" if checks else ""
         link = f"[{study}](#{study})" if runs else f"[{study}](studies/{study}.md)"
         cells = [_paper_link(load_outline(study).paper), link, str(len(runs)) if runs else "none yet"]
         lines.append(f"| {' | '.join([*cells, *(counts if runs else [''] * len(counts)), held])} |")
     return "\n".join(lines) + "\n"
+
+
+def paper_claims(folder: str) -> dict[str, list[Mapping[str, Any]]]:
+    """Every study that has published runs -> the claims of its paper that these tested."""
+    return {study: _of_kind("paper", runs) for study, runs in _runs(folder).items() if runs}
 
 
 def claims(folder: str) -> str:
@@ -67,6 +71,10 @@ def _runs(folder: str) -> dict[str, list[Run]]:
         study: sorted(runs, key=lambda run: (_SIZES.index(run[1]["identity"]["size"]), run[0]))
         for study, runs in found.items()
     }
+
+
+def _of_kind(kind: str, runs: Iterable[Run]) -> list[Mapping[str, Any]]:
+    return [claim for _, manifest in runs for claim in manifest["claims"] if _kind(claim) == kind]
 
 
 def _run(name: str, manifest: Mapping[str, Any]) -> str:
