@@ -67,6 +67,7 @@ def write_index(runs: list[Run]) -> str:
                 figure=Figure(**figure) if figure else None,
                 run=run.id,
                 settings=without_types(identity.settings),
+                verdicts=[each["verdict"] for each in run.file.document["claims"] if each.get("kind") == "paper"],
             )
         )
     store = runs[0].store

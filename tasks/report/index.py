@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from robustray.tasks.report.claims import MARKS
 from robustray.tasks.report.facts import Scale
 from robustray.tasks.report.page import environment, flat, inline_svg
 from robustray.tasks.study import Figure
@@ -29,6 +30,8 @@ class Card:
     """Its id."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Resolved settings. Those that differ among the cards of one study are shown."""
+    verdicts: Sequence[str] = ()
+    """Of the paper's claims that the run tested, one each."""
 
 
 def render_index(cards: Sequence[Card], title: str = "Runs") -> str:
@@ -43,11 +46,12 @@ def render_index(cards: Sequence[Card], title: str = "Runs") -> str:
             "link": card.link,
             "run": card.run,
             "settings": own,
+            "verdicts": [(each, list(card.verdicts).count(each)) for each in MARKS if each in card.verdicts],
             "thumbnail": inline_svg(card.figure, f"card-{i}") if card.figure else None,
         }
         for i, (card, own) in enumerate(zip(cards, _telling(cards), strict=True))
     ]
-    return environment().get_template("index.html.j2").render(cards=shown, title=title)
+    return environment().get_template("index.html.j2").render(cards=shown, title=title, marks=MARKS)
 
 
 def _telling(cards: Sequence[Card]) -> list[list[tuple[str, str]]]:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from robustray.tasks.report import page as page_module
+from robustray.tasks.report.claims import MARKS
 from robustray.tasks.report.comparison import Difference, render_comparison
 from robustray.tasks.report.facts import SCALES, RunFacts, StepFacts
 from robustray.tasks.report.index import Card, render_index
@@ -283,6 +284,7 @@ def test_index_has_a_card_for_each_run(findings: Findings) -> None:
             date="2026-01-02T03:04:05",
             link=f"{i}/report.html",
             figure=figure,
+            verdicts=["undecided", "supported", "supported"][:i],
         )
         for i, figure in enumerate([findings.figures[0], findings.figures[0], None])
     ]
@@ -291,6 +293,9 @@ def test_index_has_a_card_for_each_run(findings: Findings) -> None:
     assert reader.all("a", "href") == ["0/report.html", "1/report.html", "2/report.html"]
     assert "answer 2" in reader.text and "2026-01-02" in reader.text and HOSTILE in reader.text
     assert page.count("<svg") == 2 and "<script" not in page
+    assert [words for words in reader.words if words.startswith(tuple(MARKS.values()))] == [
+        *("○ 1 undecided", "✓ 1 supported", "○ 1 undecided"),
+    ], "for each run that tested claims, supported ones first"
     ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
     assert ids and len(ids) == len(set(ids)), "the same figure twice must not share ids"
     assert render_index([]).startswith("<!doctype html>")
