@@ -35,6 +35,10 @@ GRIDS: Mapping[str, tuple[str, str]] = {
         "robustray.tune_configs.patches:patch_size",
         "accuracy with a designed patch by its side and the rotation it is designed for, over designs",
     ),
+    "label-workers": (
+        "robustray.tune_configs.labels:label_workers",
+        "labels that are not the main object's by workers, threshold and precision of the search, over crowds",
+    ),
     "code-level-2x4": (
         "robustray.tune_configs.agents:code_level_2x4",
         "PPO's return with each of four code-level optimisations on and off, all 16 combinations",

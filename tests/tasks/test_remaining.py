@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
@@ -188,6 +189,13 @@ def test_every_study_says_what_its_steps_are_and_cost(name: str) -> None:
         assert work.parts and work.unit is not None and work.cost > 0
         assert len({part.step for part in work.parts}) == len(work.parts)
         assert all(part.items >= 0 and part.cost >= 0 and part.times >= 1 for part in work.parts)
+
+
+def test_a_study_that_is_told_to_train_nothing_counts_no_training() -> None:
+    outline = load_outline("labels")
+    work = outline.estimate(dataclasses.replace(outline.sizes["quick"], epochs=0))
+    assert {part.step: part.items for part in work.parts if part.step != "crowd"} == {"train": 0, "predict": 0}
+    assert work.cost > 0 and work.counts["training images"] == 0
 
 
 @pytest.mark.parametrize(

@@ -173,13 +173,17 @@ SEARCH = 0.3
 def plan(settings: Settings, scenes: Sequence[int]) -> tuple[Part, ...]:
     """The steps of a run on simulated crowds. scenes: to test and to train on; about half of the latter are kept."""
     tested, trained = scenes
-    spec = TrainSpec(model="scenes:cnn", data="scenes:train", epochs=settings.epochs, batch_size=64, lr=0.2)
     trains = settings.epochs > 0
+    trainings = [_training(settings)] * 2 if trains else []
     return (
         Part(step="crowd", items=len(settings.precisions) * tested + trains * trained, cost=SEARCH),
-        training_part([(spec, trained // 2)] * 2 * trains),
+        training_part([(spec, trained // 2) for spec in trainings]),
         Part(step="predict", items=2 * tested * trains, cost=LOOK),
     )
+
+
+def _training(settings: Settings) -> TrainSpec:
+    return TrainSpec(model="scenes:cnn", data="scenes:train", epochs=settings.epochs, batch_size=64, lr=0.2)
 
 
 def _options(text: str) -> list[tuple[str, str]]:
