@@ -10,6 +10,7 @@ is damaged, counts, progress, the place where each runs, checkpoints (`checkpoin
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ Kept = Literal["missing", "old", "current"]
 """What the store has: not all that is asked for; all of it, but made by other code than the present; or all of it."""
 
 _LOG = logging.getLogger(__name__)
+
+CURVE_EVERY_S = 10.0
+"""Between two writings of a TensorBoard file, which is written whole each time: hundreds of small trainings would spend
+half of their time on it."""
 
 WATCHED: ContextVar[Callable[[Mapping[str, Any]], None] | None] = ContextVar("WATCHED", default=None)
 """Who else in this thread sees each row of a curve as it comes, as a trial does. No result depends on it."""
@@ -109,12 +114,25 @@ def plan(handle: LongHandle, *, check: Callable[[Any], None] = lambda job: None)
 
 @dataclass(kw_only=True)
 class Diary:
-    """Log lines and curve of a running job, and what is reported to its driver at the end."""
+    """Log lines and curve of a running job, and what is reported to its driver at the end.
+
+    Its curve is a TensorBoard file in the store, written now and then; on leaving a `with` block what is missing of it.
+    """
 
     label: str
     key: str
     store: Store
     said: list[str] = field(default_factory=list)
+    _curve: Sequence[Mapping[str, Any]] = ()
+    """What the TensorBoard file lacks a part of, by its whole number `_by`; empty: nothing."""
+    _by: str = ""
+    _written: float = field(default_factory=time.monotonic)
+
+    def __enter__(self) -> Diary:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._write()
 
     @property
     def words(self) -> str:
@@ -126,17 +144,23 @@ class Diary:
         _LOG.warning("%s: %s", self.label, text)
         self.said.append(text)
 
-    def row(self, curve: Sequence[Mapping[str, Any]], *, by: str, write: bool = True) -> None:
-        """The last row of a curve is new. write: the TensorBoard file as well."""
+    def row(self, curve: Sequence[Mapping[str, Any]], *, by: str) -> None:
+        """The last row of a curve is new."""
         numbers = ", ".join(f"{n} {v:.4g}" for n, v in curve[-1].items() if isinstance(v, int | float) and v == v)
         _LOG.info("%s: %s", self.label, numbers)
         if (watch := WATCHED.get()) is not None:
             watch(curve[-1])
-        if not write:
+        self._curve, self._by = curve, by
+        if time.monotonic() - self._written >= CURVE_EVERY_S:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._curve:
             return
         from robustray.tasks.lab.curves import write_curve
 
         try:
-            write_curve(self.store, self.key, curve, by=by)
+            write_curve(self.store, self.key, self._curve, by=self._by)
         except OSError as error:  # the curve is kept with the result too
             _LOG.warning("%s: no TensorBoard file: %s", self.label, error)
+        self._curve, self._written = (), time.monotonic()

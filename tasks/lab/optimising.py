@@ -6,7 +6,6 @@ A result is one file, `optimised/KEY-CODE-SHA.safetensors`: its arrays, and in t
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from robustray.tasks.lab.resumable import Optimisation
 
 FOLDER = "optimised"
-_CURVE_EVERY_S = 10.0
-"""Between two writings of the TensorBoard file: it is written whole each time."""
 
 
 class NoResult(RuntimeError):
@@ -95,7 +92,8 @@ class OptimiseJob:
             raise InputError(f"it returned {begun!r}, no optimisation (steps, step, tensors, record, load, result)")
         state = _WithCurve(begun)
         checkpoints.restore(state)
-        self._take_steps(state, checkpoints, diary)
+        with diary:
+            self._take_steps(state, checkpoints, diary)
         name = arrays.publish(
             store, FOLDER, self.key, self.code, _checked(state.inner.result()), {**self._about, "curve": state.curve}
         )
@@ -109,18 +107,13 @@ class OptimiseJob:
         return self.refs[role]
 
     def _take_steps(self, state: _WithCurve, checkpoints: Checkpoints, diary: Diary) -> None:
-        written = time.monotonic()
         with contextlib.closing(state.inner.steps()) as steps:  # an error closes what the steps hold open
             for row in steps:
                 if row:
                     state.curve.append({"step": state.step - 1} | {name: float(row[name]) for name in row})
-                    due = time.monotonic() - written >= _CURVE_EVERY_S
-                    diary.row(state.curve, by="step", write=due)
-                    written = time.monotonic() if due else written
+                    diary.row(state.curve, by="step")
                 if checkpoints.due(state.step):
                     checkpoints.save(state)
-        if state.curve:
-            diary.row(state.curve, by="step")
 
     @property
     def _about(self) -> dict[str, Any]:

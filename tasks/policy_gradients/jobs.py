@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 STEP = "learn"
 VERSION = 1
 """Raise when the same spec would give other weights by intent."""
-_CURVE_EVERY = 10
-"""Updates between two writings of the TensorBoard file: it is written whole each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +156,7 @@ class LearnJob:
 
             def after(training: Training) -> None:
                 done = training.state.updates_done
-                diary.row(training.curve, by="update", write=done % _CURVE_EVERY == 0 or done == wanted.last)
+                diary.row(training.curve, by="update")
                 if done in wanted.states:
                     files.write_state(store, self.key, self.code, training.state)
                 if checkpoints.due(done) or (done in wanted.states and done < wanted.last):
@@ -166,7 +164,8 @@ class LearnJob:
 
             if training.state.updates_done in wanted.states:
                 files.write_state(store, self.key, self.code, training.state)
-            train(training, advance, until=wanted.last, after=after, held_out=wanted.held_out.__contains__)
+            with diary:
+                train(training, advance, until=wanted.last, after=after, held_out=wanted.held_out.__contains__)
             self._publish_tables(store, training)
         checkpoints.clear()
         (last,) = [f for f in self.state_files(store, self.code) if f.update == self.spec.iterations]

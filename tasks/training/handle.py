@@ -113,9 +113,10 @@ class TrainJob:
             if row.get("flag") and row["flag"] not in (earlier.get("flag") for earlier in curve[:-1]):
                 diary.say(f"{row['flag']} in epoch {row['epoch']}")
 
-        trained = train_model(
-            self.spec, data, self.device, keeper=checkpoints, report=report, ranks=ranks, initial=initial
-        )
+        with diary:
+            trained = train_model(
+                self.spec, data, self.device, keeper=checkpoints, report=report, ranks=ranks, initial=initial
+            )
         if ranks is not None and ranks.rank != 0:
             return Receipt(outcome="done")
         name = self.publish(store, trained)
@@ -198,11 +199,24 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
 
     Raises: InputError, before anything starts, for a spec that does not fit its data or model, or cannot be placed.
     """
-    from robustray.tasks.training.doors import check_training
+    from robustray.tasks.training.doors import check_fit, check_training
 
     jobs = [training_job(lab, spec, interval or Interval()) for spec in specs]
     handle = TrainHandle(lab=lab, step=STEP, count=lab.journal.count(STEP), jobs=jobs)
-    plan(handle, check=lambda job: check_training(job.spec, *map(lab.load, job.refs.values())))
+    looked_at: set[tuple[Any, ...]] = set()
+
+    def check(job: TrainJob) -> None:
+        """Trainings that differ in their seed or their rates alone are looked at once."""
+        spec = job.spec
+        like = (spec.model, spec.loss, spec.frozen, spec.new_head, *(ref.content_hash for ref in job.refs.values()))
+        data, *initial = map(lab.load, job.refs.values())
+        if like in looked_at:
+            check_fit(spec, data)
+        else:
+            check_training(spec, data, *initial)
+            looked_at.add(like)
+
+    plan(handle, check=check)
     return handle
 
 

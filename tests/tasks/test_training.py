@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -16,13 +17,14 @@ from torch import nn
 
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError, WorkFailed
-from robustray.tasks.lab import arrays, serial
+from robustray.tasks.lab import arrays, curves, long_jobs, serial
 from robustray.tasks.lab.jobs import Worker
 from robustray.tasks.lab.journal import Journal
+from robustray.tasks.lab.long_jobs import Diary
 from robustray.tasks.lab.protocol import Needs
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.training import handle, loop, settings
+from robustray.tasks.training import doors, handle, loop, settings
 from robustray.tasks.training.loop import train_model
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.state import TrainingDiverged
@@ -395,6 +397,36 @@ def test_the_curve_is_there_for_tensorboard(store: Store) -> None:
         data = data[16 + length :]
     assert b"brain.Event:2" in records[0]
     assert sum(b"accuracy" in record for record in records) == 3
+
+
+def test_small_trainings_do_not_spend_their_time_on_the_curve(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of many epochs writes its file once, at its end; one that lasts, now and then; one that diverges, too."""
+    written: list[int] = []
+    monkeypatch.setattr(curves, "write_curve", lambda store, key, curve, by: written.append(len(curve)))
+    lab = SerialLab(store=store)
+    lab.train([spec(epochs=5)]).result()
+    assert written == [5]
+    monkeypatch.setattr(long_jobs, "CURVE_EVERY_S", 0.0)
+    lab.train([spec(epochs=5, seed=1)]).result()
+    assert written == [5, 1, 2, 3, 4, 5]
+    monkeypatch.undo()
+    with Diary(label="job", key="k", store=store) as diary, contextlib.suppress(RuntimeError):
+        diary.row([{"epoch": 1, "loss": 1.0}], by="epoch")
+        raise RuntimeError("it diverges")
+    assert store.list("tensorboard/k")
+
+
+def test_trainings_that_differ_in_seed_or_rate_are_checked_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others each: another loss needs a gradient, a batch is measured against the data for every spec."""
+    looked: list[TrainSpec] = []
+    monkeypatch.setattr(doors, "check_model", lambda *rest: looked.append(spec()) or [])
+    lab = SerialLab(store=store)
+    lab.train([spec(seed=seed, lr=lr) for seed in (0, 1) for lr in (0.01, 0.1)])
+    assert len(looked) == 1
+    lab.train([spec(seed=2), spec(loss="noise", eps=0.1, norm="l2", seed=2), spec(model=DROPOUT, seed=2)])
+    assert len(looked) == 4
+    with pytest.raises(InputError, match="1443 is larger than the 1442 training images"):
+        lab.train([spec(seed=3), spec(batch_size=1443)])
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
