@@ -56,6 +56,9 @@ def prune(
     kept = young = removed = size = 0
     for key in store.folders("pieces"):
         folder = pieces.folder(key)
+        if key in used:
+            kept += sum(pieces.named(key, name) is not None for name in store.list(folder))
+            continue
         files = [file for file in store.files(folder) if pieces.named(key, file.name)]
         if clock() - read_at > _READ_AGAIN_S:
             used, read_at = used | referred(store)[1], clock()

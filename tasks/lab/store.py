@@ -129,7 +129,13 @@ class Store:
 
     def list(self, folder: str) -> Names:
         """The names (without the folder) of the finished files right in `folder`, sorted; [] where there is none."""
-        return [file.name for file in self.files(folder)]
+        if not self.local:
+            return [file.name for file in self.files(folder)]
+        try:  # names alone: nothing is asked of each file, which takes seven times as long
+            with os.scandir(f"{self._root}/{folder}") as entries:
+                return sorted(each.name for each in entries if not each.name.endswith(".tmp") and each.is_file())
+        except FileNotFoundError:
+            return []
 
     def files(self, folder: str) -> Sequence[StoredFile]:
         """The finished files right in `folder` with size and time, sorted by name; none where there is no folder."""
