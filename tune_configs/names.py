@@ -35,6 +35,10 @@ GRIDS: Mapping[str, tuple[str, str]] = {
         "robustray.tune_configs.patches:patch_size",
         "accuracy with a designed patch by its side and the rotation it is designed for, over designs",
     ),
+    "gaussian-steps": (
+        "robustray.tune_configs.features:gaussian_steps",
+        "what adversarial training of two Gaussians finds by the size trained at and the number of steps",
+    ),
     "label-workers": (
         "robustray.tune_configs.labels:label_workers",
         "labels that are not the main object's by workers, threshold and precision of the search, over crowds",

@@ -77,7 +77,8 @@ def parallel(
         widest = max(text_width(level, size) for levels in axes_of.values() for level in levels)
         ends = [format_value(each.value, "percent" if percent else "") for each in (ordered[0], ordered[-1])]
         right = max(text_width(words, size) for words in ends) + 14
-        left = 0.5 * widest + 12
+        first = factors[0].replace("_", " ")
+        left = 0.5 * max(widest, text_width(first, SMALL)) + 12  # both are centred on the first axis
         width = NARROW if narrow else max(WIDTH, (widest + 70) * len(factors) + right + left)
         room = (width - left - right) / len(factors)
         heads = [wrapped(words, room - 8, SMALL) for words in (*(f.replace("_", " ") for f in factors), value_label)]

@@ -18,6 +18,7 @@ from robustray.tasks.statistics import Estimate, mean_interval
 COLUMNS = ("factor", "level", "mean", "lo", "hi", "difference", "difference_lo", "difference_hi", "seeds", "cells")
 PAIR_COLUMNS = ("factor", "level", "other", "other_level", "interaction", "lo", "hi", "seeds", "combinations")
 NONE = (-math.inf, math.inf)
+"""Limits of an outcome that has none."""
 
 
 def main_effects(

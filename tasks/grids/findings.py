@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.grids.best import JUDGED_BY, best_cells, split_seeds
-from robustray.tasks.grids.effects import interactions, main_effects
+from robustray.tasks.grids.effects import NONE, interactions, main_effects
 from robustray.tasks.grids.settings import SEED, Cell, Grid, Outcome
 from robustray.tasks.grids.tables import best_table, cells_table, effects_table, interactions_table, level_words
 from robustray.tasks.kit.words import plural
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from robustray.tasks.report.facts import RunFacts
 
 
-NONE = (-math.inf, math.inf)
 LEAST_LINES = 4
 """Combinations from which on they are drawn."""
 LIMITS: Mapping[str, tuple[float, float]] = {"percent": (0.0, 1.0), "points": (-1.0, 1.0)}

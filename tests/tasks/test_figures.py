@@ -220,6 +220,21 @@ def test_parallel_coordinates_name_every_level_the_ends_and_the_groups() -> None
     assert spoken.alt == "lr 1: error 0.25"
 
 
+def test_the_name_of_the_first_axis_is_inside_the_drawing() -> None:
+    """It may be wider than all of its levels, and is centred where the drawing has no room but what is kept free."""
+    drawn = figures.parallel(
+        name="parallel",
+        **WORDS,
+        axes_of={"steps of training": ["1", "2"], "lr": ["3"]},
+        combinations=[
+            figures.Combination(levels={"steps of training": level, "lr": "3"}, value=0.5) for level in ("1", "2")
+        ],
+        value_label="error",
+    )
+    (heading,) = [node for node in ElementTree.fromstring(drawn.svg).iter() if node.text == "steps of training"]
+    assert float(heading.attrib["x"]) >= text_width("steps of training", SMALL) / 2
+
+
 def test_differences_of_shares_are_shown_in_points() -> None:
     rows = [figures.Row(label="a", value=-0.031, lo=-0.05, hi=0.011), figures.Row(label="b", value=0.2)]
     silent: dict[str, Any] = {**WORDS, "alt": ""}

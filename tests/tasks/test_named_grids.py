@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from robustray.tasks.study import Size
 from robustray.tune_configs.names import GRIDS
 
 TINY: Mapping[str, Mapping[str, Any]] = {
+    "gaussian-steps": {"num_steps": 5, "batch_size": 32},
     "label-workers": {"test_data": "scenes:test,n=100,classes=18,multi=0.5", "num_resamples": 200},
     "replication-answers": {"num_studies": 3, "num_images": 200, "num_candidates": 1_200},
 }
@@ -50,3 +52,11 @@ def test_outcomes_are_in_the_tables_of_the_study(name: str, tmp_path: Path) -> N
         tiny = replace(cell, settings=small)
         outcomes = cells.run(grid, tiny, store=store, make_lab=lambda opened: SerialLab(store=opened), command="c")
         assert set(outcomes) == {outcome.name for outcome in grid.outcomes}
+
+
+def test_seeds_of_the_grid_of_gaussians_share_no_training() -> None:
+    """A run of it has several trainings, with seeds that follow each other."""
+    for size in ("quick", "small", "paper"):
+        grid = grid_of("gaussian-steps", size)
+        firsts = sorted({cell.settings.seed for cell in grid.cells})
+        assert all(after - before >= grid.cells[0].settings.num_seeds for before, after in pairwise(firsts))
