@@ -8,7 +8,7 @@ from torch import nn
 from robustray.tasks.errors import InputError
 from robustray.tasks.models.normalised import Normalised
 from robustray.tasks.models.weights import head_key, load_weights, misfit, weights_of
-from robustray.tasks.training.settings import TrainSpec
+from robustray.tasks.training.settings import ALL_BUT_HEAD, TrainSpec
 
 
 def start_from(model: nn.Module, initial: nn.Module, spec: TrainSpec) -> None:
@@ -37,24 +37,39 @@ def start_from(model: nn.Module, initial: nn.Module, spec: TrainSpec) -> None:
 
 
 def freeze(model: nn.Module, spec: TrainSpec) -> None:
-    """No gradients for `spec.frozen`, and evaluation mode for every module that lies in it as a whole.
+    """No gradients for `spec.frozen`, and evaluation mode for every module that lies in it as a whole, unless
+    `spec.frozen_mode` is training.
 
     Raises: InputError for a part that the model lacks.
     """
     state = model.state_dict(keep_vars=True)
     held: set[int] = set()
     for part in spec.frozen:
-        found = [value for key, value in state.items() if key == part or key.startswith(f"{part}.")]
+        if part == ALL_BUT_HEAD:
+            found = list(_body(model, spec).values())
+        else:
+            found = [value for key, value in state.items() if key == part or key.startswith(f"{part}.")]
         if not found:
             begin = ", ".join(dict.fromkeys(key.partition(".")[0] for key in state))
             raise InputError(f"frozen: {spec.model} has no {part!r}; names of its weights begin with {begin}")
         for value in found:
             value.requires_grad_(False)
         held |= {id(value) for value in found}
+    if spec.frozen_mode == "training":
+        return
     for module in model.modules():
         inside = module.state_dict(keep_vars=True).values()
         if held and inside and all(id(value) in held for value in inside):
             module.eval()
+
+
+def _body(model: nn.Module, spec: TrainSpec) -> dict[str, torch.Tensor]:
+    """All of a model's state but its head. Raises: InputError for a model without one."""
+    head = head_key(model)
+    if head is None:
+        raise InputError(f"frozen: {spec.model} has no linear layer, so there is no head to train alone")
+    heads = (head, head.removesuffix("weight") + "bias")
+    return {key: value for key, value in model.state_dict(keep_vars=True).items() if key not in heads}
 
 
 def normalisation(model: nn.Module) -> dict[str, list[float]]:

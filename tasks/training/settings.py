@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 Loss = Literal["standard", "adversarial", "trades", "noise"]
 Augmentation = Literal["none", "crop-flip"]
 Select = Literal["best", "last"]
+FrozenMode = Literal["evaluation", "training"]
 
 LOSSES: tuple[Loss, ...] = ("standard", "adversarial", "trades", "noise")
 AUGMENTATIONS: tuple[Augmentation, ...] = ("none", "crop-flip")
 SELECTS: tuple[Select, ...] = ("best", "last")
+FROZEN_MODES: tuple[FrozenMode, ...] = ("evaluation", "training")
+ALL_BUT_HEAD = "*"
+"""In `TrainSpec.frozen`: everything but the last linear layer."""
 
 _NOT_STANDARD = ("adversarial", "trades", "noise")
 _ATTACKED = ("adversarial", "trades")
@@ -107,8 +111,11 @@ class TrainSpec:
     new_head: bool = False
     """Draw the last linear layer anew also where the number of classes is the same: they are other classes."""
     frozen: tuple[str, ...] = ()
-    """Parts that stay as they are, by the names that weights files have: ("conv1", "layer1.0"). They are in evaluation
-    mode, so that running statistics don't move either."""
+    """Parts that stay as they are, by the names that weights files have: ("conv1", "layer1.0"); ("*",) is everything
+    but the last linear layer."""
+    frozen_mode: FrozenMode = "evaluation"
+    """Mode of what is frozen. "evaluation": running statistics don't move either. "training": batch norm normalises by
+    the batch and its running statistics follow these images, as where only gradients were switched off."""
     precision: Precision = "fp32"
     """Precision of the weight update. Logits and losses are fp32 in any case; "auto": see `attack_precision`."""
     attack_precision: Precision = "auto"
@@ -152,6 +159,7 @@ class TrainSpec:
             ("precision", PRECISIONS),
             ("attack_precision", PRECISIONS),
             ("select", SELECTS),
+            ("frozen_mode", FROZEN_MODES),
         ):
             check_choice(name, getattr(self, name), known)
         check_budget(self.norm, self.eps)
@@ -199,6 +207,10 @@ class TrainSpec:
             raise InputError(f"frozen must be a tuple of names of layers, got {parts!r}")
         if len(set(parts)) < len(parts):
             raise InputError(f"frozen: {', '.join(parts)} names one twice")
+        if ALL_BUT_HEAD in parts and len(parts) > 1:
+            raise InputError(f"frozen: {ALL_BUT_HEAD!r} is everything but the last linear layer, and stands alone")
+        if self.frozen_mode != "evaluation" and not parts:
+            raise InputError(f"frozen_mode={self.frozen_mode!r} has no effect without frozen: nothing is")
 
     def _check_ranks(self) -> None:
         counts = self.ranks if isinstance(self.ranks, tuple) else (self.ranks, self.ranks)

@@ -80,12 +80,39 @@ def test_frozen_parts_keep_weights_and_running_statistics_to_the_bit() -> None:
     assert {"convs.0.weight", "norms.0.weight", "norms.0.running_mean"} <= set(moved)
 
 
+def test_all_but_the_head_may_be_frozen_by_one_word() -> None:
+    given = source()
+    named, starred = (train_model(spec(frozen=f), data(), "cpu", initial=given).weights["last"] for f in (BODY, ("*",)))
+    assert all(same(named.tensors, starred.tensors, key) for key in given.state_dict())
+
+
+def test_frozen_parts_in_training_mode_keep_their_weights_while_statistics_follow_the_images() -> None:
+    """With a momentum of 0.1, after k steps on the same batch: s_k = 0.9^k s_0 + (1 - 0.9^k) s of the batch."""
+    given = source()
+    wanted = spec(frozen=("*",), frozen_mode="training", epochs=3, batch_size=24)
+    trained = train_model(wanted, data(), "cpu", initial=given).weights["last"].tensors
+    weights = [key for key in given.state_dict() if key.startswith(BODY) and key.endswith(("weight", "bias"))]
+    assert weights and all(same(trained, given.state_dict(), key) for key in weights)
+    images = torch.from_numpy(data().images / 255).float()
+    seen: list[torch.Tensor] = []
+    hook = given.backbone.norms[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    given(images)
+    hook.remove()
+    ours = seen[0].mean(dim=(0, 2, 3))
+    expected = 0.9**3 * given.backbone.norms[0].running_mean + (1 - 0.9**3) * ours
+    torch.testing.assert_close(trained["norms.0.running_mean"], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_part_is_a_level_of_the_name_and_not_its_beginning() -> None:
     model = initial_model(spec(initial=None, frozen=("convs.1", "norms.1")), 4)
     frozen = {key for key, value in model.state_dict(keep_vars=True).items() if not value.requires_grad}
     buffers = {key for key in frozen if "running" in key or "num_batches" in key}
     assert frozen - buffers == {"convs.1.weight", "norms.1.weight", "norms.1.bias"}
     assert [norm.training for norm in model.backbone.norms] == [True, False, True, True]  # type: ignore[union-attr]
+
+
+def no_head(num_classes: int) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Conv2d(3, num_classes, 16), torch.nn.Flatten())
 
 
 class InMemory:
@@ -121,6 +148,7 @@ def test_it_goes_on_to_the_same_bits(frozen: tuple[str, ...]) -> None:
     ("changed", "given", "says"),
     [
         ({"frozen": ("conv9",)}, source, "has no 'conv9'"),
+        ({"model": f"{__name__}:no_head", "initial": None, "frozen": ("*",)}, lambda: None, "no linear layer"),
         ({"frozen": (*BODY, "head")}, source, "no parameters to train beside the frozen ones"),
         ({}, lambda: build_model("small:s"), "initial source does not fit scenes:cnn"),
         ({"model": "digits:cnn"}, source, "does not fit digits:cnn"),

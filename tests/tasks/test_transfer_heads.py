@@ -25,7 +25,7 @@ from robustray.tasks.studies.transfer.blocks import (
     head_block,
     under_head,
 )
-from robustray.tasks.studies.transfer.kinds import OTHERS, RANDOM, STANDARD
+from robustray.tasks.studies.transfer.kinds import DRIFTING, FIXED, FULL, OTHERS, RANDOM, STANDARD
 from robustray.tasks.studies.transfer.worlds import open_world
 from tests.tasks.transfer_rows import DIGITS, QUICK
 
@@ -107,8 +107,21 @@ def test_a_network_under_a_head_is_the_head_on_its_latents_and_is_attacked_as_on
 
 
 def test_steps_of_fine_tuning_take_no_more_images_than_there_are() -> None:
-    specs = [QUICK.tune_spec("source", 0, "digits:train", 0.1, QUICK.arch, most) for most in (5, QUICK.tune_batch, 900)]
+    counts = (5, QUICK.tune_batch, 900)
+    specs = [QUICK.tune_spec(FULL, "source", 0, "digits:train", 0.1, QUICK.arch, most) for most in counts]
     assert [spec.batch_size for spec in specs] == [5, QUICK.tune_batch, QUICK.tune_batch]
+
+
+def test_drifting_features_train_the_head_alone_and_let_batch_norm_follow() -> None:
+    """As the reference implementation does; everything else is that of fine-tuning."""
+    asked = replace(QUICK, drifting_features=True)
+    assert asked.modes == (FIXED, FULL, DRIFTING) and QUICK.modes == (FIXED, FULL)
+    assert replace(asked, fine_tuning=False).modes == (FIXED, DRIFTING)
+    assert "tune_lrs" not in replace(asked, fine_tuning=False).idle()
+    assert "tune_lrs" in replace(QUICK, fine_tuning=False).idle()
+    full, drifting = (asked.tune_spec(mode, "s", 0, "digits:train", 0.1, QUICK.arch, 28) for mode in (FULL, DRIFTING))
+    assert (drifting.frozen, drifting.frozen_mode) == (("*",), "training")
+    assert replace(drifting, frozen=(), frozen_mode="evaluation") == full
 
 
 def test_sources_differ_in_what_their_names_say_only() -> None:

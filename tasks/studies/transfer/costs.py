@@ -26,7 +26,7 @@ def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
     robust, sources = len(settings.robust), len(settings.all_sources())
     main = sum(target.main for target in settings.targets)
-    tuned = len(settings.sources_of(FULL)) * len(settings.tune_lrs) * main * settings.fine_tuning
+    tuned = len(settings.sources_of(FULL)) * len(settings.tune_lrs) * main * len(settings.tuned_modes)
     heads = {
         "fine-tuned networks": settings.num_seeds * tuned,
         "logistic regressions on latents": settings.num_seeds * sources * len(settings.targets) * len(settings.draws),
@@ -83,16 +83,18 @@ def plan(settings: Settings) -> tuple[Part, ...]:
             if target.main:
                 attacks += min(settings.num_attacked, num_test)
                 held = round(settings.held_out * few[target])
-                if settings.fine_tuning:
+                for mode in settings.tuned_modes:  # a frozen network's passes backward are counted as well
                     held_out += held * len(settings.tune_lrs)
                     tested += num_test
                     specs = [
-                        settings.tune_spec("source", 0, settings.train_data, lr, settings.arch, few[target] - held)
+                        settings.tune_spec(
+                            mode, "source", 0, settings.train_data, lr, settings.arch, few[target] - held
+                        )
                         for lr in settings.tune_lrs
                     ]
                     trainings += [(spec, few[target] - held) for spec in specs] * len(settings.sources_of(FULL))
     tuned = chains * len(settings.sources_of(FULL))
-    tuned_attacked = sum(source.is_attacked for source in settings.sources_of(FULL)) * settings.fine_tuning
+    tuned_attacked = sum(source.is_attacked for source in settings.sources_of(FULL)) * len(settings.tuned_modes)
     looks = EARLY * (settings.probe_steps + 2)
     return (
         training_part(trainings * chains),

@@ -8,7 +8,7 @@ from robustray.tasks import figures
 from robustray.tasks.kit.frames import at, one
 from robustray.tasks.kit.words import plural, slug
 from robustray.tasks.studies.transfer import reduce
-from robustray.tasks.studies.transfer.kinds import FIXED, FULL, STANDARD, Target
+from robustray.tasks.studies.transfer.kinds import FIXED, STANDARD, Target
 from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.study import Figure, Picture
 from robustray.tasks.sweeps.drawn import size_label
@@ -75,7 +75,7 @@ def by_size(results: Results, main: Target) -> Figure:
     sizes = {0.0: STANDARD} | {source.eps: source.name for source in settings.robust}
     lines = []
     for target in (target for target in results.targets if target.data == main.data):
-        for mode in (FIXED, FULL):
+        for mode in settings.modes:
             there = at(results.accuracy, mode=mode, target=target.name)
             used = {eps: name for eps, name in sizes.items() if name in set(there["source"])}
             if not used:

@@ -19,7 +19,7 @@ from robustray.tasks.latents.cache import quick_look
 from robustray.tasks.latents.doors import try_latents
 from robustray.tasks.models.registry import model_entry
 from robustray.tasks.report.numbers import format_estimate
-from robustray.tasks.studies.transfer.kinds import FIXED, FULL
+from robustray.tasks.studies.transfer.kinds import DRIFTING, FIXED, FULL
 from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.studies.transfer.settings import Settings
 from robustray.tasks.study import Description
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from robustray.tasks.data.images import ImageData
     from robustray.tasks.lab.protocol import Lab, Reference
 
-IN_WORDS = {FIXED: "as fixed features under a logistic regression", FULL: "with the whole network fine-tuned"}
+IN_WORDS = {
+    FIXED: "as fixed features under a logistic regression",
+    FULL: "with the whole network fine-tuned",
+    DRIFTING: "as features whose batch norm follows the target",
+}
 TRIED_IMAGES = 4
 
 

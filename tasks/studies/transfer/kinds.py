@@ -7,8 +7,7 @@ from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 STANDARD, RANDOM = "standard", "random weights"
-FIXED, FULL = "fixed features", "fine-tuning"
-MODES = (FIXED, FULL)
+FIXED, FULL, DRIFTING = "fixed features", "fine-tuning", "drifting features"
 OTHERS = "others"
 """The target that consists of the classes that the sources have not learnt."""
 MetricName = Literal["accuracy", "per-class"]

@@ -13,9 +13,10 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.studies.transfer.costs import estimate
 from robustray.tasks.studies.transfer.kinds import (
+    DRIFTING,
     FIXED,
+    FULL,
     METRICS,
-    MODES,
     OTHERS,
     RANDOM,
     STANDARD,
@@ -28,7 +29,7 @@ from robustray.tasks.studies.transfer.kinds import (
 from robustray.tasks.studies.transfer.presets import PRESETS
 from robustray.tasks.study import Outline, Size
 from robustray.tasks.training.schedules import Schedule
-from robustray.tasks.training.settings import AUGMENTATIONS, Augmentation, TrainSpec
+from robustray.tasks.training.settings import ALL_BUT_HEAD, AUGMENTATIONS, Augmentation, TrainSpec
 
 TRAINED_FIELDS = (
     "train_data", "test_data", "num_source_classes", "arch", "eps_train", "train_steps", "epochs", "batch_size", "lr",
@@ -54,6 +55,9 @@ class Settings:
     of its images. 0 means no attack; robust sources for 224 pixels are often trained at 3."""
     fine_tuning: bool = True
     """Also fine-tune whole networks; without it they are fixed features only, which costs one pass over the images."""
+    drifting_features: bool = False
+    """Also what the reference implementation calls fixed features: a new head trained by SGD, as in fine-tuning, on a
+    network whose weights stay but whose batch norm follows the target's batches."""
     train_data: str = "scenes:train,n=1800,size=16"
     """Images to train on: the sources on the first classes, the transfer on the others."""
     test_data: str = "scenes:test,n=2400,size=16"
@@ -180,7 +184,7 @@ class Settings:
         for source in self.all_sources() if not self.sources else ():
             self.source_spec(source, 0, self.train_data)
         for lr in self.tune_lrs:
-            self.tune_spec("source", 0, self.train_data, lr, self.arch, self.tune_batch)
+            self.tune_spec(FULL, "source", 0, self.train_data, lr, self.arch, self.tune_batch)
 
     def _check_targets(self) -> None:
         """Raises: InputError."""
@@ -207,7 +211,7 @@ class Settings:
         if not self.sources:
             idle["image_side"] = "without --sources images have the size of --train-data"
             idle["attack_eps"] = "without --sources the size is --probe-eps"
-        if not self.fine_tuning:
+        if not self.tuned_modes:
             idle |= dict.fromkeys(("tune_epochs", "tune_batch", "tune_lrs", "tune_eps"), "nothing is fine-tuned")
         if not self.own_targets:
             names = ("target_test", "test_share")
@@ -264,7 +268,12 @@ class Settings:
     @property
     def modes(self) -> tuple[str, ...]:
         """The ways in which sources are used."""
-        return MODES if self.fine_tuning else (FIXED,)
+        return (FIXED, *self.tuned_modes)
+
+    @property
+    def tuned_modes(self) -> tuple[str, ...]:
+        """Those in which networks are trained on the target."""
+        return (FULL,) * self.fine_tuning + (DRIFTING,) * self.drifting_features
 
     @property
     def robust(self) -> list[Source]:
@@ -318,14 +327,18 @@ class Settings:
             attack_precision=attack,
         )
 
-    def tune_spec(self, initial: object, chain: int, data: object, lr: float, arch: str, most: int) -> TrainSpec:
-        """Fine-tuning of the whole network on clean images, with a new head that all sources of a chain and of this
-        architecture share. most: how many images `data` has."""
+    def tune_spec(
+        self, mode: str, initial: object, chain: int, data: object, lr: float, arch: str, most: int
+    ) -> TrainSpec:
+        """Training on clean images of the target in one of `tuned_modes`, with a new head that all sources of a chain
+        and of this architecture share. most: how many images `data` has."""
         return TrainSpec(
             model=arch,
             data=data,  # type: ignore[arg-type]
             initial=initial,  # type: ignore[arg-type]
             new_head=True,
+            frozen=(ALL_BUT_HEAD,) if mode == DRIFTING else (),
+            frozen_mode="training" if mode == DRIFTING else "evaluation",
             epochs=self.tune_epochs,
             batch_size=min(self.tune_batch, most),
             lr=lr,

@@ -29,7 +29,7 @@ from robustray.tasks.studies.transfer.given import architecture_of, try_sources
 from robustray.tasks.studies.transfer.kinds import OTHERS, Target
 from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.studies.transfer.settings import OUTLINE, Settings
-from robustray.tasks.studies.transfer.transferring import Part, fine_tuned, fixed_features, probe
+from robustray.tasks.studies.transfer.transferring import Part, fixed_features, probe, tuned_on_target
 from robustray.tasks.studies.transfer.worlds import (
     World,
     check_target,
@@ -79,10 +79,10 @@ def door(settings: Settings, lab: Lab) -> Opened:
                 "rate and the size of robust training are chosen by accuracy, in which larger classes count more",
             )
         fit, _ = fit_and_held(target.labels, few, settings.held_out, seed=settings.seed, where=target_words(name))
-        if settings.fine_tuning:
-            archs = [architecture_of(lab, each) for each in settings.sources] or [settings.arch]
+        archs = [architecture_of(lab, each) for each in settings.sources] or [settings.arch]
+        for mode in settings.tuned_modes:
             for arch in dict.fromkeys(archs):
-                try_tuning(settings, lab, arch, subset(images.train, fit), len(fit))
+                try_tuning(settings, lab, mode, arch, subset(images.train, fit), len(fit))
     for each in targets:
         if each.side:
             *_, words = view_of(settings, lab, each, world.targets[each.data])
@@ -105,9 +105,9 @@ def door(settings: Settings, lab: Lab) -> Opened:
     )
 
 
-def try_tuning(settings: Settings, lab: Lab, arch: str, images: Reference, count: int) -> None:
+def try_tuning(settings: Settings, lab: Lab, mode: str, arch: str, images: Reference, count: int) -> None:
     """A few of the images to fit on through an untrained network before its first step. Raises: InputError."""
-    tune = settings.tune_spec("source", 0, images, settings.tune_lrs[0], arch, count)
+    tune = settings.tune_spec(mode, "source", 0, images, settings.tune_lrs[0], arch, count)
     check_training(dataclasses.replace(tune, initial=None, new_head=False), lab.load(images))
 
 
@@ -155,7 +155,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     # 2. Few images of the targets, to fit on and to choose on, for fixed features and for fine-tuning.
     parts = [Part.of(settings, lab, target, worlds[chain], chain) for chain in range(len(worlds)) for target in targets]
     fixed = fixed_features(settings, lab, sources, parts)
-    tuned = fine_tuned(settings, lab, sources, parts) if settings.fine_tuning else []
+    tuned = [row for mode in settings.tuned_modes for row in tuned_on_target(settings, lab, mode, sources, parts)]
 
     # 3. What it says.
     first = {target.name: part for part in reversed(parts) for target in [part.target]}

@@ -16,7 +16,7 @@ from robustray.tasks.kit.images import NEEDS, predict
 from robustray.tasks.latents.cache import latents
 from robustray.tasks.studies.transfer.blocks import HEAD_COLUMNS, HeadAttack, attack_head_block, head_block
 from robustray.tasks.studies.transfer.given import architecture_of
-from robustray.tasks.studies.transfer.kinds import FIXED, FULL, Source, Target
+from robustray.tasks.studies.transfer.kinds import FIXED, Source, Target
 from robustray.tasks.studies.transfer.metric import Metric, metric_of
 from robustray.tasks.studies.transfer.worlds import World, fit_and_held, pool, shots, view_of
 
@@ -204,11 +204,14 @@ def fixed_features(settings: Settings, lab: Lab, sources: Sources, parts: Sequen
     return rows
 
 
-# --- Fine-tuning ------------------------------------------------------------------------------------------------------
+# --- Trained on the target --------------------------------------------------------------------------------------------
 
 
-def fine_tuned(settings: Settings, lab: Lab, sources: Sources, parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Rows of `reduce`: each source fine-tuned at every learning rate, and the one that held-out images choose."""
+def tuned_on_target(
+    settings: Settings, lab: Lab, mode: str, sources: Sources, parts: Sequence[Part]
+) -> list[dict[str, Any]]:
+    """Rows of `reduce`: each source trained in one of `Settings.tuned_modes` at every learning rate, and the one that
+    held-out images choose."""
     views, cells = {}, []
     for part in (part for part in parts if part.target.main):
         fit, held = fit_and_held(part.labels, part.few(0), settings.held_out, seed=part.seed, where=part.target.name)
@@ -218,15 +221,16 @@ def fine_tuned(settings: Settings, lab: Lab, sources: Sources, parts: Sequence[P
             subset(part.train, held, name=f"{part.train.name}, to choose on"),
             len(held),
         )
-        cells += [(part, source, lr) for source in settings.sources_of(FULL) for lr in settings.tune_lrs]
+        cells += [(part, source, lr) for source in settings.sources_of(mode) for lr in settings.tune_lrs]
     archs = {
         source: architecture_of(lab, source.model) if source.model else settings.arch
-        for source in settings.sources_of(FULL)
+        for source in settings.sources_of(mode)
     }
-    specs = [
-        settings.tune_spec(sources[part.chain, source], part.chain, views[part][0], lr, archs[source], views[part][1])
-        for part, source, lr in cells
-    ]
+    specs = []
+    for part, source, lr in cells:
+        data, count, *_ = views[part]
+        model = sources[part.chain, source]
+        specs.append(settings.tune_spec(mode, model, part.chain, data, lr, archs[source], count))
     tuned = dict(zip(cells, lab.train(specs).result(), strict=True))
     looked = {
         cell: predict(lab, model, *views[cell[0]][2:], block=settings.block, step="held-out")
@@ -258,5 +262,5 @@ def fine_tuned(settings: Settings, lab: Lab, sources: Sources, parts: Sequence[P
         attack = attacks.get((part, source))
         robust = None if attack is None else _unbroken(attack) & correct[part.attacked]
         score, lr = best[part, source]
-        rows.append(part.row(FULL, source, 0, choice=lr, validation=score, correct=correct, robust=robust))
+        rows.append(part.row(mode, source, 0, choice=lr, validation=score, correct=correct, robust=robust))
     return rows
