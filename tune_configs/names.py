@@ -35,6 +35,10 @@ GRIDS: Mapping[str, tuple[str, str]] = {
         "robustray.tune_configs.patches:patch_size",
         "accuracy with a designed patch by its side and the rotation it is designed for, over designs",
     ),
+    "feature-students": (
+        "robustray.tune_configs.features:feature_students",
+        "accuracy of students of each set of features by learning rate and augmentation, over chains",
+    ),
     "gaussian-steps": (
         "robustray.tune_configs.features:gaussian_steps",
         "what adversarial training of two Gaussians finds by the size trained at and the number of steps",
@@ -42,6 +46,18 @@ GRIDS: Mapping[str, tuple[str, str]] = {
     "label-workers": (
         "robustray.tune_configs.labels:label_workers",
         "labels that are not the main object's by workers, threshold and precision of the search, over crowds",
+    ),
+    "inversion-eps": (
+        "robustray.tune_configs.twins:inversion_eps",
+        "how well inversions find their target by the size trained at and where they start, over trainings",
+    ),
+    "generation-eps": (
+        "robustray.tune_configs.twins:generation_eps",
+        "quality of generations by how far they move from their seed, of standard and robust twins",
+    ),
+    "gradient-samples": (
+        "robustray.tune_configs.gradients:gradient_samples",
+        "agreement of gradient estimates by steps behind them, algorithm and point of the training, over agents",
     ),
     "code-level-2x4": (
         "robustray.tune_configs.agents:code_level_2x4",

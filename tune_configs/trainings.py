@@ -63,9 +63,9 @@ def training_lr_augmentation(size: Size) -> Grid:
 
     robustray tune training-lr-augmentation --size quick                    12 trainings, CPU, half a minute
     robustray tune training-lr-augmentation --size small --data-root DIR    CIFAR-10, 32 trainings, two CPU cores, days
-    expected, quick: with the rate 0.2 and no augmentation 74 % [69, 78] of held-out images are correct (two seeds that
-    did not choose it); digits that are cropped and mirrored are not learnt in four epochs. The larger sizes have not
-    been run as a grid
+    expected, quick: with the rate 0.2 and no augmentation 83 % [54, 100] of held-out images are correct under PGD (two
+    seeds that did not choose it). Cropping and mirroring, which make other digits of digits, cost 49 points [43, 56] in
+    eight epochs (three seeds): on photographs one expects the opposite. The larger sizes have not been run as a grid
     """
     rates, seeds = ((0.02, 0.2), range(3)) if size == "quick" else ((0.05, 0.1, 0.2, 0.4), range(4))
     eps = 0.1 if size == "quick" else 8 / 255
@@ -78,7 +78,7 @@ def training_lr_augmentation(size: Size) -> Grid:
         cells=[
             Cell(
                 levels={"lr": lr, "augmentation": augmentation, "seed": seed},
-                settings=replace(_training(size, eps, seed), lr=lr, augmentation=augmentation),
+                settings=replace(_training(size, eps, seed, quick_epochs=8), lr=lr, augmentation=augmentation),
             )
             for lr in rates
             for augmentation in AUGMENTATIONS
@@ -117,8 +117,9 @@ def training_eps_lr(size: Size) -> Grid:
     )
 
 
-def _training(size: Size, eps: float, seed: int) -> TrainSpec:
-    """A training of the study `robust-training`, with other sizes; the quick ones are short."""
+def _training(size: Size, eps: float, seed: int, *, quick_epochs: int = 4) -> TrainSpec:
+    """A training of the study `robust-training`, with other sizes; the quick ones are short. In four epochs nothing is
+    learnt that is cropped and mirrored."""
     base = replace(SIZES[size], eps_train_linf=(eps,), eps_test_linf=(eps,))
     spec = base.spec(Network("linf", eps, seed))
-    return replace(spec, model="digits:mlp", epochs=4, check_steps=4) if size == "quick" else spec
+    return replace(spec, model="digits:mlp", epochs=quick_epochs, check_steps=4) if size == "quick" else spec

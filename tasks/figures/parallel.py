@@ -81,7 +81,9 @@ def parallel(
         left = 0.5 * max(widest, text_width(first, SMALL)) + 12  # both are centred on the first axis
         width = NARROW if narrow else max(WIDTH, (widest + 70) * len(factors) + right + left)
         room = (width - left - right) / len(factors)
-        heads = [wrapped(words, room - 8, SMALL) for words in (*(f.replace("_", " ") for f in factors), value_label)]
+        heads = [wrapped(factor.replace("_", " "), room - 8, SMALL) for factor in factors]
+        # The last one ends at its axis, and so shares the room with half of the one before.
+        heads.append(wrapped(value_label, room - 16 - text_width(heads[-1], SMALL) / 2, SMALL))
         if narrow and (widest + 12 > room or max(text_width(words, SMALL) for words in heads) > room + 8):
             return None
         margins = Margins(

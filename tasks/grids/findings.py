@@ -163,7 +163,7 @@ def _figure(grid: Grid, outcome: Outcome, effects: pd.DataFrame) -> Figure | Non
 
     rows = [
         Row(
-            label=f"{row.factor} {level_words(grid, row.factor, row.level)}".replace("_", " "),
+            label=f"{str(row.factor).replace('_', ' ')} {level_words(grid, row.factor, row.level)}",
             value=float(row.mean),
             lo=float(row.lo) if math.isfinite(row.lo) else None,
             hi=float(row.hi) if math.isfinite(row.hi) else None,

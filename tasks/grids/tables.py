@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.grids.best import CHOSEN_BY, JUDGED_BY, Seeds
-from robustray.tasks.grids.settings import SEED, Grid, Outcome
+from robustray.tasks.grids.settings import SEED, Grid, Level, Outcome
 from robustray.tasks.kit.frames import shown
 from robustray.tasks.report.numbers import format_value
 from robustray.tasks.study import Table
@@ -62,13 +63,17 @@ def best_table(grid: Grid, outcome: Outcome, best: pd.DataFrame, seeds: Seeds) -
     return Table(
         name="best",
         title=f"The best {' and '.join(name.replace('_', ' ') for name in grid.choose)}{each}",
-        caption=f"Chosen by {outcome.words}, its mean over the seeds {', '.join(map(str, seeds.choose))} (choosing "
-        f"mean: flattered by the choice), and judged by the seeds {', '.join(map(str, seeds.judge))} alone. 95 % "
-        "intervals are Student's t over those; of a single one it is infinite.",
+        caption=f"Chosen by {outcome.words}, its mean over {_seed_words(seeds.choose)} (choosing mean: flattered by "
+        f"the choice), and judged by {_seed_words(seeds.judge)} alone. 95 % intervals are Student's t over those; of "
+        "a single one it is infinite.",
         frame=named,
         formats={**shown(outcome.name, outcome.unit), CHOSEN_BY: outcome.unit, JUDGED_BY: "d"},
         lead=True,
     )
+
+
+def _seed_words(seeds: Sequence[Level]) -> str:
+    return f"the {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
 
 
 def cells_table(grid: Grid, frame: pd.DataFrame) -> Table:

@@ -220,19 +220,29 @@ def test_parallel_coordinates_name_every_level_the_ends_and_the_groups() -> None
     assert spoken.alt == "lr 1: error 0.25"
 
 
-def test_the_name_of_the_first_axis_is_inside_the_drawing() -> None:
-    """It may be wider than all of its levels, and is centred where the drawing has no room but what is kept free."""
+def test_names_of_axes_are_inside_the_drawing_and_apart() -> None:
+    """A name may be wider than all levels of its axis; the last one ends at its axis, the others are centred."""
+    names = ("steps of training", "augmentation of images", "accuracy on held-out images, which nobody trained on")
     drawn = figures.parallel(
         name="parallel",
         **WORDS,
-        axes_of={"steps of training": ["1", "2"], "lr": ["3"]},
+        axes_of={names[0]: ["1", "2"], "lr": ["3"], names[1]: ["4"]},
         combinations=[
-            figures.Combination(levels={"steps of training": level, "lr": "3"}, value=0.5) for level in ("1", "2")
+            figures.Combination(levels={names[0]: level, "lr": "3", names[1]: "4"}, value=0.5) for level in ("1", "2")
         ],
-        value_label="error",
+        value_label=names[2],
     )
-    (heading,) = [node for node in ElementTree.fromstring(drawn.svg).iter() if node.text == "steps of training"]
-    assert float(heading.attrib["x"]) >= text_width("steps of training", SMALL) / 2
+    nodes = {
+        node.text or "": node.attrib for node in ElementTree.fromstring(drawn.svg).iter() if node.tag.endswith("}text")
+    }
+    first, before_last = (float(nodes[name]["x"]) for name in names[:2])  # of one line: centred
+    assert first >= text_width(names[0], SMALL) / 2
+    starts = {
+        line: re.match(r"translate\(([\d.]+)", nodes[line]["transform"]) for line in nodes if line and line in names[2]
+    }
+    assert " ".join(starts) == names[2]
+    for start in starts.values():
+        assert start and float(start[1]) > before_last + text_width(names[1], SMALL) / 2
 
 
 def test_differences_of_shares_are_shown_in_points() -> None:

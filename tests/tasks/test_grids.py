@@ -169,6 +169,8 @@ def test_the_page_names_the_best_and_draws_all_combinations() -> None:
     ]  # fmt: skip
     assert [figure.name for figure in found.figures] == ["main-effects", "parallel"]
     assert "Best by" not in found.answer, "two best ones: the table tells"
+    assert "over the seeds 0, 1 (" in found.tables[0].caption
+    assert "over the seed 0 (" in findings.find(grid, ended, asha=True).tables[0].caption
     whole = dataclasses.replace(grid, choose=("eps", "lr"))
     assert findings.find(whole, ended).answer.endswith(
         "Best by the choosing seeds: eps 2, lr 3; 23.2 [22.6, 23.9] on the 2 seeds that judge."
@@ -337,6 +339,13 @@ def test_the_answer_counts_differences_and_the_page_has_no_empty_column(store: S
     )
     assert found.tables[1].frame.error.tolist() == [""] * 6
     assert [column.name for column in columns_of(found.tables[1])][-2:] == [LATE_RETURN, "status"]
+
+
+def test_a_level_is_drawn_as_it_is_called() -> None:
+    grid = agents(*(cell(which_set=name, seed=seed) for name in ("D_R", "D_NR") for seed in (0, 1)))
+    ended = [Standing(cell=each, outcomes={LATE_RETURN: float(place)}) for place, each in enumerate(grid.cells)]
+    svg = findings.find(grid, ended).figures[0].svg
+    assert ">which set D_R<" in svg and ">which set D_NR<" in svg
 
 
 def test_nothing_finished_is_no_figure() -> None:
