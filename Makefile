@@ -5,6 +5,8 @@
 #                   ONLY=replication takes those of one study, ONLY=labels-small one run
 # make site         the documentation as a site, in site/; strict: a broken link fails
 # make lint         ruff, mypy and pyright alone
+# make audit-dependencies   known advisories on the versions of constraints.txt, by pip-audit in .venv-audit; it says so
+#                   where no data base of advisories is reached
 #
 # VENV=/path        another place for the environment
 # PYTHON=/path      another Python than the first of python3.13, python3.12, python3.11, python3 that fits
@@ -22,7 +24,7 @@ PYTHON ?= $(or $(call first,$(COMPLETE)),$(call first,$(NEW_ENOUGH)))
 RUN := $(VENV)/bin/python
 pinned = $(if $(filter 1,$(1)),--pinned)
 
-.PHONY: demo test acceptance results site lint environment dev-environment python
+.PHONY: demo test acceptance results site lint audit-dependencies environment dev-environment python
 
 demo: environment
 	"$(RUN)" -m robustray run attack-sweep --size quick
@@ -47,6 +49,9 @@ lint: dev-environment
 	"$(RUN)" -m ruff format --check .
 	"$(RUN)" -m mypy robustray tests scripts
 	"$(RUN)" -m pyright --pythonpath "$(RUN)"
+
+audit-dependencies: python
+	@"$(PYTHON)" scripts/audit_dependencies.py
 
 environment: python
 	@"$(PYTHON)" scripts/setup_env.py --venv "$(VENV)" $(call pinned,$(or $(CONSTRAINTS),$(if $(filter-out 0 false,$(CI)),1)))

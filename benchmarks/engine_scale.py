@@ -40,8 +40,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--items", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--ray-data-items", type=int, default=200_000)
-    parser.add_argument("--images", type=int, default=384, help="of the attack, a multiple of 64")
+    parser.add_argument("--ray-data-items", type=int, default=200_000, help="in blocks of 1,000")
+    parser.add_argument("--images", type=int, default=1_536, help="of the attack, a multiple of 64")
     parser.add_argument("--pieces", type=int, default=1_000_000)
     parser.add_argument("--url-pieces", type=int, default=100_000, help="in memory")
     parser.add_argument("--s3-pieces", type=int, default=3_000, help="on moto's server")
@@ -91,8 +91,8 @@ def measure_items(arguments: argparse.Namespace, number: int) -> list[Record]:
             with tempfile.TemporaryDirectory() as folder:
                 found += child("compute", case, str(size), folder)
                 found += child("resume", case, str(size), folder)
-    for case in items.RAY_DATA:
-        found += child("ray-data", case, str(arguments.ray_data_items))
+    for case, block in items.RAY_DATA.items():
+        found += child("ray-data", case, str(max(arguments.items) if block is None else arguments.ray_data_items))
     return found
 
 

@@ -69,6 +69,8 @@ class Pool:
         self._objects: dict[str, Any] = {}
         self._last_answer = time.monotonic()
         self._metrics = PoolMetrics()
+        self._some_step_stopped = False
+        """Since the queues were last looked through: doing that after every answer would be quadratic in the blocks."""
 
     @property
     def groups(self) -> Sequence[Group]:
@@ -82,6 +84,7 @@ class Pool:
         groups = [self.places.group_for(job) for job in jobs]
         for job, group in zip(jobs, groups, strict=True):
             group.waiting.append(Task(job, listener))
+        self._some_step_stopped |= listener.stopped
         self.hand_out()
 
     def work_until(self, finished: Callable[[], bool]) -> None:
@@ -110,8 +113,10 @@ class Pool:
 
     def hand_out(self) -> None:
         """Give every actor that may have more its next block."""
-        for group in self.groups:
-            group.drop_stopped()
+        if self._some_step_stopped:
+            self._some_step_stopped = False
+            for group in self.groups:
+                group.drop_stopped()
         self.places.fill()
         for group in self.groups:
             self._feed(group)
@@ -164,6 +169,7 @@ class Pool:
                 task.listener.failed(task.job, receipt)
             else:
                 quarantine.divide(group, task, f"out of memory ({receipt.message})", final=task.alone)
+        self._some_step_stopped |= task.listener.stopped
 
     def _feed(self, group: Group) -> None:
         free = [actor for actor in group.actors if actor.up and not actor.retiring]
@@ -197,6 +203,7 @@ class Pool:
         except ray.exceptions.RayError as error:  # it did not start, or will not come back: another takes its place
             for task in actor.in_flight.values():
                 quarantine.died(group, actor, task, why_it_died(error))
+                self._some_step_stopped |= task.listener.stopped
             actor.in_flight.clear()
             self.places.end(actor)
             if actor.failed_starts + 1 >= STARTS:

@@ -27,6 +27,7 @@ from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.checkpoints import Interval
 from robustray.tasks.lab.executor import Silent
+from robustray.tasks.lab.handles import Pending
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.optimise import OptimiseSpec
 from robustray.tasks.lab.protocol import Needs
@@ -169,6 +170,19 @@ def test_blocks_are_handed_out_as_actors_are_free(pools: Pools) -> None:
     assert len(in_flight) > 50 and max(in_flight) <= 4
     counts = Counter(pid for pid, _ in blocks.ran(does.folder))
     assert len(counts) == 2 and min(counts.values()) > 40
+
+
+def test_an_answer_costs_the_same_however_many_blocks_wait(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queues are looked through where a step has failed, and not after every answer."""
+    looks: list[str] = []
+
+    def stopped(handle: Pending) -> bool:
+        looks.append(handle.step)
+        return bool(handle.error)
+
+    monkeypatch.setattr(Pending, "stopped", property(stopped))
+    ask(pools.lab(), pools.behaviour("long-queue"), 200, block=1)
+    assert len(looks) <= 2 * 200
 
 
 # -- what dies ---------------------------------------------------------------------------------------------------------
