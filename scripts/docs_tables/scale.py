@@ -19,12 +19,10 @@ def scale(path: str, part: str) -> str:
     rows = rows[rows.part == part]
     lines = {"items": _items, "attack": _attack, "store": _store}[part](rows)
     machine = document["machine"]
+    versions = f"{machine['cpus']} CPUs, Python {machine['python']}, Ray {machine['ray']}"
     loads = rows.foreign_load
-    lines += [
-        "",
-        f"Median (range) of up to {rows['round'].nunique()} rounds; {machine['cpus']} CPUs, Python {machine['python']}, "
-        f"Ray {machine['ray']}; other processes used {median(loads):.2f} CPUs (at most {max(loads):.2f}).",
-    ]
+    others = f"other processes used {median(loads):.2f} CPUs (at most {max(loads):.2f})"
+    lines += ["", f"Median (range) of up to {rows['round'].nunique()} rounds; {versions}; {others}."]
     return "\n".join(lines) + "\n"
 
 
