@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -121,10 +122,11 @@ def read_command(argv: Sequence[str]) -> tuple[str, Flags]:
 
 
 def _about(name: str) -> str:
-    """A grid's docstring; commands and what to expect in lines of their own, which tyro would join."""
+    """A grid's docstring, whose lines tyro would join: each command, the sentences after them, and what to expect in
+    paragraphs of their own. A line that begins with a small letter goes on with a command's."""
     words = inspect.getdoc(grid_function(name)) or ""
-    for start in ("robustray tune", "expected"):
-        words = words.replace(f"\n{start}", f"\n\n{start}")
+    words = re.sub(r"(?m)^(robustray tune .*)\n(?=[A-Z])", r"\1\n\n", words)
+    words = re.sub(r"(?m)(?<!\n)\n(?=robustray tune|expected)", "\n\n", words)
     return words.replace("robustray tune", f"{typed_as()} tune")
 
 

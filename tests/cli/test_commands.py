@@ -169,6 +169,15 @@ def test_every_command_explains_itself(line: str, cli: Any) -> None:
     assert "None" not in outcome.out and "(default: )" not in outcome.out
 
 
+def test_the_help_of_a_grid_keeps_its_commands_apart_from_what_is_said_of_them(cli: Any) -> None:
+    lines = cli("tune generation-eps --help").out.splitlines()
+    typed = [line for line in lines if line.startswith(f"{TYPED} tune generation-eps --size")]
+    assert len(typed) == 2 and not any("A run has" in line for line in typed)
+    assert any(line.startswith("A run has") for line in lines) and any(line.startswith("expected") for line in lines)
+    (whole,) = [line for line in cli("tune code-level-lrs --help").out.splitlines() if "--size quick " in line]
+    assert "Four of the 16 cells" in whole, "a command's own words go on in the next line"
+
+
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
