@@ -82,6 +82,8 @@ class Run(Journal):
         self._before = file.wall_seconds
         self._saved = 0.0
         self._lines: dict[str, list[str]] = {}
+        self._unwritten: set[str] = set()
+        """Files whose newest lines are in `_lines` only, until the next `save`."""
         for line in self._read_blocks():
             count = self.count(line["step"])
             count.seconds += line["seconds"]
@@ -109,6 +111,8 @@ class Run(Journal):
         self.file.status = status or self.file.status
         self.file.updated = now()
         self.file.wall_seconds = self.wall_seconds
+        for name in sorted(self._unwritten):
+            self._write_lines(name)
         self.write("run.json", (json.dumps(asdict(self.file), indent=1) + "\n").encode())
         self._saved = time.monotonic()
 
@@ -134,7 +138,7 @@ class Run(Journal):
             "file": receipt.name,
             "at": now(),
         }
-        self._append("blocks.jsonl", json.dumps(line))
+        self._append("blocks.jsonl", json.dumps(line), soon=True)
         self._save_soon()
 
     def failure(self, job: Job, reason: str) -> None:
@@ -160,8 +164,10 @@ class Run(Journal):
         self.note(text)
         return self.path("run.log")
 
-    def _append(self, name: str, line: str) -> None:
-        """Add a line. A local file is appended to; elsewhere there is no append, and the file is written whole."""
+    def _append(self, name: str, line: str, *, soon: bool = False) -> None:
+        """Add a line. A local file is appended to; elsewhere there is no append, and the file is written whole: at
+        once, or `soon`, with the next save. (One that is written for every block costs as the square of their
+        number.)"""
         if self.store.local:
             with open(self.path(name), "ab+") as file:
                 torn = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
@@ -170,7 +176,14 @@ class Run(Journal):
         if name not in self._lines:
             self._lines[name] = self._read_lines(name)
         self._lines[name].append(line)
+        if soon:
+            self._unwritten.add(name)
+        else:
+            self._write_lines(name)
+
+    def _write_lines(self, name: str) -> None:
         self.write(name, ("\n".join(self._lines[name]) + "\n").encode())
+        self._unwritten.discard(name)
 
     def _read_lines(self, name: str) -> list[str]:
         try:

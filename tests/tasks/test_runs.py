@@ -176,9 +176,31 @@ def test_a_log_on_a_store_without_appending_keeps_its_beginning() -> None:
     shared = runs.create(store, identity(), command="", options={})
     shared.note("first")
     shared.block(block_job(), Receipt(outcome="done"))
+    shared.save()
     again = Run(store, shared.file)
     again.note("second")
     again.block(block_job(), Receipt(outcome="done"))
+    again.save()
     log = store.read(f"{shared.id}/run.log").decode().splitlines()
     assert [line.split(" ", 1)[1] for line in log] == ["first", "second"]
     assert len(store.read(f"{shared.id}/blocks.jsonl").splitlines()) == 2
+
+
+def test_blocks_of_a_store_without_appending_are_written_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole, for every block, they would cost as much as the square of their number."""
+    store = Store("mock://store")
+    run = runs.create(store, identity(), command="", options={})
+    written: list[str] = []
+    write = run.write
+
+    def noted(name: str, data: bytes) -> str:
+        written.append(name)
+        return write(name, data)
+
+    monkeypatch.setattr(run, "write", noted)
+    monkeypatch.setattr(runs, "_SAVE_EVERY_S", 3600.0)
+    for _ in range(50):
+        run.block(block_job(), Receipt(outcome="done"))
+    assert not written, "they wait for the next save"
+    run.save("finished")
+    assert len(store.read(f"{run.id}/blocks.jsonl").splitlines()) == 50
