@@ -147,7 +147,7 @@ class MapHandle(Pending):
         if known_bad and block.num_items == 1:
             self.count.failed_items += 1
             return
-        if block.num_items > 1 and (known_bad or any(i in starts for i in range(block.first + 1, last))):
+        if block.num_items > 1 and (known_bad or not starts.isdisjoint(range(block.first + 1, last))):
             inner: list[BlockJob] = []
             before = set(self.found)
             for half in block.halves():

@@ -58,7 +58,9 @@ def plain(value: Any, *, defaults: bool = True) -> Any:
         if not all(isinstance(key, str) for key in value):
             raise InputError(f"settings with keys that are not text: {list(value)[:3]}")
         return {key: plain(item, defaults=defaults) for key, item in value.items()}
-    if isinstance(value, list) and {*map(type, value)} <= _AS_THEY_ARE:  # most items; a run has hundreds of thousands
+    if isinstance(value, range):  # most items; a run has hundreds of thousands
+        return list(value)
+    if isinstance(value, list) and {*map(type, value)} <= _AS_THEY_ARE:
         return value.copy()
     if isinstance(value, Sequence) and not isinstance(value, _BYTES):
         return [plain(item, defaults=defaults) for item in value]
