@@ -1,4 +1,4 @@
-"""How fast patches are designed and solids drawn, from the records of two benchmarks."""
+"""How fast patches are designed, solids drawn and small networks trained, from the records of three benchmarks."""
 
 from __future__ import annotations
 
@@ -58,4 +58,24 @@ def views(path: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"patchsteps": patchsteps, "views": views}
+def busy(path: str) -> str:
+    """Share of the workers' time that is in training steps, for trainings of both sizes, without and with workers."""
+    document = json.loads((ROOT / path).read_text())
+    rows = pd.DataFrame(document["records"])
+    lines = ["| fine-tunings | workers | wall time, s | **in training steps** |", "|---|---|---|---|"]
+    for (form, workers), part in rows.groupby(["form", "workers"], sort=False):
+        shares, walls = 100 * part.share_in_steps, part.wall_seconds
+        lines.append(
+            f"| {part.trainings.iloc[0]} of the {form} size | {workers or 'in process'} | {walls.median():.0f} | "
+            f"**{shares.median():.0f} %** |"
+        )
+    loads, machine = rows.foreign_load, document["machine"]
+    lines += [
+        "",
+        f"Medians; number of rounds: {rows['round'].nunique()}; {machine['cpus']} CPUs, torch {machine['torch']}; other "
+        f"processes used {loads.median():.2f} CPUs (at most {loads.max():.2f}).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"busy": busy, "patchsteps": patchsteps, "views": views}
