@@ -69,11 +69,11 @@ def busy(path: str) -> str:
             f"| {part.trainings.iloc[0]} of the {form} size | {workers or 'in process'} | {walls.median():.0f} | "
             f"**{shares.median():.0f} %** |"
         )
-    loads, machine = rows.foreign_load, document["machine"]
+    loads, machine, rounds = rows.foreign_load, document["machine"], rows["round"].nunique()
     lines += [
         "",
-        f"Medians; number of rounds: {rows['round'].nunique()}; {machine['cpus']} CPUs, torch {machine['torch']}; other "
-        f"processes used {loads.median():.2f} CPUs (at most {loads.max():.2f}).",
+        f"Medians; number of rounds: {rounds}; {machine['cpus']} CPUs, torch {machine['torch']}; other processes used "
+        f"{loads.median():.2f} CPUs (at most {loads.max():.2f}).",
     ]
     return "\n".join(lines) + "\n"
 
