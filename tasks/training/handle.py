@@ -209,11 +209,10 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
         """Trainings that differ in their seed or their rates alone are looked at once."""
         spec = job.spec
         like = (spec.model, spec.loss, spec.frozen, spec.new_head, *(ref.content_hash for ref in job.refs.values()))
-        data, *initial = map(lab.load, job.refs.values())
         if like in looked_at:
-            check_fit(spec, data)
+            check_fit(spec, lab.load(job.refs["data"]))
         else:
-            check_training(spec, data, *initial)
+            check_training(spec, *map(lab.load, job.refs.values()))
             looked_at.add(like)
 
     plan(handle, check=check)

@@ -25,8 +25,7 @@ def start_from(model: nn.Module, initial: nn.Module, spec: TrainSpec) -> None:
         # Shapes that differ in more than the number of classes are another architecture: `misfit` says so.
         differs = weights[head].shape[0] != own[head].shape[0] and weights[head].shape[1:] == own[head].shape[1:]
         if spec.new_head or differs:
-            keys = (head, head.removesuffix("weight") + "bias")
-            weights |= {key: own[key] for key in keys if key in own}
+            weights |= {key: own[key] for key in _of_layer(head) if key in own}
     if why := misfit(weights, model):
         raise InputError(f"initial {spec.initial_name} does not fit {spec.model}: {why}")
     load_weights(model, weights)
@@ -68,8 +67,12 @@ def _body(model: nn.Module, spec: TrainSpec) -> dict[str, torch.Tensor]:
     head = head_key(model)
     if head is None:
         raise InputError(f"frozen: {spec.model} has no linear layer, so there is no head to train alone")
-    heads = (head, head.removesuffix("weight") + "bias")
-    return {key: value for key, value in model.state_dict(keep_vars=True).items() if key not in heads}
+    return {key: value for key, value in model.state_dict(keep_vars=True).items() if key not in _of_layer(head)}
+
+
+def _of_layer(weight: str) -> tuple[str, str]:
+    """Keys of a linear layer's weight and bias; it may have none."""
+    return weight, weight.removesuffix("weight") + "bias"
 
 
 def normalisation(model: nn.Module) -> dict[str, list[float]]:
