@@ -206,14 +206,15 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
     looked_at: set[tuple[Any, ...]] = set()
 
     def check(job: TrainJob) -> None:
-        """Trainings that differ in their seed or their rates alone are looked at once."""
-        spec = job.spec
-        like = (spec.model, spec.loss, spec.frozen, spec.new_head, *(ref.content_hash for ref in job.refs.values()))
-        if like in looked_at:
-            check_fit(spec, lab.load(job.refs["data"]))
-        else:
+        """Trainings that differ in their seed, rates or strength alone are looked at once, their images decoded once."""
+        spec, hashes = job.spec, [ref.content_hash for ref in job.refs.values()]
+        fits = (spec.batch_size, spec.validation, job.refs["data"].content_hash)
+        runs = (spec.model, spec.loss, spec.frozen, spec.new_head, *hashes)
+        if runs not in looked_at:
             check_training(spec, *map(lab.load, job.refs.values()))
-            looked_at.add(like)
+        elif fits not in looked_at:
+            check_fit(spec, lab.load(job.refs["data"]))
+        looked_at.update((fits, runs))
 
     plan(handle, check=check)
     return handle

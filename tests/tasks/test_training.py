@@ -417,17 +417,24 @@ def test_small_trainings_do_not_spend_their_time_on_the_curve(store: Store, monk
 
 
 def test_trainings_that_differ_in_seed_or_rate_are_checked_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others each: another loss needs a gradient, a batch is measured against the data for every spec."""
+    """Others each: another loss needs a gradient, another batch is measured against the data."""
     looked: list[nn.Module] = []
+    fitted: list[int] = []
+    check_fit = doors.check_fit
 
     def look(model: nn.Module, *rest: object) -> list[str]:
         looked.append(model)
         return []
 
+    def fit(spec: TrainSpec, data: ImageData) -> None:
+        fitted.append(len(data))
+        check_fit(spec, data)
+
     monkeypatch.setattr(doors, "check_model", look)
+    monkeypatch.setattr(doors, "check_fit", fit)
     lab = SerialLab(store=store)
     lab.train([spec(seed=seed, lr=lr) for seed in (0, 1) for lr in (0.01, 0.1)])
-    assert len(looked) == 1
+    assert len(looked) == len(fitted) == 1
     lab.train([spec(seed=2), spec(loss="noise", eps=0.1, norm="l2", seed=2), spec(model=DROPOUT, seed=2)])
     assert len(looked) == 4
     with pytest.raises(InputError, match="1443 is larger than the 1442 training images"):
