@@ -1,7 +1,8 @@
 """Kill workers, nodes and drivers at random while commands run; compare each table with a calm run's, byte for byte.
 
     python scripts/chaos.py                                    about 12 kills, minutes
-    python scripts/chaos.py --kills 200 --mean-seconds 5       hours, before a release
+    python scripts/chaos.py --kills 200 --mean-seconds 5 --record benchmarks/records/chaos.jsonl
+                                                               hours, before a release; interrupted, it goes on
     python scripts/chaos.py --jobs sweep replication --kills 4
 
 A cluster of several nodes starts on this machine. An attack sweep, a robust training, a grid of agents and a
@@ -9,7 +10,7 @@ replication study each run once without workers and without disturbance, and the
 time in a store of its own. Meanwhile one victim after the other is drawn: a worker process with work, a whole node
 (another one takes its place), or the driver (the same command is typed again). What was given up is tried again as the
 command says. The last line is a JSON document with counts; the exit code is 1 where any table differs, is missing or
-is new.
+is new. With `--record` every run is also a line of a file, whose kills count when the command is typed again.
 """
 
 from __future__ import annotations
@@ -233,6 +234,29 @@ def _run_in(store: Path) -> str:
     return run
 
 
+def recorded(record: Path | None) -> list[dict[str, Any]]:
+    """The runs of a record, one a line, oldest first; none where there is no file."""
+    return [json.loads(line) for line in record.read_text().splitlines()] if record and record.exists() else []
+
+
+def counts(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of runs as `main` records them: whom they lost, how often each job ran, and which tables differed."""
+    killed: Counter[str] = Counter()
+    differing: dict[str, list[str]] = {}
+    for run in runs:
+        killed.update(run["killed"])
+        if run["tables_that_differ"]:
+            differing.setdefault(run["job"], []).extend(run["tables_that_differ"])
+    return {
+        "kills": {victim: killed[victim] for victim in WEIGHTS},
+        "kills_in_all": killed.total(),
+        "runs": dict(Counter(run["job"] for run in runs)),
+        "commands_typed": sum(run["commands_typed"] for run in runs),
+        "tables_compared": sum(run["tables_compared"] for run in runs),
+        "tables_that_differ": differing,
+    }
+
+
 def differences(expected: Mapping[str, bytes], found: Mapping[str, bytes]) -> list[str]:
     """Names of tables that are not the same bytes on both sides."""
     return sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
@@ -246,42 +270,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--jobs", nargs="+", choices=[*JOBS], default=[*JOBS])
     parser.add_argument("--seed", type=int, default=0, help="of the victims and their times")
+    parser.add_argument("--record", type=Path, help="file to which each run adds a line; those in it count as kills")
     flags = parser.parse_args(argv)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_raylet_start_wait_time_s", START_S)  # before Ray is imported
-    began, typed = time.monotonic(), 0
-    differing: dict[str, list[str]] = {}
-    runs: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="chaos-") as made:
+    began, runs = time.monotonic(), recorded(flags.record)
+    seed = flags.seed + len(runs)  # a command that goes on does not draw the same victims again
+    expected: dict[str, dict[str, bytes]] = {}
+    with tempfile.TemporaryDirectory(prefix="chaos-") as made, contextlib.ExitStack() as started:
         folder = Path(made)
         (folder / "chaos_grid.py").write_text(GRID)
-        expected = {name: calm(JOBS[name], folder) for name in flags.jobs}
-        machines = Machines(flags.nodes)
-        try:
-            chaos = Chaos(machines, flags.seed, flags.mean_seconds)
-            while chaos.killed.total() < flags.kills:
-                name = flags.jobs[runs.total() % len(flags.jobs)]
-                runs[name] += 1
-                store = folder / f"{name}-{runs[name]}"
-                chaos.left = min(flags.kills_per_run, flags.kills - chaos.killed.total())
-                found, attempts = disturbed(JOBS[name], folder, store, chaos)
-                typed += attempts
-                if wrong := differences(expected[name], found):
-                    differing.setdefault(name, []).extend(wrong)
-                print(f"{name} {runs[name]}: {dict(chaos.killed)} killed so far, {wrong or 'equal'}", file=sys.stderr)
-        finally:
-            machines.cluster.shutdown()
-    document: dict[str, Any] = {
-        "kills": {victim: chaos.killed[victim] for victim in WEIGHTS},
-        "runs": dict(runs),
-        "commands_typed": typed,
-        "tables_compared": sum(len(expected[name]) * count for name, count in runs.items()),
-        "tables_that_differ": differing,
-        "seconds": round(time.monotonic() - began),
-        "seed": flags.seed,
-    }
+        chaos: Chaos | None = None
+        while (left := flags.kills - counts(runs)["kills_in_all"]) > 0:
+            if chaos is None:
+                machines = Machines(flags.nodes)
+                started.callback(machines.cluster.shutdown)
+                chaos = Chaos(machines, seed, flags.mean_seconds)
+            name = flags.jobs[len(runs) % len(flags.jobs)]
+            if name not in expected:
+                expected[name] = calm(JOBS[name], folder)
+            chaos.left, chaos.killed = min(flags.kills_per_run, left), Counter()
+            found, typed = disturbed(JOBS[name], folder, folder / f"{name}-{len(runs)}", chaos)
+            run = {
+                "job": name,
+                "seed": seed,
+                "mean_seconds": flags.mean_seconds,
+                "killed": dict(chaos.killed),
+                "commands_typed": typed,
+                "tables_compared": len(expected[name]),
+                "tables_that_differ": differences(expected[name], found),
+            }
+            runs.append(run)
+            if flags.record:
+                with open(flags.record, "a") as record:
+                    record.write(json.dumps(run) + "\n")
+            print(f"{name}: {run['killed']} killed, {run['tables_that_differ'] or 'equal'}", file=sys.stderr)
+    document = {**counts(runs), "seconds": round(time.monotonic() - began), "seed": flags.seed}
     print(json.dumps(document))
-    return 1 if differing else 0
+    return 1 if document["tables_that_differ"] else 0
 
 
 if __name__ == "__main__":

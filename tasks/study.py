@@ -235,11 +235,14 @@ UnitOfCost: TypeAlias = NetworkPass | EnvironmentStep | NumpySecond
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one step of a run will do, as far as it follows from the settings."""
+    """What one step of a run will do, as far as it follows from the settings.
+
+    A step whose requests differ in what an item costs has a part for each of them, in the order of the requests.
+    """
 
     step: str
     items: int
-    """Number of items of the step, over all requests for it."""
+    """Number of items of the step, over all requests for it that this part stands for."""
     cost: float
     """Cost of one item, in units of `Work.unit`."""
     times: int = 1

@@ -7,9 +7,10 @@ as items are computed; what it does not know is said to be missing ("at least").
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -74,17 +75,20 @@ class Remaining:
     workers: int | None = 1
     """Blocks that run at once; None: as many as there turn out to be."""
     began: float = 0.0
-    _steps: dict[str, _Step] = field(default_factory=dict, init=False)
+    _steps: dict[str, list[_Step]] = field(default_factory=dict, init=False)
+    """By name: one for all requests of a step, or one for each part that the plan has of it."""
     _ends: deque[float] = field(default_factory=deque, init=False)
     """When each worker finished its last block, oldest first."""
 
     def __post_init__(self) -> None:
-        self._steps = {part.step: _Step(part=part) for part in self.parts}
+        for part in self.parts:
+            self._steps.setdefault(part.step, []).append(_Step(part=part))
         self._ends = deque([self.began] * (self.workers or 1), maxlen=self.workers or 1)
 
     def asked(self, step: str, total: int, done: int, now: float) -> None:
         """`total` more items are requested, of which `done` are there already."""
-        found = self._steps.setdefault(step, _Step())
+        parts = self._steps.setdefault(step, [_Step()])
+        found = next((part for part in parts if not part.times), parts[-1])
         found.since = found.since if found.open else now
         found.times += 1
         found.total += total
@@ -92,7 +96,8 @@ class Remaining:
 
     def computed(self, step: str, n: int, seconds: float, now: float) -> None:
         """A block of `n` items is done, after so many seconds on its worker. A negative n: they are lost again."""
-        found = self._steps[step]
+        parts = self._steps[step]
+        found = next((part for part in parts if part.open), parts[-1]) if n > 0 else _last_done(parts)
         found.done += n
         if n > 0:
             found.computed += n
@@ -104,7 +109,7 @@ class Remaining:
         """None before anything was computed."""
         unit, width = self._unit(), self._width()
         seconds, unknown, longest = 0.0, not self.parts, 0.0
-        for step in self._steps.values():
+        for step in self._all():
             cost = self._cost(step, unit)
             if cost is None:
                 unknown |= step.left > 0
@@ -112,19 +117,22 @@ class Remaining:
             seconds += step.left * cost / min(width, max(1, math.ceil(step.left / step.at_once)))
             if step.open:
                 longest = max(longest, cost * min(step.at_once, step.open))
-        if not any(step.computed for step in self._steps.values()):
+        if not any(step.computed for step in self._all()):
             return None
         return Left(max(0.0, seconds - min(longest, self._in_flight(now, width))), unknown)
+
+    def _all(self) -> Iterator[_Step]:
+        return itertools.chain.from_iterable(self._steps.values())
 
     def _width(self) -> int:
         if self.workers is not None:
             return max(1, self.workers)
         spent = self._ends[-1] - self.began
-        return max(1, round(sum(step.busy for step in self._steps.values()) / spent)) if spent > 0 else 1
+        return max(1, round(sum(step.busy for step in self._all()) / spent)) if spent > 0 else 1
 
     def _unit(self) -> float | None:
         """Seconds per unit of cost, by all that was computed of the plan."""
-        planned = [step for step in self._steps.values() if step.part is not None and step.computed]
+        planned = [step for step in self._all() if step.part is not None and step.computed]
         costs = sum(step.computed * step.part.cost for step in planned if step.part is not None)
         return sum(step.busy for step in planned) / costs if costs > 0 else None
 
@@ -137,10 +145,15 @@ class Remaining:
 
     def _in_flight(self, now: float, width: int) -> float:
         """Seconds that the blocks which run now have run, on average: they are not done, but not ahead either."""
-        waiting = [step for step in self._steps.values() if step.open]
+        waiting = [step for step in self._all() if step.open]
         if not waiting:
             return 0.0
         running = min(width, sum(math.ceil(step.open / step.at_once) for step in waiting))
         since = min(step.since for step in waiting)
         starts = [max(since, end) for end in list(self._ends)[:running]]
         return sum(now - start for start in starts) / len(starts)
+
+
+def _last_done(parts: Sequence[_Step]) -> _Step:
+    """The newest part that has something to lose."""
+    return next((part for part in reversed(parts) if part.done), parts[-1])

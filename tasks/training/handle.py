@@ -206,7 +206,7 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
     looked_at: set[tuple[Any, ...]] = set()
 
     def check(job: TrainJob) -> None:
-        """Trainings that differ in their seed, rates or strength alone are looked at once, their images decoded once."""
+        """Trainings that differ in seed, rates or strength are looked at once, and their images are decoded once."""
         spec, hashes = job.spec, [ref.content_hash for ref in job.refs.values()]
         fits = (spec.batch_size, spec.validation, job.refs["data"].content_hash)
         runs = (spec.model, spec.loss, spec.frozen, spec.new_head, *hashes)

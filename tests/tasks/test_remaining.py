@@ -172,6 +172,21 @@ def test_workers_that_were_not_counted_are_found_out() -> None:
     assert seconds(remaining.left(10.0)) == pytest.approx(10)
 
 
+def test_requests_of_a_step_that_differ_in_cost_have_a_part_each() -> None:
+    """What was reported: networks of ten minutes, then many of ten seconds, all "train": 14 hours left of two."""
+    parts = plan(("train", 4, 100.0), ("train", 50, 2.0), ("test", 10, 1.0))
+    remaining, now = Remaining(parts=parts), 0.0
+    truly = sum(part.items * part.cost for part in parts)
+    for part in parts:
+        remaining.asked(part.step, part.items, 0, now)
+        for _ in range(part.items):
+            now += part.cost
+            remaining.computed(part.step, 1, part.cost, now)
+            assert seconds(remaining.left(now)) == pytest.approx(truly - now, abs=1e-6)
+    remaining.computed("train", -3, 0.0, now)
+    assert seconds(remaining.left(now)) == pytest.approx(3 * 2.0), "what is lost belongs to the last request"
+
+
 def test_a_damaged_block_is_work_again() -> None:
     remaining = Remaining(parts=plan(("attack", 10, 1.0)))
     remaining.asked("attack", 10, 8, 0.0)
@@ -187,7 +202,9 @@ def test_every_study_says_what_its_steps_are_and_cost(name: str) -> None:
     for settings in outline.sizes.values():
         work = outline.estimate(settings)
         assert work.parts and work.unit is not None and work.cost > 0
-        assert len({part.step for part in work.parts}) == len(work.parts)
+        steps = [part.step for part in work.parts]
+        again = [part.step for a, part in pairwise(work.parts) if a.step == part.step]
+        assert len(steps) - len(again) == len(set(steps)), "parts of a step stand side by side, as they are requested"
         assert all(part.items >= 0 and part.cost >= 0 and part.times >= 1 for part in work.parts)
 
 

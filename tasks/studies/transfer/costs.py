@@ -13,6 +13,7 @@ from robustray.tasks.sweeps.options import EARLY
 
 if TYPE_CHECKING:
     from robustray.tasks.studies.transfer.settings import Settings
+    from robustray.tasks.training.settings import TrainSpec
 
 HEAD = 3.0
 """Passes that a logistic regression on a latent costs, for every image that it is fitted on; measured at quick size."""
@@ -58,7 +59,8 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     share = (settings.num_source_classes or classes) / classes
     num_train, num_probed = (round(share * count[name]) for name in (settings.train_data, settings.test_data))
     chains, sources = settings.num_seeds, settings.all_sources()
-    trainings = [(settings.source_spec(source, 0, settings.train_data), num_train) for source in sources]
+    trained = [(settings.source_spec(source, 0, settings.train_data), num_train) for source in sources]
+    on_target: dict[str, list[tuple[TrainSpec, int]]] = {mode: [] for mode in settings.tuned_modes}
     number = len(sources) * chains
     attacked = sum(source.is_attacked for source in sources)
     latents = heads = held_out = tested = attacks = 0
@@ -86,18 +88,19 @@ def plan(settings: Settings) -> tuple[Part, ...]:
                 for mode in settings.tuned_modes:  # a frozen network's passes backward are counted as well
                     held_out += held * len(settings.tune_lrs)
                     tested += num_test
-                    specs = [
-                        settings.tune_spec(
-                            mode, "source", 0, settings.train_data, lr, settings.arch, few[target] - held
+                    fitted_on = few[target] - held
+                    on_target[mode] += [
+                        (
+                            settings.tune_spec(mode, "source", 0, settings.train_data, lr, settings.arch, fitted_on),
+                            fitted_on,
                         )
                         for lr in settings.tune_lrs
-                    ]
-                    trainings += [(spec, few[target] - held) for spec in specs] * len(settings.sources_of(FULL))
+                    ] * len(settings.sources_of(mode))
     tuned = chains * len(settings.sources_of(FULL))
     tuned_attacked = sum(source.is_attacked for source in settings.sources_of(FULL)) * len(settings.tuned_modes)
     looks = EARLY * (settings.probe_steps + 2)
     return (
-        training_part(trainings * chains),
+        *(training_part(each * chains) for each in (trained, *on_target.values())),  # each requested at once
         Part(step="clean", items=number * num_probed, cost=LOOK),
         Part(step="probe", items=number * num_probed, cost=looks),
         Part(step="audit", items=number * bool(num_probed), cost=AUDITED),
