@@ -16,21 +16,35 @@ if TYPE_CHECKING:
 
     from robustray.tasks.lab.long_jobs import Kept
 
-_SHA_LENGTH = 16
+SHA_LENGTH = 16
+"""Hex digits of a file's own hash in its name."""
 
 
 def publish(
     store: Store, folder: str, key: str, code: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any]
 ) -> str:
     """Write tensors with what they are. The same give the same bytes. Returns the file's name."""
-    from safetensors.torch import save
-
-    data = save(
-        {name: t.contiguous() for name, t in sorted(tensors.items())}, metadata={"robustray": json.dumps(about)}
-    )
-    name = f"{folder}/{key}-{code}-{sha256(data, _SHA_LENGTH)}.safetensors"
+    data = packed(tensors, about)
+    name = f"{folder}/{key}-{code}-{sha256(data, SHA_LENGTH)}.safetensors"
     store.write(name, data)
     return name
+
+
+def packed(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
+    """The content of a file: tensors by name, and `about`, JSON values, in its header.
+
+    Tensors that share memory, as tied weights do, are written whole under each of their names: safetensors refuses
+    them otherwise.
+    """
+    from safetensors.torch import save
+
+    apart: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in sorted(tensors.items()):
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone().contiguous() if memory in seen else tensor.contiguous()
+        seen.add(memory)
+    return save(apart, metadata={"robustray": json.dumps(about)})
 
 
 def listed(store: Store, folder: str, key: str) -> list[str]:
@@ -44,7 +58,12 @@ def read(store: Store, name: str) -> bytes | None:
         data = store.read(name)
     except FileNotFoundError:
         return None
-    return data if sha256(data, _SHA_LENGTH) == name.removesuffix(".safetensors").rpartition("-")[2] else None
+    return data if is_whole(name, data) else None
+
+
+def is_whole(name: str, data: bytes) -> bool:
+    """Whether `data` has the hash that its file's name ends in."""
+    return sha256(data, SHA_LENGTH) == name.removesuffix(".safetensors").rpartition("-")[2]
 
 
 def kept(store: Store, folder: str, key: str, code: str, say: Callable[[str], None]) -> Kept:
@@ -68,7 +87,7 @@ def current(store: Store, folder: str, key: str, code: str) -> str | None:
 
 
 def about(data: bytes) -> dict[str, Any]:
-    """What `publish` wrote into the header of a file."""
+    """What `packed` wrote into the header of a file."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return json.loads(header["__metadata__"]["robustray"])
 

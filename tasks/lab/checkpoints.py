@@ -7,18 +7,17 @@ used: half a job by one code and half by another would be a result of neither.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from robustray.tasks.lab import arrays
 from robustray.tasks.lab.resumable import Resumable
 from robustray.tasks.lab.store import Store, sha256
 
 FOLDER = "checkpoints"
 KEPT = 2
 """The newest, and the one before it in case the newest is damaged."""
-_SHA_LENGTH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +52,8 @@ class Checkpoints:
 
     def save(self, state: Resumable) -> None:
         """Write a state and drop all but the last two. A disk that is full is said, and tried again when next due."""
-        from safetensors.torch import save
-
-        data = save(dict(state.tensors()), metadata={"robustray": json.dumps(state.record())})
-        name = f"{self._folder}/{state.step:09d}-{self.code}-{sha256(data, _SHA_LENGTH)}.safetensors"
+        data = arrays.packed(state.tensors(), state.record())
+        name = f"{self._folder}/{state.step:09d}-{self.code}-{sha256(data, arrays.SHA_LENGTH)}.safetensors"
         self._last_step, self._last_time = state.step, time.monotonic()
         try:
             self.store.write(name, data)
@@ -67,14 +64,17 @@ class Checkpoints:
             self.say(f"no checkpoint at step {state.step}: {reason}; the work goes on and tries again")
 
     def restore(self, state: Resumable) -> None:
-        """Bring a fresh state to the newest readable checkpoint; damaged ones are said and removed."""
+        """Bring a fresh state to the newest readable checkpoint; damaged ones are said and removed. Where none can be
+        read the state stays as it is, and that is said too."""
         self.store.sweep(self._folder)
-        if not self._names() and self.store.list(self._folder):
+        names = self._names()
+        if not names and self.store.list(self._folder):
             self.say("its checkpoints were written by other code and are not used")
-        for name in reversed(self._names()):
+        for name in reversed(names):
             data = self._read(name)
             if data is None:
-                self.say(f"checkpoint {name} is damaged and is not used; the one before it is")
+                instead = "it starts from the beginning" if name == names[0] else "the one before it is"
+                self.say(f"checkpoint {name} is damaged and is not used; {instead}")
                 self.store.delete(name)
                 continue
             _restore(state, data)
@@ -101,11 +101,10 @@ class Checkpoints:
             data = self.store.read(name)
         except OSError:  # gone, or a disk that does not give it back
             return None
-        return data if sha256(data, _SHA_LENGTH) == name.removesuffix(".safetensors").rpartition("-")[2] else None
+        return data if arrays.is_whole(name, data) else None
 
 
 def _restore(state: Resumable, data: bytes) -> None:
     from safetensors.torch import load
 
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    state.load(load(data), json.loads(header["__metadata__"]["robustray"]))
+    state.load(load(data), arrays.about(data))

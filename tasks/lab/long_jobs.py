@@ -14,14 +14,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from robustray.tasks.lab.handles import Pending
 from robustray.tasks.lab.jobs import Job, Receipt
 from robustray.tasks.lab.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 Kept = Literal["missing", "old", "current"]
 """What the store has: not all that is asked for; all of it, but made by other code than the present; or all of it."""
