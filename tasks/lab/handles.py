@@ -107,6 +107,8 @@ class MapHandle(Pending):
     blocks: list[BlockJob]
     found: dict[int, pieces.Piece] = field(default_factory=dict)
     """Finished pieces by the index of their first item; together they cover all items that did not fail."""
+    _computed: set[int] = field(default_factory=set)
+    """Those of `found`, by the index of their first item, that this run computed; the others were in the store."""
     _frame: pd.DataFrame | None = None
     _shown: bool = False
     """Whether the end of the step was reported to progress."""
@@ -149,10 +151,10 @@ class MapHandle(Pending):
             return
         if block.num_items > 1 and (known_bad or not starts.isdisjoint(range(block.first + 1, last))):
             inner: list[BlockJob] = []
-            before = set(self.found)
+            num_before = len(self.found)
             for half in block.halves():
                 self._find(half, listed, starts, inner)
-            if known_bad or set(self.found) != before:
+            if known_bad or len(self.found) > num_before:
                 missing.extend(inner)
                 return
         missing.append(block)
@@ -163,6 +165,7 @@ class MapHandle(Pending):
         self.found[job.first] = pieces.Piece(
             step_key=job.step_key, first=job.first, block_key=job.block_key, code=code, sha=sha
         )
+        self._computed.add(job.first)
         super().done(job, receipt)
 
     def result(self) -> pd.DataFrame:
@@ -243,7 +246,8 @@ class MapHandle(Pending):
             self.lab.store.delete(piece.name)
             del self.found[piece.first]
             self.lab.progress.advance(self.step, -job.num_items, 0.0)
-        self.count.reused_blocks -= len(jobs)
+            self.count.reused_blocks -= piece.first not in self._computed
+            self.count.old_blocks -= piece.code != job.code
         self.count.retried += len(jobs)
         self.submit(jobs)
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from robustray.tasks.errors import InputError, WorkFailed
-from robustray.tasks.lab import runs
-from robustray.tasks.lab.handles import MAX_FAILED_ITEMS
+from robustray.tasks.lab import base, runs
+from robustray.tasks.lab.handles import MAX_FAILED_ITEMS, MapHandle
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
 from robustray.tasks.lab.serial import SerialLab
@@ -301,6 +301,29 @@ def test_damaged_pieces_are_computed_again(
     assert (told.total, told.done) == (10, 10)
     CALLS.clear()
     assert same(ask(SerialLab(store=store)), expected) and CALLS == []
+
+
+def test_what_is_computed_again_is_counted_once_as_found_and_once_as_old(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece that was in the store and is damaged was not reused; one that this run made never was."""
+    journal = Journal()
+    made = SerialLab(store=store, journal=journal).map("square", square, range(10), block=BLOCK)
+    assert isinstance(made, MapHandle)
+    made.wait()
+    _flip(Path(store.path(made.found[0].name)))
+    made.result()
+    count = journal.count("square")
+    assert (count.blocks, count.reused_blocks, count.computed_blocks, count.old_blocks) == (3, 0, 4, 0)
+
+    monkeypatch.setattr(base, "code_hash", lambda modules: "0123456789ab")
+    journal = Journal()
+    found = SerialLab(store=store, journal=journal).map("square", square, range(10), block=BLOCK)
+    assert isinstance(found, MapHandle)
+    _flip(Path(store.path(found.found[0].name)))
+    found.result()
+    count = journal.count("square")
+    assert (count.blocks, count.reused_blocks, count.computed_blocks, count.old_blocks) == (3, 2, 1, 2)
 
 
 def test_a_damaged_half_is_computed_again(store: Store) -> None:
