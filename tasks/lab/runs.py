@@ -239,6 +239,11 @@ def load(store: Store, name: str) -> Run:
     if run is not None:
         return run
     lists_all = f"`robustray status --store {store.url}` lists them all"
+    if len(matches) == 1:
+        raise InputError(
+            f"{store.path(matches[0])}/run.json is missing, damaged or of another version: what this run is cannot be "
+            "read; delete its folder, and the same command begins it anew"
+        )
     if len(matches) > 1:
         raise InputError(f"{name!r} is the beginning or end of {len(matches)} runs: {_few(matches)}; {lists_all}")
     if not known:

@@ -86,7 +86,7 @@ def test_folders_that_are_no_runs_are_passed_over(
     assert [run.id for run in runs.all_runs(store)] == [older.id]
     found = runs.find(store, "attack-sweep", "0123abcd")
     assert found is not None and found.id == older.id
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"run\.json is missing, damaged or of another version.*; delete its folder"):
         runs.load(store, broken.id)
 
 
