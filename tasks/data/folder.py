@@ -132,11 +132,13 @@ class FolderSource:
             if not line:
                 continue
             try:
-                file, *sides = line
-                found[file.strip()] = [int(side) for side in sides]
-                assert len(sides) == len(HEADER) - 1
-            except (ValueError, AssertionError) as error:
+                file, *sides = (word.strip() for word in line)
+                x0, y0, x1, y1 = map(int, sides)
+            except ValueError as error:
                 raise InputError(f"{path} line {number}: expected {','.join(HEADER)}, got {','.join(line)}") from error
+            if file in found:
+                raise InputError(f"{path} line {number}: {file} has a box already; give one box for each image")
+            found[file] = [x0, y0, x1, y1]
         wanted = [f"{name}/{file.name}" for name, files in listing.items() for file in files]
         missing = [name for name in wanted if name not in found]
         if missing:

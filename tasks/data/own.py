@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-import importlib.util
 import re
 import sys
 import traceback
@@ -76,8 +76,7 @@ class OwnSource:
 
     def fetch(self, name: str) -> ImageData:
         """Raises: InputError when the function fails or returns something else."""
-        found = self._data
-        return ImageData(name=name, images=found.images, labels=found.labels, classes=found.classes)
+        return dataclasses.replace(self._data, name=name)
 
     @cached_property
     def _data(self) -> ImageData:

@@ -19,14 +19,13 @@ import numpy as np
 
 from robustray.tasks.data.files import file_sha256, read_file
 from robustray.tasks.data.images import ImageData, checked
-from robustray.tasks.data.photographs import decode_fitted
+from robustray.tasks.data.photographs import LARGEST_SIDE, decode_fitted
 from robustray.tasks.data.sources import check_rest
 from robustray.tasks.errors import InputError
 
 Split = Literal["train", "test"]
 SIDE = 224
 """Pixels of a side where the name gives none: that of most ImageNet networks."""
-LARGEST_SIDE = 4_096
 PICTURES = (".jpg", ".jpeg", ".png")
 
 
@@ -287,13 +286,19 @@ def _lines(path: Path) -> list[str]:
 
 
 def _table(path: Path, wanted: Iterable[str]) -> list[dict[str, str]]:
-    """Rows of a tab-separated file with a line of names. Raises: InputError where a wanted column is not there."""
+    """Rows of a tab-separated file with a line of names. Raises: InputError where a wanted column, or a row's value in
+    it, is not there."""
+    wanted = tuple(wanted)
     header, *lines = _lines(path) or [""]
     names = header.split("\t")
     missing = [name for name in wanted if name not in names]
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r}: expected a first line of names, separated by tabs")
-    return [dict(zip(names, line.split("\t"), strict=False)) for line in lines]
+    rows = [dict(zip(names, line.split("\t"), strict=False)) for line in lines]
+    for number, row in enumerate(rows, start=1):
+        if any(name not in row for name in wanted):
+            raise InputError(f"{path}: row {number} has {len(row)} values, its columns are {', '.join(names)}")
+    return rows
 
 
 def _matlab(path: Path, name: str) -> Any:

@@ -13,6 +13,8 @@ from robustray.tasks.data.decode import decode_one
 from robustray.tasks.data.depth import open_known
 from robustray.tasks.errors import InputError
 
+LARGEST_SIDE = 4_096
+"""Pixels of a side that pictures are brought to, at most."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held."""
 _TURNS = {
@@ -37,9 +39,15 @@ def decode_fitted(
     Returns: (count, channels, side, side), one channel if every picture is grey, else three (RGB); and sentences that
     say what was done. Resizing is bicubic, with the kernel widened when it shrinks (antialiased).
 
-    Raises: InputError naming the pictures that cannot be read; none is left out.
+    Raises: InputError naming the pictures that cannot be read, none is left out; and for more than memory holds.
     """
-    out = np.empty((count, 3, side, side), dtype=np.uint8)
+    try:
+        out = np.empty((count, 3, side, side), dtype=np.uint8)
+    except MemoryError as error:
+        raise InputError(
+            f"{count:,} pictures of {side} x {side} pixels need {3 * count * side**2 / 2**30:,.1f} GiB of memory: use "
+            "fewer, or a smaller size="
+        ) from error
     sizes: Counter[tuple[int, int]] = Counter()
     unreadable: list[str] = []
     num_grey = num_turned = num_enlarged = 0

@@ -15,15 +15,13 @@ from robustray.tasks.data.images import ImageData, hash_arrays
 from robustray.tasks.data.own import OwnSource, load_function, looks_like_own
 from robustray.tasks.data.parquet import ParquetSource, find_shards
 from robustray.tasks.data.photo_sets import LAYOUTS
+from robustray.tasks.data.photographs import LARGEST_SIDE
 from robustray.tasks.data.picture import SUFFIXES, PictureSource
 from robustray.tasks.data.remembered import remembered
 from robustray.tasks.data.sources import SOURCES, known
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.code import code_hash
 from robustray.tasks.words import nearest
-
-LARGEST_SIDE = 4_096
-"""Pixels of a side that pictures are brought to."""
 
 
 class Source(Protocol):

@@ -105,10 +105,10 @@ def resize(ref: Reference, size: int | tuple[int, int], *, name: str | None = No
     (height, width) (each side gets its length, whatever becomes of the proportions).
 
     Bicubic, with the kernel widened when it shrinks (antialiased), as Pillow does it; 8 bits stay 8 bits. Masks take
-    the nearest pixel, boxes the pixels that they touch. Raises: InputError for a size below 1.
+    the nearest pixel, boxes the pixels that they touch. Raises: InputError for a size below 1, or of more numbers.
     """
     sides: tuple[int, ...] = (size,) if isinstance(size, int) else tuple(size)
-    if min(sides) < 1:
+    if len(sides) not in (1, 2) or min(sides) < 1:
         raise InputError(f"{ref.name}: a size is a number of pixels or (height, width), at least 1, got {size!r}")
     shown = "x".join(map(str, sides))
     return DataView(name=name or f"{ref.name} at {shown}", base=ref, change=Resize(sides=sides))

@@ -214,6 +214,11 @@ def remove(path: str) -> Callable[[Path], None]:
         ),
         ("aircraft", remove("fgvc-aircraft-2013b/data/images/0000001.jpg"), "0000001.jpg is missing"),
         ("birdsnap", break_line("birdsnap/images.txt", "species_id", "species"), "no column 'species_id'"),
+        (
+            "birdsnap",
+            break_line("birdsnap/images.txt", "O/gone.jpg\t2\t5", "O/gone.jpg"),
+            "images.txt: row 4 has 3 values",
+        ),
         ("cars", remove("stanford_cars/devkit/cars_meta.mat"), "cars_meta.mat is missing"),
         ("dtd", break_line("dtd/dtd/labels/val1.txt", "banded/", "braided/"), "'braided' is none of the 2"),
         ("food", break_line("food-101/meta/train.json", "{", "["), "is no JSON list"),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from robustray.tasks.data import open_data
-from robustray.tasks.data.photographs import ORIENTATION, fit
+from robustray.tasks.data.photographs import LARGEST_SIDE, ORIENTATION, decode_fitted, fit
 from robustray.tasks.data.reference import at_size
 from robustray.tasks.data.sources import check_name
 from robustray.tasks.data.views import resize
@@ -81,6 +81,11 @@ def test_all_unreadable_pictures_are_named_and_none_is_dropped(tmp_path: Path) -
     (tmp_path / "cat" / "clear.png").write_bytes(clear.getvalue())
     with pytest.raises(InputError, match=r"2 of 3 pictures cannot be used: .*bad\.jpg.*clear\.png is transparent"):
         open_data(f"{tmp_path},size=8", data_root=None).fetch()
+
+
+def test_more_pictures_than_memory_holds_are_refused() -> None:
+    with pytest.raises(InputError, match=r"1,000,000,000 pictures of 4096 x 4096 pixels need .* GiB of memory"):
+        decode_fitted([], 10**9, LARGEST_SIDE)
 
 
 @pytest.mark.parametrize("size", ["0", "-3", "large", "100000", ""])

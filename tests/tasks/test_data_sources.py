@@ -155,6 +155,25 @@ def test_ones_own_function_may_return_arrays_with_or_without_names(own: Callable
     assert named.classes == ("a", "b", "c") and named.images.dtype == np.uint8
 
 
+def test_masks_and_boxes_of_ones_own_images_are_kept(own: Callable[[str], str]) -> None:
+    body = """
+from robustray.tasks.data import ImageData
+from robustray.tasks.data.images import boxes_of
+
+def load():
+    masks = np.eye(4, dtype=bool)[None].repeat(2, 0)
+    images, labels = np.zeros((2, 3, 4, 4), np.uint8), np.array([0, 1])
+    return ImageData(name="mine", images=images, labels=labels, classes=("a", "b"), masks=masks, boxes=boxes_of(masks))
+"""
+    name = own(body)
+    ref = open_data(name, data_root=None)
+    data = ref.fetch()
+    assert data.name == name and data.masks is not None and data.boxes is not None
+    assert data.masks.sum() == 8 and data.boxes.tolist() == [[0, 0, 4, 4]] * 2
+    bare = open_data(own(body.replace(", masks=masks, boxes=boxes_of(masks)", "")), data_root=None)
+    assert bare.content_hash != ref.content_hash
+
+
 @pytest.mark.parametrize(
     "images",
     [

@@ -170,6 +170,7 @@ def test_grey_becomes_three_channels_and_colour_stays() -> None:
         (lambda ref: v.coarsen(ref, 0), "at least 1 pixel"),
         (lambda ref: v.coarsen(ref, 8), "8 x 12 pixels: to shrink them name fewer, got 8"),
         (lambda ref: v.resize(ref, (4, -4)), "number of pixels or"),
+        (lambda ref: v.resize(ref, (3, 4, 4)), "number of pixels or"),  # type: ignore[arg-type]
     ],
 )
 def test_views_that_do_not_fit_are_refused(view: Any, says: str, ref: DataRef) -> None:
@@ -229,6 +230,8 @@ def test_boxes_beside_a_folder_are_read_in_the_order_of_the_images(tmp_path: Pat
         (LINES[:3], r"no box of cat/1\.png \(2 of 4 are missing\)"),
         ([*LINES, "cow/0.png,0,0,1,1"], r"a box of cow/0\.png, but there is no such image"),
         ([*LINES[:4], "dog/0.png,0,0,1"], "line 5: expected file,x0,y0,x1,y1, got dog"),
+        ([*LINES[:4], "dog/0.png,0,0,1,1,1"], "line 5: expected file,x0,y0,x1,y1, got dog"),
+        ([*LINES, "dog/0.png,0,0,1,1"], "line 6: dog/0.png has a box already"),
         ([*LINES[:4], "dog/0.png,0,0,1,x"], "line 5"),
         ([*LINES[:4], "dog/0.png,0,0,9,1"], r"image 2 has the box \[0, 0, 9, 1\]"),
     ],
