@@ -79,7 +79,8 @@ class Adversary:
         return "" if self._copy is None else self._copy.reason
 
     def __call__(self, images: Tensor, labels: Tensor, indices: Tensor, *, eps: float, epoch: int) -> Tensor:
-        """images (b, ...) float32 in [0, 1]; the result too, within eps. The images themselves where eps is 0.
+        """images (b, ...) float32 in [0, 1]; the result too, within eps (Gaussian noise: of that length on average).
+        The images themselves where eps is 0.
 
         indices: (b,) int64, positions in the split: a random start depends on (seed, epoch, position) and nothing else.
         """

@@ -59,7 +59,10 @@ class Fit:
     def steps(self) -> Generator[dict[str, float], None, None]:
         """Take the steps that are left. Rows: loss, before the step."""
         while self.step < self.num_steps:
-            with torch.random.fork_rng(), torch.enable_grad():  # leave the worker's generators alone
+            # Leave the worker's generators alone: those that `seed_torch` seeds. Not asked for by number, `fork_rng`
+            # would open every GPU of the machine, also where the fit is on the CPU.
+            gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+            with torch.random.fork_rng(devices=gpus), torch.enable_grad():
                 seeds.seed_torch(seeds.integer(self.seed, "fit", self.step))
                 loss = self.loss(self.step)
                 if not torch.isfinite(loss):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from robustray.tasks.attacks.objective import CrossEntropy
 from robustray.tasks.errors import InputError, WorkFailed
@@ -23,6 +24,7 @@ from robustray.tasks.lab.resumable import complete
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.study import TRAIN, Findings, Opened, Outline, Study, Work
+from robustray.tasks.training.fit import Fit
 from tests.tasks.optimisations import (
     Regress,
     Universal,
@@ -51,6 +53,17 @@ def refs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
     """A network that knows the digits, and the digits."""
     lab = SerialLab(store=Store(str(tmp_path_factory.mktemp("digits"))))
     return {"model": lab.model("digits:mlp"), "data": lab.data("digits:train")}
+
+
+def test_a_fit_on_a_cpu_asks_for_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fork_rng` without devices would open every GPU of a machine with several, and warn."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    module = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    fit = Fit(module=module, optimizer=optimizer, loss=lambda _: module(torch.ones(1, 1)).square().mean(), num_steps=2)
+    complete(fit)
+    assert fit.step == 2
 
 
 def points(lab: SerialLab) -> Reference:

@@ -14,6 +14,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.training.recipes import RECIPES
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.settings import TrainSpec
+from robustray.tasks.training.work import training_passes
 
 
 def spec(**changed: Any) -> TrainSpec:
@@ -152,6 +153,25 @@ def test_eps_is_interpolated_and_constant_outside() -> None:
 
 
 # -- specs that come with the project ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "step", "check"),
+    [
+        ({}, 1, 4 * 1),
+        ({"loss": "noise", "eps": 0.1}, 1, 4 * 12),
+        ({"loss": "adversarial", "eps": 0.1, "num_steps": 3}, 4, 4 * 12),
+        ({"loss": "adversarial", "eps": 0.1, "num_steps": 3, "use_best": True}, 5, 4 * 12),
+        ({"loss": "trades", "eps": 0.1, "num_steps": 3, "random_start": True}, 6, 4 * 12),
+        ({"loss": "adversarial", "eps": 0.1, "num_steps": 3, "check_every": 3}, 4, 2 * 12),
+        ({"check_every": 9}, 1, 1),
+        ({"ema_decay": 0.9}, 1, 4 * 2),
+    ],
+)
+def test_passes_by_hand(changed: dict[str, Any], step: int, check: int) -> None:
+    """Four epochs of 90 images, 10 held out. step: passes of an image in an epoch; check: of a held-out one in all."""
+    spec = TrainSpec(model="m:f", data="d", epochs=4, validation=10, check_steps=10, **changed)
+    assert training_passes(spec, 100) == 4 * 90 * step + 10 * check
 
 
 def test_recipes_are_specs_of_their_models() -> None:
