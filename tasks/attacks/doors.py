@@ -62,8 +62,11 @@ def check_arguments(
         objective = CrossEntropy(targeted=plan.targeted)
         if targets is not None:
             _check_classes("targets", targets, count)
-    if targets is not None and len(targets) != count:
-        raise InputError(f"targets has {len(targets)} entries for {count} images")
+    if targets is not None:
+        if isinstance(kind := _kind(targets), str):
+            raise InputError(f"targets must be a tensor with one entry for each image, got {kind}")
+        if targets.shape[:1] != (count,):
+            raise InputError(f"targets has {len(targets) if targets.ndim else 'no'} entries for {count} images")
     return Problem(
         images=_ordinary(images.detach().contiguous()),
         labels=_ordinary(labels.to(device)),
@@ -129,6 +132,8 @@ def _kind(value: object) -> torch.dtype | str:
 
 
 def _checked_mask(mask: Tensor, images: Tensor) -> Tensor:
+    if isinstance(kind := _kind(mask), str):
+        raise InputError(f"mask must be a tensor of 0 and 1, got {kind}")
     fits = mask.ndim == images.ndim and all(m in (1, n) for m, n in zip(mask.shape[1:], images.shape[1:], strict=True))
     if not fits or len(mask) != len(images):
         raise InputError(f"mask of shape {tuple(mask.shape)} does not fit images of shape {tuple(images.shape)}")

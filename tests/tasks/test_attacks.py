@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -168,6 +169,10 @@ BAD_CALLS: list[tuple[str, Any, dict[str, Any], str]] = [
     ("float targets", replace(ATTACK, targeted=True), {"targets": LABELS.float()}, "targets must be an int64"),
     ("two directions", replace(ATTACK, targeted=True), {"targets": LABELS, "objective": Margin()}, "direction"),
     ("few targets", ATTACK, {"targets": LABELS[:2], "objective": Margin()}, "2 entries for 20"),
+    ("one target", ATTACK, {"targets": torch.tensor(3), "objective": Margin()}, "no entries for 20"),
+    ("a list of targets", ATTACK, {"targets": [3] * 20, "objective": Margin()}, "targets must be a tensor .*got list"),
+    ("NumPy's mask", ATTACK, {"mask": np.ones((20, 1, 8, 8), np.float32)}, "mask must be a tensor .*got ndarray"),
+    ("a list as mask", ATTACK, {"mask": [1.0] * 20}, "mask must be a tensor .*got list"),
     ("no goal", ATTACK, {"targets": torch.rand(20, 64), "objective": LatentMatching()}, "exit_rule"),
     ("no latent", ATTACK, {"model": WithBatchNorm().eval(), "objective": LatentMatching()}, "forward_with_latent"),
     ("NaN logits", ATTACK, {"model": lambda x: x.flatten(1)[:, :10] * torch.nan}, "NaN or infinite logits"),

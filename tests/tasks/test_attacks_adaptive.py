@@ -209,6 +209,8 @@ def test_few_classes_no_images_and_bad_values() -> None:
     assert len(empty.success) == 0 and empty.table() == ()
     with pytest.raises(InputError, match="mask"):
         Adaptive(norm="linf", eps=0.1)(net(), images, torch.zeros(4, dtype=torch.int64), mask=torch.ones(4, 1, 4, 4))
+    with pytest.raises(InputError, match=r"labels must be in 0 \.\. 1"):
+        Adaptive(norm="linf", eps=0.1)(two, images, torch.full((4,), 2))
     with pytest.raises(InputError, match="num_draws"):
         Adaptive(norm="linf", eps=0.1, num_draws=0)
 

@@ -54,7 +54,7 @@ class Draws:
     def logits(self, images: Tensor, what: str, number: int) -> Tensor:
         """(b, classes) of draw `number` for the purpose `what`; images (b > 0, ...)."""
         seed = integer(self._seed, what, number)
-        with _restored(images):
+        with restored(images):
             if self._images_at_once:
                 seed_torch(seed)
                 found: Tensor = torch.func.vmap(self._one, randomness="same")(images)
@@ -82,7 +82,7 @@ class Draws:
         def draw(_: Tensor) -> Tensor:
             return torch.func.vmap(self._one, randomness="same")(images)
 
-        with _restored(images):
+        with restored(images):
             seed_torch(integer(self._seed, what, count))
             found: Tensor = torch.func.vmap(draw, randomness="different")(torch.arange(count, device=images.device))
         return found
@@ -122,7 +122,7 @@ class FollowedDraws:
 
 
 @contextmanager
-def _restored(images: Tensor) -> Iterator[None]:
-    """torch's generators are put back on leaving."""
+def restored(images: Tensor) -> Iterator[None]:
+    """On leaving, torch's generators are put back: that of the CPU, and that of the GPU on which the images are."""
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         yield

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustray.tasks.attacks.gradient.draws import restored
 from robustray.tasks.attacks.gradient.refusals import Model
 from robustray.tasks.attacks.search.noise import uniform
 
@@ -70,7 +71,7 @@ def averaged(model: Model, *, samples: int, seed: int) -> Model:
 
     def run(images: Tensor) -> Tensor:
         total: Tensor | int = 0
-        with torch.random.fork_rng(devices=[]):
+        with restored(images):
             for k in range(samples):
                 torch.manual_seed(seed * 100_003 + k)
                 total = total + model(images.clone())
@@ -88,7 +89,7 @@ def votes(model: Model, *, draws: int, seed: int) -> Model:
     def run(images: Tensor) -> Tensor:
         counts: Tensor | int = 0
         shares: Tensor | int = 0
-        with torch.random.fork_rng(devices=[]):
+        with restored(images):
             for k in range(draws):
                 torch.manual_seed(seed * 100_003 + 50_021 + k)
                 logits = model(images.clone()).float()

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from robustray.tasks.attacks.adaptive import Adaptive
-from robustray.tasks.attacks.doors import check_arguments
+from robustray.tasks.attacks.doors import check_arguments, check_class_range
 from robustray.tasks.attacks.family import ApgdCE, ApgdDLR, ApgdT, Square
-from robustray.tasks.attacks.gradient.refusals import Model, refuse_one_output
+from robustray.tasks.attacks.gradient.refusals import Model
 from robustray.tasks.attacks.gradient.stand_ins import averaged, guided, rescaled, smoothed, votes
 from robustray.tasks.attacks.gradient.unmasking import unmasked
 from robustray.tasks.attacks.gradient.verdicts import predict_logits
@@ -147,7 +147,7 @@ def run_adaptive(
     if len(images) == 0:
         return _nothing(problem.images, problem.labels)
     with watched(model):
-        refuse_one_output(predict_logits(model, problem.images[:1]).shape[1], model)
+        check_class_range("labels", problem.labels, predict_logits(model, problem.images[:1]).shape[1], model)
         diagnosis = diagnose(model, problem.images, attack, seed)
         judge = votes(model, draws=attack.num_draws, seed=seed) if diagnosis.random else model
         logits = predict_logits(judge, problem.images)
