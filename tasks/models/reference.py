@@ -220,8 +220,10 @@ def _check_normalisation(
         if not isinstance(model, Normalised):
             continue
         built = getattr(model, name).flatten().tolist()
-        if len(values) != len(built) or (name == "std" and 0 in values):
+        if len(values) != len(built):
             raise InputError(f"{where}: the metadata's {name} is {values!r}, {architecture} has {len(built)} channels")
+        if name == "std" and 0 in values:
+            raise InputError(f"{where}: the metadata's std is {values!r}, expected numbers above 0")
         if model_entry(architecture) is None and any(abs(a - b) > 1e-4 for a, b in zip(values, built, strict=True)):
             raise InputError(f"{where} was trained with {name} {values}, {architecture} normalises with {built}")
     return found
