@@ -26,6 +26,7 @@ from robustray.tasks.studies.transfer.blocks import (
     under_head,
 )
 from robustray.tasks.studies.transfer.kinds import DRIFTING, FIXED, FULL, OTHERS, RANDOM, STANDARD
+from robustray.tasks.studies.transfer.settings import OUTLINE
 from robustray.tasks.studies.transfer.worlds import open_world
 from tests.tasks.transfer_rows import DIGITS, QUICK
 
@@ -122,6 +123,18 @@ def test_drifting_features_train_the_head_alone_and_let_batch_norm_follow() -> N
     full, drifting = (asked.tune_spec(mode, "s", 0, "digits:train", 0.1, QUICK.arch, 28) for mode in (FULL, DRIFTING))
     assert (drifting.frozen, drifting.frozen_mode) == (("*",), "training")
     assert replace(drifting, frozen=(), frozen_mode="evaluation") == full
+
+
+def test_all_trainings_of_a_run_have_one_arithmetic() -> None:
+    """It is decided once, and said: sources that are compared must not differ by it."""
+    small = OUTLINE.sizes["small"]
+    assert QUICK.train_precision == "fp32" and small.train_precision == "auto", "quick keeps its figures"
+    asked = replace(QUICK, train_precision="bf16", drifting_features=True)
+    specs = [asked.source_spec(source, 0, "digits:train") for source in asked.all_sources()]
+    specs += [asked.tune_spec(mode, "s", 0, "digits:train", 0.1, QUICK.arch, 28) for mode in asked.tuned_modes]
+    assert {spec.precision for spec in specs} == {"bf16"}
+    with pytest.raises(InputError, match="train_precision cannot be 'fp16'"):
+        replace(QUICK, train_precision="fp16")  # type: ignore[arg-type]
 
 
 def test_sources_differ_in_what_their_names_say_only() -> None:

@@ -88,8 +88,9 @@ def door(settings: Settings, lab: Lab) -> Opened:
             *_, words = view_of(settings, lab, each, world.targets[each.data])
             warnings += (f"{each.name}: {words}",)
     if settings.sources:
-        decided = {"precision": settled(settings, lab, "precision").precision} if settings.on_target else {}
-        return Opened(refs=refs, decided=decided, modules=trained_modules(settings.sources), warnings=warnings)
+        return Opened(
+            refs=refs, decided=decided(settings, lab), modules=trained_modules(settings.sources), warnings=warnings
+        )
     assert world.source is not None and world.source_test is not None, "sources that are trained have images"
     refs |= {"source data": world.source, "source_test data": world.source_test}
     source = lab.load(world.source)
@@ -99,10 +100,18 @@ def door(settings: Settings, lab: Lab) -> Opened:
     see(untrained(settings.arch).eval(), source.batch(range(min(TRIED_IMAGES, len(source))))[0])  # needs latents
     return Opened(
         refs=refs,
-        decided={"precision": settled(settings, lab, "precision").precision},
+        decided=decided(settings, lab),
         modules=own_modules(settings.arch),
         warnings=try_attacks(lab, {settings.arch: [settings.attack()]}, [source], {}) + warnings,
     )
+
+
+def decided(settings: Settings, lab: Lab) -> dict[str, str]:
+    """The arithmetic of attacks and of trainings in this lab, where there are any."""
+    chosen = settled(settings, lab, "precision", "train_precision")
+    attacks = {"precision": chosen.precision} if settings.on_target or not settings.sources else {}
+    trains = bool(settings.tuned_modes) or not settings.sources
+    return attacks | ({"precision in training": chosen.train_precision} if trains else {})
 
 
 def try_tuning(settings: Settings, lab: Lab, mode: str, arch: str, images: Reference, count: int) -> None:
@@ -137,7 +146,7 @@ def target_words(name: str) -> str:
 
 
 def run(settings: Settings, lab: Lab) -> Findings:
-    settings = settled(settings, lab, "precision")
+    settings = settled(settings, lab, "precision", "train_precision")
     worlds = [open_world(settings, lab, chain) for chain in range(settings.num_seeds)]
     targets, _ = present(settings, lab, worlds[0])
 
