@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import robustray
+from robustray.distributed.start import token_file
 from robustray.tasks.errors import InputError, WorkFailed
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ AGENT_WITHIN_S = 60.0
 """Right after its start a cluster answers for a while that it has no agent for jobs."""
 SILENT_FOR_S = 60.0
 """A cluster that does not answer for so long while a job runs is given up; the job may well go on."""
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _PAUSE_S = 2.0
 _LARGEST = 3
 """Entries of a folder that is too large, in a message."""
@@ -89,8 +91,7 @@ def use_token() -> str:
     Returns: where it was found, "" where there is none. To be called before Ray is imported.
     """
     named = next((name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if os.environ.get(name)), "")
-    kept = Path("~/.ray/auth_token").expanduser()
-    found = named or (str(kept) if kept.is_file() else "")
+    found = named or (str(token_file()) if token_file().is_file() else "")
     if found:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     return found
@@ -99,7 +100,7 @@ def use_token() -> str:
 def travels_in_the_open(address: str) -> bool:
     """Whether a token would cross a network unencrypted: plain http to another machine."""
     url = urlsplit(address)
-    return url.scheme == "http" and url.hostname not in ("127.0.0.1", "localhost", "::1")
+    return url.scheme == "http" and url.hostname not in _THIS_MACHINE
 
 
 class JobServer:
@@ -135,10 +136,11 @@ class JobServer:
                     f"--to {self.address}: what answers there is no Ray dashboard ({_line(error)}); its address is "
                     "printed by `ray start --head`"
                 ) from error
-            host = urlsplit(self.address).hostname
+            named = urlsplit(self.address).hostname
+            host = "HEAD" if named in _THIS_MACHINE else named
             raise InputError(
                 f"--to {self.address}: nobody answers ({_line(error)}); the dashboard listens on its own machine only: "
-                f"go there, or open a tunnel: `ssh -N -L 8265:127.0.0.1:8265 {'HEAD' if host == '127.0.0.1' else host}`"
+                f"go there, or open a tunnel: `ssh -N -L 8265:127.0.0.1:8265 {host}`"
             ) from error
 
     def send(self, submission: Submission, say: Callable[[str], None]) -> str:

@@ -58,7 +58,10 @@ class Places:
         cpus, gpus = self.cost(job.needs)
         if cpus > self._cpus or gpus > self._gpus:
             have = f"{self._cpus:g} CPUs and {self._gpus:g} GPUs"
-            raise InputError(f"{job.label} needs {cpus:g} CPUs and {gpus:g} GPUs, but there are {have}")
+            raise InputError(
+                f"{job.label} needs {cpus:g} CPUs and {gpus:g} GPUs, but there are {have}; let it need less (threads, "
+                "ranks, its share of a GPU), or take a larger machine or cluster"
+            )
         # On CPUs trainings, attacks and fits share their actors: a new one would first import everything again.
         needs = job.needs if self._use_gpus else replace(job.needs, gpus=0.0)
         return self.groups.setdefault(needs, Group(needs=needs))

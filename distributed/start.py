@@ -81,9 +81,13 @@ def search_path() -> str:
     root = Path(robustray.__file__).resolve().parents[1]
     own = [str(Path.cwd()), *([] if root.name == "site-packages" else [str(root)])]
     given = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), *map(os.path.abspath, sys.path)]
-    installed = (sys.prefix, sys.base_prefix)
-    outside = [folder for folder in given if folder and os.path.isdir(folder) and not folder.startswith(installed)]
+    outside = [folder for folder in given if folder and os.path.isdir(folder) and not _is_installed(Path(folder))]
     return os.pathsep.join(dict.fromkeys([*own, *outside]))
+
+
+def _is_installed(folder: Path) -> bool:
+    """Whether a folder lies in this Python or its environment. `venv-tools` beside `venv` does not."""
+    return folder.is_relative_to(sys.prefix) or folder.is_relative_to(sys.base_prefix)
 
 
 def start_ray(*, address: str | None, workers: int | None, dashboard: bool = False) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +107,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
     made.shutdown()
     made.server_close()
     thread.join()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_where_nobody_answers_the_tunnel_leads_to_the_head_and_not_to_this_machine(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(InputError, match=r"nobody answers .* `ssh -N -L 8265:127.0.0.1:8265 HEAD`"):
+        JobServer(f"http://{host}:{port}")
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,23 @@ def test_the_folder_does_not_matter_without_ray_of_our_own(monkeypatch: pytest.M
     open_lab(store=store, workers=1, address=None, device="cpu", data_root=None, progress=SilentProgress()).close()
 
 
+def test_workers_search_folders_beside_the_environment_and_none_inside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A folder whose name only begins like that of the environment is the user's own."""
+    inside, beside, own = tmp_path / "venv" / "lib", tmp_path / "venv-tools", tmp_path / "own"
+    for folder in (inside, beside, own):
+        folder.mkdir(parents=True)
+    for name in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, name, str(tmp_path / "venv"))
+    monkeypatch.setattr(sys, "path", [str(own), str(inside), str(tmp_path / "absent")])
+    monkeypatch.setenv("PYTHONPATH", str(beside))
+    monkeypatch.chdir(own)
+    found = start.search_path().split(os.pathsep)
+    assert found[0] == str(own) and str(beside) in found and len(set(found)) == len(found)
+    assert str(inside) not in found and str(tmp_path / "absent") not in found
+
+
 def test_a_worker_that_cannot_import_says_what_to_do() -> None:
     error = (
         "The actor died because of an error raised in its creation task, ...\nModuleNotFoundError: No module named 'x'"
