@@ -223,7 +223,8 @@ def load_agent(name: str | Path, *, store: str | Path = "runs") -> Agent:
     """An agent by the path of a state, or by its key in a store: "KEY" is the last state that is stored there,
     "KEY@150" the one before update 150.
 
-    Raises: InputError when there is none, or when it is damaged.
+    Raises: InputError when there is none, when it is damaged, or when another version wrote it that this one can't
+    read.
     """
     path = Path(name)
     if path.suffix == ".safetensors":
@@ -244,7 +245,10 @@ def load_agent(name: str | Path, *, store: str | Path = "runs") -> Agent:
     for found in place.newest([file.name for file in wanted]):
         kept = files.read_file(place, next(file for file in wanted if file.name == found))
         if kept is not None:
-            return _agent_of(kept)
+            try:
+                return _agent_of(kept)
+            except ValueError as error:
+                raise InputError(f"agent {name}: {error}; another version of robustray wrote it") from error
     others = ", ".join(sorted({str(file.update) for file in states if file not in wanted}, key=int))
     problem = f"its state before update {update or last} is damaged" if wanted else f"no state before update {update}"
     rest = f"kept are those before update {others}" if others else "no other is kept"

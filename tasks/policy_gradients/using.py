@@ -91,18 +91,21 @@ def about(agent: Agent) -> dict[str, Any]:
 
 
 def list_agents(store: Store) -> list[dict[str, Any]]:
-    """Agents of a store by their keys: `about` the last whole state, and `kept`, the updates before which there is a
-    state."""
+    """Agents of a store by their keys: `about` the last state that is whole and that this version can read, and `kept`,
+    the updates before which there is a state. One without such a state is left out."""
     found = []
     for key in store.folders(files.FOLDER):
         states = [file for file in files.list_files(store, key) if file.kind == "state"]
         for file in sorted(states, key=lambda file: file.update, reverse=True):
             data = files.read_file(store, file)
-            if data is not None:
+            if data is None:
+                continue
+            try:
                 agent = Agent(files.state_of(data), files.versions_of(data))
-                kept = sorted({state.update for state in states})
-                found.append({"key": key, **about(agent), "kept": kept})
-                break
+            except ValueError:  # of another version, whose settings this one does not know
+                continue
+            found.append({"key": key, **about(agent), "kept": sorted({state.update for state in states})})
+            break
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 import json
@@ -18,9 +19,10 @@ import torch
 from PIL import Image
 
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab import keys
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.policy_gradients import clips, using
+from robustray.tasks.policy_gradients import clips, files, using
 from robustray.tasks.policy_gradients.agent import Agent, load_agent
 from robustray.tasks.policy_gradients.environments import open_environment
 from robustray.tasks.policy_gradients.export import load_policy
@@ -217,6 +219,28 @@ def test_agents_of_a_store_are_listed_and_one_is_handed_on(tmp_path: Path) -> No
     assert about["spec"]["settings"]["steps_per_stream"] == 64 and about["update"] == 1
     with pytest.raises(InputError, match="export to"):
         using.export(agent, policy)
+
+
+def test_a_state_of_another_version_is_refused_in_words_and_hides_no_other_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are those that its name promises, but its settings have a field that this version does not know."""
+    store = Store(str(tmp_path / "store"))
+    store.create()
+    mine, other = (
+        SerialLab(store=store).learn([dataclasses.replace(SPEC, seed=seed, iterations=1, milestones=())]).result()[0]
+        for seed in (0, 1)
+    )
+    plain = keys.plain(SPEC)
+    later = {**plain, "settings": {**plain["settings"], "momentum": 0.9}}
+    state = other.final.build(other.final.fetch(), "cpu").state
+    store.delete(other.final.file.name)
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "plain", lambda spec: later)
+        files.write_state(store, other.key, other.final.file.code, state)
+    with pytest.raises(InputError, match=r"momentum.*another version of robustray wrote it"):
+        load_agent(other.key, store=store.url)
+    assert [row["key"] for row in using.list_agents(store)] == [mine.key]
 
 
 def test_a_state_given_by_its_path_is_held_against_the_digest_in_its_name(tmp_path: Path) -> None:
