@@ -18,6 +18,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.kit.frames import at, one
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
+from robustray.tasks.policy_gradients.curves import final_return
 from robustray.tasks.policy_gradients.presets import preset
 from robustray.tasks.statistics import welch, welch_contrast
 from robustray.tasks.studies.implementation_matters import findings, improvements, reduce, spread
@@ -131,9 +132,9 @@ def test_grids_hold_the_studys_own_agents() -> None:
 
 def test_an_agents_final_return_is_that_of_its_last_five_updates() -> None:
     curve = pd.DataFrame({"episode_return": [100.0, 1.0, 2.0, math.nan, 4.0, 5.0]})
-    assert reduce.final_return(curve) == 3.0 and reduce.best_return(curve) == 100.0
+    assert final_return(curve) == 3.0 and reduce.best_return(curve) == 100.0
     nothing = pd.DataFrame({"episode_return": [7.0] + [math.nan] * 5})
-    assert math.isnan(reduce.final_return(nothing))
+    assert math.isnan(final_return(nothing))
 
 
 def test_a_contrast_of_two_is_welchs_and_the_textbooks_of_four() -> None:
@@ -206,6 +207,12 @@ def test_the_smaller_of_two_covers_it() -> None:
         found = reduce.smaller_of(a, b)
         hits += found.lo <= 1.0 <= found.hi
     assert hits / 500 >= 0.93
+
+
+def test_the_smaller_of_a_known_and_an_unknown_number_is_unknown() -> None:
+    known, unknown = reduce.mean_of(np.array([1.0, 1.2])), reduce.mean_of(np.zeros(0))
+    for found in (reduce.smaller_of(known, unknown), reduce.smaller_of(unknown, known)):
+        assert math.isnan(found.value) and (found.lo, found.hi, found.n) == (-math.inf, known.hi, 2)
 
 
 def test_effects_of_known_cells() -> None:

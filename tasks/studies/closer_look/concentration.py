@@ -112,7 +112,7 @@ def log_half_size(found: Gradients) -> Estimate:
     return jackknife(statistic, len(next(iter(found.by_size.values()))))
 
 
-def concentration_table(gradients: Mapping[tuple[str, int, int], Gradients]) -> pd.DataFrame:
+def concentration_table(gradients: Mapping[Key, Gradients]) -> pd.DataFrame:
     """(algorithm, agent, update) -> one row per size: pairwise cosine, cosine with the truth, with intervals."""
     rows = []
     for (algorithm, agent, update), found in gradients.items():
@@ -128,7 +128,7 @@ def concentration_table(gradients: Mapping[tuple[str, int, int], Gradients]) -> 
     return pd.DataFrame(rows)
 
 
-def half_size_table(gradients: Mapping[tuple[str, int, int], Gradients]) -> pd.DataFrame:
+def half_size_table(gradients: Mapping[Key, Gradients]) -> pd.DataFrame:
     """N1/2 by agent and milestone, with an interval over repeats (on the logarithm)."""
     rows = []
     for (algorithm, agent, update), found in gradients.items():

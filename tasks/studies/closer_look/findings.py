@@ -10,6 +10,7 @@ from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, estimate_of, one
 from robustray.tasks.kit.rules import above
 from robustray.tasks.kit.words import plural
+from robustray.tasks.policy_gradients.curves import LAST
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.closer_look import concentration, drawings, reduce, tables
@@ -157,7 +158,7 @@ def _arm_claim(results: Results, algorithm: str) -> Claim:
         f"{NAMES[algorithm]}: without a baseline agents learn less.",
         reduce.difference(mine, theirs),
         above(0),
-        measured=f"mean return over the last {reduce.LAST} updates, as in the paper minus without a baseline (Welch)",
+        measured=f"mean return over the last {LAST} updates, as in the paper minus without a baseline (Welch)",
     )
 
 

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from robustray.tasks.kit.frames import at, columns
+from robustray.tasks.policy_gradients.curves import final_return
 from robustray.tasks.statistics import Estimate, clustered_mean, mean_interval, welch, welch_contrast
 
 Key = tuple[str, int, int]
 """Algorithm, number of the agent, update before which it is looked at."""
-LAST = 5
-"""Updates whose mean return is an agent's final one."""
 UNKNOWN = Estimate(value=math.nan, lo=-math.inf, hi=math.inf, n=0)
 
 
@@ -30,12 +29,10 @@ def over_agents(values: Sequence[float]) -> Estimate:
 
 
 def final_returns(curves: pd.DataFrame, arm: str, algorithm: str) -> NDArray[np.float64]:
-    """Mean episode returns of an arm's agents over their last five updates; without those that ended no episode."""
-    found = []
-    for _, rows in at(curves, arm=arm, algorithm=algorithm).groupby("agent"):
-        last = rows.sort_values("update").episode_return.to_numpy(np.float64)[-LAST:]
-        found += [float(np.nanmean(last))] if np.isfinite(last).any() else []
-    return np.asarray(found)
+    """`final_return` of each of an arm's agents (agents,), without those that ended no episode in those updates."""
+    by_agent = at(curves, arm=arm, algorithm=algorithm).sort_values("update").groupby("agent")
+    found = np.asarray([final_return(rows) for _, rows in by_agent], dtype=np.float64)
+    return found[np.isfinite(found)]
 
 
 def difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Estimate:

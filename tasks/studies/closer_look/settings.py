@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.policy_gradients.agent_seeds import TRPO_CELL, cell_seed
+from robustray.tasks.policy_gradients.agent_seeds import MOST, TRPO_CELL, cell_seed
 from robustray.tasks.policy_gradients.presets import ENVIRONMENTS, preset
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
 from robustray.tasks.study import EnvironmentStep, Outline, Part, Size, Work
@@ -41,8 +41,6 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "bootstrap at time limits": {"bootstrap": "correct"},
 }
 """Trainings beside each other; the first one's agents are those that are looked at."""
-_MOST = 1_000
-"""Agents of an algorithm in one arm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +110,8 @@ class Settings:
             heldout_every=self.heldout_every,
         )
         checks.counts(seed=self.seed, landscape_agents=self.landscape_agents)
-        if self.num_agents > _MOST:
-            raise InputError(f"num_agents must be at most {_MOST:,}, got {self.num_agents:,}")
+        if self.num_agents > MOST:
+            raise InputError(f"num_agents must be at most {MOST:,}, got {self.num_agents:,}")
         steps = self.update_steps
         if len(self.sample_sizes) < 2 or any(size > steps and size % steps for size in self.sample_sizes):
             raise InputError(
@@ -220,7 +218,7 @@ def _seed(seed: int, arm: int, algorithm: str, number: int) -> int:
     """TRPO's agents of the first arm are those of the study implementation-matters, which so are trained once."""
     if algorithm == "trpo" and not arm:
         return cell_seed(seed, "report", TRPO_CELL, number)
-    return ((seed * len(ARMS) + arm) * len(ALGORITHMS) + ALGORITHMS.index(algorithm)) * _MOST + number
+    return ((seed * len(ARMS) + arm) * len(ALGORITHMS) + ALGORITHMS.index(algorithm)) * MOST + number
 
 
 def quick() -> Settings:

@@ -21,6 +21,7 @@ from robustray.tasks.studies.closer_look.concentration import Gradients
 from robustray.tasks.studies.closer_look.gradients import gradient_block
 from robustray.tasks.studies.closer_look.landscapes import landscape_block
 from robustray.tasks.studies.closer_look.pools import COLUMNS, collect_block
+from robustray.tasks.studies.closer_look.reduce import Key
 from robustray.tasks.studies.closer_look.results import Results
 from robustray.tasks.studies.closer_look.settings import ARMS, KINDS, OUTLINE, SOURCES, Settings, agent_specs
 from robustray.tasks.studies.closer_look.steps import step_block
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 BLOCKS_AT_ONCE = 4
 """Rollouts, gradients or points of a landscape in one block of work."""
-Key = tuple[str, int, int]
-"""Algorithm, number of the agent, update before which it is looked at."""
 
 
 def door(settings: Settings, lab: Lab) -> Opened:

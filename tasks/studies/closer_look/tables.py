@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from robustray.tasks.kit.frames import shown
+from robustray.tasks.policy_gradients.curves import LAST
 from robustray.tasks.studies.closer_look import reduce
 from robustray.tasks.studies.closer_look.results import Results
 from robustray.tasks.study import Table
@@ -113,7 +114,7 @@ def tables(results: Results) -> Iterator[Table]:
     yield Table(
         name="arms",
         title="Trainings without a baseline, and with a bootstrap at time limits",
-        caption=f"Mean episode return over the last {reduce.LAST} of {settings.iterations} updates, over n agents "
+        caption=f"Mean episode return over the last {LAST} of {settings.iterations} updates, over n agents "
         "(Student's t), and the difference to training as in the paper (Welch).",
         frame=results.arms,
         formats={**shown("final", "", "final_lo", "final_hi"), **shown("difference", "")},

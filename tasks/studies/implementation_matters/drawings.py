@@ -9,6 +9,7 @@ import pandas as pd
 
 from robustray.tasks import figures
 from robustray.tasks.kit.frames import at
+from robustray.tasks.policy_gradients.curves import LAST
 from robustray.tasks.studies.implementation_matters import improvements, reduce, spread
 from robustray.tasks.studies.implementation_matters.published import PUBLISHED, WORDS
 from robustray.tasks.studies.implementation_matters.results import Results
@@ -66,7 +67,7 @@ def _returns(results: Results, place: str, tail: str) -> Figure:
         caption="With and without code-level optimisations, with clipped and trust-region step. "
         f"Means with 95 % intervals over n = {results.settings.num_seeds} agents each; faint dots: agents.",
         rows=rows,
-        x_label=f"episode return over the last {reduce.LAST} updates",
+        x_label=f"episode return over the last {LAST} updates",
     )
 
 
@@ -79,7 +80,7 @@ def _by_update(
     palette: figures.Palette,
     levels: tuple[figures.Level, ...] = (),
 ) -> Figure | None:
-    """A column of learning curves, of the corners; None with fewer than two updates of each."""
+    """A column of learning curves, of the corners; None where one of them has fewer than two updates."""
     series = []
     for arm in CORNERS:
         rows = at(results.trust, environment=place, arm=arm).dropna(subset=[column])
@@ -143,7 +144,7 @@ def _profile(samples: Mapping[str, np.ndarray], *, name: str, title: str, words:
         caption=f"1 − the distribution function of final returns over n = {sizes} {words}; bands: Wilson's 95 % "
         "interval at each return. Higher is better.",
         series=series,
-        x_label=f"episode return over the last {reduce.LAST} updates",
+        x_label=f"episode return over the last {LAST} updates",
         y_label="share of agents above it",
         percent=True,
         step=True,

@@ -12,6 +12,7 @@ from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import estimate_of, one
 from robustray.tasks.kit.rules import Rule, above
 from robustray.tasks.kit.words import plural
+from robustray.tasks.policy_gradients.curves import LAST
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.implementation_matters import drawings, improvements, reduce, tables
@@ -64,7 +65,7 @@ def warnings(results: Results) -> Iterator[str]:
     yield CAVEAT
     lost = results.agents[results.agents.final.isna()]
     if len(lost):
-        yield f"{plural(len(lost), 'agent')} ended no episode in the last {reduce.LAST} updates and count in no mean"
+        yield f"{plural(len(lost), 'agent')} ended no episode in the last {LAST} updates and count in no mean"
 
 
 # --- Claims -----------------------------------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ def claims(results: Results) -> Iterator[Claim | Description]:
             )
 
         yield told(
-            "Code-level optimisations raise the return, whichever the step.",
+            "Code-level optimisations raise the return, as a mean over both steps.",
             results.contrast(place, OPTIMISATIONS),
             "mean final return of PPO and TRPO+ minus that of PPO-M and TRPO (Welch)",
             {"PPO": "ppo", "PPO-M": "ppo-m", "TRPO+": "trpo+", "TRPO": "trpo"},

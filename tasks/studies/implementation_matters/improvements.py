@@ -80,8 +80,8 @@ class FalseAlarms:
     """The larger rate of two ways to be equal: no difference at all; or the step's effect and the interaction as
     measured, with the optimisations' effect as large as the step's."""
     lo: float
+    """Lower end of Wilson's interval of that rate."""
     hi: float
-    """Upper end of Wilson's interval of that rate."""
     num_simulated: int
 
     @property

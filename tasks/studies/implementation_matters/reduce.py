@@ -13,14 +13,13 @@ import pandas as pd
 from scipy import special
 
 from robustray.tasks.kit.frames import at, columns
+from robustray.tasks.policy_gradients.curves import final_return
 from robustray.tasks.statistics import Estimate, mean_interval, welch_contrast
 from robustray.tasks.studies.implementation_matters.settings import ARMS, CORNERS, SWITCHES, Cell
 
 if TYPE_CHECKING:
     from robustray.tasks.policy_gradients.jobs import Learned
 
-LAST = 5
-"""Updates whose mean return is an agent's final one."""
 STEP, OPTIMISATIONS, INTERACTION = "clipped step", "optimisations", "interaction"
 CONTRASTS: Mapping[str, tuple[float, ...]] = {
     STEP: (0.5, 0.5, -0.5, -0.5),
@@ -48,12 +47,6 @@ CURVES = ("episode_return", "entropy", "action_std", *TRUST)
 
 
 # --- Agents -----------------------------------------------------------------------------------------------------------
-
-
-def final_return(curve: pd.DataFrame) -> float:
-    """Mean episode return over the last five updates in which an episode ended among the last five; NaN without any."""
-    last = curve.episode_return.to_numpy(np.float64)[-LAST:]
-    return float(np.nanmean(last)) if np.isfinite(last).any() else math.nan
 
 
 def best_return(curve: pd.DataFrame) -> float:
@@ -151,12 +144,14 @@ def contrast_table(agents: pd.DataFrame, measure: str = "final") -> pd.DataFrame
 
 
 def smaller_of(a: Estimate, b: Estimate) -> Estimate:
-    """The smaller of two numbers estimated from different agents; above a bound exactly where both are.
+    """The smaller of two numbers estimated from different agents; above a bound exactly where both are. NaN where one
+    of them is not known.
 
     The interval's lower end is the smaller of both lower ends, which is below the true smaller number at least as often
     as that number's own lower end is (an intersection-union test); likewise the upper end, at 2.5 % for each of both.
     """
-    return Estimate(value=min(a.value, b.value), lo=min(a.lo, b.lo), hi=min(a.hi, b.hi), n=a.n + b.n)
+    value = float(np.minimum(a.value, b.value))  # min() would keep the known one of (known, NaN)
+    return Estimate(value=value, lo=min(a.lo, b.lo), hi=min(a.hi, b.hi), n=a.n + b.n)
 
 
 def trust_table(cells: Sequence[Cell], learned: Sequence[Learned]) -> pd.DataFrame:

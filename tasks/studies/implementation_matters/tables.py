@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from robustray.tasks.kit.frames import columns, shown
+from robustray.tasks.policy_gradients.curves import LAST
 from robustray.tasks.studies.implementation_matters import improvements, reduce, spread
 from robustray.tasks.studies.implementation_matters.published import PUBLISHED, WORDS, published_contrasts
 from robustray.tasks.studies.implementation_matters.results import Ablation, Results
@@ -126,7 +127,7 @@ def _arms(results: Results) -> Iterator[Table]:
     yield Table(
         name="arms",
         title="Corners, PPO without clipping, and TRPO+ with its schedule",
-        caption=f"Final: mean episode return over the last {reduce.LAST} updates; best: of the best update, biased "
+        caption=f"Final: mean episode return over the last {LAST} updates; best: of the best update, biased "
         f"upwards; drawn and deterministic: {settings.evaluation_episodes} whole episodes after the training, by drawn "
         "and by mean actions. Means over n agents with Student's t intervals"
         + ("; IQM: interquartile mean of final returns (BCa). " if iqm else ". ")
