@@ -23,7 +23,7 @@ from robustray.tasks.studies.attack_sweep.study import STUDY
 from robustray.tasks.study import Findings
 from robustray.tasks.sweeps.cells import attack_one_size, sweep_cells
 from robustray.tasks.sweeps.named import named_attack, named_stages
-from robustray.tasks.sweeps.options import PASSED, PASSES, block_size, passes
+from robustray.tasks.sweeps.options import PASSED, PASSES, STAGES, block_size, passes
 from robustray.tasks.sweeps.records import Cell, merged, survivors, survivors_of_clean
 from robustray.tasks.training.recipes import RECIPES
 
@@ -344,5 +344,8 @@ def test_the_estimate_counts_stages_and_transfer(lab: SerialLab) -> None:
     without = estimate(replace(both, num_transfer=0))
     assert estimate(both).counts[PASSED] - without.counts[PASSED] == 2 * 50 * (10 + 2 + 2)
     assert "transfer" in estimate(both).note
+    for attack in STAGES:
+        assert "a cascade's stages are counted as if nothing fell" in estimate(replace(chosen, attacks=(attack,))).note
+    assert "a cascade's" not in estimate(chosen).note
     cost = table(STUDY.run(replace(chosen, num_images=16), lab), "cost")
     assert cost.evaluations.sum() <= estimate(replace(chosen, num_images=16)).counts[PASSED]

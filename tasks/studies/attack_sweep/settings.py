@@ -13,7 +13,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.estimates import LOOK, count_of, num_images, training_part
 from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
-from robustray.tasks.sweeps.options import PASSED, Options, passes, sweep_part
+from robustray.tasks.sweeps.options import PASSED, STAGES, Options, passes, sweep_part
 from robustray.tasks.training.recipes import RECIPES
 
 
@@ -164,7 +164,7 @@ def estimate(settings: Settings) -> Work:
     corrupted = attacked * settings.num_cells
     transfer = transfer_passes(settings, images)
     stages = "; a cascade's stages are counted as if nothing fell before them" * (
-        not {"autoattack", "fast-cascade"}.isdisjoint(settings.attacks)
+        not STAGES.keys().isdisjoint(settings.attacks)
     )
     return Work(
         counts={
@@ -182,7 +182,7 @@ def estimate(settings: Settings) -> Work:
 
 def plan(settings: Settings, images: Mapping[str, int]) -> tuple[Part, ...]:
     """The steps of a run. images: by data set."""
-    models, norms, several = len(settings.models), len(settings.norms), len(settings.models) > 1
+    models, norms = len(settings.models), len(settings.norms)
     named = (*settings.models, *settings.sources)
     trainings = [(spec, count_of(spec.data_name) or 0) for name, spec in RECIPES.items() if name in named]
     swept = [
@@ -192,8 +192,7 @@ def plan(settings: Settings, images: Mapping[str, int]) -> tuple[Part, ...]:
         for count in images.values()
         for _ in range(len(settings.eps(norm)) * settings.num_seeds * models)
     ]
-    chosen = sum(min(settings.num_transfer, count) for count in images.values()) * models * norms * several
-    per_source = (settings.num_steps + 1) * settings.num_restarts + 2 + models
+    chosen, per_source = _transfers(settings, images)
     shown = settings.num_examples * len(images) * models * norms
     return (
         training_part(trainings),
@@ -207,11 +206,16 @@ def plan(settings: Settings, images: Mapping[str, int]) -> tuple[Part, ...]:
 
 def transfer_passes(settings: Settings, images: Mapping[str, int]) -> int:
     """Upper bound of the passes of the transfer matrix: each model crafts, all models look. images: by data set."""
-    if len(settings.models) < 2:
-        return 0
-    chosen = sum(min(settings.num_transfer, count) for count in images.values())
-    per_source = (settings.num_steps + 1) * settings.num_restarts + 2 + len(settings.models)
-    return chosen * len(settings.models) * len(settings.norms) * per_source
+    chosen, per_source = _transfers(settings, images)
+    return chosen * per_source
+
+
+def _transfers(settings: Settings, images: Mapping[str, int]) -> tuple[int, int]:
+    """Images that are attacked for the transfer matrix, over norms and sources, none with a single model; and the
+    passes of each: PGD with all its steps, two looks of the source, one of every model."""
+    models = len(settings.models) if len(settings.models) > 1 else 0
+    chosen = sum(min(settings.num_transfer, count) for count in images.values()) * models * len(settings.norms)
+    return chosen, (settings.num_steps + 1) * settings.num_restarts + 2 + models
 
 
 OUTLINE = Outline(
