@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from robustray.distributed.commands.parsing import Switch, again, gather, optional, parse, typed_as
-from robustray.distributed.commands.resume import split_names
+from robustray.distributed.commands.parsing import Switch, again, gather, optional, parse, split_names, typed_as
 from robustray.distributed.commands.run import print_document
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.kit.words import plural

@@ -6,9 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from robustray.distributed.commands.parsing import Switch, as_typed, gather, optional, parse, typed_as
-from robustray.distributed.commands.resume import split_names
-from robustray.distributed.commands.run import Where, data_root, open_store, print_document
+from robustray.distributed.commands.parsing import Switch, as_typed, gather, optional, parse, split_names, typed_as
+from robustray.distributed.commands.run import data_root, open_store, print_document
 from robustray.tasks.errors import InputError
 
 
@@ -69,7 +68,7 @@ def main(argv: list[str]) -> int:
             num_images=flags.num_images,
             surrogate=flags.surrogate,
             device=flags.device,
-            data_root=data_root(Where(data_root=flags.data_root)),
+            data_root=data_root(flags.data_root),
             store=store.url,
         )
     except InputError as error:

@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
-from robustray.distributed.commands.resume import split_names
+from robustray.distributed.commands.parsing import (
+    Switch,
+    again,
+    as_typed,
+    gather,
+    optional,
+    parse,
+    split_names,
+    typed_as,
+)
 from robustray.distributed.commands.run import print_document
 from robustray.tasks.errors import InputError
 

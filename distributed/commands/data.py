@@ -6,9 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Annotated
 
-from robustray.distributed.commands.parsing import Switch, as_typed, gather, optional, parse, typed_as
-from robustray.distributed.commands.resume import split_names
-from robustray.distributed.commands.run import Where, data_root, open_store, print_document
+from robustray.distributed.commands.parsing import Switch, as_typed, gather, optional, parse, split_names, typed_as
+from robustray.distributed.commands.run import data_root, open_store, print_document
 from robustray.tasks.corruptions.settings import Corrupting
 from robustray.tasks.errors import InputError
 from robustray.tasks.study import refuse_idle
@@ -42,7 +41,7 @@ def main(argv: list[str]) -> int:
     store = open_store(flags.store, None)
     store.create()
     try:
-        ref = open_data(names[0], data_root=data_root(Where(data_root=flags.data_root)))
+        ref = open_data(names[0], data_root=data_root(flags.data_root))
         found = look(ref, store, command=f"{typed_as()} data {shlex.join(argv)}", corrupting=flags)
     except InputError as error:
         store.abandon()

@@ -6,9 +6,17 @@ import shlex
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
-from robustray.distributed.commands.resume import split_names
-from robustray.distributed.commands.run import Where, data_root, open_store, print_document
+from robustray.distributed.commands.parsing import (
+    Switch,
+    again,
+    as_typed,
+    gather,
+    optional,
+    parse,
+    split_names,
+    typed_as,
+)
+from robustray.distributed.commands.run import data_root, open_store, print_document
 from robustray.tasks.corruptions.settings import Corrupting
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
@@ -72,7 +80,7 @@ def main(argv: list[str]) -> int:
     from robustray.tasks.evaluation.evaluate import evaluate
     from robustray.tasks.evaluation.page import write_page
 
-    store, root = open_store(flags.store, None), data_root(Where(data_root=flags.data_root))
+    store, root = open_store(flags.store, None), data_root(flags.data_root)
     try:
         found = evaluate(
             names[0],

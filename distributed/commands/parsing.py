@@ -165,6 +165,26 @@ def gather(argv: Sequence[str], *kinds: type) -> list[str]:
     return rest
 
 
+def split_names(argv: list[str], kind: type) -> tuple[list[str], list[str]]:
+    """What is named (runs, models, data sets, agents), before or behind the flags of `kind`; and the flags with their
+    values.
+
+    All words behind a flag that holds several values are its values.
+    """
+    several = several_flags(kind)
+    switches = {"-h", "--help"}
+    switches |= {f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(kind) if isinstance(f.default, bool)}
+    names: list[str] = []
+    flags: list[str] = []
+    flag = ""
+    for word in argv:
+        before = flags[-1] if flags else ""
+        flag = word if word.startswith("--") else flag
+        takes_value = before.startswith("--") and "=" not in before and before not in switches
+        (flags if word.startswith("-") or takes_value or flag in several else names).append(word)
+    return names, flags
+
+
 def _holds_several(name: str, fields: Sequence[dataclasses.Field[Any]]) -> bool:
     return any(field.name == name and str(field.type).startswith("tuple") for field in fields)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from robustray.distributed.commands.parsing import Switch, gather, optional, parse, typed_as
 from robustray.tasks.errors import InputError
+from robustray.tasks.kit.words import plural
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 24 * 3600.0}
 
@@ -42,8 +43,8 @@ def main(argv: list[str]) -> int:
         print(json.dumps({"store": store.url, "dry_run": flags.dry_run, **dataclasses.asdict(found)}))
         return 0
     did = "would be removed" if flags.dry_run else "removed"
-    print(f"{store.url}: {_pieces(found.pieces)} {did}, {megabytes(found.bytes)}")
-    runs = f"{found.runs:,} run{'' if found.runs == 1 else 's'}"
+    print(f"{store.url}: {plural(found.pieces, 'piece')} {did}, {megabytes(found.bytes)}")
+    runs = plural(found.runs, "run")
     print(f"kept: {found.kept:,} of {runs}, and {found.young:,} younger than {flags.older_than} of none")
     return 0
 
@@ -59,7 +60,3 @@ def age(words: str) -> float:
 def megabytes(number: int) -> str:
     """Bytes in the unit that a person reads: 12.3 MB."""
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
-
-
-def _pieces(number: int) -> str:
-    return f"{number:,} piece{'' if number == 1 else 's'}"

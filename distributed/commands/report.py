@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from robustray.distributed.commands.parsing import again, gather, parse, typed_as
-from robustray.distributed.commands.resume import find_run, request_of, split_names
+from robustray.distributed.commands.parsing import again, gather, parse, split_names, typed_as
+from robustray.distributed.commands.resume import find_run, request_of
 from robustray.distributed.commands.run import Where, carry_out, print_document
 from robustray.tasks.errors import InputError
 

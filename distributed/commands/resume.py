@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from robustray.distributed.commands.parsing import Switch, again, gather, parse, several_flags, typed_as
+from robustray.distributed.commands.parsing import Switch, again, gather, parse, split_names, typed_as
 from robustray.distributed.commands.recorded import recorded_settings
 from robustray.distributed.commands.run import Where, carry_out, open_store, print_document
 from robustray.tasks.errors import InputError
@@ -47,25 +47,6 @@ def main(argv: list[str]) -> int:
     if run.failures and not flags.failed:
         print(f"{len(run.failures)} items were given up and stay out; --failed tries them again", file=sys.stderr)
     return carry_out(request_of(run), where, resume=run, retry_failed=flags.failed, rewalk=True, anyway=flags.anyway)
-
-
-def split_names(argv: list[str], kind: type) -> tuple[list[str], list[str]]:
-    """Names of runs, before or behind the flags, and the flags with their values.
-
-    All words behind a flag that holds several values are its values.
-    """
-    several = several_flags(kind)
-    switches = {"-h", "--help"}
-    switches |= {f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(kind) if isinstance(f.default, bool)}
-    names: list[str] = []
-    flags: list[str] = []
-    flag = ""
-    for word in argv:
-        before = flags[-1] if flags else ""
-        flag = word if word.startswith("--") else flag
-        takes_value = before.startswith("--") and "=" not in before and before not in switches
-        (flags if word.startswith("-") or takes_value or flag in several else names).append(word)
-    return names, flags
 
 
 def find_run(name: str, flags: Where) -> tuple[Run, Any]:

@@ -83,7 +83,8 @@ def main(argv: list[str]) -> int:
             "address": flags.address,
             "device": flags.device,
             "checkpoint_every": flags.checkpoint_every,
-            "data_root": data_root(flags),  # as it was found: `resume` may be typed where ROBUSTRAY_DATA is not set
+            # As it was found: `resume` may be typed where ROBUSTRAY_DATA is not set.
+            "data_root": data_root(flags.data_root),
         },
         fresh=flags.fresh,
     )
@@ -187,7 +188,7 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
             workers=where.workers,
             address=address,
             device=where.device,
-            data_root=data_root(where),
+            data_root=data_root(where.data_root),
             progress=progress,
             checkpoint_every=interval,
         )
@@ -235,9 +236,9 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
     return 1 if result.num_failed else 0
 
 
-def data_root(where: Where) -> str | None:
-    """The folder of real data: the flag, else ROBUSTRAY_DATA, else none; absolute."""
-    given = where.data_root or os.environ.get("ROBUSTRAY_DATA")
+def data_root(flag: str | None) -> str | None:
+    """The folder of real data: that of --data-root, else ROBUSTRAY_DATA, else none; absolute."""
+    given = flag or os.environ.get("ROBUSTRAY_DATA")
     return str(Path(given).expanduser().absolute()) if given else None
 
 

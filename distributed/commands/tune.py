@@ -90,7 +90,7 @@ def main(argv: list[str]) -> int:
         size=flags.size,
         store=store.url,
         device=device,
-        data_root=data_root(flags),
+        data_root=data_root(flags.data_root),
         command=f"{typed_as()} tune {shlex.join(argv)}",
         checkpoint_every=checkpoint_interval(flags.checkpoint_every),
         runners=flags.runners_per_trial,
@@ -233,6 +233,9 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
     print_end(found, facts, page=document["report"], tables=document["tables"], next_command=None, console=console)
     if failed:
         retry = again(f"tune {shlex.quote(plan.name)} --size {plan.size} --failed", store=flags.store)
-        print(f"robustray: failed: {failed} cell(s) are missing from the tables; `{retry}` tries them again; "
-              f"tracebacks: {store.path(plan.folder)}/failed/", file=sys.stderr)  # fmt: skip
+        print(
+            f"robustray: failed: {failed} cell(s) are missing from the tables; `{retry}` tries them again; "
+            f"tracebacks: {store.path(plan.folder)}/failed/",
+            file=sys.stderr,
+        )
     return (1 if failed else 0), {**document, "counts": counts}

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from robustray.distributed.commands.parsing import again, gather, parse, typed_as
-from robustray.distributed.commands.resume import find_run, request_of, split_names
+from robustray.distributed.commands.parsing import again, gather, parse, split_names, typed_as
+from robustray.distributed.commands.resume import find_run, request_of
 from robustray.distributed.commands.run import Where, data_root, print_document
 from robustray.tasks.errors import InputError
 
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
         workers=where.workers,
         address=address,
         device=where.device,
-        data_root=data_root(where),
+        data_root=data_root(where.data_root),
         progress=make_progress(),
     )
     with contextlib.redirect_stdout(sys.stderr) if flags.json else contextlib.nullcontext():
