@@ -40,8 +40,8 @@ def value_prediction(state: AgentState, batch: Batch) -> Row:
     """Errors of the value network now: mean squared error to the GAE targets (V_old + A), 1 - Var(G - V) / Var(G), and
     the mean and median of |V - target| / |target| for GAE targets and for returns G.
 
-    Steps that ended an episode are left out of relative errors; of returns only complete episodes count, the others
-    being cut. NaN where nothing is left.
+    Steps that ended an episode are left out of all of them; of returns only complete episodes count, the others being
+    cut. NaN where nothing is left.
     """
     values, targets = values_of(state, batch.observations), batch.value_targets
     whole = batch.complete & batch.not_terminal

@@ -38,7 +38,7 @@ class Target(gymnasium.Env[Any, Any]):
 
 
 class Drawn(Target):
-    """Draws itself, by NumPy: its number as a grey, or what `pictures` says."""
+    """Draws itself, by NumPy: its number as a grey."""
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012, as Gymnasium has it
 

@@ -121,7 +121,7 @@ def naive(terminated: Any, truncated: Any, bootstrap: str, gae_lambda: float) ->
     """By the definition: a sum over the steps that follow within the same piece of the stream."""
     advantages, returns = [], []
     for t in range(6):
-        advantage, total, weight = 0.0, 0.0, 1.0
+        advantage, total = 0.0, 0.0
         for k in range(t, 6):
             done, last = terminated[k] or truncated[k], k == 5
             if bootstrap == "reference":
@@ -133,7 +133,6 @@ def naive(terminated: Any, truncated: Any, bootstrap: str, gae_lambda: float) ->
                 tail = NEXT[k] if cut else 0.0
             advantage += (0.9 * gae_lambda) ** (k - t) * (REWARDS[k] + 0.9 * after - VALUES[k])
             total += 0.9 ** (k - t) * (REWARDS[k] + 0.9 * tail)
-            weight *= 0.9
             if done:
                 break
         advantages.append(advantage)
