@@ -13,7 +13,7 @@ from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.protocol import Lab
 from robustray.tasks.lab.runs import Run
 from robustray.tasks.lab.store import Store
-from robustray.tasks.study import Findings, load_study, refuse_idle
+from robustray.tasks.study import Findings, load_study, refuse_idle, scale_of
 from robustray.tasks.words import nearest
 
 
@@ -67,7 +67,7 @@ def run(
     request = Request(
         study=found,
         settings=settings,
-        size=next((name for name, known in sizes.items() if known == settings), "custom"),
+        size=scale_of(found.outline, settings),
         command=f"robustray.run({study!r}, {settings!r})",
         options={"workers": workers, "device": device, "data_root": str(data_root) if data_root else None},
     )

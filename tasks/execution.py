@@ -35,7 +35,7 @@ class Request:
     study: Study
     settings: Any
     size: str
-    """quick, small, paper; "custom" once a setting differs from them."""
+    """As `study.scale_of` says; "custom" for settings of no size."""
     command: str
     """What the user typed, or would."""
     options: Mapping[str, Any]

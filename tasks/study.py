@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from robustray.tasks.lab.protocol import BlockFunction, Lab, Reference
 
 Size = Literal["quick", "small", "paper"]
+Scale = Literal["quick", "small", "paper", "custom"]
+"""What a run is headed with: a size of its study, or "custom" for settings of one's own (`scale_of`)."""
 Verdict = Literal["supported", "contradicted", "undecided"]
 Unit = Literal["percent", "points", "number"]
 ClaimKind = Literal["paper", "check"]
@@ -136,6 +138,8 @@ class Picture:
     width: int
     height: int
     """Size in CSS pixels at which the page shows it."""
+    webp: bytes = b""
+    """The same pixels in fewer bytes, for the page; empty where the page holds the PNG."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +167,8 @@ class Gallery:
     from the start), and the class that the model then saw."""
     start: tuple[str, str]
     """The cell that is shown first."""
+    webp: bytes = b""
+    """As in `Picture`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,10 +303,14 @@ def refuse_idle(settings: Any, *starts: Any) -> None:
     A study's settings may have a method `idle` that names fields which do nothing beside the others, each with the
     reason: {"eps_l2": "norms leaves l2 out"}. Raises: InputError for such a field that no start has like this.
     """
-    idle: Mapping[str, str] = settings.idle() if hasattr(settings, "idle") else {}
-    for name, why in idle.items():
+    for name, why in _idle(settings).items():
         if all(getattr(settings, name) != getattr(start, name) for start in starts):
             raise InputError(f"--{name.replace('_', '-')} does nothing here: {why}")
+
+
+def _idle(settings: Any) -> Mapping[str, str]:
+    """Settings that do nothing beside the others, each with the reason."""
+    return settings.idle() if hasattr(settings, "idle") else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,18 +330,46 @@ class Outline:
     names: Mapping[str, Literal["data", "model"]] = field(default_factory=dict)
     """Settings that name data or models (architectures too), empty where none is named: `show`, which opens neither,
     looks whether the name can be one."""
+    task: str = ""
+    """The setting that chooses among tasks which a study has beside each other, all of them at every size; empty where
+    there is none."""
 
     def __post_init__(self) -> None:
-        for field_of in fields(self.settings) if is_dataclass(self.settings) else ():
-            if field_of.name in RESERVED:
+        known = [each.name for each in fields(self.settings)] if is_dataclass(self.settings) else []
+        for name in known:
+            if name in RESERVED:
                 raise InputError(
-                    f"study {self.name}: a setting can't be named {field_of.name!r}: --size chooses between the sizes "
+                    f"study {self.name}: a setting can't be named {name!r}: --size chooses between the sizes "
                     "of a study; say of what it is the size (side, eps, num_images)"
                 )
+        if self.task and self.task not in known:
+            raise InputError(
+                f"study {self.name}: task names {self.task!r}, which is no setting{nearest(self.task, known)}"
+            )
 
 
 RESERVED = ("size", "sizes")
 """Names that settings can't have: `robustray run STUDY --size` has its own meaning."""
+
+
+def scale_of(outline: Outline, settings: Any, asked: Size | None = None) -> Scale:
+    """The size that these are the settings of, "custom" where they are of none. asked: wins where sizes are the same.
+
+    Another task of the study than a size names (`Outline.task`) is of that size if every setting that the task reads is
+    as the size has it. Where it reads nothing in which two sizes differ it is of the first, the smaller one: a task
+    that "paper" does as "small" does it is shown as small.
+    """
+    sizes = outline.sizes
+    for name in (*([asked] if asked in sizes else ()), *sizes):
+        if settings == sizes[name]:
+            return name
+    if outline.task:
+        unread = {outline.task, *_idle(settings)}
+        read = [each.name for each in fields(settings) if each.name not in unread]
+        for name, known in sizes.items():
+            if all(getattr(settings, each) == getattr(known, each) for each in read):
+                return name
+    return "custom"
 
 
 @dataclass(frozen=True, kw_only=True)

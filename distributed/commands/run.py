@@ -19,7 +19,7 @@ from robustray.distributed.commands.parsing import Switch, again, as_typed, gath
 from robustray.distributed.commands.recorded import CONFIG, read_config, recorded_settings, take_config
 from robustray.distributed.start import check_workers
 from robustray.tasks.errors import InputError
-from robustray.tasks.study import STUDIES, Outline, Size, load_outline, load_study, refuse_idle
+from robustray.tasks.study import STUDIES, Outline, Size, load_outline, load_study, refuse_idle, scale_of
 from robustray.tasks.words import nearest
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
     request = Request(
         study=load_study(outline.name),
         settings=settings,
-        size=flags.size if settings == outline.sizes[flags.size] else "custom",
+        size=scale_of(outline, settings, flags.size),
         command=f"{typed_as()} run {shlex.join(argv)}",
         options={
             "workers": flags.workers,
@@ -139,6 +139,8 @@ def read_command(argv: list[str], command: str) -> tuple[Outline, RunFlags, Any]
         "starts from the settings of that run instead of a size's."
     )
     prog = f"{typed_as()} {command} {outline.name}"
+    if size not in outline.sizes:
+        raise InputError(f"--size {size}: {outline.name} has no such size{nearest(size, outline.sizes)}")
     start = outline.sizes[size]
     if config:
         if any(word.partition("=")[0] == "--size" for word in words):
@@ -289,5 +291,8 @@ def print_again(result: Result, console: Any) -> None:
 def _next_command(request: Request, where: Where) -> str:
     """The command that the user may want to type next."""
     if request.size == "quick":
-        return again(f"show {request.study.outline.name} --size small", store=where.store, data_root=where.data_root)
+        outline, task = request.study.outline, ""
+        if outline.task and request.settings != outline.sizes["quick"]:
+            task = f" --{outline.task.replace('_', '-')} {shlex.quote(getattr(request.settings, outline.task))}"
+        return again(f"show {outline.name}{task} --size small", store=where.store, data_root=where.data_root)
     return again("status", store=where.store)

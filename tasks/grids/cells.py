@@ -16,7 +16,7 @@ from robustray.tasks.lab import keys
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.policy_gradients.settings import AgentSpec
-from robustray.tasks.study import load_study
+from robustray.tasks.study import load_study, scale_of
 from robustray.tasks.training.settings import TrainSpec
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def request_of(grid: Grid, cell: Cell, command: str) -> Request:
     study = load_study(grid.study)
     if not isinstance(cell.settings, study.outline.settings):
         raise InputError(f"settings of {grid.study} are not {type(cell.settings).__name__}")
-    size = next((name for name, known in study.outline.sizes.items() if known == cell.settings), "custom")
+    size = scale_of(study.outline, cell.settings)
     return Request(study=study, settings=cell.settings, size=size, command=command, options={})
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from robustray.tasks.report.facts import Scale
 from robustray.tasks.report.page import fill
-from robustray.tasks.study import Findings
+from robustray.tasks.study import Findings, Scale
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-Scale = Literal["quick", "small", "paper", "custom"]
+from robustray.tasks.study import Scale
 
-SCALES: Mapping[str, str] = {
+SCALES: Mapping[Scale, str] = {
     "quick": "embedded data: shows that it works, proves nothing",
     "small": "reduced scale: the effect is tested",
     "paper": "the paper's protocol",

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robustray.tasks.report.claims import MARKS
-from robustray.tasks.report.facts import Scale
 from robustray.tasks.report.page import environment, flat, inline_svg
-from robustray.tasks.study import Figure
+from robustray.tasks.study import Figure, Scale
 
 
 @dataclass(frozen=True, kw_only=True)

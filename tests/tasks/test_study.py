@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import make_dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from robustray.distributed.commands import run as run_command
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Context, block_function
 from robustray.tasks.lab.serial import SerialLab
@@ -25,6 +27,7 @@ from robustray.tasks.study import (
     Work,
     load_outline,
     load_study,
+    scale_of,
 )
 
 
@@ -50,6 +53,59 @@ def study(**steps: Any) -> Study:
     return Study(
         outline=outline, door=lambda s, lab: Opened(refs={}), run=lambda s, lab: Findings(answer=""), steps=steps
     )
+
+
+UNADVERSARIAL, SYNTHESIS = load_outline("unadversarial"), load_outline("synthesis")
+
+
+@pytest.mark.parametrize(
+    "outline, size, changes, shown",
+    [
+        (UNADVERSARIAL, "small", {}, "small"),
+        (UNADVERSARIAL, "paper", {}, "paper"),
+        (UNADVERSARIAL, "small", {"task": "objects"}, "small"),
+        (UNADVERSARIAL, "quick", {"task": "objects"}, "quick"),
+        (UNADVERSARIAL, "paper", {"task": "objects"}, "paper"),  # trains the paper's networks
+        (UNADVERSARIAL, "small", {"task": "landing"}, "small"),
+        (UNADVERSARIAL, "paper", {"task": "landing"}, "small"),  # reads nothing that differs from the small size
+        (UNADVERSARIAL, "small", {"task": "objects", "num_views": 300}, "custom"),
+        (UNADVERSARIAL, "small", {"task": "objects", "seed": 1}, "custom"),
+        (UNADVERSARIAL, "small", {"task": "objects", "mesh": "my.obj", "mesh_class": "cat"}, "custom"),
+        (UNADVERSARIAL, "small", {"num_images": 5}, "custom"),
+        (SYNTHESIS, "small", {"task": "inpaint"}, "small"),
+        (SYNTHESIS, "small", {"task": "inpaint", "image": "mine.png"}, "custom"),
+        (load_outline("gaussian-features"), "quick", {"seed": 100}, "custom"),
+    ],
+)
+def test_a_task_of_a_study_is_of_the_size_whose_settings_it_reads(
+    outline: Outline, size: Any, changes: Mapping[str, Any], shown: str
+) -> None:
+    assert scale_of(outline, replace(outline.sizes[size], **changes), size) == shown
+
+
+def test_of_sizes_that_are_the_same_a_run_is_of_the_one_that_was_asked_for() -> None:
+    same = replace(SYNTHESIS, sizes=dict.fromkeys(("quick", "small", "paper"), SYNTHESIS.sizes["quick"]))
+    found = [scale_of(same, same.sizes["small"], asked) for asked in (None, "small", "paper")]
+    assert found == ["quick", "small", "paper"]
+
+
+def test_the_next_command_after_a_quick_task_names_it() -> None:
+    quick = UNADVERSARIAL.sizes["quick"]
+    for settings, words in ((quick, ""), (replace(quick, task="objects"), " --task objects")):
+        request: Any = SimpleNamespace(size="quick", study=SimpleNamespace(outline=UNADVERSARIAL), settings=settings)
+        assert f"show unadversarial{words} --size small" in run_command._next_command(request, run_command.Where())
+
+
+def test_a_size_that_a_study_of_ones_own_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replace(SYNTHESIS, sizes={"quick": SYNTHESIS.sizes["quick"]})
+    monkeypatch.setattr(run_command, "load_outline", lambda name: one)
+    with pytest.raises(InputError, match="--size small: synthesis has no such size"):
+        run_command.read_command(["synthesis", "--size", "small"], "run")
+
+
+def test_the_task_of_a_study_is_one_of_its_settings() -> None:
+    with pytest.raises(InputError, match="task names 'taks', which is no setting: did you mean 'task'"):
+        replace(SYNTHESIS, task="taks")
 
 
 @pytest.mark.parametrize("name", ["size", "sizes"])

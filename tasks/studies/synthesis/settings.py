@@ -206,6 +206,7 @@ OUTLINE = Outline(
     settings=Settings,
     sizes=SIZES,
     estimate=estimate,
+    task="task",
     names={
         "standard": "model",
         "robust": "model",

@@ -301,6 +301,7 @@ OUTLINE = Outline(
         ),
     },
     estimate=estimate,
+    task="task",
     names={
         "models": "model",
         "other_models": "model",
