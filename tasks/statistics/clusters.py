@@ -18,7 +18,7 @@ def clustered_mean(values: ArrayLike, clusters: ArrayLike, level: float = 0.95) 
     (Cochran, Sampling Techniques, 3rd ed., section 6.3; the same as the cluster-robust variance of a mean with the
     factor G / (G - 1)), with Student's t on G - 1 degrees of freedom. Infinite for a single cluster.
 
-    Raises: InputError for values that are not finite or of another length than the clusters.
+    Raises: InputError for values that are not finite or of another length than the clusters, or a level that is none.
     """
     x, labels = np.asarray(values, dtype=np.float64), np.asarray(clusters)
     if x.ndim != 1 or x.shape != labels.shape or not np.isfinite(x).all():
@@ -30,7 +30,7 @@ def clustered_mean(values: ArrayLike, clusters: ArrayLike, level: float = 0.95) 
     mean = float(x.mean())
     if num_clusters == 1:
         return Estimate(value=mean, lo=-np.inf, hi=np.inf, n=1)
-    half = float(special.stdtrit(num_clusters - 1, (1 + level) / 2)) * _variance(x, member) ** 0.5
+    half = float(special.stdtrit(num_clusters - 1, (1 + checked_level(level)) / 2)) * _variance(x, member) ** 0.5
     return Estimate(value=mean, lo=mean - half, hi=mean + half, n=num_clusters)
 
 

@@ -19,7 +19,8 @@ def welch_contrast(samples: Sequence[ArrayLike], weights: Sequence[float], level
     -1 it is `welch`. Infinite where a sample that counts has a single value. `n` is the number of values of all samples
     whose weight is not 0.
 
-    Raises: InputError for an empty sample, values that are not finite, or not one weight for each sample.
+    Raises: InputError for an empty sample, values that are not finite, not one weight for each sample, or weights that
+    are all 0.
     """
     if len(samples) != len(weights) or not any(weights):
         raise InputError(f"a contrast needs one weight for each of {len(samples)} samples, and one that is not 0")

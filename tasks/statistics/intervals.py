@@ -63,7 +63,7 @@ def clopper_pearson(
     k, n = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64))
     if not ((k >= 0) & (k <= n) & (n > 0)).all():
         raise InputError(f"a proportion needs 0 <= successes <= n and n > 0, got {successes!r} of {n!r}")
-    tail = (1 - level) / 2
+    tail = (1 - checked_level(level)) / 2
     lo = np.where(k == 0, 0.0, stats.beta.ppf(tail, np.maximum(k, 1), n - k + 1))
     hi = np.where(k == n, 1.0, stats.beta.ppf(1 - tail, k + 1, np.maximum(n - k, 1)))
     return lo, hi
@@ -146,9 +146,13 @@ def median_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     """Median of independent numbers, with the interval between two order statistics that holds it at least this often.
 
     Distribution-free: the number of values below the median is Binomial(n, 1/2). Too few values for it (under 6 at
-    95 %) have the interval -inf to inf.
+    95 %) have the interval -inf to inf. Values may be infinite (the width of an interval that says nothing).
+
+    Raises: InputError unless the values are flat and none is NaN.
     """
     x = np.sort(np.asarray(values, dtype=np.float64))
+    if x.ndim != 1 or np.isnan(x).any():
+        raise InputError(f"a median needs a flat list of numbers, got {values!r}")
     n = len(x)
     below = int(stats.binom.ppf((1 - checked_level(level)) / 2, n, 0.5)) if n else 0
     if not below:

@@ -61,7 +61,9 @@ def permutation_difference(
     values as typical values, JASA 64 (1969) 1303-1317): no search for them is needed. Up to 14 pairs all subsets are
     used. Infinite below 6 pairs at 95 %: such a test can't reject.
 
-    a, b: (n,) finite, same order. Raises: InputError otherwise.
+    a, b: (n,) finite, same order. num_permutations: beyond 14 pairs, at least 999.
+
+    Raises: InputError for values that are not finite, not in pairs, or for fewer permutations.
     """
     differences = _paired(a, b)
     lower, upper, total = _subset_means(differences, num_permutations, seed)
@@ -77,7 +79,7 @@ def permutation_p(a: ArrayLike, b: ArrayLike, *, num_permutations: int = 9_999, 
     """Two-sided p-value of no difference between pairs: twice the smaller one-sided one, at most 1.
 
     The sample itself counts among the permutations, so that p is never 0. It is at most 1 - level exactly when the
-    interval of `permutation_difference` at the same seed excludes 0.
+    interval of `permutation_difference` at the same seed excludes 0. Raises: InputError as there.
     """
     differences = _paired(a, b)
     lower, upper, total = _subset_means(differences, num_permutations, seed)

@@ -18,9 +18,8 @@ from robustray.tasks.statistics import (
     proportion,
     wilson,
 )
-from robustray.tasks.statistics.intervals import (
-    clopper_pearson,
-)
+from robustray.tasks.statistics.clusters import clustered_difference, clustered_mean
+from robustray.tasks.statistics.intervals import clopper_pearson
 
 
 def pairs(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +56,14 @@ def test_wilson_is_elementwise_and_knows_nothing_of_nothing() -> None:
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95, float("nan")])
 def test_a_level_is_a_probability(level: float) -> None:
-    for call in (lambda: wilson(1, 2, level), lambda: mean_interval([1.0, 2.0], level)):
+    for call in (
+        lambda: wilson(1, 2, level),
+        lambda: clopper_pearson(1, 2, level),
+        lambda: mean_interval([1.0, 2.0], level),
+        lambda: median_interval([1.0, 2.0], level),
+        lambda: clustered_mean([1.0, 2.0], [0, 1], level),
+        lambda: clustered_difference([True, False], [False, False], [0, 1], level),
+    ):
         with pytest.raises(InputError, match="level"):
             call()
 
@@ -175,6 +181,10 @@ def test_median_interval_is_between_order_statistics() -> None:
     assert median_interval([3.0, 1.0, 2.0, 5.0, 4.0]).interval == (-math.inf, math.inf), "five are too few"
     assert median_interval(range(6)).interval == (0.0, 5.0)
     assert math.isnan(median_interval([]).value)
+    assert median_interval([*range(5), math.inf]).interval == (0.0, math.inf), "an infinite width is a width"
+    for bad in ([1.0, math.nan] * 3, [[1.0, 2.0]]):
+        with pytest.raises(InputError, match="a median needs"):
+            median_interval(bad)
     rng = np.random.default_rng(0)
     held = [e.lo <= np.log(2) <= e.hi for e in map(median_interval, rng.exponential(size=(2_000, 25)))]
     assert 0.945 < np.mean(held) < 0.975  # exactly .957

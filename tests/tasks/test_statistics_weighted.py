@@ -84,5 +84,4 @@ def test_mean_per_class_is_covered(case: str) -> None:
         a, b = drawn < spread(recalls), other < spread(others)
         found = weighted_proportion(a, weights), weighted_difference(a, b, weights)
         covered += [each.lo <= truth <= each.hi for each, truth in zip(found, (mean, difference), strict=True)]
-    print(case, covered / 400)
     assert (covered / 400 > 0.925).all()
