@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,13 @@ from robustray.tasks.studies.features.blocks import (
     perturb_block,
 )
 from robustray.tasks.studies.features.claims import generalise, repeats_of
+from robustray.tasks.studies.features.findings import _of_controls, answer
 from robustray.tasks.studies.features.recipes import SOURCES
 from robustray.tasks.studies.features.reduce import outside
-from robustray.tasks.studies.features.results import Chain, Results, Student, choice, reached
+from robustray.tasks.studies.features.results import FEWEST_ERRORS, Chain, Results, Student, choice, reached
 from robustray.tasks.studies.features.sets import next_labels, pairs
 from robustray.tasks.studies.features.settings import OUTLINE
+from robustray.tasks.study import refuse_idle
 
 QUICK = OUTLINE.sizes["quick"]
 PIXELS = 64
@@ -249,6 +252,43 @@ def test_images_whose_new_label_is_their_own_say_nothing() -> None:
     assert len(found.seen(0, "D_det")["t"]) == 34
 
 
+def test_the_answer_has_the_control_of_the_claim() -> None:
+    """Noise is the better control of the first chain and unperturbed images are that of the second, on held-out images:
+    10 and 30 % of test images. Over both chains noise has 30 %."""
+    right = {(0, "noise"): 1, (0, "unperturbed"): 5, (1, "noise"): 5, (1, "unperturbed"): 3}
+    tested = {key: predictions([0] * 10, [0] * count + [1] * (10 - count)) for key, count in right.items()}
+    better = {(0, "noise"), (1, "unperturbed")}
+    chosen = [student(name, [0 if (chain, name) in better else 1], chain=chain) for chain, name in right]
+    one = seen_results(2, 2)
+    found = Results(
+        settings=QUICK,
+        eps=1.0,
+        chains=dict.fromkeys(range(2), one.chains[0]),
+        chosen=chosen,
+        tested=tested,
+        answers={(chain, name): rows for chain in range(2) for (_, name), rows in one.answers.items()},
+    )
+    asked = (("D", "none", 0.0), ("D_det", "none", 0.0), ("D_R", "pgd", 0.4), ("D_NR", "pgd", 0.4))
+    accuracy = pd.DataFrame(asked, columns=["set", "attack", "eps"])
+    accuracy = accuracy.assign(labels="y", accuracy=0.5, lo=0.4, hi=0.6, n=10)
+    assert found.control_accuracy().value == pytest.approx(0.2)
+    assert "(control: 20" in answer(found, accuracy)
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({0: 400, 1: 5}, "wrong on 5 images only; take fewer --early-epochs"),
+        ({0: 400, 1: FEWEST_ERRORS}, "gives all that it is wrong on one label; take more --early-epochs"),
+    ],
+)
+def test_why_there_are_no_errors_of_an_early_network(counts: dict[int, int], says: str) -> None:
+    leaks = dict.fromkeys([(0, "D_rand"), (0, "D_det")])
+    found: Any = SimpleNamespace(not_non_robust=lambda name: False, names=(), num_mislabelled=counts, leaks=leaks)
+    (warning,) = _of_controls(found)
+    assert says in warning
+
+
 @pytest.mark.parametrize(("control_right", "verdict"), [(0, "supported"), (30, "supported"), (40, "undecided")])
 def test_the_main_claim_needs_a_ratio_of_three(control_right: int, verdict: str) -> None:
     """100 of 400 images for D_det; a control with 30 is below a third of it, one with 40 is not."""
@@ -285,6 +325,17 @@ def test_seeds_of_students_are_not_those_of_sources() -> None:
     with pytest.raises(InputError, match="students would share seeds"):
         replace(QUICK, num_chains=1_000)
     assert stream(0, "features-pairs").permutation(9).tolist() != stream(0, "features-held-out").permutation(9).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_attacked", 20), ("num_units", 3), ("unit_steps", 3), ("num_avoided", 2), ("early_epochs", 1 + QUICK.epochs)],
+)
+def test_what_sets_alone_do_not_need_is_refused(name: str, value: int) -> None:
+    changed = replace(QUICK, **{name: value})
+    refuse_idle(changed, QUICK)
+    with pytest.raises(InputError, match="does nothing here: --build"):
+        refuse_idle(replace(changed, build="sets"), QUICK)
 
 
 def test_build_writes_sets_that_can_be_read_again(tmp_path: Path) -> None:
@@ -335,7 +386,7 @@ def test_build_writes_sets_that_can_be_read_again(tmp_path: Path) -> None:
             pd.read_parquet(tmp_path / f"sets/records/{name}.parquet"),
             lab.load(lab.data(f"{tmp_path}/sets/{name}")),
         )
-        assert record.label.tolist() == stored.labels.tolist() and "pixels" not in record
+        assert record.label.tolist() == stored.labels.tolist()
         begun = train.images[record.start if name == "D_R" else record.image]
         moved = np.sqrt(np.square((stored.images.astype(float) - begun) / 255).sum((1, 2, 3)))
         assert record.distance.to_numpy() == pytest.approx(moved, abs=1e-5), f"{name}: of the images that it names"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from robustray.tasks.lab.protocol import Context
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.studies.features.claims import robustly_useful
+from robustray.tasks.studies.features.drawings import correlations
 from robustray.tasks.studies.features.leakage import Leakage, fit_linear, flat, leak_block
 from robustray.tasks.studies.features.results import CONTROLS, SETS, WORDS
 from robustray.tasks.studies.features.settings import OUTLINE
@@ -200,6 +202,15 @@ def test_the_correlation_over_architectures() -> None:
     assert mixed.value == pytest.approx(1 - 6 * 4 / (6 * 35)) and mixed.lo < mixed.value < mixed.hi <= 1
     assert slope(x, [2.2 * value for value in x], seed=0).value == pytest.approx(2.2)
     assert np.isnan(rank_correlation(x, [0.5] * 6, seed=0).value), "all alike: no correlation is known"
+
+
+@pytest.mark.parametrize(("source", "parts"), [("a", 2), ("z", 1)])
+def test_the_sources_architecture_is_left_out_where_it_is_compared(source: str, parts: int) -> None:
+    archs = tuple("abcdef")
+    means = pd.DataFrame({"arch": archs, "of_det": np.arange(6) / 10, "targeted": np.arange(6) / 20})
+    results: Any = SimpleNamespace(settings=SimpleNamespace(model=source, transfer_archs=archs, seed=0))
+    words = correlations(results, means)
+    assert words.count("Spearman's correlation") == parts and ("without the source's" in words) == (parts == 2)
 
 
 def test_means_over_chains_are_ordered_by_what_was_learnt() -> None:

@@ -67,7 +67,8 @@ def match_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[str
 
 
 LONGEST_STEP = 256.0
-"""Times its length, for a random perturbation of which nearly all would be clipped."""
+"""The longest step that is tried along a random direction, in units of the length that is wanted: on an image whose
+pixels are nearly all at 0 or 1 most of a step is clipped."""
 
 _PERTURBED = {
     "index": pa.int64(),

@@ -37,8 +37,8 @@ PUBLISHED = Published(
 
 
 def claims(results: Results, units: pd.DataFrame, transfers: pd.DataFrame) -> Iterator[Claim]:
-    """The claims; each needs at least two chains. There is none about a set in which a robust network sees the new
-    labels."""
+    """The claims; each needs at least two chains, that about architectures `FEWEST_ARCHITECTURES` of these. There is
+    none about a set in which a robust network sees the new labels."""
     repeats = repeats_of(results)
     if not results.not_non_robust("D_det"):
         yield generalise(results, repeats)

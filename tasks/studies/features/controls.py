@@ -11,6 +11,7 @@ from robustray.tasks.data.views import relabel, subset
 from robustray.tasks.kit.images import predict
 from robustray.tasks.studies.features.leakage import Leakage, leak_block
 from robustray.tasks.studies.features.reduce import SEEN
+from robustray.tasks.studies.features.results import FEWEST_ERRORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from robustray.tasks.studies.features.sets import Part, Sets, Sources
     from robustray.tasks.studies.features.settings import Settings
     from robustray.tasks.studies.features.students import Taught
-
-FEWEST_ERRORS = 16
-"""Fewest errors of the early network for a student to be trained on them."""
 
 
 def mislabelled(

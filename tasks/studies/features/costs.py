@@ -34,7 +34,7 @@ def estimate(settings: Settings) -> Work:
     time = {
         "digits:mlp": "The quick size takes a minute of CPU time over all processes.",
         "small:s": f"At {SPEED:,} passes/s (network S on two cores with native bf16, about) {total / SPEED / 60:,.0f} "
-        "minutes; the small size has not been run.",
+        "minutes.",
     }
     trained = next(part.items for part in parts if part.step == "train")
     return Work(

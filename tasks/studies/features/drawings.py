@@ -104,10 +104,13 @@ def transferred(results: Results, transfers: pd.DataFrame) -> Figure | None:
 
 
 def correlations(results: Results, means: pd.DataFrame) -> str:
-    """`"Spearman's correlation 0.90 [0.20, 1.00], slope ...; without the source's architecture ..."`"""
+    """`"Spearman's correlation 0.90 [0.20, 1.00], slope ...; without the source's architecture ..."`; the second part
+    only where that architecture is among those compared."""
     parts = []
-    others = means[means.arch != results.settings.model]
-    for words, rows in (("", means), ("; without the source's architecture ", others)):
+    groups = [("", means)]
+    if results.settings.model in results.settings.transfer_archs:
+        groups.append(("; without the source's architecture ", means[means.arch != results.settings.model]))
+    for words, rows in groups:
         x, y = rows.of_det.tolist(), rows.targeted.tolist()
         found = (each(x, y, seed=results.settings.seed) for each in (rank_correlation, slope))
         rank, line = (_number(each) for each in found)

@@ -14,7 +14,7 @@ from robustray.tasks.kit.words import plural
 from robustray.tasks.report.numbers import format_estimate, format_value
 from robustray.tasks.studies.features import drawings, reduce, tables
 from robustray.tasks.studies.features.claims import claims, repeats_of
-from robustray.tasks.studies.features.results import WORDS, Results
+from robustray.tasks.studies.features.results import FEWEST_ERRORS, WORDS, Results
 from robustray.tasks.study import Findings
 
 LONGEST_GAP = 0.3
@@ -55,14 +55,15 @@ def found(results: Results, units: pd.DataFrame, transfers: pd.DataFrame) -> Fin
 
 
 def answer(results: Results, accuracy: pd.DataFrame) -> str:
-    """What D_det teaches, and what D_R and D_NR keep."""
+    """What D_det teaches beside the better control of each chain, and what D_R and D_NR keep."""
     eps = results.settings.eps_reference
 
     def words(name: str, size: float = 0.0) -> str:
         row = one(accuracy, set=name, labels="y", attack="pgd" if size else "none", eps=size)
         return format_estimate(row.accuracy, (row.lo, row.hi), "percent")
 
-    control = results.control(0)
+    better = results.control_accuracy()
+    control = format_estimate(better.value, better.interval, "percent")
     n = one(accuracy, set="D", labels="y", attack="none").n
     if results.not_non_robust("D_det"):
         teaches = "which shows no non-robust features here: a robust network sees the new labels, too"
@@ -70,7 +71,7 @@ def answer(results: Results, accuracy: pd.DataFrame) -> str:
         teaches = "whose labels are wrong to a human eye"
     return (
         f"Students of D_det, {teaches}, classify {words('D_det')} of the original test "
-        f"images correctly (control: {words(control)}); under PGD at ℓ2 {eps:g} students of D_R are right on "
+        f"images correctly (control: {control}); under PGD at ℓ2 {eps:g} students of D_R are right on "
         f"{words('D_R', eps)}, those of D_NR on {words('D_NR', eps)} (n = {n:,} images of "
         f"{results.settings.test_data}, {plural(len(results.chains), 'chain')})."
     )
@@ -113,10 +114,11 @@ def _of_controls(results: Results) -> Iterator[str]:
             )
     if "mislabelled" not in results.names:
         fewest = min(results.num_mislabelled.values())
-        yield (
-            f"{WORDS['mislabelled']} is left out: its early network is wrong on {plural(fewest, 'image')} only; take "
-            "fewer --early-epochs"
-        )
+        if fewest < FEWEST_ERRORS:
+            why = f"its early network is wrong on {plural(fewest, 'image')} only; take fewer --early-epochs"
+        else:
+            why = "in some chain its early network gives all that it is wrong on one label; take more --early-epochs"
+        yield f"{WORDS['mislabelled']} is left out: {why}"
     for name in ("D_rand", "D_det"):
         if (0, name) not in results.leaks:
             yield f"{name} has a single image of some class: no linear probe was fitted on it"

@@ -39,6 +39,8 @@ WORDS: Mapping[str, str] = {
     "mislabelled": "control: errors of an early network",
     "lonely_det": "control: D_det that does not transfer",
 }
+FEWEST_ERRORS = 16
+"""Fewest errors of an early network for a student to be trained on them."""
 MOST_SEEN = 0.05
 """A robust network may answer a set's new labels this much more often than on the images as they were."""
 
@@ -99,7 +101,7 @@ class Results:
     """Chain -> number of images that choices were made on."""
 
     def judged(self, **found: object) -> Results:
-        """Whether the run trained students."""
+        """The same with what students, witness and probes said; `found` names fields."""
         return replace(self, **found)  # type: ignore[arg-type]
 
     @cached_property

@@ -109,10 +109,14 @@ class Settings(Recipes):
         if self.build:
             why = "--build trains no students"
             unused |= dict.fromkeys(("student_lrs", "student_augmentations", "student_epochs", "grid_chains"), why)
-            unused |= dict.fromkeys(("eps_test", "eps_reference", "test_steps", "num_fast", "transfer_archs"), why)
+            unused |= dict.fromkeys(("eps_test", "eps_reference", "test_steps", "num_attacked", "num_fast"), why)
+            unused["transfer_archs"] = why
+            unused |= dict.fromkeys(("early_epochs", "num_avoided"), "--build writes no controls")
+            unused["num_units"] = "--build measures no units"
             unused["num_chains"] = "--build writes the sets of the first chain"
-        if not self.num_units:
-            unused |= dict.fromkeys(("unit_images", "unit_steps", "long_unit_steps", "eps_units"), "--num-units is 0")
+        if self.build or not self.num_units:
+            why = "--build measures no units" if self.build else "--num-units is 0"
+            unused |= dict.fromkeys(("unit_images", "unit_steps", "long_unit_steps", "eps_units"), why)
         if not self.transfer_archs:
             unused["num_transferred"] = "no --transfer-archs"
         return unused
@@ -240,5 +244,11 @@ OUTLINE = Outline(
     settings=Settings,
     sizes=SIZES,
     estimate=estimate,
-    names={"model": "model", "student": "model", "train_data": "data", "test_data": "data"},
+    names={
+        "model": "model",
+        "student": "model",
+        "transfer_archs": "model",
+        "train_data": "data",
+        "test_data": "data",
+    },
 )

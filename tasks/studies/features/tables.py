@@ -196,14 +196,15 @@ def useful(results: Results, units: pd.DataFrame) -> Table:
 
 def transferred(results: Results, transfers: pd.DataFrame) -> Table:
     """One row for each architecture."""
+    settings = results.settings
+    own = f" {settings.model} is the source's architecture, with another seed."
     return Table(
         name="transfer",
         title="What architectures learn from D_det, and what they fall for",
         caption="Means over chains. of d, of det: accuracy on test images of students of D and of D_det. Targeted, "
         f"untargeted: the share of the source's examples (ℓ2 {results.eps:g}, towards the next label) that D's student "
         "sees as their target, or not as their label; white box: the source itself. n: the fewest images of a chain "
-        f"that the source and all architectures classify correctly. {results.settings.model} is the source's "
-        "architecture, with another seed.",
+        f"that the source and all architectures classify correctly.{own * (settings.model in settings.transfer_archs)}",
         frame=mean_table(transfers),
         formats=dict.fromkeys(("of_d", "of_det", "targeted", "untargeted", "white_box"), "percent"),
     )
