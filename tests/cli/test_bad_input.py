@@ -110,6 +110,8 @@ def test_show_refuses_the_words_that_run_refuses(
         "attack-sweep --data digit",
         "unadversarial --arch scenes:cn",
         "unadversarial --test-data digits:tset",
+        "features --transfer-archs digits:cmm digits:mlp digits:cnn small:s small:fine",
+        "synthesis --robust-judge digits:mpl",
     ],
 )
 def test_show_refuses_names_that_nothing_has(flags: str, cli: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import BlockFunction, Context
-from robustray.tasks.studies.synthesis import damage, edited
+from robustray.tasks.studies.synthesis import damage, edited, reduce
 from robustray.tasks.studies.synthesis.blocks import (
     enlarge_block,
     generate_block,
@@ -27,7 +27,7 @@ from robustray.tasks.studies.synthesis.blocks import (
 )
 from robustray.tasks.studies.synthesis.claims import claims
 from robustray.tasks.studies.synthesis.compare import compare
-from robustray.tasks.studies.synthesis.doors import check_images
+from robustray.tasks.studies.synthesis.doors import check_images, fewest_scored
 from robustray.tasks.studies.synthesis.picture_block import ITS_OWN, picture_block
 from robustray.tasks.studies.synthesis.results import Generations
 from robustray.tasks.studies.synthesis.settings import SIZES, estimate
@@ -363,12 +363,19 @@ def test_bad_settings_are_refused_in_words(bad: dict[str, Any], says: str) -> No
         ({"seed_factor": 3}, "seed_factor 3 does not divide"),
         ({"num_images": 25}, "num_images 25"),
         ({"per_class": 4}, "6 images of class 'a', 8 are needed"),
-        ({"neighbours": 8}, "neighbours 8: only 8 generations"),
+        ({"neighbours": 4}, "neighbours 4: recall is measured with as few as 4 generations"),
     ],
 )
 def test_images_that_do_not_fit(data: ImageData, bad: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
         check_images(replace(QUICK, **{"num_images": 10, "per_class": 2, **bad}), data, data)
+
+
+@pytest.mark.parametrize(("per_class", "fewest"), [(1, 4), (2, 4), (10, 36), (25, 88)])
+def test_the_fewest_generations_of_a_score_are_those_without_a_group(per_class: int, fewest: int) -> None:
+    results: Any = SimpleNamespace(settings=replace(QUICK, per_class=per_class), real=range(4 * per_class))
+    sizes = np.bincount(reduce.groups(results))
+    assert fewest_scored(per_class, 4) == fewest == 4 * per_class - (sizes.max() if len(sizes) > 1 else 0)
 
 
 def test_real_images_are_as_many_of_each_class(data: ImageData) -> None:

@@ -21,7 +21,7 @@ RIDGE = 1e-4
 EDGE = 0.4
 """Share of the fastest change of an image; where it changes faster than that, its drawing has a line."""
 NUMBERS = 1 << 20
-"""More than anyone draws of one class: places of noise."""
+"""More seeds than anyone draws of one class: seed `number` of a class has the noise number class * this + number."""
 
 
 def seed_images(data: ImageData, law: Law, items: Sequence[Sequence[int]], *, factor: int, seed: int) -> Tensor:

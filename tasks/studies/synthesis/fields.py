@@ -18,7 +18,7 @@ class Settings(TwinSettings):
     """Can one classifier, and nothing else, make and mend images? Does robust training decide it?"""
 
     robust_judge: str = ""
-    """A second, robust judge of generations; none: one of the judge's architecture is trained here."""
+    """A second, robust judge; none: one of the judge's architecture is trained here."""
     task: Literal["all", "generate", "inpaint", "super-resolution", "translate", "sketch", "paint"] = "all"
     """Only one of the tasks; with an image, what is done to it."""
     image: str = ""
@@ -48,9 +48,10 @@ class Settings(TwinSettings):
     """Length of a step."""
     generate_steps: int
     num_images: int
-    """Test images that are inpainted and enlarged, drawn at random."""
+    """Test images that every edit and painting is made of, drawn at random."""
     hole: int
-    """Side of the square that is lost, in pixels; its place is drawn per image, it is filled with the image's mean."""
+    """Side of the square that is lost, or painted in, in pixels; its place is drawn for each image. What is lost is
+    filled with the image's mean."""
     inpaint_eps: float
     """Ball around the damaged picture."""
     inpaint_step: float

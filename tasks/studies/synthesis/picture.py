@@ -16,6 +16,7 @@ from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.images import NEEDS, model_to_try, opened_now, try_attacks
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.report.numbers import format_value
+from robustray.tasks.studies.synthesis.doors import FEWEST_SEEDED, check_factor
 from robustray.tasks.studies.synthesis.fields import Settings
 from robustray.tasks.studies.synthesis.picture_block import ITS_OWN, picture_block
 from robustray.tasks.studies.synthesis.scores import probabilities
@@ -66,9 +67,10 @@ def check(settings: Settings, lab: Lab) -> tuple[dict[str, Reference], tuple[str
             f"--target {settings.target}: no class of {world.name}{nearest(settings.target, world.classes)}"
         )
     if settings.task == "super-resolution":
-        side = min(world.shape[1:])
-        if side % settings.factor or settings.factor >= side:
-            raise InputError(f"factor {settings.factor} does not divide the sides of {world.name}'s images, {side}")
+        check_factor(settings, "factor", world.name, world.shape)
+    if _seeds_from_train(settings):
+        check_factor(settings, "seed_factor", world.name, world.shape)
+        _check_seeded(settings, lab)
     opened = {f"{role} {getattr(settings, role)}": source for role, source in sources.items()}
     if not settings.side:
         opened[f"data {settings.test_data}"] = lab.data(settings.test_data)
@@ -96,7 +98,12 @@ def small_ball(settings: Settings, world: World) -> tuple[str, ...]:
 
 def _check_picture(settings: Settings, world: World, pictures: dict[str, ImageData]) -> None:
     """Raises: InputError for a picture, hole or mask that does not fit."""
-    image = pictures["image"]
+    image, (height, width) = pictures["image"], world.shape[1:]
+    if height != width:
+        raise InputError(
+            f"--image {settings.image}: images of {world.name} are {height}x{width}, a picture of your own is cut "
+            "square: give --test-data with square images"
+        )
     if world.shape[0] == 1 and image.shape[0] == 3:
         raise InputError(f"--image {settings.image} is in colour, the images of {world.name} are grey: save it as grey")
     if "mask" in pictures and pictures["mask"].shape[1:] != image.shape[1:]:
@@ -106,13 +113,24 @@ def _check_picture(settings: Settings, world: World, pictures: dict[str, ImageDa
         )
     if "mask" in pictures and not (pictures["mask"].batch([0])[0] > 0.5).any():
         raise InputError(f"--mask {settings.mask} has no white pixel: nothing may change")
-    height, width = world.shape[1:]
     if settings.hole_at:
         row, column, side = settings.hole_at
         if row + side > height or column + side > width:
             raise InputError(f"hole_at {row} {column} {side} leaves the image, {height}x{width} pixels")
     elif settings.task in ("inpaint", "paint") and not settings.mask and settings.hole >= min(height, width):
         raise InputError(f"hole {settings.hole}: the image has {height}x{width} pixels, the hole must be smaller")
+
+
+def _check_seeded(settings: Settings, lab: Lab) -> None:
+    """Raises: InputError where the training images have too few of the class that a seed is drawn for."""
+    train: ImageData = lab.load(lab.data(settings.train_data))
+    known = train.classes.index(settings.target) if settings.target in train.classes else -1
+    count = int((train.labels == known).sum())
+    if count < FEWEST_SEEDED:
+        raise InputError(
+            f"{train.name} has {count} images of class {settings.target!r}, {FEWEST_SEEDED} are needed to draw a seed "
+            "from: take other --train-data, or --laws noise"
+        )
 
 
 def _world(settings: Settings, lab: Lab) -> World:

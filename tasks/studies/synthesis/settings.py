@@ -185,7 +185,7 @@ def plan(settings: Settings, items: Mapping[Task, int]) -> tuple[Part, ...]:
     count, _ = num_images([settings.train_data, settings.test_data], otherwise=10_000)
     networks, num_train = len(KINDS) * settings.num_seeds, count[settings.train_data]
     judges = [settings.judge_spec(kind) for kind in KINDS if kind not in settings.named_judges()]
-    made = networks * sum(items[task] for task in settings.tasks if task != "paint")  # which no judge looks at
+    made = networks * sum(items[task] for task in settings.tasks if task != "paint")  # no judge looks at paintings
     seen = len(KINDS) * (made + items.get("generate", 0)) + num_train * ("generate" in items)
     return (
         training_part(
@@ -211,6 +211,8 @@ OUTLINE = Outline(
         "standard": "model",
         "robust": "model",
         "judge": "model",
+        "robust_judge": "model",
+        "model": "model",
         "architecture": "model",
         "judge_architecture": "model",
         "train_data": "data",

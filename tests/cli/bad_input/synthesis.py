@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from tests.cli.bad_input.case import Case, Prepare, both, file, model, weights
+from tests.cli.bad_input.case import Case, Prepare, both, data, file, folders, model, weights
 
 RUN = "run synthesis --workers 0 "
 PICTURE = RUN + "--image mine.png --task inpaint "
@@ -58,6 +58,26 @@ SYNTHESIS = [
         says=("mine.png", "--task inpaint"),
     ),
     Case(name="synthesis: no such picture", typed=PICTURE, says=("mine.png",)),
+    Case(
+        name="synthesis: a seed of squares that do not fit",
+        typed=RUN + "--task generate --target 3 --seed-factor 3",
+        says=("seed_factor 3", "does not divide", "8x8"),
+    ),
+    Case(
+        name="synthesis: a seed of a class with a single training image",
+        typed=RUN + "--task generate --target b --train-data own:data --test-data images --batch-size 4",
+        prepare=both(
+            folders("a", "b"),
+            data("(np.zeros((6, 1, 8, 8), np.uint8), np.array([0] * 5 + [1]), ['a', 'b'])"),
+        ),
+        says=("own:data has 1 images of class 'b', 2 are needed", "--laws noise"),
+    ),
+    Case(
+        name="synthesis: a picture for images that are not square",
+        typed=PICTURE + "--test-data own:data",
+        prepare=both(picture(), data("(np.zeros((20, 1, 8, 10), np.uint8), np.arange(20) % 10, list('0123456789'))")),
+        says=("images of own:data are 8x10", "square"),
+    ),
     Case(
         name="synthesis: a damaged picture",
         typed=PICTURE,
