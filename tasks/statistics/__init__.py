@@ -9,6 +9,7 @@ from robustray.tasks.statistics.contrasts import welch_contrast
 from robustray.tasks.statistics.designs import Design, by_cell, by_cluster, by_unit
 from robustray.tasks.statistics.equivalence import within_margin
 from robustray.tasks.statistics.intervals import (
+    NOTHING,
     Estimate,
     mean_interval,
     median_interval,
@@ -23,6 +24,7 @@ from robustray.tasks.statistics.two_samples import difference_of, permutation_di
 from robustray.tasks.statistics.weighted import weighted_difference, weighted_proportion
 
 __all__ = [
+    "NOTHING",
     "Design",
     "Estimate",
     "Resamples",

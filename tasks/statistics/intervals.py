@@ -32,6 +32,10 @@ class Estimate:
         return self.lo, self.hi
 
 
+NOTHING = Estimate(value=float("nan"), lo=float("nan"), hi=float("nan"), n=0)
+"""Of what was not asked, or could not be: neither a number nor an interval. A claim about it is undecided."""
+
+
 def wilson(successes: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Wilson's score interval of a proportion, elementwise; (0, 1) where n = 0.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.rules import above, below, within
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.report.numbers import format_estimate
-from robustray.tasks.statistics import Estimate, mean_interval
+from robustray.tasks.statistics import NOTHING, Estimate, mean_interval
 from robustray.tasks.studies.gaussian_features import theory
 from robustray.tasks.studies.gaussian_features.fitting import rotation
 from robustray.tasks.studies.gaussian_features.settings import Settings
@@ -24,7 +23,6 @@ from robustray.tasks.study import Claim, Figure, Findings, Table
 
 SAMPLING_TOLERANCE, TRAINING_TOLERANCE = 0.02, 0.08
 """Relative: of sampled rises (Theorem 1), and of what training ends at."""
-NOTHING = Estimate(value=math.nan, lo=math.nan, hi=math.nan, n=0)
 CURVE = np.concatenate([[0.0], np.geomspace(0.05, 20, 60)])
 DRAWN = 150
 """Points of each class in a drawing."""
@@ -56,10 +54,11 @@ class Results:
         return np.stack(list(self.exact[self.exact.eps == eps].variances)) if eps else np.stack([self.s])
 
     def conditions(self, eps: float) -> np.ndarray:
+        """(seeds,): condition numbers of the trained covariances."""
         return np.linalg.cond(self.covariances(eps))
 
     def alignments(self, eps: float) -> np.ndarray:
-        """Cosines between the trained mean and the gradient of the trained classifier."""
+        """(seeds,): cosines between the trained mean and the gradient of the trained classifier."""
         found = []
         for mean, covariance in zip(self.trained[self.trained.eps == eps]["mean"], self.covariances(eps), strict=True):
             w = np.linalg.solve(covariance, mean)
@@ -67,7 +66,8 @@ class Results:
         return np.array(found)
 
     def deviation(self, eps: float) -> np.ndarray:
-        """By seed: the trained covariance's largest distance from the exact one, relative, with signs ignored."""
+        """(seeds,): the largest absolute difference between an entry of the trained covariance and of the exact one,
+        relative to the exact deviations of its two axes."""
         exact = self.ball(eps).mean(axis=0)
         scale = np.sqrt(np.outer(exact, exact))
         return np.abs((self.covariances(eps) - np.diag(exact)) / scale).max(axis=(1, 2))
@@ -140,6 +140,8 @@ def warnings(results: Results) -> Iterator[str]:
 
 
 def tables(results: Results) -> Iterator[Table]:
+    """Parameters, and what they cost and buy."""
+    accuracies = accuracy_table(results)
     yield Table(
         name="parameters",
         title="Robust parameters, three ways",
@@ -155,9 +157,9 @@ def tables(results: Results) -> Iterator[Table]:
         title="What robustness costs and buys, in closed form",
         caption="Classifiers with the parameters of the average budget, on the true Gaussians. worst cos: the smallest "
         "cosine over all means (Theorem 3). λ: the multiplier of Theorem 2.",
-        frame=accuracy_table(results),
+        frame=accuracies,
         formats={"eps": "g", "λ": ".4g", "cos": ".3f", "worst_cos": ".3f"}
-        | {name: "percent" for name in accuracy_table(results).columns if name.startswith("acc")},
+        | {name: "percent" for name in accuracies.columns if name.startswith("acc")},
     )
 
 

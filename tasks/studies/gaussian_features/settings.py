@@ -62,23 +62,24 @@ class Settings:
             raise InputError(f"penalty must be above 1, got {self.penalty:g}: the adversary would have no optimum")
 
 
+STEP, DRAW, RISE = 0.9e-3 / 16, 70e-6, 1.5e-6
+"""Seconds of each of a training step's passes (steps of ascent, and one of descent), of a sampled point within a ball,
+and of the samples of a rise that stand for one of `num_samples`."""
+
+
 def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
     trainings = settings.num_seeds * (1 + len(settings.eps_train))
     return Work(
         counts={"training steps": trainings * settings.num_steps, "trainings": trainings},
-        note="Trainings of a mean and a matrix dominate: about 3 s of one core per 1,000 steps.",
+        note="Trainings of a mean and a matrix dominate: about a second of one core per 1,000 steps.",
         parts=(
-            Part(step="train", items=trainings, cost=settings.num_steps * (1 + settings.ascent_steps) / 16 * STEP),
+            Part(step="train", items=trainings, cost=settings.num_steps * (1 + settings.ascent_steps) * STEP),
             Part(step="ball", items=trainings - settings.num_seeds, cost=settings.num_samples * DRAW),
-            Part(step="rise", items=settings.num_seeds, cost=settings.num_samples * 1.5e-6),
+            Part(step="rise", items=settings.num_seeds, cost=settings.num_samples * RISE),
         ),
         unit=NumpySecond(),
     )
-
-
-STEP, DRAW = 0.9e-3, 70e-6
-"""Seconds of a training step with 15 steps of ascent, and of a sampled point in a ball."""
 
 
 OUTLINE = Outline(

@@ -9,18 +9,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from robustray.tasks.statistics import Estimate
+from robustray.tasks.statistics import NOTHING, Estimate
 from robustray.tasks.statistics.bootstrap import resample
 from robustray.tasks.statistics.designs import by_unit
 from robustray.tasks.statistics.over_seeds import mean_over_seeds
 from robustray.tasks.studies.representations.measures import distances
-from robustray.tasks.studies.representations.probed import NOBODY, PIXELS, with_ends
+from robustray.tasks.studies.representations.probed import PIXELS, with_ends
 from robustray.tasks.studies.representations.results import Key, Results
 from robustray.tasks.training.twins import KINDS
 
 OVER = ("pairs", "images")
 """pairs of classes: nearness of their mean latents, against how often people take one for the other. images: how near
-the nearest wrong class's mean is, against how many people did not give the label."""
+the nearest wrong class's mean is, compared with the own class's, against how many people did not give the label."""
 Floats = NDArray[np.float64]
 
 
@@ -126,4 +126,4 @@ def people_table(results: Results, estimates: dict[tuple[str, str], Estimate]) -
 
 def people_difference(estimates: dict[tuple[str, str], Estimate], over: str) -> Estimate:
     """Robust minus standard; nothing without answers."""
-    return estimates.get(("difference", over), NOBODY)
+    return estimates.get(("difference", over), NOTHING)

@@ -12,7 +12,7 @@ from scipy import special
 
 from robustray.tasks.kit.frames import columns
 from robustray.tasks.latents.cache import matrix
-from robustray.tasks.statistics import Estimate, mean_interval
+from robustray.tasks.statistics import NOTHING, Estimate, mean_interval
 from robustray.tasks.statistics.over_seeds import mean_over_seeds
 from robustray.tasks.studies.representations.kinds import STRANGE
 from robustray.tasks.studies.representations.measures import (
@@ -32,20 +32,19 @@ Values = Mapping[Key, NDArray[Any]]
 WIDE = (-np.inf, np.inf)
 SHARE = (0.0, 1.0)
 PIXELS, BLEND = "pixels", "pixel blend"
-NOBODY = Estimate(value=float("nan"), lo=float("nan"), hi=float("nan"), n=0)
 
 
 def over_networks(values: Values, kind: Kind, limits: tuple[float, float] = WIDE) -> Estimate:
     """Mean over items and seeds."""
     each = [mean_interval(rows) for (of, _), rows in values.items() if of == kind and len(rows)]
-    return mean_over_seeds(each, limits=limits) if each else NOBODY
+    return mean_over_seeds(each, limits=limits) if each else NOTHING
 
 
 def difference(values: Values, seeds: Sequence[int], limits: tuple[float, float] = WIDE) -> Estimate:
     """Robust minus standard, paired by twins and item."""
     pairs = [(values.get(("robust", seed)), values.get(("standard", seed))) for seed in seeds]
     found = [mean_interval(a - b) for a, b in pairs if a is not None and b is not None and len(a) == len(b)]
-    return mean_over_seeds(found, limits=limits) if found else NOBODY
+    return mean_over_seeds(found, limits=limits) if found else NOTHING
 
 
 def table(measures: Mapping[str, Values], limits: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
@@ -125,10 +124,11 @@ def path_table(results: Results) -> pd.DataFrame:
     """Rows: both kinds of network, then the blend of pixels, which no network has touched."""
     found = table(path_values(results), {"ends": SHARE})
     rows = next(iter(results.probes.paths.values()))[0]
-    blend: dict[str, Any] = {"what": BLEND}
-    for name, values in _of_paths(results, rows, results.probes.blends).items():
+    of_blends = _of_paths(results, rows, results.probes.blends)
+    blend: dict[str, Any] = {"what": BLEND, "seeds": 1, "n": len(of_blends["ends"])}
+    for name, values in of_blends.items():
         blend |= with_ends(name, mean_interval(values))
-    return pd.concat([found, pd.DataFrame([blend | {"seeds": 1, "n": len(values)}])], ignore_index=True)
+    return pd.concat([found, pd.DataFrame([blend])], ignore_index=True)
 
 
 # --- Units that are added ---------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def directed_values(results: Results) -> dict[str, Values]:
 
 
 def strange_values(results: Results, kind: int | None = None) -> dict[str, Values]:
-    """closer_pixels, closer_judge (`measures.closer`, among the targets of its kind), with_target (correlation of
+    """pixels, judge (`measures.closer` by each, among the targets of its kind), with_target (correlation of
     pixels), after (relative distance of latents). kind: place in `STRANGE`; None: all."""
     names = ("pixels", "judge", "with_target", "after")
     found: dict[str, dict[Key, NDArray[Any]]] = {name: {} for name in names}

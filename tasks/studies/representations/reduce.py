@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from robustray.tasks.kit.frames import at, columns
 from robustray.tasks.kit.likeness import ssim
-from robustray.tasks.lab.seeds import stream
 from robustray.tasks.latents.cache import matrix
-from robustray.tasks.statistics import Estimate, mean_interval, welch
+from robustray.tasks.statistics import NOTHING, Estimate, mean_interval, welch
 from robustray.tasks.statistics.over_seeds import mean_over_seeds
 from robustray.tasks.studies.representations.measures import (
     agreement,
@@ -25,6 +24,7 @@ from robustray.tasks.studies.representations.measures import (
     distances,
     pairwise,
 )
+from robustray.tasks.studies.representations.probes import another
 from robustray.tasks.studies.representations.results import Results, Units
 from robustray.tasks.training.twins import KINDS, Kind
 
@@ -93,7 +93,7 @@ def _of_nobody(results: Results, what: str) -> pd.DataFrame:
     targets = np.asarray(results.targets)
     chosen = labels[targets]
     if what == SAME_CLASS:
-        drawn = np.array([_another(labels, target, settings.seed) for target in results.targets])
+        drawn = np.array([another(results.images, settings.seed, target) for target in results.targets])
         images, latents = results.images.batch(drawn)[0].numpy(), results.natural[drawn]
         judge_class, excluded = np.full(len(targets), np.nan), drawn
     else:
@@ -119,12 +119,6 @@ def _of_nobody(results: Results, what: str) -> pd.DataFrame:
 def structure(images: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
     """Structural similarity (n,) of images with others (n, channels, height, width)."""
     return ssim(torch.from_numpy(images), torch.from_numpy(others))
-
-
-def _another(labels: NDArray[Any], target: int, seed: int) -> int:
-    others = np.flatnonzero(labels == labels[target])
-    others = others[others != target]
-    return int(others[stream(seed, "same class", target).integers(len(others))])
 
 
 def ranks(
@@ -159,7 +153,7 @@ def over_seeds(table: pd.DataFrame, column: str, limits: tuple[float, float] = (
     """Mean of a column over targets and seeds, with the interval over both; rows without a value do not count."""
     known = table[table[column].notna()]
     each = [mean_interval(rows[column].to_numpy(dtype=np.float64)) for _, rows in known.groupby("seed", sort=True)]
-    return mean_over_seeds(each, limits=limits) if each else Estimate(value=np.nan, lo=np.nan, hi=np.nan, n=0)
+    return mean_over_seeds(each, limits=limits) if each else NOTHING
 
 
 def closer_difference(table: pd.DataFrame, measure: str, other: str) -> Estimate:
@@ -177,7 +171,7 @@ def closer_difference(table: pd.DataFrame, measure: str, other: str) -> Estimate
         difference = (robust.loc[seed] - same).dropna()
         if len(difference):
             found.append(mean_interval(difference.to_numpy()))
-    return mean_over_seeds(found) if found else Estimate(value=np.nan, lo=np.nan, hi=np.nan, n=0)
+    return mean_over_seeds(found) if found else NOTHING
 
 
 def rank_table(results: Results, images: pd.DataFrame) -> pd.DataFrame:
@@ -268,7 +262,7 @@ def unit_difference(units: pd.DataFrame, column: str, seeds: Sequence[int]) -> E
         if len(robust) > 1 and len(standard) > 1:
             found.append(welch(robust[column].to_numpy(), standard[column].to_numpy()))
     if not found:
-        return Estimate(value=np.nan, lo=np.nan, hi=np.nan, n=0)
+        return NOTHING
     return mean_over_seeds(found, limits=(-2.0, 2.0))
 
 

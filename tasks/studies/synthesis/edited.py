@@ -13,7 +13,7 @@ from torch import Tensor
 from robustray.tasks.kit.frames import at, columns
 from robustray.tasks.kit.likeness import psnr, ssim
 from robustray.tasks.latents.cache import matrix
-from robustray.tasks.statistics import Estimate, mean_interval, paired_difference, proportion
+from robustray.tasks.statistics import NOTHING, Estimate, mean_interval, paired_difference, proportion
 from robustray.tasks.statistics.over_seeds import mean_over_seeds
 from robustray.tasks.studies.synthesis.damage import holes, inconsistency, reduced
 from robustray.tasks.studies.synthesis.kinds import ASKED, REPORTED, Edit
@@ -21,7 +21,6 @@ from robustray.tasks.studies.synthesis.reduce import UNLIMITED, sees
 from robustray.tasks.studies.synthesis.results import Results
 from robustray.tasks.training.twins import KINDS, Kind
 
-NOTHING = Estimate(value=float("nan"), lo=float("nan"), hi=float("nan"), n=0)
 NO_SEED = -1
 """Value of `seed` for a picture that no network made."""
 BASELINES: Mapping[Edit, Sequence[str]] = {
