@@ -281,6 +281,12 @@ def test_two_runs_are_compared_target_by_target() -> None:
     assert "+10.0 points" in found.answer and found.warnings
 
 
+def test_two_runs_with_as_many_other_targets_are_compared_over_those_of_both() -> None:
+    a = rows({"robust": [[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]})
+    found = compare(run_tables(a), run_tables(a.assign(index=a["index"] + 1)))
+    assert found.tables[0].frame.n.tolist() == [2] and "the 2 targets of both runs" in found.warnings[0]
+
+
 @pytest.mark.parametrize(("content", "first", "says"), [("2", 0, "no test images"), ("1", 100, "no target")])
 def test_without_a_target_in_common_runs_are_independent(content: str, first: int, says: str) -> None:
     a = rows({"robust": [[0.1, 0.2], [0.1, 0.2]]})

@@ -23,7 +23,7 @@ from robustray.tasks.lab.protocol import Context
 from robustray.tasks.studies.representations import agreement, layers, measures, probed, probes
 from robustray.tasks.studies.representations.kinds import STRANGE
 from robustray.tasks.studies.representations.people import answers_of, people_table
-from robustray.tasks.studies.representations.probing import class_means, directions, head_images
+from robustray.tasks.studies.representations.probing import _added, class_means, directions, head_images
 from robustray.tasks.studies.representations.settings import SIZES
 from robustray.tasks.studies.representations.strange import strange_image
 from tests.tasks.digits_networks import trained
@@ -227,6 +227,14 @@ def test_what_is_left_of_a_distance_is_relative_to_its_start() -> None:
     assert found.distance.tolist() == pytest.approx([3, 6, 1.5, 3, 0.75, 1.5])
 
 
+@pytest.mark.parametrize(("count", "level"), [(101, 99.0), (10_001, 9_991.0)], ids=["one of a hundred", "the tenth"])
+def test_the_level_of_an_addition(count: int, level: float) -> None:
+    """Of activations 0, 1, 2, ...: the 99th percentile of few images, the tenth largest of many."""
+    latents = np.random.default_rng(0).permutation(count)[:, None].astype(float)
+    settings = replace(QUICK, top_images=10, add_starts=2)
+    assert _added(settings, latents, [0]) == [[0, 0, level], [0, 1, level]]
+
+
 # --- A head and its directions ----------------------------------------------------------------------------------------
 
 
@@ -341,6 +349,12 @@ def test_answers_are_put_into_the_order_of_the_images(tmp_path: Path) -> None:
 def test_answers_about_other_images_are_refused(changed: Any, says: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=says):
         answers_of(people_table(written(tmp_path, **changed), TWO).fetch(), TWO)
+
+
+def test_answers_about_a_class_without_images_are_refused(tmp_path: Path) -> None:
+    three = replace(TWO, classes=("a", "b", "c"))
+    with pytest.raises(InputError, match=r"own has no image of class 'c'.*leave --people out"):
+        answers_of(people_table(written(tmp_path, count_c=[0, 1, 0]), three).fetch(), three)
 
 
 def test_cifar10h_is_about_the_cifar10_test_images(shared_data: Path) -> None:

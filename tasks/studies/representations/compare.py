@@ -52,9 +52,10 @@ def compare(a: RunTables, b: RunTables) -> Findings:
         f"from {row.start} {format_estimate(row.pixels, (row.pixels_lo, row.pixels_hi), 'points')}"
         for row in robust.itertuples()
     ]
+    targets = [set(each["index"]) for each in (first, second)]
     notes = []
-    if len(first) != len(second):
-        notes.append(f"compared over the {both['index'].nunique():,} targets of both runs")
+    if targets[0] != targets[1]:
+        notes.append(f"compared over the {len(targets[0] & targets[1]):,} targets of both runs")
     return compose(
         "The share of the class's other images that look more like a robust inversion than its target does changes "
         f"from A to B by {listed(words)} (n = {both['index'].nunique():,} targets).",

@@ -25,7 +25,8 @@ def people_table(path: str, data: ImageData) -> Reference:
 def answers_of(table: CrowdTable, data: ImageData) -> NDArray[np.float64]:
     """(images, classes): counts, in the order of the images.
 
-    Raises: InputError unless the table has one row for each image, with its label, and an answer to each.
+    Raises: InputError unless the table has one row for each image, with its label, and an answer to each; and for a
+    class without any image, with which people could confuse nothing.
     """
     order = np.argsort(table["index"])
     if not np.array_equal(table["index"][order], np.arange(len(data))):
@@ -35,6 +36,12 @@ def answers_of(table: CrowdTable, data: ImageData) -> NDArray[np.float64]:
         raise InputError(
             f"{table.name}: image {wrong[0]} has label {table['label'][order][wrong[0]]}, {data.name} has "
             f"{data.labels[wrong[0]]}: these answers are not about these images"
+        )
+    absent = np.flatnonzero(np.bincount(data.labels, minlength=data.num_classes) == 0)
+    if absent.size:
+        raise InputError(
+            f"{data.name} has no image of class {data.classes[absent[0]]!r}: which classes people confuse is asked of "
+            "all of them; leave --people out"
         )
     counts: NDArray[Any] = np.stack([table[f"count_{name}"][order] for name in data.classes], axis=1)
     if (counts.sum(1) == 0).any():

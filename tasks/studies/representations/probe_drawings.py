@@ -109,8 +109,8 @@ def _added(results: Results) -> Picture:
     return figures.image_rows(
         name="added",
         title="A coordinate of the latent, added to an image",
-        caption="Steps end where the coordinate is as large as on one test image of a hundred. The change is scaled in "
-        f"each picture by itself. Units (robust / standard) and image: {NOT_CHOSEN}.",
+        caption="Steps end where the coordinate is as large as on one of the test images that excite it most. The "
+        f"change is scaled in each picture by itself. Units (robust / standard) and image: {NOT_CHOSEN}.",
         rows=shown,
         columns=[f"{robust} / {standard}" for robust, standard in units],
         side=SIDE,

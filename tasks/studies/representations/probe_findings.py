@@ -12,11 +12,7 @@ from robustray.tasks.kit.frames import shown
 from robustray.tasks.kit.rules import above, below
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.representations import probed
-from robustray.tasks.studies.representations.agreement import (
-    OVER,
-    people_difference,
-    people_table,
-)
+from robustray.tasks.studies.representations.agreement import OVER, people_difference, people_table
 from robustray.tasks.studies.representations.layers import last_difference, layer_table
 from robustray.tasks.studies.representations.results import Results
 from robustray.tasks.study import Claim, Table
@@ -60,9 +56,10 @@ def _words(results: Results) -> Mapping[str, Words]:
         ),
         "added": Words(
             title="A coordinate of the latent, added to images",
-            caption="Reached: it is as large as on one test image of a hundred, where steps end by themselves. Moved: "
-            "l2. Concentrated: the share of the squared change in the fifth of the pixels that changed most (20 %: "
-            "even). Seen: how far the judge's latent moved, 1 being the distance between two random test images.",
+            caption="Reached: it is as large as on one test image of a hundred, or as on its strongest test image "
+            f"number {settings.top_images} where that is more; there steps end. Moved: l2. Concentrated: "
+            "the share of the squared change in the fifth of the pixels that changed most (20 %: even). Seen: how far the "
+            "judge's latent moved, 1 being the distance between two random test images.",
             formats={"reached": "percent", "moved": ".2f", "concentrated": "percent", "seen": ".3f"},
             items="units and images",
         ),
@@ -118,7 +115,8 @@ def probe_tables(results: Results, people: Mapping[tuple[str, str], Estimate]) -
         words = Words(
             title="Do latents predict what people confuse?",
             caption="Spearman correlation. Pairs: of classes, nearness of mean latents against how often people take "
-            "one for the other. Images: how near the nearest wrong class's mean is, against the share of people who "
+            "one for the other. Images: how near the nearest wrong class's mean is, compared with the own class's, "
+            "against the share of people who "
             f"did not give the label. Pixels: the same with images, not latents; {results.settings.num_resamples} "
             "resamples of images.",
             formats=dict.fromkeys(OVER, ".3f"),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NO_CLASS = 0
 """Label of images that are of no class, so that the rows can be data to a judge."""
+MOST_STARTS = 1 << 20
+"""More starts than anyone takes of one class: start `number` of a class has the noise number class * this + number."""
 
 
 @block_function(
@@ -193,10 +195,6 @@ def direct_block(items: Sequence[Sequence[int]], context: Context) -> Mapping[st
         "prediction": predict_logits(model, found.images).argmax(1),
         "distance": found.distance,
     }
-
-
-MOST_STARTS = 1 << 20
-"""More than anyone takes of one class: places of noise."""
 
 
 @block_function(

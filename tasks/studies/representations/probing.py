@@ -90,7 +90,7 @@ def probe(
     sense = {"ascent": settings.sensing(), "sizes": list(settings.sense_eps)}
     sensed = {key: ask("sense", sense_block, moved, model, sense | {"taps": taps[key]}) for key, model in twins.items()}
 
-    # 3. Units up to where one test image of a hundred has them, and the directions of the heads.
+    # 3. Units up to where a test image excites them strongly, and the directions of the heads.
     more = {key: _added(settings, looked[key], units[key]) for key in units}
     add = {"ascent": settings.addition()}
     added = {key: ask("add", add_block, items, twins[key], add) for key, items in more.items()}
@@ -172,7 +172,8 @@ def answers(settings: Settings, lab: Lab, images: ImageData) -> NDArray[np.float
 
 
 def _added(settings: Settings, latents_of: NDArray[Any], units: Sequence[int]) -> list[list[float]]:
-    """Items of `add_block`. The level: what one test image of a hundred, or else `top_images` of them, exceed."""
+    """Items of `add_block`. The level: what one test image of a hundred exceeds, or what the `top_images`-th strongest
+    one has, whichever is more."""
     found: list[list[float]] = []
     for unit in units:
         values = np.sort(latents_of[:, unit])

@@ -16,7 +16,7 @@ from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.twins import KINDS, TwinSettings
 
 BLOCKS = 4
-"""Blocks of a network whose output is looked at, about: what their search costs."""
+"""About how many blocks a network has, for the estimate: the search of `sense_block` is made for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,8 @@ class Settings(TwinSettings):
     """Images of such a path, both ends included."""
     interpolation_steps: int
     add_starts: int = 2
-    """Test images to which each coordinate is added, until it is as large as on one test image of a hundred."""
+    """Test images to which each coordinate is added, until it is as large as on one test image of a hundred, or as on
+    its `top_images`-th strongest one where that is more (with more than 100 * top_images images)."""
     add_steps: int
     add_step_size: float
     """Length (l2) of a step of feature addition."""
