@@ -9,6 +9,7 @@ the order of a `datasets/NAME.json` that holds [image, WordNet id] pairs. No pic
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def read_labels(path: Path, num_classes: int) -> Ints:
         schema = Schema(what="labels", columns={"label": Column(kind="label")})
         values: NDArray[Any] = read_table(str(path), schema)["label"]
     elif path.suffix == ".json":
-        values = np.asarray(_json(path))
+        values = _json_array(path)
     else:
         values = _array(path)
     if values.ndim != 1 or not len(values):
@@ -146,7 +147,7 @@ def read_labels(path: Path, num_classes: int) -> Ints:
 
 def _ranked(file: Path, num_classes: int) -> Ints:
     """(images, ranks) predicted classes."""
-    values = np.asarray(_json(file)) if file.suffix == ".json" else _array(file)
+    values = _json_array(file) if file.suffix == ".json" else _array(file)
     if values.ndim == 1:
         values = values[:, None]
     if values.ndim != 2 or not values.size:
@@ -175,7 +176,7 @@ def _whole(path: Path, values: NDArray[Any], num_classes: int | None) -> Ints:
 def _array(path: Path) -> NDArray[Any]:
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} can't be read as a .npy file: {str(error).splitlines()[0]}") from error
     if not isinstance(found, np.ndarray):
         raise InputError(f"{path} holds several arrays: expected a .npy file with one")
@@ -187,6 +188,14 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as JSON: {str(error).splitlines()[0]}") from error
+
+
+def _json_array(path: Path) -> NDArray[Any]:
+    content = _json(path)
+    try:
+        return np.asarray(content)
+    except ValueError as error:
+        raise InputError(f"{path} holds lists of different lengths: every image needs as many predictions") from error
 
 
 def write(target: Path, columns: Mapping[str, Any]) -> None:

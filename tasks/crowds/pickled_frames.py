@@ -64,8 +64,9 @@ BROKEN = (
     ValueError,
     OverflowError,
     MemoryError,
+    RecursionError,
 )
-"""What the standard library's reader raises for bytes that are no pickle."""
+"""What the standard library's reader raises for bytes that are no pickle, and `_columns` for what is no table."""
 
 
 class _Reader(pickle.Unpickler):
@@ -110,6 +111,8 @@ def _columns(frame: Shell) -> dict[str, list[Any]]:
         values = _values(block)
         for i, name in enumerate(_index(names)):
             found[name] = [_plain(value) for value in values[i]]
+    if len({len(values) for values in found.values()}) > 1:
+        raise ValueError("columns of different lengths")
     return found
 
 

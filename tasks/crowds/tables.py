@@ -245,8 +245,9 @@ def _read(path: str, name: str, column: Column, values: pa.Array | pa.ChunkedArr
     return _labels(where, values) if column.kind == "label" else _whole(where, values)
 
 
-def _labels(where: str, values: pa.Array) -> NDArray[np.int64]:
-    labels = _whole(where, values)
+def _labels(where: str, values: pa.Array, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """rows: as those of `_whole`."""
+    labels = _whole(where, values, rows)
     if len(labels) and labels.max() >= MOST_CLASSES:
         raise InputError(f"{where}: {labels.max():,} is no class number, from 0 to below {MOST_CLASSES:,}")
     return labels
@@ -265,8 +266,11 @@ def _weights(where: str, values: pa.Array) -> NDArray[np.float64]:
     return numbers
 
 
-def _whole(where: str, values: pa.Array) -> NDArray[np.int64]:
-    """Whole numbers from 0 on; floats that are whole too, as a column with empty places comes back from pandas."""
+def _whole(where: str, values: pa.Array, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Whole numbers from 0 on; floats that are whole too, as a column with empty places comes back from pandas.
+
+    rows: (values,) the row of the table that each value belongs to, for errors; None: a value a row.
+    """
     import pyarrow as pa
 
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
@@ -275,8 +279,9 @@ def _whole(where: str, values: pa.Array) -> NDArray[np.int64]:
     with np.errstate(invalid="ignore"):
         fits = (numbers >= 0) & (numbers == np.floor(numbers)) & (numbers < 2**53)
     if not fits.all():
-        row = int(np.argmin(fits))
-        raise InputError(f"{where}, row {row} (the first is 0): {numbers[row]} is no whole number from 0 on")
+        place = int(np.argmin(fits))
+        row = place if rows is None else int(rows[place])
+        raise InputError(f"{where}, row {row} (the first is 0): {numbers[place]} is no whole number from 0 on")
     return numbers.astype(np.int64)
 
 
@@ -305,16 +310,18 @@ def _read_names(where: str, column: Column, values: pa.Array) -> NDArray[np.str_
 
 def _read_lists(where: str, column: Column, values: pa.Array) -> Labels:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if not (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)):
         raise InputError(f"{where} must hold lists of labels, it is {values.type}")
     lengths = np.asarray(values.value_lengths().to_numpy(zero_copy_only=False), dtype=np.int64)
     if (lengths == 0).any() and not column.may_be_empty:
         raise InputError(f"{where}, row {int(np.argmin(lengths > 0))} (the first is 0): no label is selected")
-    flat = values.flatten()
+    flat, row_of = values.flatten(), np.repeat(np.arange(len(lengths)), lengths)
     if flat.null_count:
-        raise InputError(f"{where}: a list holds an empty value")
-    labels = Labels(values=_labels(where, flat), starts=np.concatenate([[0], np.cumsum(lengths)]))
+        row = int(row_of[pc.index(pc.is_null(flat), True).as_py()])
+        raise InputError(f"{where}, row {row} (the first is 0): the list holds an empty value")
+    labels = Labels(values=_labels(where, flat, row_of), starts=np.concatenate([[0], np.cumsum(lengths)]))
     pairs = np.stack([labels.rows, labels.values], axis=1)
     found, first = np.unique(pairs, axis=0, return_index=True)
     if len(found) < len(pairs):

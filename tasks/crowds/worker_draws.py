@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from robustray.tasks.crowds.workers import Array, Coins, Confusions, Fit, accuracy, steps_of
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.seeds import stream
+from robustray.tasks.statistics.intervals import checked_level
 
 LEAST_DRAWS = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Intervals:
-    """95 % intervals; arrays (images,) of the probability of the fit's label, (workers,) of accuracies."""
+    """Ends of intervals: (images,) of the probability of the fit's label, (workers,) of accuracies."""
 
     lo: Array
     hi: Array
@@ -39,12 +40,13 @@ def intervals(
     `smoothing` answers, spread evenly: the expectation of a draw is EM's update. Memory: 4 bytes per draw and image.
 
     Raises: InputError for a fit without smoothing (no prior: a worker who was never wrong would be one who can't be),
-    or for fewer than 100 draws.
+    for fewer than 100 draws, or a level that is none.
     """
     if fit.smoothing == 0:
         raise InputError("intervals need a fit with smoothing above 0")
     if num_draws < LEAST_DRAWS:
         raise InputError(f"the ends of an interval need at least {LEAST_DRAWS} draws, got {num_draws}")
+    tails = np.array([(1 - checked_level(level)) / 2, (1 + level) / 2])
     rng = stream(seed, "errors of workers")
     answers = fit.answers
     steps = steps_of(answers, fit.model)
@@ -61,7 +63,6 @@ def intervals(
         if draw >= 0:
             of_label[draw] = posterior[images, fit.label]
             of_worker[draw] = accuracy(workers, prior)
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
     lo, hi = np.quantile(of_label, tails, axis=0)
     accuracy_lo, accuracy_hi = np.quantile(of_worker, tails, axis=0)
     return Intervals(lo=lo, hi=hi, accuracy_lo=accuracy_lo, accuracy_hi=accuracy_hi)

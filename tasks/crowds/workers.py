@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -73,8 +73,10 @@ class Answers:
         if len({each.shape for each in (*columns, sizes)}) > 1 or not len(sizes):
             raise InputError(f"answers need an image, a worker and a label each: {[len(each) for each in columns]}")
         for name, values in zip(("image", "worker"), columns, strict=False):
-            missing = np.bincount(values.clip(0)) == 0
-            if values.min() < 0 or missing.any():
+            if values.min() < 0:
+                raise InputError(f"answers: there is no {name} {values.min()}; numbers go from 0 on")
+            missing = np.bincount(values) == 0
+            if missing.any():
                 raise InputError(f"answers: there is none of {name} {int(np.argmax(missing))}; numbers go from 0 on")
         if columns[2].min() < 0 or columns[2].max() >= num_classes:
             raise InputError(f"answers: labels must lie below {num_classes}, the number of classes")
@@ -286,7 +288,7 @@ class Coins:
         return smoothing / classes * float(np.log(prior).sum() + of_workers.sum())
 
 
-def steps_of(answers: Answers, model: Model) -> Any:
+def steps_of(answers: Answers, model: Model) -> Confusions | Coins:
     """`Confusions` or `Coins`. Raises: InputError where their tables are too large."""
     _check_cells("images x classes", answers.num_images * answers.num_classes)
     return Confusions(answers) if model == "dawid-skene" else Coins(answers)

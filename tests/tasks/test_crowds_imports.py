@@ -132,6 +132,13 @@ def test_predictions_that_do_not_fit(tmp_path: Path) -> None:
     (folder / "b_predictions.json").write_text("{")
     with pytest.raises(InputError, match="can't be read as JSON"):
         run(folder)
+    (folder / "b_predictions.json").write_text("[[1, 2], [3], [4, 5]]")
+    with pytest.raises(InputError, match=r"b_predictions.json holds lists of different lengths"):
+        run(folder)
+    (folder / "b_predictions.json").unlink()
+    (folder / "c.npy").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(InputError, match=r"c.npy can't be read as a .npy file"):
+        run(folder)
     np.save(folder / "a.npy", np.array([1, 2, 3]))
     with pytest.raises(InputError, match="two files of model a"):
         run(folder)

@@ -216,7 +216,13 @@ def test_pickles_that_name_anything_else_are_refused_unrun(made: Call, tmp_path:
     assert CALLED == []
 
 
-@pytest.mark.parametrize("made", [{"a": 1}, [1, 2], None, Call(FRAME, (), {"_data": 3}), Call(FRAME, ())])
+def short() -> Call:
+    """Two rows, and a column of one value."""
+    axes, values = [index(["main"]), index(["a", "b"])], [array([5], (1, 1), "i8")]
+    return Call(FRAME, (), {"_data": Call(BLOCKS, (), (axes, values, [index(["main"])]))})
+
+
+@pytest.mark.parametrize("made", [{"a": 1}, [1, 2], None, Call(FRAME, (), {"_data": 3}), Call(FRAME, ()), short()])
 def test_pickles_that_are_no_table(made: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no table of pandas 1\.0"):
         read_frame(write(tmp_path / "x.pkl", made), ["main"])

@@ -218,6 +218,7 @@ def test_intervals_belong_to_their_seed() -> None:
     [
         (([0, 2], [0, 0], [0, 0]), "none of image 1"),
         (([0, 0], [0, 2], [0, 0]), "none of worker 1"),
+        (([0, -1], [0, 1], [0, 0]), "there is no image -1"),
         (([0, 0], [0, 1], [0, 3]), "below 3"),
         (([0, 0], [0, 1], [0, -1]), "below 3"),
         (([0, 0], [0], [0, 1]), "image, a worker and a label"),

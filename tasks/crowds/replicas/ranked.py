@@ -85,7 +85,7 @@ def ranked(
     models = [name for name in original.models if name in shared]
     if not models:
         raise InputError(f"{original.name} and its replicas share no column of a model")
-    for table in (original, *replicas.values()):
+    for table in (original, *replicas.values(), *([] if annotated is None else [annotated])):
         images, count = np.unique(table["image_id"], return_counts=True)
         if (count > 1).any():
             raise InputError(f"{table.name}: image {images[np.argmax(count > 1)]} has {count.max()} rows")
@@ -130,7 +130,8 @@ def _annotated(original: CrowdTable, annotated: CrowdTable) -> NDArray[np.bool_]
             which = "annotated images" if here else "images that are not annotated"
             says = "has one of them" if len(found) else "has any"
             raise InputError(
-                f"{annotated.name}: {which}: {f'class {found[count.argmin()]}' if len(found) else 'no class'} {says}"
+                f"{annotated.name}: {which}: {f'class {found[count.argmin()]}' if len(found) else 'no class'} {says}; "
+                "intervals need two of every class: leave the table out, or the class"
             )
     return flags
 
