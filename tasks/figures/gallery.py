@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from robustray.tasks.figures.pictures import as_uint8
+from robustray.tasks.figures.pictures import as_uint8, encoded
 from robustray.tasks.study import Gallery
 
 MOST_IMAGES, MOST_BYTES = 300, 600_000
@@ -53,13 +52,13 @@ def gallery(
         if max(height, width) > side:
             tile = tile.resize((round(side * width / max(height, width)), round(side * height / max(height, width))))
         sheet.paste(tile, ((i % PER_ROW) * side, i // PER_ROW * side))
-    stream = io.BytesIO()
-    sheet.save(stream, format="PNG", optimize=True)
+    png, webp = encoded(sheet)
     return Gallery(
         name=name,
         title=title,
         caption=caption,
-        png=stream.getvalue(),
+        png=png,
+        webp=webp,
         side=side,
         per_row=PER_ROW,
         classes=classes,

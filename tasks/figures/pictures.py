@@ -13,6 +13,7 @@ import numpy.typing as npt
 from robustray.tasks.study import Picture
 
 if TYPE_CHECKING:
+    from PIL import Image
     from PIL.ImageFont import FreeTypeFont
 
 # The grid has a dark ground of its own: pixels beside pixels are judged on the same ground in light and dark pages, and
@@ -75,14 +76,14 @@ def image_grid(
             if i == 0:
                 pen.text((x, y0 - gap // 2), columns[j], fill=WORDS, font=font, anchor="ld", spacing=5 * DENSITY)
             x += step + gap
-    stream = io.BytesIO()
-    sheet.save(stream, format="PNG", optimize=True)
+    png, webp = encoded(sheet)
     return Picture(
         name=name,
         title=title,
         caption=caption,
         alt=alt or _labels(rows, columns),
-        png=stream.getvalue(),
+        png=png,
+        webp=webp,
         width=size[0] // DENSITY,
         height=size[1] // DENSITY,
     )
@@ -125,10 +126,26 @@ def one_image(*, name: str, title: str, caption: str, alt: str = "", image: npt.
     pixels = as_uint8(np.asarray(image)[None])[0]
     channels, height, width = pixels.shape
     assert channels in (1, 3), f"{channels} channels; a picture has 1 or 3"
-    stream = io.BytesIO()
-    Image.fromarray(pixels[0] if channels == 1 else np.moveaxis(pixels, 0, 2)).save(stream, format="PNG")
-    png = stream.getvalue()
-    return Picture(name=name, title=title, caption=caption, alt=alt or title, png=png, width=width, height=height)
+    png, webp = encoded(Image.fromarray(pixels[0] if channels == 1 else np.moveaxis(pixels, 0, 2)))
+    return Picture(
+        name=name, title=title, caption=caption, alt=alt or title, png=png, webp=webp, width=width, height=height
+    )
+
+
+def encoded(sheet: Image.Image) -> tuple[bytes, bytes]:
+    """The picture as PNG, which every program opens, and as lossless WebP, which every browser does: the same pixels.
+
+    The second is empty where it is no smaller, or where this Pillow was built without WebP.
+    """
+    from PIL import features
+
+    png, webp = io.BytesIO(), io.BytesIO()
+    sheet.save(png, format="PNG", optimize=True)
+    if features.check("webp"):
+        # of these bytes 30 % less than of the PNG's, in about its time; more effort gains 2 %
+        sheet.save(webp, format="WEBP", lossless=True, quality=30, method=3)
+    smaller = webp.tell() < png.tell()
+    return png.getvalue(), webp.getvalue() if smaller else b""
 
 
 def magnified(delta: npt.ArrayLike, factor: float) -> npt.NDArray[np.float64]:

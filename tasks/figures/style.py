@@ -253,9 +253,23 @@ def for_page(svg: str, width: int, height: int) -> str:
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = svg.replace(INK, "currentColor")
     svg = svg.replace("'DejaVu Sans'", FONT_STACK)
+    svg = re.sub(r"<[^<>]+>", lambda match: _shorter(match[0]), re.sub(r"\n\s+<", "\n<", svg))
     # Ids that nothing refers to would be given twice on a page with two figures.
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
     head, rest = svg.split(">", 1)
     head = re.sub(r' (?:width|height|version)="[^"]*"', "", head)
-    return f'{head} width="{width}" height="{height}" role="img">{rest}'
+    return f'{head} width="{width}" height="{height}" role="img" style="font-family: {FONT_STACK}">{rest}'
+
+
+def _shorter(tag: str) -> str:
+    """A tag without what every text would say again (its font is that of the whole figure, and it is not turned), and
+    with its coordinates to a hundredth of a CSS pixel: nobody sees a difference, and a third of the bytes goes."""
+    tag = tag.replace(f"font-family: {FONT_STACK}; ", "")
+    tag = re.sub(r' transform="rotate\(-?0 [^"]*"', "", tag)
+    return re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda match: _coordinates(match[0]), tag)
+
+
+def _coordinates(attribute: str) -> str:
+    shorter = re.sub(r"\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), attribute)
+    return re.sub(r"\s*\n", " ", shorter).replace(' "', '"')

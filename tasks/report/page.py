@@ -206,8 +206,14 @@ def embedded(picture: Picture) -> dict[str, Any]:
         "alt": picture.alt,
         "width": picture.width,
         "height": picture.height,
-        "src": "data:image/png;base64," + base64.b64encode(picture.png).decode(),
+        "src": _source(picture),
     }
+
+
+def _source(picture: Picture | Gallery) -> str:
+    """The address of the pixels, which holds them: as WebP where there is one, since a page has to be sent."""
+    kind, pixels = ("webp", picture.webp) if picture.webp else ("png", picture.png)
+    return f"data:image/{kind};base64,{base64.b64encode(pixels).decode()}"
 
 
 def _gallery(gallery: Gallery) -> dict[str, Any]:
@@ -229,7 +235,7 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
         "name": gallery.name,
         "title": gallery.title,
         "caption": gallery.caption,
-        "src": "data:image/png;base64," + base64.b64encode(gallery.png).decode(),
+        "src": _source(gallery),
         "shown": shown,
     }
 
@@ -238,7 +244,7 @@ def _too_large(findings: Findings, size: int) -> str:
     def weight(part: Figure | Picture | Gallery | Table) -> int:
         if isinstance(part, Figure):
             return len(part.svg.encode()) + len(part.narrow.encode())
-        return len(part.png) if isinstance(part, Picture | Gallery) else int(part.frame.size) * 60 * part.on_page
+        return len(_source(part)) if isinstance(part, Picture | Gallery) else int(part.frame.size) * 60 * part.on_page
 
     parts: list[Figure | Picture | Gallery | Table] = [*findings.figures, *findings.pictures, *findings.galleries]
     parts += findings.tables

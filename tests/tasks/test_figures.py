@@ -298,6 +298,15 @@ def test_a_matrix_that_no_phone_can_show_has_no_drawing_for_it() -> None:
     assert wide.svg and not wide.narrow
 
 
+def test_coordinates_are_short_and_words_that_look_like_some_are_left_alone() -> None:
+    label = 'x="1.23456" rotate(-0 1 2)'
+    svg = a_curve(series=[figures.Series(label=label, x=[0, 1 / 3, 1], y=[0.1234567, 2 / 3, 1])], x_ticks=None).svg
+    assert label in "".join(ElementTree.fromstring(svg).itertext())
+    bare = svg.replace(label, "")
+    assert not re.search(r' (?:d|x|y|transform)="[^"]*\.\d{3}', bare) and "rotate(-0" not in bare
+    assert svg.count("font-family") == 1, "the font is that of the whole figure"
+
+
 def test_words_are_wrapped_to_a_width() -> None:
     words = "difference of the shares of broken images"
     lines = wrapped(words, 120).split("\n")

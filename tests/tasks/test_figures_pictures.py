@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from robustray.tasks import figures
 from robustray.tasks.figures.pictures import DENSITY, as_uint8
+from robustray.tasks.report.page import embedded
 
 WORDS: dict[str, Any] = {"title": "Title", "caption": "What to see. What was measured.", "alt": "Words for it"}
 
@@ -93,3 +95,13 @@ def test_one_image_is_its_pixels(channels: int) -> None:
     read = np.asarray(Image.open(io.BytesIO(found.png)))
     assert np.array_equal(read, pixels[0] if channels == 1 else np.moveaxis(pixels, 0, 2))
     assert (found.width, found.height) == (5, 4)
+
+
+def test_the_page_gets_the_same_pixels_in_fewer_bytes() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 24, 24), dtype=np.uint8)
+    found = figures.image_grid(name="x", title="", caption="", images=images, rows=[""], columns=["a", "b"], scale=3)
+    png, webp = (Image.open(io.BytesIO(pixels)) for pixels in (found.png, found.webp))
+    assert (png.format, webp.format) == ("PNG", "WEBP") and 0 < len(found.webp) < 0.9 * len(found.png)
+    assert np.array_equal(np.asarray(png.convert("RGB")), np.asarray(webp.convert("RGB")))
+    assert embedded(found)["src"].startswith("data:image/webp;base64,")
+    assert embedded(replace(found, webp=b""))["src"].startswith("data:image/png;base64,")

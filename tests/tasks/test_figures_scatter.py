@@ -43,7 +43,7 @@ def test_labels_of_equal_points_do_not_touch() -> None:
         for label in ("standard", "ℓ∞", "a ")
         if (found := re.search(rf' y="([\d.]+)"[^>]*>{label}', svg))
     ]
-    assert len(heights) == 3 and min(np.diff(sorted(heights))) >= LINE_HEIGHT - 1e-3
+    assert len(heights) == 3 and min(np.diff(sorted(heights))) >= LINE_HEIGHT - 0.02
     assert heights[0] == max(heights), "the lowest point has the lowest label"
 
 
