@@ -360,7 +360,8 @@ def scale_of(outline: Outline, settings: Any, asked: Size | None = None) -> Scal
     that "paper" does as "small" does it is shown as small.
     """
     sizes = outline.sizes
-    for name in (*([asked] if asked in sizes else ()), *sizes):
+    first: tuple[Size, ...] = () if asked is None or asked not in sizes else (asked,)
+    for name in (*first, *sizes):
         if settings == sizes[name]:
             return name
     if outline.task:

@@ -23,6 +23,7 @@ from robustray.tasks.study import (
     Findings,
     Opened,
     Outline,
+    Size,
     Study,
     Work,
     load_outline,
@@ -84,8 +85,10 @@ def test_a_task_of_a_study_is_of_the_size_whose_settings_it_reads(
 
 
 def test_of_sizes_that_are_the_same_a_run_is_of_the_one_that_was_asked_for() -> None:
-    same = replace(SYNTHESIS, sizes=dict.fromkeys(("quick", "small", "paper"), SYNTHESIS.sizes["quick"]))
-    found = [scale_of(same, same.sizes["small"], asked) for asked in (None, "small", "paper")]
+    quick = SYNTHESIS.sizes["quick"]
+    same = replace(SYNTHESIS, sizes={"quick": quick, "small": quick, "paper": quick})
+    asked: Sequence[Size | None] = (None, "small", "paper")
+    found = [scale_of(same, quick, each) for each in asked]
     assert found == ["quick", "small", "paper"]
 
 
