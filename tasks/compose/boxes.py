@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -57,10 +58,20 @@ class Annotations:
         object.__setattr__(self, "_short", {key: found[0] for key, found in short.items() if len(found) == 1})
 
     def of(self, name: str) -> Annotation | None:
-        """Of the image `CLASS/FILE`: by this name, else by the file's own name or its stem, where only one image has
-        it."""
+        """Of the image `CLASS/FILE`: by this name, else by the file's own name or its stem, where only one annotation
+        has it. Whether other images have it too is not known here: `of_all`."""
         path = PurePosixPath(name)
         return self.by_name.get(name) or self._short.get(path.name) or self._short.get(path.stem)
+
+    def of_all(self, names: Sequence[str]) -> tuple[Annotation | None, ...]:
+        """Of each image, as `of`; None where the short name is that of several of these images (`cat/1.png` and
+        `dog/1.png`), since an annotation is about one image."""
+        found = [self.of(name) for name in names]
+        uses = Counter(id(each) for each in found)
+        return tuple(
+            each if name in self.by_name or uses[id(each)] == 1 else None
+            for name, each in zip(names, found, strict=True)
+        )
 
 
 def read_boxes(where: str) -> Annotations:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -98,7 +99,8 @@ class PhotographsRef:
         found = self.fetch()
         facts = [found.names, found.classes, found.labels.tolist(), found.ends.tolist(), found.central]
         facts += [None if each is None else [each.boxes, each.size] for each in found.annotations]
-        facts += [] if found.masks is None else [mask and hashlib.sha256(mask).hexdigest() for mask in found.masks]
+        for mask in found.masks or ():
+            facts.append(None if mask is None else hashlib.sha256(mask).hexdigest())
         return digest(["photographs", hashlib.sha256(found.encoded.data).hexdigest(), facts], length=64)
 
     @property
@@ -109,7 +111,8 @@ class PhotographsRef:
     def fetch(self) -> Photographs:
         """Read all files; none is decoded. Raises: InputError."""
         path = Path(self.root)
-        if path.is_file() or any(path.glob("*.parquet")):
+        boxes = Path(self.boxes).expanduser().absolute()  # a table of boxes beside the photographs is no shard of them
+        if path.is_file() or any(file.absolute() != boxes for file in path.glob("*.parquet")):
             return _from_parquet(self.name, path, self.boxes)
         return _from_folder(self.name, path, self.boxes)
 
@@ -140,12 +143,12 @@ def _from_folder(name: str, root: Path, boxes: str) -> Photographs:
     if flat:
         files = {file.name: file for file in flat}
         classes = () if annotations is None else annotations.classes
-        if not classes:
+        if annotations is None or not classes:
             raise InputError(
                 f"--data {name}: pictures lie directly in {root} and nothing names their classes: put them into class "
                 "folders, or give annotations that name the class of every box (COCO's categories)"
             )
-        labels = [_class_in(annotations, each, classes) for each in files]
+        labels = [_class_in(each, classes) for each in annotations.of_all(tuple(files))]
     else:
         listing = FolderSource(root=str(root)).listing()
         files = {f"{each}/{file.name}": file for each, found in listing.items() for file in found}
@@ -155,9 +158,8 @@ def _from_folder(name: str, root: Path, boxes: str) -> Photographs:
     return _joined(name, tuple(files), data, labels, classes, annotations, central)
 
 
-def _class_in(annotations: Annotations | None, name: str, classes: Sequence[str]) -> int:
+def _class_in(found: Annotation | None, classes: Sequence[str]) -> int:
     """The class of the only box of an image; `UNLABELLED` where there is none, or several."""
-    found = None if annotations is None else annotations.of(name)
     return classes.index(found.classes[0]) if found is not None and len(found.classes) == 1 else UNLABELLED
 
 
@@ -176,13 +178,21 @@ def _from_parquet(name: str, path: Path, boxes: str) -> Photographs:
     central = central_share(boxes)
     annotations = None if central is not None or boxes == OWN else read_boxes(boxes)
     found: list[Mapping[str, Any]] = []
-    classes: tuple[str, ...] = ()
+    named: dict[tuple[str, ...], str] = {}
     for file in [str(path)] if path.is_file() else find_shards(path, None):
         rows, classes = _rows(Path(file), own=boxes == OWN)
         found += rows
+        named.setdefault(classes, file)
+    if len(named) > 1:
+        one, other = list(named.values())[:2]
+        raise InputError(f"{one} and {other} name different classes: they are no shards of one set")
     names = _distinct([row["name"] for row in found])
-    labels = [int(row["label"]) for row in found]
-    classes = classes or tuple(str(label) for label in range(max(labels, default=0) + 1))
+    labels = [row["label"] for row in found]
+    classes = next(iter(named), ()) or tuple(str(label) for label in range(max(labels, default=0) + 1))
+    for each, label in zip(names, labels, strict=True):
+        if label != UNLABELLED and not 0 <= label < len(classes):
+            most = len(classes) - 1
+            raise InputError(f"{name}: {each} has label {label}, expected 0..{most}, or {UNLABELLED} for no class")
     result = _joined(name, names, [row["bytes"] for row in found], labels, classes, annotations, central)
     if boxes != OWN:
         return result
@@ -199,6 +209,10 @@ def _four(name: str, box: Sequence[int | None]) -> Box:
 
 
 def _rows(file: Path, *, own: bool) -> tuple[list[Mapping[str, Any]], tuple[str, ...]]:
+    """name, bytes, label, box and mask of every row, and the names of the classes, () where the file has none.
+
+    own: with boxes and masks. Raises: InputError for a file that lacks a column, or has one of another type.
+    """
     try:
         table = pq.read_table(file)
     except Exception as error:  # Arrow's errors have no common ancestor but this
@@ -209,6 +223,7 @@ def _rows(file: Path, *, own: bool) -> tuple[list[Mapping[str, Any]], tuple[str,
         raise InputError(f"{file}: expected the columns image and label, found {', '.join(table.column_names)}")
     if own and BOX_COLUMN not in table.column_names:
         raise InputError(f"--boxes own: {file} has no column {BOX_COLUMN}; name a file of boxes, or central:0.6")
+    _check_types(file, table.schema, image, label, own=own)
     rows: list[Mapping[str, Any]] = []
     for number, row in enumerate(table.to_pylist()):
         mask = row.get(MASK_COLUMN) if own else None
@@ -222,6 +237,24 @@ def _rows(file: Path, *, own: bool) -> tuple[list[Mapping[str, Any]], tuple[str,
             }
         )
     return rows, class_names(file, table.schema, label) or ()
+
+
+def _check_types(file: Path, schema: pa.Schema, image: str, label: str, *, own: bool) -> None:
+    """Raises: InputError for a column of another type than those of `robustray.tasks.data.parquet`."""
+
+    def holds_files(kind: pa.DataType) -> bool:
+        return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+
+    def holds_boxes(kind: pa.DataType) -> bool:
+        lists = pa.types.is_list, pa.types.is_fixed_size_list, pa.types.is_large_list
+        return any(is_kind(kind) for is_kind in lists) and pa.types.is_integer(kind.value_type)
+
+    files = "struct<bytes: binary, path: string>"
+    wanted = [(image, holds_files, files), (label, pa.types.is_integer, "int64")]
+    wanted += [(BOX_COLUMN, holds_boxes, "a list of 4 integers"), (MASK_COLUMN, holds_files, files)] if own else []
+    for column, fits, expected in wanted:
+        if column in schema.names and not fits(schema.field(column).type):
+            raise InputError(f"{file}: column {column!r} is {schema.field(column).type}, expected {expected}")
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
@@ -242,7 +275,7 @@ def _joined(
     """All files as one array, each with its annotation. Raises: InputError for annotations of none of them."""
     if not names:
         raise InputError(f"{name} holds no photographs")
-    found = tuple(None if annotations is None else annotations.of(each) for each in names)
+    found = (None,) * len(names) if annotations is None else annotations.of_all(names)
     if annotations is not None and not any(found):
         written = next(iter(annotations.by_name), "nothing")
         raise InputError(

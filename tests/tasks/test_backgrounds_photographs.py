@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -58,6 +63,15 @@ def test_names_that_several_images_share_are_not_guessed(tmp_path: Path) -> None
     (tmp_path / "b.csv").write_text("file,x0,y0,x1,y1\na/1.png,0,0,2,2\nb/1.png,1,1,3,3\n")
     found = read_boxes(str(tmp_path / "b.csv"))
     assert found.of("1.png") is None and found.of("b/1.png").boxes == ((1, 1, 3, 3),)  # type: ignore[union-attr]
+
+
+def test_an_annotation_is_that_of_one_image(tmp_path: Path) -> None:
+    """Of cat/1.png it says nothing of dog/1.png; and of 1.png alone, nothing of either."""
+    (tmp_path / "b.csv").write_text("file,x0,y0,x1,y1\ncat/1.png,0,0,2,2\n2.png,0,0,4,4\n3.png,0,0,6,6\n")
+    found = read_boxes(str(tmp_path / "b.csv"))
+    names = ("cat/1.png", "dog/1.png", "cat/2.png", "dog/3.png", "cat/3.png")
+    boxes = [each and each.boxes for each in found.of_all(names)]
+    assert boxes == [((0, 0, 2, 2),), None, ((0, 0, 4, 4),), None, None]
 
 
 def test_the_central_box() -> None:
@@ -235,13 +249,60 @@ def test_masks_that_come_with_the_data_are_used_and_judged(tmp_path: Path, monke
         assert np.array_equal(
             cut(found, index, Cutting(side=48, segment="grabcut", attempts=1), 0).mask, data.masks[index]
         )
-    assert found.masks is not None
-    wrong = dataclasses.replace(found, masks=(found.masks[0], *[None] * 17), ends=found.ends)
     small = Image.fromarray(np.full((9, 9), 255, np.uint8))
     small.save(tmp_path / "m.png")
-    wrong = dataclasses.replace(wrong, masks=((tmp_path / "m.png").read_bytes(), *[None] * 17))
+    wrong = dataclasses.replace(found, masks=((tmp_path / "m.png").read_bytes(), *[None] * 17))
     with pytest.raises(Rejected, match="its mask has 9 x 9 pixels, the photograph 48 x 48"):
         cut(wrong, 0, HOW, 0)
+
+
+def parquet(file: Path, **columns: Any) -> str:
+    """Two photographs as `data.parquet` describes them, with other columns where they are given."""
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(stream, "PNG")
+    plain = {"image": [{"bytes": stream.getvalue(), "path": None}] * 2, "label": [0, 1], "box": [[1, 1, 4, 4]] * 2}
+    pq.write_table(pa.table(plain | columns), file)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"image": [b"a", b"b"]}, "column 'image' is binary, expected struct<bytes"),
+        ({"label": ["cat", "dog"]}, "column 'label' is string, expected int64"),
+        ({"label": [0, -2]}, r"has label -2, expected 0\.\.0, or -1 for no class"),
+        ({"box": ["1 1 4 4"] * 2}, "column 'box' is string, expected a list of 4 integers"),
+        ({"mask": [b"a", b"b"]}, "column 'mask' is binary, expected struct<bytes"),
+    ],
+)
+def test_columns_of_other_types_are_refused(columns: dict[str, Any], says: str, tmp_path: Path) -> None:
+    file = parquet(tmp_path / "own.parquet", **columns)
+    with pytest.raises(InputError, match=says):
+        open_photographs(file, "own").fetch()
+
+
+def test_an_empty_mask_is_told_with_its_photograph_and_does_not_stop_the_hash(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "own.parquet", mask=[{"bytes": b"", "path": None}, None])
+    reference = open_photographs(file, "own")
+    assert len(reference.content_hash) == 64
+    with pytest.raises(Rejected, match=r"mask of own\.parquet row 0"):
+        cut(reference.fetch(), 0, HOW, 0)
+
+
+def test_shards_of_other_classes_are_refused(tmp_path: Path) -> None:
+    for number, names in enumerate((["cat", "dog"], ["dog", "cat"])):
+        file = Path(parquet(tmp_path / f"{number}.parquet"))
+        features = {"info": {"features": {"label": {"names": names}}}}
+        table = pq.read_table(file)
+        pq.write_table(table.replace_schema_metadata({b"huggingface": json.dumps(features).encode()}), file)
+    with pytest.raises(InputError, match=r"0.parquet and .*1.parquet name different classes"):
+        open_photographs(str(tmp_path), "own").fetch()
+
+
+def test_a_table_of_boxes_beside_the_class_folders_is_no_shard(folder: Path) -> None:
+    pd.read_csv(folder / "boxes.csv").to_parquet(folder / "photos/boxes.parquet")
+    found = open_photographs("photos", "photos/boxes.parquet").fetch()
+    assert len(found) == 12 and None not in found.annotations
 
 
 # -- ImageNet-9 --------------------------------------------------------------------------------------------------------
