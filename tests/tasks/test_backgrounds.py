@@ -315,6 +315,21 @@ def test_networks_of_several_claims_are_trained_once() -> None:
     assert (robust.loss, robust.norm, robust.eps, robust.num_steps) == ("adversarial", "l2", 0.3, 3)
 
 
+def test_settings_of_scenes_do_nothing_beside_ones_own_images() -> None:
+    """Every setting is read somewhere, and none is idle in both."""
+    scenes = Settings(eps_train=(0.3,), curve_shares=(0.5,))
+    own = Settings(data="mine", build="built")
+    assert set(scenes.idle()) == {"segment", "attempts", "photo_side", "groups"}
+    assert {"rhos", "arch", "epochs", "num_seeds", "test_steps", "curve_rho"} <= own.idle().keys()
+    assert not {"seed", "num_examples", "num_swept", "num_saliency", "block", "versions"} & own.idle().keys()
+    assert {"test_steps", "num_robust", "curve_rho"} <= Settings().idle().keys()
+
+
+def test_a_network_is_on_the_curve_once() -> None:
+    with pytest.raises(InputError, match="scenes:cnn is arch itself"):
+        Settings(curve_archs=("small:s", "scenes:cnn"))
+
+
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 

@@ -322,7 +322,9 @@ def test_settings_that_cannot_be_used_are_refused(changed: dict[str, Any], says:
 
 
 def test_a_mesh_alone_means_objects() -> None:
-    assert replace(QUICK, mesh="my.obj", mesh_class="star").doing == "objects" and QUICK.doing == "patches"
+    mine = replace(QUICK, mesh="my.obj", mesh_class="star")
+    assert mine.doing == "objects" and QUICK.doing == "patches"
+    assert "solid_classes" in mine.idle() and "solid_classes" not in replace(QUICK, task="objects").idle()
 
 
 @pytest.mark.parametrize(

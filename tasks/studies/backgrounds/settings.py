@@ -52,7 +52,7 @@ class Network(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Without the seed: `"trained on Mixed-Rand, rho 0.9"`, `"a quarter ..."`."""
+        """Without the seed: `"trained on Mixed-Rand, rho 0.9"`, `"trained on Original, small:s, rho 0.35"`."""
         more = [self.arch] if self.arch else []
         more += [f"{self.share:g} of the scenes"] if self.share != 1 else []
         more += [f"adversarially (l2 {self.eps:g})"] if self.eps else []
@@ -199,6 +199,8 @@ class Settings:
             wanted = getattr(self, name)
             if wanted > self.num_fixed:
                 raise InputError(f"{name} {wanted}: there are num_fixed = {self.num_fixed} test scenes")
+        if self.arch in self.curve_archs:
+            raise InputError(f"curve_archs: {self.arch} is arch itself, which is on the curve already; leave it out")
         for network in self.networks():
             self.spec(network, "scenes:train")  # refuses what no training can use
             if round(network.share * self.num_train) < 18:
@@ -217,14 +219,23 @@ class Settings:
             raise InputError("boxes are those of photographs: give --data, a folder or Parquet file of them")
 
     def idle(self) -> dict[str, str]:
-        """Fields that do nothing beside the others."""
+        """Fields that do nothing beside the others, and why (`study.refuse_idle`)."""
+        if self.own:
+            why = "it is about scenes and networks that are trained on them; your own images are taken instead"
+            return self._idle_cutting() | dict.fromkeys(ON_SCENES, why)
         found: dict[str, str] = {}
+        if not self.eps_train:
+            found |= dict.fromkeys(("train_steps", "test_steps", "num_robust"), "no --eps-train: nothing is attacked")
+        if not self.curve():
+            found["curve_rho"] = "there is no curve without --curve-archs and --curve-shares"
+        return found | self._idle_cutting()
+
+    def _idle_cutting(self) -> dict[str, str]:
+        """What does nothing of how photographs are cut."""
         if not self.boxes:
             why = "only photographs of any sizes are cut so; give --boxes"
-            found |= dict.fromkeys(("segment", "attempts", "photo_side", "groups"), why)
-        elif self.segment == "box":
-            found["attempts"] = "segment box takes the whole box"
-        return found
+            return dict.fromkeys(("segment", "attempts", "photo_side", "groups"), why)
+        return {"attempts": "segment box takes the whole box"} if self.segment == "box" else {}
 
     @property
     def own(self) -> str:
@@ -289,6 +300,12 @@ class Settings:
         return replace(spec, loss="adversarial", norm="l2", eps=network.eps, num_steps=self.train_steps)
 
 
+ON_SCENES = (
+    *("rhos", "side", "num_train", "num_fixed", "num_test", "also_train_on", "arch", "epochs", "batch_size", "lr"),
+    *("schedule", "lr_drops", "weight_decay", "augmentation", "num_seeds", "margin", "curve_archs", "curve_shares"),
+    *("curve_rho", "eps_train", "train_steps", "test_steps", "num_robust"),
+)
+"""Settings that are read where there are no images of one's own."""
 COMPOSITIONS = "compositions of foregrounds and backgrounds"
 
 
@@ -296,14 +313,19 @@ def estimate(settings: Settings) -> Work:
     """What `robustray show` says."""
     versions = len(settings.versions) + 1
     if settings.own:
-        slow = "GrabCut takes 0.1 to 1 s of a core for a photograph." if settings.boxes else ""
+        if settings.released:
+            note = "The versions are there; predictions take most of it."
+        elif settings.boxes and settings.segment == "grabcut":
+            note = "GrabCut takes 0.1 to 1 s of a core for a photograph."
+        else:
+            note = "Building takes about 0.1 ms per version of a small image."
         full = len(settings.models) * settings.num_swept * settings.num_backgrounds
         at_most = len(settings.models) * settings.num_challenged * settings.num_backgrounds
         return Work(
             counts={"versions of each image": versions - 1}
             | ({"models that see all of them": len(settings.models)} if settings.models else {})
             | ({COMPOSITIONS: full + at_most} if full + at_most else {}),
-            note=slow or "Building takes about 0.1 ms per version of a small image.",
+            note=note,
         )
     networks = settings.networks()
     trained = sum(settings.epochs * round(network.share * settings.num_train) for network in networks)

@@ -179,6 +179,8 @@ class Settings(Rendered):
             unused |= dict.fromkeys(("arch", "num_classifiers", "epochs", "batch_size", "lr", "augmentation"), why)
         if self.data:
             unused |= dict.fromkeys(("train_data", "test_data"), "--data gives the images")
+        if self.mesh:
+            unused["solid_classes"] = "--mesh is the only solid; its class is --mesh-class"
         if not self.joint:
             unused["joint_lr"] = "no --joint"
         if not self.print_mm:
