@@ -215,6 +215,17 @@ def test_gains_are_paired_by_image() -> None:
     assert found.accuracy("none", Cell("contrast", 1)).value == 0.25
 
 
+def test_a_single_cell_that_all_images_stand_leaves_an_interval() -> None:
+    """Four of four are not everything: Wilson's interval, as for clean images."""
+    both = results()
+    seen = {key: frame for key, frame in both.seen.items() if key[2] != Cell("contrast", 5)}
+    seen[ONE, "designed", Cell("contrast", 1)] = rows([1, 1, 1, 1])
+    single = dataclasses.replace(both, seen=seen)
+    found = single.corrupted("designed")
+    assert single.cells == (Cell("contrast", 1),) and found == single.accuracy("designed", Cell("contrast", 1))
+    assert found.value == found.hi == 1 and 0.5 < found.lo < 0.52
+
+
 def test_what_a_patch_does_on_objects_of_other_classes() -> None:
     """Red's patch lies on images 5 and 6, which are answered green and blue without it; blue's on 7 and 5."""
     table = swap_table(results()).set_index("patch_of")

@@ -113,7 +113,10 @@ class Results:
         return self.share(lambda chain: self.outcomes(chain, patch, cell))
 
     def corrupted(self, patch: str) -> Estimate:
-        """Mean over corruptions and severities, with an interval over images and chains."""
+        """Mean over corruptions and severities, with an interval over images and chains. A single cell is `accuracy`:
+        Student's t of yes and no would have no width where all images came out alike."""
+        if len(self.cells) == 1:
+            return self.accuracy(patch, self.cells[0])
         return self.over_seeds(lambda chain: mean_interval(self.right(chain, patch, self.cells)), SHARES)
 
     def gain(self, over: str, cells: tuple[Cell, ...]) -> Estimate:
