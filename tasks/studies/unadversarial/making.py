@@ -31,6 +31,18 @@ def classifiers(settings: Settings, lab: Lab) -> tuple[dict[str, Reference], dic
     return trained, lab.models(settings.other_models) if settings.other_models else {}
 
 
+def training_losses(
+    settings: Settings, lab: Lab, train: Reference, models: Mapping[str, Reference]
+) -> dict[str, pd.DataFrame]:
+    """What each classifier, by name, says of the training images as they are: rows of `predict_block`."""
+    count = len(lab.load(train))
+    asked = {
+        name: predict(lab, model, train, count, block=settings.block, step="training-images")
+        for name, model in models.items()
+    }
+    return {name: handle.result() for name, handle in asked.items()}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Maker:
     """Makes patches for classifiers, on training images only."""
@@ -62,15 +74,6 @@ class Maker:
         function = joint_design if joint else design
         return OptimiseSpec(function=function, settings=wanted, seed=seed, refs=refs, needs=NEEDS)
 
-    def losses(self, names: Sequence[str]) -> dict[str, pd.DataFrame]:
-        """What each classifier says of the training images without a patch."""
-        count, block = len(self.lab.load(self.train)), self.settings.block
-        asked = {
-            name: predict(self.lab, self.models[name], self.train, count, block=block, step="training-images")
-            for name in names
-        }
-        return {name: handle.result() for name, handle in asked.items()}
-
     def plain(self, chains: Sequence[Chain], losses: Mapping[str, pd.DataFrame]) -> dict[tuple[Chain, str], Reference]:
         """(chain, "random" or "training image") -> patches; those of training images are the same for all designs of a
         classifier."""
@@ -99,8 +102,8 @@ class Maker:
         return self.lab.rows(name, made, ["patch"])
 
 
-def surest(rows: pd.DataFrame, mine: tuple[int, ...]) -> list[int]:
-    """Per class its training image of smallest loss."""
+def surest(rows: pd.DataFrame, mine: Sequence[int]) -> list[int]:
+    """Per class its training image of smallest loss. rows: of `training_losses`, for one classifier."""
     return [int(rows["index"][rows[rows.label == label].loss.idxmin()]) for label in mine]
 
 

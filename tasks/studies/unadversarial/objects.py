@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustray.tasks.errors import InputError
-from robustray.tasks.kit.images import NEEDS, check_alike, predict, settled
+from robustray.tasks.kit.images import NEEDS, check_alike, settled
 from robustray.tasks.lab.optimise import OptimiseSpec
 from robustray.tasks.render.cameras import Views
 from robustray.tasks.render.reference import mesh_reference
@@ -26,7 +26,7 @@ from robustray.tasks.render.solids import SOLIDS
 from robustray.tasks.render.weather import STRENGTHS, WEATHERS
 from robustray.tasks.studies.unadversarial import object_findings
 from robustray.tasks.studies.unadversarial.doors import open_images, with_classifiers
-from robustray.tasks.studies.unadversarial.making import classifiers
+from robustray.tasks.studies.unadversarial.making import classifiers, surest, training_losses
 from robustray.tasks.studies.unadversarial.object_results import SWAPPED, TEXTURES, ObjectResults
 from robustray.tasks.studies.unadversarial.reduce import Chain
 from robustray.tasks.studies.unadversarial.settings import Settings
@@ -215,24 +215,12 @@ class Workshop:
 
     def plain(self, chains: Sequence[Chain]) -> dict[tuple[Chain, str, str], Reference]:
         """Textures that nobody designed, by chain, solid and name."""
-        losses = {
-            name: predict(
-                self.lab,
-                model,
-                self.train,
-                len(self.lab.load(self.train)),
-                block=self.settings.block,
-                step="training-images",
-            ).result()
-            for name, model in self.models.items()
-        }
+        losses = training_losses(self.settings, self.lab, self.train, self.models)
         made: dict[tuple[Chain, str, str], Reference] = {}
         for chain in chains:
-            rows = losses[chain.model]
             items = {(solid, "grey"): GREY for solid in self.mine} | {(solid, "random"): NOISE for solid in self.mine}
-            for solid, label in self.mine.items():
-                of_class = rows[rows.label == label]
-                items[solid, "training image"] = int(of_class["index"][of_class.loss.idxmin()])
+            best = surest(losses[chain.model], list(self.mine.values()))
+            items |= {(solid, "training image"): index for solid, index in zip(self.mine, best, strict=True)}
             seed = self.settings.design_seed(*chain)
             asked = {item: self._texture(item, seed) for item in sorted(set(items.values()))}
             made |= {(chain, *key): asked[item] for key, item in items.items()}

@@ -23,7 +23,7 @@ from robustray.tasks.studies.unadversarial.bench import Bench, for_all_designs, 
 from robustray.tasks.studies.unadversarial.blocks import Ground, look_block, picture_block, plain_block
 from robustray.tasks.studies.unadversarial.design import PatchKind, design, joint_design
 from robustray.tasks.studies.unadversarial.doors import classes, door, open_images
-from robustray.tasks.studies.unadversarial.making import Maker, best_design, classifiers
+from robustray.tasks.studies.unadversarial.making import Maker, best_design, classifiers, training_losses
 from robustray.tasks.studies.unadversarial.reduce import CLEAN, NAMES, Cell, Chain, Results
 from robustray.tasks.studies.unadversarial.settings import OUTLINE, Settings
 from robustray.tasks.studies.unadversarial.textures import seen_block, texture_block, texture_design, view_block
@@ -57,13 +57,14 @@ def run(settings: Settings, lab: Lab) -> Findings:
 
     # 2. Patches: designed (for further questions too), of noise, and the best training image of each class.
     wanted = {chain: maker.spec(chain) for chain in chains}
-    designing = lab.optimise("design", [*wanted.values(), *further.specs(settings, maker).values()])
-    losses = maker.losses((*settings.names, *settings.other_models))
+    besides = further.specs(settings, maker)
+    designing = lab.optimise("design", [*wanted.values(), *besides.values()])
+    losses = training_losses(settings, lab, train, maker.models)
     patches = maker.plain(chains, losses)
     finished = designing.result()
-    designed = dict(zip(wanted, finished, strict=False))
+    designed = dict(zip(wanted, finished[: len(wanted)], strict=True))
     patches |= {(chain, "designed"): found.ref for chain, found in designed.items()}
-    extra = dict(zip(further.specs(settings, maker), finished[len(wanted) :], strict=True))
+    extra = dict(zip(besides, finished[len(wanted) :], strict=True))
 
     # 3. Test images with the patch of their own class, clean and corrupted; each patch alone; each on other objects.
     shown = shown_images(settings, images.labels, mine)
