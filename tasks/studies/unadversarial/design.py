@@ -129,6 +129,7 @@ def carriers(settings: DesignSettings, labels: np.ndarray, seed: int) -> tuple[n
 
 
 def noise_canvas(seed: int, what: str, count: int, shape: Sequence[int], device: str) -> torch.Tensor:
+    """(count, *shape) float32 in [0, 1]: what a design begins with. Each depends on (seed, what, its number)."""
     import torch
 
     from robustray.tasks.attacks.search import noise

@@ -119,15 +119,16 @@ def check_images(settings: Settings, train: ImageData, test: ImageData) -> None:
     mine = classes(settings, train)
     labels = test.labels[: settings.num_images or None]
     detailed = labels[: settings.num_detailed or None]
-    for slot in mine:
-        if not (train.labels == slot).any():
-            raise InputError(f"{train.name}: there is no image of class {train.classes[slot]!r} to design its patch on")
-        if not (labels == slot).any():
-            raise InputError(f"{test.name}: there is no image of class {train.classes[slot]!r} to test its patch on")
-        if not (detailed == slot).any() or (detailed == slot).all():
+    for label in mine:
+        name = train.classes[label]
+        if not (train.labels == label).any():
+            raise InputError(f"{train.name}: there is no image of class {name!r} to design its patch on")
+        if not (labels == label).any():
+            raise InputError(f"{test.name}: there is no image of class {name!r} to test its patch on")
+        if not (detailed == label).any() or (detailed == label).all():
             raise InputError(
-                f"num_detailed {settings.num_detailed}: these images of {test.name} are all, or none, of class "
-                f"{train.classes[slot]!r}"
+                f"num_detailed: the first {len(detailed):,} images of {test.name} are all, or none, of class {name!r}; "
+                "its patch is shown on this class and on others: take another number of images, or other --classes"
             )
     carrying = len(train) if settings.booster == "one-class" else int(np.isin(train.labels, mine).sum())
     if settings.design_batch > carrying:

@@ -15,6 +15,7 @@ from robustray.tasks.lab.optimise import optimisation
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
 from robustray.tasks.render.cameras import Cameras, Light, Views
 from robustray.tasks.render.weather import Weather, light_in
+from robustray.tasks.studies.unadversarial.design import START_MEAN, noise_canvas
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +29,6 @@ FACTOR = 2
 """Views are rendered larger than images by this and averaged."""
 BEHIND = 2.0
 """A background is as far behind a solid's middle, in radii: fog hides it more."""
-START_MEAN, START_DEVIATION = 0.5, 0.1
-"""Textures begin as normal noise of these, clipped to [0, 1], as patches do."""
 GREY, NOISE = -1, -2
 
 
@@ -117,12 +116,8 @@ def texture_design(context: Context) -> SharedParameter:
 
 
 def _noise(seed: int, what: str, side: int) -> torch.Tensor:
-    import torch
-
-    from robustray.tasks.attacks.search import noise
-
-    drawn = noise.normal(seed, what, 0, torch.arange(1), (3, side, side), "cpu")
-    return (START_MEAN + START_DEVIATION * drawn).clamp(0, 1)
+    """(1, 3, side, side): textures begin as patches do."""
+    return noise_canvas(seed, what, 1, (3, side, side), "cpu")
 
 
 @block_function(version=1, columns={"item": pa.int64(), "texture": Tensor("float32")})
