@@ -78,14 +78,6 @@ def blended(images: Tensor, weighted: Tensor, masks: Tensor) -> Tensor:
     return (weighted + (1 - masks) * images).clamp(0, 1)
 
 
-def visible(masks: Tensor, whole: Tensor) -> Tensor:
-    """(batch,): the share of a thing that lies in the image. whole: its mask before it was placed (1, 1, h, w).
-
-    Scaling changes areas, so this is exact for scale 1 only; it is cut at 1.
-    """
-    return (masks.sum((1, 2, 3)) / whole.sum()).clamp(max=1)
-
-
 def centred_square(height: int, width: int, side: int) -> Tensor:
     """A mask (1, 1, height, width) that is 1 on the central square of `side` pixels. Raises: InputError."""
     if not 1 <= side <= min(height, width):

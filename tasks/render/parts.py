@@ -13,13 +13,12 @@ MARGIN = 1 / 64
 """Free texture around each sheet: two texels of a texture of 128, so that bilinear sampling meets no neighbour."""
 STEP = 0.15
 """Length of a grid's cells, in the units in which parts are given."""
-SIDES = ("bottom", "top", "back", "right", "front", "left")
 
 
 def block(bottom: ArrayLike, top: ArrayLike, *, without: Sequence[str] = (), step: float = STEP) -> list[Floats]:
     """Six sheets between two quadrangles (4, 3), whose corners run back right, front right, front left, back left.
 
-    without: sides that nobody sees, out of `SIDES`.
+    without: sides that nobody sees, out of bottom, top, back, right, front and left.
     """
     low, high = np.asarray(bottom, dtype=np.float64), np.asarray(top, dtype=np.float64)
     quadrangles = {
@@ -44,11 +43,11 @@ def box(
     return block(np.c_[base, [z0] * 4], np.c_[lid, [z1] * 4], without=without)
 
 
-def tube(rings: ArrayLike, *, caps: bool = True) -> list[Floats]:
+def tube(rings: ArrayLike) -> list[Floats]:
     """A sheet around closed rings (k, m, 3) of points, m a multiple of 4, and one over each end."""
     points = np.asarray(rings, dtype=np.float64)
     around = np.concatenate([points, points[:, :1]], axis=1)
-    return _outwards([around, *([_lid(points[0]), _lid(points[-1])] if caps else [])])
+    return _outwards([around, _lid(points[0]), _lid(points[-1])])
 
 
 def round_tube(

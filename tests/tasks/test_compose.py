@@ -84,17 +84,15 @@ def test_nothing_of_the_object_is_left_outside_its_box() -> None:
 
 
 def test_what_can_not_be_cut_is_told_with_its_reason() -> None:
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 10], [2, 2, 6, 6], [2, 2, 6, 6], [0, 0, 10, 9]])
-    boxes[1] = [0, 0, 10, 9]
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [2, 2, 6, 6], [2, 2, 6, 6]])
     masks = cut.box_masks(boxes, 10, 10)
-    masks[4] = False
-    masks[4, 3, 3] = True
-    boxes[5] = [0, 0, 10, 9]
+    masks[3] = False
+    masks[3, 3, 3] = True
     tall = np.array([[0, 0, 10, 19]])
     reasons = cut.rejected(boxes, masks)
-    assert reasons[0] == reasons[2] == "the box is the whole image"
-    assert reasons[1] == reasons[3] == reasons[5] == "", "exactly nine tenths are allowed"
-    assert "less than 10% of its box" in reasons[4]
+    assert reasons[0] == "the box is the whole image"
+    assert reasons[1] == reasons[2] == "", "exactly nine tenths are allowed"
+    assert "less than 10% of its box" in reasons[3]
     assert "more than 90% of the image" in cut.rejected(tall, cut.box_masks(tall, 20, 10))[0]
 
 
@@ -128,7 +126,6 @@ def test_a_shift_of_whole_pixels_moves_by_them_and_what_leaves_is_gone() -> None
     expected = torch.zeros(10, 10)
     expected[1:5, 7:10] = 1
     assert torch.allclose(where[0, 0], expected, atol=1e-6)
-    assert torch.allclose(place.visible(where, mask), torch.tensor([12 / 16]), atol=1e-5)
     assert torch.allclose(moved[0, 0], expected, atol=1e-6)
 
 
