@@ -40,7 +40,8 @@ def accuracy_map(found: Corrupted, *, name: str, what: str) -> Figure:
 
 
 def accuracy_table(found: Mapping[K, Corrupted], keys: tuple[str, ...] = ()) -> Table:
-    """A row for each corruption, and one for the mean over them; of several models one after the other.
+    """A row for each corruption, and one for the mean over those of the 14 that are there; of several models one after
+    the other.
 
     found: values of the columns `keys` -> what was found for them.
     """
@@ -50,12 +51,17 @@ def accuracy_table(found: Mapping[K, Corrupted], keys: tuple[str, ...] = ()) -> 
     formats = {k: v for each in estimates for k, v in frames.shown(each, "percent", f"{each}_lo", f"{each}_hi").items()}
     apart = f" {FROST} is in no mean." if FROST in first.names else ""
     tables = sorted({each.table for each in found.values()})
+    last = (
+        f" The last row{' of each' if len(found) > 1 else ''} is the {first.mean_words}, its error 100 % less that; it "
+        "is not normalised by another network's, so it is no mCE."
+        if first.counted
+        else ""
+    )
     return Table(
         name="corruptions",
         title="Accuracy under common corruptions",
-        caption=f"Each corruption by severity, and the mean over severities; parameters of {' and '.join(tables)}. "
-        f"The last row is the {first.mean_words}, its error 100 % less that; it is not normalised by another "
-        f"network's, so it is no mCE.{apart} Intervals are 95 % over images: Wilson's, and Student's t for means.",
+        caption=f"Each corruption by severity, and the mean over severities; parameters of {' and '.join(tables)}."
+        f"{last}{apart} Intervals are 95 % over images: Wilson's, and Student's t for means.",
         frame=frame,
         formats=formats,
     )

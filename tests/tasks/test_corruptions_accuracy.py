@@ -52,6 +52,9 @@ def test_the_frost_is_in_no_mean_and_nothing_is_called_mce() -> None:
     frost = Corrupted(table="cifar10-c", correct={(FROST, 1): RIGHT["fog", 1]})
     assert frost.mean is None and frost.error is None and not list(corruption_errors(frost, "m"))
     assert "error" not in frost.as_text() and "mCE" not in every.as_text()
+    table = accuracy_table({(): frost})
+    assert len(table.frame) == 1 and "last row" not in table.caption, "there is no mean to speak of"
+    assert f"{FROST} is in no mean" in table.caption
 
 
 def test_table_text_and_map_show_every_cell() -> None:
