@@ -63,9 +63,8 @@ class Site:
             NEAR * self.flight.tangent,
         )
         image = torch.from_numpy(colours)[None].float() / 255
-        return functional.avg_pool2d(image, FACTOR), functional.avg_pool2d(torch.from_numpy(depth)[None, None], FACTOR)[
-            0
-        ]
+        deep = torch.from_numpy(depth)[None]
+        return functional.avg_pool2d(image, FACTOR), functional.avg_pool2d(deep, FACTOR)
 
     def close(self) -> None:
         self.stage.close()

@@ -57,6 +57,8 @@ def strip_block(items: Sequence[int], context: Context) -> Mapping[str, Any]:
 
 
 def _flown(items: Sequence[int], context: Context, *, keep: bool) -> dict[str, list[Any]]:
+    import contextlib
+
     import torch
 
     from robustray.tasks.attacks.gradient.verdicts import predict_logits
@@ -68,26 +70,24 @@ def _flown(items: Sequence[int], context: Context, *, keep: bool) -> dict[str, l
     flight = settings.flight
     net = frozen(flight, context.load("regressor"), context.device) if settings.policy == "regressor" else None
     pad = torch.from_numpy(np.array(context.load("pad")["pad"], dtype=np.float32)).reshape(3, PAD_TEXELS, PAD_TEXELS)
-    site = Site(flight, pad)
-    envs = [
-        LandingPad(site=site, weather=settings.weather, severity=settings.severity, seed=context.seed) for _ in items
-    ]
-    begun = [env.reset(options={"episode": item}) for env, item in zip(envs, items, strict=True)]
-    seen, info = [pixels for pixels, _ in begun], [each for _, each in begun]
-    starts, frames, errors = [each["offset"] for each in info], [seen], []
-    for _ in range(flight.num_steps):
-        target = np.stack([each["target"] for each in info])
-        if net is not None:
-            images = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).float().div(255)
-            said = predict_logits(net, images.to(context.device)).cpu().numpy()
-        else:
-            said = target if settings.policy == "truth" else np.zeros_like(target)
-        errors.append(np.linalg.norm(said - target, axis=1))
-        stepped = [env.step(action) for env, action in zip(envs, said, strict=True)]
-        seen, info = [step[0] for step in stepped], [step[4] for step in stepped]
-        if keep:
-            frames.append(seen)
-    site.close()
+    how: dict[str, Any] = {"weather": settings.weather, "severity": settings.severity, "seed": context.seed}
+    with contextlib.closing(Site(flight, pad)) as site:
+        envs = [LandingPad(site=site, **how) for _ in items]
+        begun = [env.reset(options={"episode": item}) for env, item in zip(envs, items, strict=True)]
+        seen, info = [pixels for pixels, _ in begun], [each for _, each in begun]
+        starts, frames, errors = [each["offset"] for each in info], [seen], []
+        for _ in range(flight.num_steps):
+            target = np.stack([each["target"] for each in info])
+            if net is not None:
+                images = torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).float().div(255)
+                said = predict_logits(net, images.to(context.device)).cpu().numpy()
+            else:
+                said = target if settings.policy == "truth" else np.zeros_like(target)
+            errors.append(np.linalg.norm(said - target, axis=1))
+            stepped = [env.step(action) for env, action in zip(envs, said, strict=True)]
+            seen, info = [step[0] for step in stepped], [step[4] for step in stepped]
+            if keep:
+                frames.append(seen)
     rows: dict[str, list[Any]] = {
         "episode": list(items),
         "success": [each["success"] for each in info],
