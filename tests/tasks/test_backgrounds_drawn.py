@@ -74,6 +74,8 @@ def test_shares_are_compared_image_by_image() -> None:
     table = saliency.saliency_table(both, 2)
     assert table is not None and one(table.frame, network="cured").on_object == pytest.approx(0.4)
     assert saliency.saliency_table({}, 2) is None
+    blank = saliency.saliency_table({("plain", 0): maps([0.1, np.nan, 0.3])}, 1)
+    assert blank is not None and blank.frame.n.item() == 2, "an image whose gradient is 0 is not among them"
     images = np.zeros((3, 3, 8, 8), np.uint8)
     picture = saliency.saliency_picture(both, images, ("a",), num_examples=2)
     assert picture is not None and "columns: a, a" in picture.alt

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -150,11 +148,8 @@ def test_the_challenge_stops_early_with_the_verdicts_of_a_full_sweep(
             assert found["looked_at"][row] == min(45, 16 * (first // 16 + 1))
 
 
-class Patient(nn.Module):
-    """Right about a class by its number unless one pixel of the background is the brightest there is."""
-
-    def __init__(self, labels: Iterator[int]) -> None:
-        super().__init__()
+class Brightest(nn.Module):
+    """Answers with the number of the brightest of the first nine pixels of the first row."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images[:, :1, 0, :9].flatten(1)
@@ -171,10 +166,10 @@ def test_a_foreground_that_nothing_fools_has_seen_everything() -> None:
     other[2, 0, 0, 5] = 250
     rooms = ImageData(name="b", images=other, labels=labels, classes=data.classes)
     how = Sweep(backgrounds=(0, 1, 3), batch_size=16)
-    calm = challenge_block([0, 1], context(how, model=Patient(iter(())), data=data, backgrounds=rooms))
+    calm = challenge_block([0, 1], context(how, model=Brightest(), data=data, backgrounds=rooms))
     assert calm["vulnerable"] == [False, False] and calm["looked_at"] == [3, 3] and calm["background"] == [NONE, NONE]
     how = Sweep(backgrounds=(0, 1, 2, 3), batch_size=16)
-    fooled = challenge_block([0], context(how, model=Patient(iter(())), data=data, backgrounds=rooms))
+    fooled = challenge_block([0], context(how, model=Brightest(), data=data, backgrounds=rooms))
     assert (fooled["vulnerable"], fooled["background"], fooled["answer"]) == ([True], [2], [5])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,8 +93,7 @@ def few_photographs(settings: Settings, photographs: Photographs) -> ImageData:
     chosen = np.flatnonzero(labels != UNLABELLED)
     if len(set(labels[chosen].tolist())) < 2:
         raise InputError(f"--data {settings.data}: the photographs are of fewer than two classes")
-    how = cutting(settings)
-    quick = type(how)(side=how.side, segment="box", attempts=1)
+    quick = replace(cutting(settings), segment="box", attempts=1)
     found, first = [], ""
     for index in chosen.tolist():
         try:

@@ -101,7 +101,7 @@ def slope_over_seeds(kinds: Sequence[Sequence[pd.DataFrame]], what: Callable[[pd
 
 def slope_over_models(accuracies: Sequence[float], values: Sequence[float], level: float = 0.95) -> Estimate:
     """The same across a user's models: a straight line by least squares, with Student's t interval over other models.
-    Without an interval for fewer than three models, and NaN where all have one accuracy."""
+    NaN, with an infinite interval, for fewer than three models and where all have one accuracy."""
     n = len(accuracies)
     if n < 3 or np.ptp(accuracies) == 0:
         return Estimate(value=float("nan"), lo=-np.inf, hi=np.inf, n=n)

@@ -151,8 +151,10 @@ def _order(original: Reference, version: Reference) -> list[int] | None:
     """The place in the version of each of the original's foregrounds: [] where it is the same for all, None where names
     don't say it."""
     first, names = _names(original), _names(version)
-    if names is None or first is None:  # Parquet: `--build` keeps the order
-        return [] if names is first else None
+    if first is None and names is None:  # both in Parquet: `--build` keeps the order
+        return []
+    if first is None or names is None:
+        return None
     places = {foreground(name): place for place, name in enumerate(names)}
     if len(places) < len(names) or not places.keys() >= set(map(foreground, first)):
         return None

@@ -124,15 +124,17 @@ def saliency_table(maps: Maps, num_seeds: int | None) -> Table | None:
     if not maps:
         return None
     over = "images" if num_seeds in (None, 1) else "seeds and images together (Student's t)"
-    rows = [
-        {
-            "network": name,
-            **columns("on_object", on_object(seeds)),
-            "area": float(seeds[0]["area"].mean()),
-            "n": len(seeds[0]),
-        }
-        for name, seeds in kinds(maps)
-    ]
+    rows = []
+    for name, seeds in kinds(maps):
+        share = on_object(seeds)
+        rows.append(
+            {
+                "network": name,
+                **columns("on_object", share),
+                "area": float(seeds[0]["area"].mean()),
+                "n": share.n,
+            }
+        )
     return Table(
         name="saliency",
         title="How much of an answer hangs on the object",
