@@ -57,8 +57,8 @@ def _words(results: Results) -> Mapping[str, Words]:
         "added": Words(
             title="A coordinate of the latent, added to images",
             caption="Reached: it is as large as on one test image of a hundred, or as on its strongest test image "
-            f"number {settings.top_images} where that is more; there steps end. Moved: l2. Concentrated: "
-            "the share of the squared change in the fifth of the pixels that changed most (20 %: even). Seen: how far the "
+            f"number {settings.top_images} where that is more; there steps end. Moved: l2. Concentrated: the "
+            "share of the squared change in the fifth of the pixels that changed most (20 %: even). Seen: how far the "
             "judge's latent moved, 1 being the distance between two random test images.",
             formats={"reached": "percent", "moved": ".2f", "concentrated": "percent", "seen": ".3f"},
             items="units and images",
