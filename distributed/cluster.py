@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 import socket
+from collections.abc import Callable
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.store import Store
 
 FOLDER = ".shared"
 ANSWER_WITHIN_S = 5.0
+NODE_WITHIN_S = 180.0
+"""A machine of a cloud starts in one to three minutes."""
 _HOST_AND_PORT = re.compile(r"(?:ray://)?(?P<host>[^\s:/@\[\]]+|\[[0-9a-fA-F:]+\]):(?P<port>\d+)")
 
 
@@ -30,6 +33,27 @@ def check_answers(address: str) -> None:
         raise InputError(
             f"--address {address}: nothing answers there ({error}); `ray status` on its head tells"
         ) from error
+
+
+def await_node(say: Callable[[str], None]) -> None:
+    """Wait until the cluster that this process is connected to has a CPU, for `NODE_WITHIN_S` at most.
+
+    It has none for a while where all its nodes were lost at once, or where an autoscaler starts one only when something
+    waits for it. say: gets a line before the wait.
+    """
+    import ray
+
+    if ray.cluster_resources().get("CPU", 0) >= 1:
+        return
+    say(f"the cluster has no CPU now: waiting for a node, for {NODE_WITHIN_S:g} s at most")
+    task = ray.remote(num_cpus=1, max_retries=-1)(_nothing).remote()  # what an autoscaler starts a node for
+    done, _ = ray.wait([task], timeout=NODE_WITHIN_S)
+    if not done:
+        ray.cancel(task)
+
+
+def _nothing() -> None:
+    """Runs where there is a CPU."""
 
 
 def check_shared_store(store: Store) -> None:

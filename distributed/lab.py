@@ -107,12 +107,15 @@ class RayLab(BlockLab):
     def _start_pool(self) -> Any:
         import ray
 
+        from robustray.distributed.cluster import await_node
         from robustray.distributed.pool import Pool
 
         joined = ray.is_initialized() and self._address is None  # the user's, in a notebook or around this task
         if not ray.is_initialized():
             self._owns_ray = True
             start_ray(address=self._address, workers=self._workers)
+        if self._address is not None or joined:
+            await_node(self.progress.message)
         total = ray.cluster_resources()
         return Pool(
             store=self.store,

@@ -106,6 +106,12 @@ class Machines:
         self.cluster.remove_node(rng.choice(sorted(self.cluster.worker_nodes, key=id)), allow_graceful=False)
         self.add()
 
+    def refill(self) -> None:
+        """Another node for each that ended by itself: on a busy machine Ray takes a node that answers late for dead."""
+        for node in [node for node in self.cluster.worker_nodes if node.dead_processes()]:
+            self.cluster.remove_node(node, allow_graceful=False)
+            self.add()
+
     def workers(self) -> list[psutil.Process]:
         """Processes of all nodes that have an actor or a task; not those that are only kept warm."""
         found: list[psutil.Process] = []
@@ -219,6 +225,7 @@ def disturbed(words: str, folder: Path, store: Path, chaos: Chaos) -> tuple[dict
         again = words
         if attempt > 1 and "tries them again" in err:  # given up: by bad luck of the same item, twice
             again = f"{words} --failed" if words.startswith("tune") else f"resume {_run_in(store)} --failed"
+        chaos.machines.refill()
         driver = start(again, folder, store, "--address", chaos.machines.address)
         chaos.accompany(driver)
         if driver.process.returncode == 0:

@@ -7,6 +7,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,22 @@ def test_runs_of_a_record_are_added_up_and_are_not_run_again(
     assert document["runs"] == {"sweep": 1, "agents": 1} and document["commands_typed"] == 4
     assert document["tables_compared"] == 6 and document["tables_that_differ"] == {"agents": ["errors"]}
     assert len(record.read_text().splitlines()) == 2
+
+
+@pytest.mark.acceptance
+def test_a_command_waits_for_the_first_node_of_a_cluster(chaos: ModuleType, tmp_path: Path) -> None:
+    """All nodes of a cluster may be lost at once, and an autoscaler may have none while nothing asks for one."""
+    machines = chaos.Machines(0)
+    try:
+        words = "run attack-sweep --models digits:mlp --attacks noise --norms linf --eps-linf 0.1 --num-images 20"
+        driver = chaos.start(words, tmp_path, tmp_path / "runs", "--address", machines.address)
+        while driver.process.poll() is None and "waiting for a node" not in driver.err.read_text():
+            time.sleep(0.2)
+        machines.add()
+        assert driver.process.wait(240) == 0, driver.err.read_text()
+        assert "the cluster has no CPU now" in driver.err.read_text() and chaos.tables(driver.document)
+    finally:
+        machines.cluster.shutdown()
 
 
 @pytest.mark.acceptance
