@@ -48,16 +48,12 @@ def ranges(votes: Votes, found: Aggregate) -> dict[str, Range]:
         NOT_MAIN_OBJECT: (int(multi[settled].sum()), int((multi & apart)[settled].sum())),
         NOT_MAIN_SINGLE: (int((~multi)[settled].sum()), int((~multi & other)[settled].sum())),
     }
-    starts = np.flatnonzero(np.diff(votes.image, prepend=-1))
-    order = np.arange(len(votes.image))
-    if len(starts) > votes.num_images:  # answers of an image do not stand together
-        order = np.argsort(votes.image, kind="stable")
-        starts = np.flatnonzero(np.diff(votes.image[order], prepend=-1))
-    ends = np.append(starts[1:], len(order))
-    place = np.argsort(votes.image[order][starts])
+    order = np.argsort(votes.image, kind="stable")
+    num_answers = votes.num_workers
+    ends = np.cumsum(num_answers)
     choices: dict[str, Counter[frozenset[Option]]] = {name: Counter() for name in fixed}
     for image in np.flatnonzero(~settled):
-        answers = order[starts[place[image]] : ends[place[image]]]
+        answers = order[ends[image] - num_answers[image] : ends[image]]
         for name, options in _options(votes, answers, int(votes.given[image])).items():
             choices[name][frozenset(options)] += 1
     return {name: _range(fixed[name], choices[name]) for name in fixed}

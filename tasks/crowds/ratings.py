@@ -29,7 +29,7 @@ RATINGS = Schema(
         "answer": Column(kind="count"),
     },
 )
-NO, MAYBE, YES = 0, 1, 2
+YES = 2
 LOWER, UPPER, RATED = "lower", "upper", "rated only"
 BATCH = 16
 """Resamples at once. Fixed: see `statistics.designs.BATCH_ENTRIES`."""

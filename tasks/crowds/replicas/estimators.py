@@ -156,16 +156,23 @@ class FactorialMoments:
         place = np.arange(EQUATIONS)[:, None] + np.arange(self.degree + 1)
 
         def coefficients(second: Sums) -> Array:
-            orthogonal, upper = np.linalg.qr((second.held @ of_cells)[:, place])
-            wanted = of_cells[:, :EQUATIONS].T @ second.right
-            pivots = np.abs(np.diagonal(upper, axis1=1, axis2=2))
-            unknown = pivots.min(axis=1) <= 1e-14 * pivots.max(axis=1)
-            upper[unknown] = np.eye(self.degree + 1)
-            found = np.asarray(np.linalg.solve(upper, np.swapaxes(orthogonal, 1, 2) @ wanted), dtype=np.float64)
-            found[unknown] = np.nan
-            return found
+            return least_squares((second.held @ of_cells)[:, place], of_cells[:, :EQUATIONS].T @ second.right)
 
         return coefficients
+
+
+def least_squares(system: Array, wanted: Array) -> Array:
+    """(resamples, equations, unknowns), (resamples, equations, models) -> (resamples, unknowns, models).
+
+    NaN where a system does not determine its unknowns.
+    """
+    orthogonal, upper = np.linalg.qr(system)
+    pivots = np.abs(np.diagonal(upper, axis1=1, axis2=2))
+    unknown = pivots.min(axis=1) <= 1e-14 * pivots.max(axis=1)
+    upper[unknown] = np.eye(system.shape[2])
+    found = np.asarray(np.linalg.solve(upper, np.swapaxes(orthogonal, 1, 2) @ wanted), dtype=np.float64)
+    found[unknown] = np.nan
+    return found
 
 
 def gaps(original: Remeasured, replica: Remeasured, estimators: Sequence[Estimator]) -> Callable[[Array], Array]:

@@ -13,8 +13,6 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robustray.tasks.errors import InputError
-
 Ints = NDArray[np.int64]
 NUM_BINS = 5
 
@@ -113,14 +111,6 @@ def highest(n_selected: ArrayLike, n_shown: ArrayLike, classes: ArrayLike, per_c
     # equal fractions are equal floats: division rounds correctly
     order = np.lexsort([np.arange(len(of)), -shown, -selected / np.maximum(shown, 1), of])
     return order[_rank(of[order]) < per_class]
-
-
-def one_number_of_answers(n_shown: ArrayLike) -> int:
-    """Raises: InputError where images have different numbers of answers."""
-    shown = np.unique(np.asarray(n_shown, dtype=np.int64))
-    if len(shown) != 1:
-        raise InputError(f"posterior matching needs one number of answers of all images, there are {shown.tolist()}")
-    return int(shown[0])
 
 
 def _rank(sorted_classes: Ints) -> Ints:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from robustray.tasks.crowds.replicas.cells import Array, Cells, Sums
-from robustray.tasks.crowds.replicas.estimators import EQUATIONS, Accuracy
+from robustray.tasks.crowds.replicas.estimators import EQUATIONS, Accuracy, least_squares
 from robustray.tasks.crowds.thinning import moments
 
 BY_CLASS = "factorial moments, by class"
@@ -47,7 +47,7 @@ class StratifiedMoments:
         def accuracy(first: Sums, second: Sums) -> Array:
             sums_1 = first_by_class(first.held)  # (resamples, classes, powers)
             spread, with_right, sums_2, right = equations(second)
-            slopes = _least_squares(spread, with_right)  # (resamples, powers, models)
+            slopes = least_squares(spread, with_right)  # (resamples, powers, models)
             held_1, held_2 = sums_1[..., 0], sums_2[..., 0]
             share = np.where((held_1 > 0) & (held_2 > 0), held_1, 0.0)
             share = share / share.sum(axis=1, keepdims=True)
@@ -103,14 +103,3 @@ class _ByClass:
         """(..., cells) -> (..., classes, powers)."""
         found = held.reshape(-1, held.shape[-1]) @ self._matrix
         return np.asarray(found).reshape(*held.shape[:-1], *self._shape)
-
-
-def _least_squares(system: Array, wanted: Array) -> Array:
-    """(resamples, equations, unknowns), (resamples, equations, models) -> (resamples, unknowns, models)."""
-    orthogonal, upper = np.linalg.qr(system)
-    pivots = np.abs(np.diagonal(upper, axis1=1, axis2=2))
-    unknown = pivots.min(axis=1) <= 1e-14 * pivots.max(axis=1)
-    upper[unknown] = np.eye(system.shape[2])
-    found = np.asarray(np.linalg.solve(upper, np.swapaxes(orthogonal, 1, 2) @ wanted), dtype=np.float64)
-    found[unknown] = np.nan
-    return found
