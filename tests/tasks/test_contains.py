@@ -207,6 +207,14 @@ def test_answers_about_single_labels_beside_votes(tmp_path: Path) -> None:
         findings_of(Settings(votes=votes, contains=own["contains"]), tmp_path)
 
 
+def test_given_labels_shown_to_fewer_than_all_others(tmp_path: Path) -> None:
+    """No image whose given label as many saw: no table of fewer workers, and no word of it."""
+    rows: Rows = [(f"i{i}", 0, label, 9 if label else 3, 2) for i in range(3) for label in range(12)]
+    tables = findings_of(Settings(contains=table(tmp_path, rows), num_resamples=200), tmp_path).tables
+    assert "contains-annotators" not in {each.name for each in tables}
+    assert not any("see the next table" in each.caption for each in tables)
+
+
 def test_one_label_per_image_and_one_answer(tmp_path: Path) -> None:
     """Nothing to compare with, and nobody to leave out: no nan in words, no table of fewer workers."""
     found = findings_of(Settings(contains=table(tmp_path, [("a", 0, 0, 1, 1), ("b", 1, 1, 1, 0)])), tmp_path)

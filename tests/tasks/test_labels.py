@@ -222,6 +222,17 @@ def test_the_study_on_a_few_scenes(tmp_path: Path) -> None:
     assert len(found.pictures) == 1
 
 
+def test_claims_count_the_images_that_their_shares_are_of(tmp_path: Path) -> None:
+    """400 scenes, of which too few are kept with several objects: an interval over scenes does not make them many."""
+    few = Settings(
+        test_data="scenes:test,n=400,classes=18,multi=0.04,size=16,aa=1",
+        train_data="scenes:train,n=40,classes=18,multi=0.5,size=16,aa=1",
+        epochs=0,
+        num_resamples=200,
+    )
+    assert [claim.verdict for claim in findings_of(few, tmp_path).claims] == ["undecided"] * 4
+
+
 def write_tables(folder: Path) -> None:
     """30 images: in the last 10 people see two objects and call the other one main."""
     rows = []

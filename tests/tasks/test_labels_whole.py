@@ -220,7 +220,26 @@ def test_one_table_beside_votes_at_a_time(tmp_path: Path) -> None:
         chosen: dict[str, Any] = {name: getattr(whole, name)}
         settings = Settings(votes=whole.votes, predictions=whole.predictions, num_resamples=200, **chosen)
         assert findings_of(settings, tmp_path).tables
-    assert isinstance(findings_of(Settings(votes=whole.votes, images=whole.images), tmp_path), Findings)
+    alone = findings_of(Settings(votes=whole.votes, images=whole.images), tmp_path)
+    assert "whole-set" in {each.name for each in alone.tables}
+
+
+@pytest.mark.parametrize("selected", [[1], [1, 2]])
+def test_a_set_in_which_all_images_have_one_object_or_all_have_several(selected: list[int], tmp_path: Path) -> None:
+    """What models lose on images with several objects is not known then; everything else is said."""
+    names = [f"i{i}" for i in range(6)]
+    votes = [{"image": name, "given": 1, "main": 1, "selected": selected} for name in names for _ in range(3)]
+    pq.write_table(pa.Table.from_pylist(votes), tmp_path / "votes.parquet")
+    settings = Settings(
+        votes=str(tmp_path / "votes.parquet"),
+        predictions=table(tmp_path, {"image": names, "m": [1] * 6}, "predictions.parquet"),
+        images=table(tmp_path, {"image": names, "given": [1] * 6, "split": ["classified"] * 6}, "images.parquet"),
+        num_resamples=200,
+    )
+    frames = {each.name: each.frame for each in findings_of(settings, tmp_path).tables}
+    lost = frames["lost-on-several"].iloc[0]
+    assert np.isnan(lost.lost) and (lost.lost_lo if "lost_lo" in lost else lost.lo) == -1
+    assert np.isnan(lost.several_objects if selected == [1] else lost.one_object)
 
 
 def test_the_published_figures(shared_data: Path) -> None:

@@ -71,9 +71,13 @@ class Judge:
         own = predicted == self._votes.given, predicted == self._found.main_label
         return dict(zip(MEASURES, (*own, *self._flags[:, place]), strict=True))
 
+    def num_selected(self, label: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(images,) how many of an image's workers selected a label. label: (images,) one for each image."""
+        return np.append(self._found.pair_votes, 0)[self._place(label)]
+
     def selected(self, predicted: NDArray[np.int64]) -> NDArray[np.float64]:
         """(images,) share of an image's workers who selected the predicted label: its selection frequency."""
-        return np.append(self._found.pair_votes, 0)[self._place(predicted)] / self._votes.num_workers
+        return self.num_selected(predicted) / self._votes.num_workers
 
     def _place(self, label: NDArray[np.int64]) -> NDArray[np.int64]:
         """(images,) pair of each image's label; the number of pairs where nobody selected it."""
@@ -128,18 +132,28 @@ def selected_shares(
         if not len(table):
             continue
         held = np.concatenate([table, table[:, 1:] - table[:, :1]], axis=1)
-        estimates = resample(partial(_means, held), by_unit(len(table)), num_resamples=num_resamples).estimates()
-        means, differences = estimates[: table.shape[1]], estimates[table.shape[1] :]
-        first = {"model": GIVEN, "slice": name, **columns("selected", means[0])}
+        estimates = resample(partial(means, held), by_unit(len(table)), num_resamples=num_resamples).estimates()
+        shares, differences = estimates[: table.shape[1]], estimates[table.shape[1] :]
+        first = {"model": GIVEN, "slice": name, **columns("selected", shares[0])}
         rows.append(first | {"minus_given": np.nan, "minus_lo": np.nan, "minus_hi": np.nan, "n": len(table)})
-        for model, mean, difference in zip(predictions, means[1:], differences, strict=True):
+        for model, mean, difference in zip(predictions, shares[1:], differences, strict=True):
             row = {"model": model, "slice": name, **columns("selected", mean)}
             rows.append(row | columns("minus_given", difference, "minus_lo", "minus_hi") | {"n": len(table)})
     return pd.DataFrame(rows)
 
 
-def _means(table: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def means(table: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(resamples, columns) weighted means of a table's (rows, columns), for `statistics.resample`."""
     return weights @ table / weights.sum(axis=1, keepdims=True)
+
+
+def by_accuracy(given: NDArray[np.int64], predictions: Mapping[str, NDArray[np.int64]]) -> list[str]:
+    """Models, those that are most often right by the given label first; equally accurate ones by name.
+
+    given, predictions: (images,) labels of the same images.
+    """
+    accuracy = {model: float((label == given).mean()) for model, label in predictions.items()}
+    return sorted(accuracy, key=lambda model: (-accuracy[model], model))
 
 
 COMPARED = 6
@@ -154,8 +168,7 @@ def comparisons(votes: Votes, found: Aggregate, predictions: Mapping[str, NDArra
     the exact McNemar test. Selection frequencies, which lie in between: the paired permutation test, and its interval.
     No rows with a single model, or without images of several objects.
     """
-    given = {model: float((predicted == votes.given).mean()) for model, predicted in predictions.items()}
-    best = sorted(given, key=lambda model: (-given[model], model))[:COMPARED]
+    best = by_accuracy(votes.given, predictions)[:COMPARED]
     inside = slices(votes, found)[MULTI]
     judge = Judge(votes, found)
     hits = {model: judge(predictions[model]) for model in best}

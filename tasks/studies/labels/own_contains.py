@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from robustray.tasks import figures
 from robustray.tasks.crowds.contains import ENOUGH, Contains
@@ -20,6 +19,7 @@ from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.statistics import Estimate, by_unit, proportion, resample
 from robustray.tasks.studies.labels import own_ratings
+from robustray.tasks.studies.labels.evaluation import means
 from robustray.tasks.studies.labels.own_ratings import Rated
 from robustray.tasks.studies.labels.settings import Settings
 from robustray.tasks.studies.labels.vote_figures import BINS
@@ -106,7 +106,7 @@ def undetermined() -> Description:
 
 
 def _tables(asked: Asked) -> Iterator[Table]:
-    contains = asked.contains
+    contains, fewer = asked.contains, _fewer(asked)
     fewest, most = int(contains.n_shown.min()), int(contains.n_shown.max())
     labels = np.bincount(contains.image)
     yield Table(
@@ -114,13 +114,12 @@ def _tables(asked: Asked) -> Iterator[Table]:
         title="Is the given label the one that most workers tick?",
         caption=f"{len(contains.images):,} images, {labels.min()} to {labels.max()} labels each, every label shown to "
         f"{fewest} to {most} workers who did not see the others. 95 % Wilson intervals over images. Few workers make "
-        "ties and upsets: see the next table.",
+        f"ties and upsets{'' if fewer is None else ': see the next table'}.",
         frame=pd.DataFrame(
             [{"share": name, **columns("value", each), "n": each.n} for name, each in shares(contains).items()]
         ),
         formats=shown("value", "percent"),
     )
-    fewer = _fewer(asked)
     if fewer is not None:
         yield fewer
     split = contains.split()
@@ -163,15 +162,16 @@ def _tables(asked: Asked) -> Iterator[Table]:
 
 
 def _fewer(asked: Asked) -> Table | None:
+    """None where labels were shown to one worker, or no given label to as many as other labels."""
     contains = asked.contains
     most = int(np.percentile(contains.n_shown, LEAST_SHOWN, method="lower"))
     sizes = sorted({*range(1, most, 2), most})
-    if len(sizes) < 2:
+    if len(sizes) < 2 or not (contains.n_shown[contains.of_given] >= most).any():
         return None
     chance, kept = contains.fewer(sizes)
     flat = chance.reshape(len(chance), -1)
     held = np.concatenate([flat, (chance - chance[:, -1:]).reshape(len(chance), -1)], axis=1)
-    found = resample(partial(_means, held), by_unit(len(held)), num_resamples=asked.settings.num_resamples).estimates()
+    found = resample(partial(means, held), by_unit(len(held)), num_resamples=asked.settings.num_resamples).estimates()
     rows = []
     places = [(size, name) for size in sizes for name in (AS_OFTEN, MORE_OFTEN)]
     for (size, name), value, change in zip(places, found[: len(places)], found[len(places) :], strict=True):
@@ -188,10 +188,6 @@ def _fewer(asked: Asked) -> Table | None:
         frame=pd.DataFrame(rows),
         formats=shown("value", "percent") | shown("change", "points", "change_lo", "change_hi"),
     )
-
-
-def _means(table: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    return weights @ table / weights.sum(axis=1, keepdims=True)
 
 
 def _frequencies(contains: Contains) -> Figure:

@@ -16,7 +16,7 @@ from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.frames import columns, shown
 from robustray.tasks.kit.rules import equivalent
 from robustray.tasks.statistics import within_margin
-from robustray.tasks.studies.labels.evaluation import COMPARED, compared_scores
+from robustray.tasks.studies.labels.evaluation import COMPARED, by_accuracy, compared_scores
 from robustray.tasks.studies.labels.settings import Settings
 from robustray.tasks.study import Claim, Table
 
@@ -44,8 +44,7 @@ class Rated:
     @property
     def by_given(self) -> list[str]:
         """Models, the most accurate by the given label first (on the rated images)."""
-        accuracy = {model: (label == self.ratings.given).mean() for model, label in self.predictions.items()}
-        return sorted(accuracy, key=lambda model: (-accuracy[model], model))
+        return by_accuracy(self.ratings.given, self.predictions)
 
 
 def rate(ratings: Ratings, predictions: Mapping[str, Ints], settings: Settings, source: Source = "ratings") -> Rated:

@@ -138,7 +138,8 @@ def _lost(whole: Whole) -> Table:
     rows = []
     for model, counts in _losses(whole).items():
         estimate = newcombe_difference(*counts)
-        row = {"model": model, "one_object": counts[0] / counts[1], "several_objects": counts[2] / counts[3]}
+        one, several = (right / num if num else np.nan for right, num in (counts[:2], counts[2:]))
+        row = {"model": model, "one_object": one, "several_objects": several}
         rows.append(row | columns("lost", estimate) | {"n": estimate.n})
     frame = pd.DataFrame(rows).sort_values(["one_object", "model"], ascending=[False, True], ignore_index=True)
     return Table(

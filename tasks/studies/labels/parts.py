@@ -13,7 +13,7 @@ from robustray.tasks.crowds.classify import Aggregate, Votes
 from robustray.tasks.crowds.optima import ranges
 from robustray.tasks.kit.frames import at, columns, shown
 from robustray.tasks.statistics import Estimate
-from robustray.tasks.studies.labels.evaluation import MEASURES, MULTI
+from robustray.tasks.studies.labels.evaluation import MEASURES, MULTI, Judge
 from robustray.tasks.study import Figure, Table
 
 MOST_ROWS_OF_MODELS = 4
@@ -103,15 +103,7 @@ def _lines_over_models(multi: pd.DataFrame, order: Sequence[str], n: int) -> Fig
 
 def suspects(votes: Votes, found: Aggregate, names: NDArray[np.str_]) -> Table:
     """Every image whose given label is not the main one, with the votes for both: to be looked at."""
-    images = np.flatnonzero(found.main_label != votes.given)
-    width = votes.num_classes
-    pair = found.pair_image * width + found.pair_label
-
-    def selected(label: NDArray[np.int64]) -> NDArray[np.int64]:
-        wanted = images * width + label
-        place = np.minimum(np.searchsorted(pair, wanted), len(pair) - 1)
-        return np.where(pair[place] == wanted, found.pair_votes[place], 0)
-
+    images, judge = np.flatnonzero(found.main_label != votes.given), Judge(votes, found)
     order = np.lexsort((found.pair_label, -found.pair_votes, found.pair_image))
     said = [f"{label}:{count}" for label, count in zip(found.pair_label[order], found.pair_votes[order], strict=True)]
     starts = np.searchsorted(found.pair_image[order], np.arange(votes.num_images + 1))
@@ -126,8 +118,8 @@ def suspects(votes: Votes, found: Aggregate, names: NDArray[np.str_]) -> Table:
                 "image": names[images],
                 "given": votes.given[images],
                 "main": found.main_label[images],
-                "given_votes": selected(votes.given[images]),
-                "main_votes": selected(found.main_label[images]),
+                "given_votes": judge.num_selected(votes.given)[images],
+                "main_votes": judge.num_selected(found.main_label)[images],
                 "workers": votes.num_workers[images],
                 "objects": found.num_objects[images],
                 "tied": found.main_tied[images],

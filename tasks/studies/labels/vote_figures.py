@@ -11,7 +11,7 @@ from robustray.tasks import figures
 from robustray.tasks.crowds.classify import Aggregate, Votes
 from robustray.tasks.kit.words import plural
 from robustray.tasks.statistics import Estimate, proportion
-from robustray.tasks.studies.labels.evaluation import Judge
+from robustray.tasks.studies.labels.evaluation import Judge, by_accuracy
 from robustray.tasks.study import Figure
 
 BINS = np.linspace(-0.05, 1.05, 12).tolist()
@@ -63,8 +63,7 @@ def _frequencies(votes: Votes, found: Aggregate, predictions: Mapping[str, NDArr
     ]
     told = ""
     if predictions:
-        accuracy = {model: float((label == votes.given).mean()) for model, label in predictions.items()}
-        best = min(accuracy, key=lambda model: (-accuracy[model], model))
+        best = by_accuracy(votes.given, predictions)[0]
         wrong = predictions[best] != votes.given
         if wrong.any():
             samples.append(figures.Sample(label="wrong predictions", values=judge.selected(predictions[best])[wrong]))
