@@ -147,6 +147,18 @@ def test_each_estimator_finds_its_own_truth() -> None:
     assert class_study(protocol, 0, 2) == found[2], "a study is its number"
 
 
+def test_a_study_without_an_estimate_is_left_out_and_told() -> None:
+    truth = CLASS_WORLDS["easy-liked"].truth(10)
+    ends = np.array([[truth[name] + d for d in (0, -0.01, 0.01)] for name in TARGETS])
+    nothing = np.tile([np.nan, -np.inf, np.inf], (len(TARGETS), 1))
+    rows = pd.DataFrame({"study": range(21), "gaps": [nothing, *(ends + 1e-6 * k for k in range(20))]})
+    classed = Classed(settings=Settings(num_by_class=21), rows=dict.fromkeys(CLASS_WORLDS, rows))
+    pieces = list(classed_parts(classed))
+    assert [each.verdict for each in pieces if isinstance(each, Claim)] == ["supported"] * 2
+    said = [each for each in pieces if isinstance(each, str)]
+    assert len(said) == len(CLASS_WORLDS) * len(TARGETS) and "1 of 21 simulated studies have no estimate" in said[0]
+
+
 def test_claims_about_classes_need_studies() -> None:
     truth = CLASS_WORLDS["easy-liked"].truth(10)
     ends = np.array([[truth[name] + d for d in (0, -0.01, 0.01)] for name in TARGETS])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,8 +19,10 @@ from robustray.tasks.crowds.tables import read_table
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
+from robustray.tasks.studies.replication.determining import determined_parts
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.studies.replication.study import STUDY
+from robustray.tasks.study import Table
 
 ORIGINAL = {"image_id": list("abcdef"), "class_id": [0, 0, 0, 1, 1, 1], "m": [1, 1, 1, 2, 1, 1]}
 REPLICA = {"image_id": list("uvwx"), "class_id": [0, 0, 1, 1], "m": [1, 2, 2, 1]}
@@ -91,6 +95,8 @@ def test_labels_and_flags_that_do_not_fit(tmp_path: Path) -> None:
         joined(tmp_path, flags)
     with pytest.raises(InputError, match=r"1 images of .* are not in it .the first is f"):
         joined(tmp_path, {name: each[:5] for name, each in flags.items()})
+    with pytest.raises(InputError, match="image a has 2 rows"):
+        joined(tmp_path, {name: [*each, each[0]] for name, each in flags.items()})
     with pytest.raises(InputError, match="a replica goes by the name of its file"):
         Settings(original="o", replicas=("accepted.parquet",))
 
@@ -131,6 +137,25 @@ def test_the_page_says_what_is_determined(tmp_path: Path, labels_of_replica: boo
         assert not found.warnings
     else:
         assert "hard: not identifiable how much of the drop" in found.warnings[0] and "explained" not in row
+
+
+def test_every_replica_is_told_by_its_own_labels() -> None:
+    """One with labels, one without, and one whose labelled images are all of one kind."""
+    ends = np.full((3, len(KNOWN), 3), 0.2)
+    for place, unknown in ((1, ("share_replica", "explained", "rest")), (2, ("explained", "rest"))):
+        ends[place, [KNOWN.index(name) for name in unknown]] = np.nan
+    results = SimpleNamespace(
+        known=pd.DataFrame({"top": [1, 5], "known": [ends, ends]}),
+        of=SimpleNamespace(replicas=dict.fromkeys(("a", "b", "c"))),
+        num_images=10,
+        settings=Settings(),
+    )
+    pieces = list(determined_parts(results))  # type: ignore[arg-type]
+    (table,) = [each for each in pieces if isinstance(each, Table) and each.name == "determined"]
+    assert table.frame.determined.tolist() == ["yes", "of a only", "no", "no"]
+    said = [each for each in pieces if isinstance(each, str)]
+    assert [each[:2] for each in said] == ["b:", "c:"]
+    assert "(it has no labels)" in said[0] and "(its labelled images are all of one kind)" in said[1]
 
 
 def test_published_labels_of_imagenet(shared_data: Path, tmp_path: Path) -> None:

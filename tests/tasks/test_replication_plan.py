@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from robustray.tasks.crowds.answers import OwnStudy, Side
-from robustray.tasks.crowds.betas import Betas
 from robustray.tasks.crowds.replicas.cells import Remeasured
 from robustray.tasks.crowds.replicas.exact import Expectations
 from robustray.tasks.crowds.replicas.plan import (
@@ -22,9 +22,9 @@ from robustray.tasks.crowds.replicas.plan import (
     simulated_gaps,
     world,
 )
-from robustray.tasks.crowds.replicas.scenarios import GOOD, POOR, SCENARIOS
+from robustray.tasks.crowds.replicas.scenarios import POOR, SCENARIOS
 from robustray.tasks.studies.replication.designs import Design, Wider, worth
-from robustray.tasks.studies.replication.planning import Plan
+from robustray.tasks.studies.replication.planning import Plan, warnings
 from robustray.tasks.studies.replication.settings import Settings
 
 REFERENCE = Expectations(scenario=SCENARIOS["reference"], num_matching=10)
@@ -100,7 +100,6 @@ def test_a_world_comes_back_from_a_study() -> None:
     assert found.pool is not None and found.pool.mean() == pytest.approx(POOR.mean(), abs=0.005)
     ratio = predict(found, 12).half_width("gap", 1, 1) / predict(KNOWN, 12).half_width("gap", 1, 1)
     assert 0.75 < ratio < 1.33, "high moments of a fitted distribution are rough"
-    assert isinstance(GOOD, Betas)
 
 
 SIMULATED = Design(num_original=100, num_replica=120, num_matching=None, num_answers=12)
@@ -175,6 +174,17 @@ def test_the_cheapest_design_that_is_good_enough() -> None:
     assert unmatched.cheapest is not None and unmatched.cheapest.num_matching is None
     assert "within reach of answers alone (floor 0.4 points); the cheapest design" in unmatched.advice()
     assert "12 new answers each" in unmatched.advice()
+
+
+@pytest.mark.parametrize(
+    ("realised", "says"),
+    [(0.01, []), (0.03, ["give intervals 3.00 times as wide"]), (np.inf, ["could not be corrected"])],
+)
+def test_simulated_studies_that_are_wider_than_predicted_are_warned_of(realised: float, says: list[str]) -> None:
+    frame = pd.DataFrame({"predicted": [0.01], "realised": [realised], "ratio": [0.01 / realised]})
+    planned = SimpleNamespace(plan=plan([0.005] * 3, floor=0.004), design=SIMULATED, frame=lambda: frame)
+    found = list(warnings(planned))  # type: ignore[arg-type]
+    assert len(found) == len(says) and all(each in told for each, told in zip(says, found, strict=True))
 
 
 def test_what_can_not_be_reached_is_said() -> None:

@@ -13,7 +13,7 @@ from robustray.tasks.crowds.betas import SHAPES, Betas, _loss, fit_betas
 from robustray.tasks.crowds.replicas.chosen import BINS, EASY, HALF, POSTERIOR, SAMPLERS, THRESHOLD, TOP, choose_by_all
 from robustray.tasks.crowds.replicas.estimators import RAW
 from robustray.tasks.crowds.replicas.posterior import match_posterior, posterior_plan
-from robustray.tasks.crowds.replicas.samplers import above_threshold, highest, one_number_of_answers
+from robustray.tasks.crowds.replicas.samplers import above_threshold, highest
 from robustray.tasks.crowds.replicas.scenarios import GOOD, POOR, SCENARIOS
 from robustray.tasks.crowds.replicas.simulate import Protocol
 from robustray.tasks.errors import InputError
@@ -187,8 +187,6 @@ def test_drawn_replicas_have_the_plans_shares_and_classes() -> None:
     assert len(np.unique(found)) == len(found) and len(found) >= 0.99 * 1_000
     assert np.bincount(k[found], minlength=11) / len(found) == pytest.approx(plan.shares, abs=0.01)
     assert np.bincount(classes[found]).max() == 50
-    with pytest.raises(InputError, match=r"there are \[9, 10\]"):
-        one_number_of_answers([10, 9])
 
 
 # -- side by side ------------------------------------------------------------------------------------------------------
@@ -223,4 +221,10 @@ def test_the_block_and_its_page() -> None:
     rows = pd.DataFrame({name: list(values) for name, values in whole.items()})
     parts = list(sampled_parts(Sampled(settings=Settings(num_compared=2), rows=rows)))
     claims = [each for each in parts if isinstance(each, Claim)]
+    fewer = list(sampled_parts(Sampled(settings=Settings(num_compared=2, num_matching=7), rows=rows)))
+    said = next(each.test for each in fewer if isinstance(each, Claim) and "depends on the pool" in each.words)
+    assert "half of 4 other answers" in said and "the same 3 answers" in said
+    rows["gaps"] = [np.full_like(each, np.nan) if not k else each for k, each in enumerate(rows.gaps)]
+    lost = [each for each in sampled_parts(Sampled(settings=Settings(), rows=rows)) if isinstance(each, str)]
+    assert len(lost) == len(SAMPLERS) and "1 of 2 simulated studies have no estimate" in lost[0]
     assert len(claims) == 2 and all(each.verdict == "undecided" for each in claims), "two studies decide nothing"

@@ -17,7 +17,8 @@ from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import within
 from robustray.tasks.report.numbers import format_value
-from robustray.tasks.statistics import Estimate, mean_interval, median_interval, proportion
+from robustray.tasks.statistics import median_interval, proportion
+from robustray.tasks.studies.replication.repeats import mean_of_known
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Table
 
@@ -63,7 +64,7 @@ class Caused:
                 value, lo, hi = ends[:, place].T
                 known = np.isfinite(value)  # a study with too few images of a kind has no estimate
                 row: dict[str, Any] = {"world": name, "part": part, "truth": truth[part]}
-                row |= columns("bias", _mean(value[known] - truth[part]), "bias_lo", "bias_hi")
+                row |= columns("bias", mean_of_known(value - truth[part]), "bias_lo", "bias_hi")
                 held = proportion((lo <= truth[part]) & (truth[part] <= hi))
                 row |= columns("coverage", held, "coverage_lo", "coverage_hi")
                 row |= columns("width", median_interval(hi - lo), "width_lo", "width_hi")
@@ -75,7 +76,7 @@ class Caused:
         found = []
         for name, rows in self.rows.items():
             residual = np.stack(list(rows.parts))[:, PARTS.index(RESIDUAL), 0]
-            estimate = _mean(residual[np.isfinite(residual)])
+            estimate = mean_of_known(residual)
             ends = {
                 end: MIXTURES[name].tipping_points(self.settings.num_matching, value)
                 for end, value in zip(("", "_lo", "_hi"), (estimate.value, estimate.lo, estimate.hi), strict=True)
@@ -85,11 +86,6 @@ class Caused:
             row |= {f"logits{end}": logits for end, (_, logits) in ends.items()}
             found.append(row | {"n": estimate.n})
         return pd.DataFrame(found)
-
-
-def _mean(values: np.ndarray) -> Estimate:
-    """NaN of no values: every study has too few images of a kind."""
-    return mean_interval(values) if len(values) else Estimate(value=np.nan, lo=-np.inf, hi=np.inf, n=0)
 
 
 def caused_parts(caused: Caused) -> Iterator[Claim | Table | Figure | str]:

@@ -13,8 +13,8 @@ from robustray.tasks.crowds.replicas.classes import CLASS_WORLDS, COMPOSITION, T
 from robustray.tasks.crowds.replicas.stratified import BY_CLASS
 from robustray.tasks.kit.frames import columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import below, equivalent
-from robustray.tasks.statistics import mean_interval, median_interval, proportion
-from robustray.tasks.studies.replication.repeats import simulated
+from robustray.tasks.statistics import median_interval, proportion
+from robustray.tasks.studies.replication.repeats import mean_of_known, not_estimated, simulated
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Table
 
@@ -51,7 +51,7 @@ class Classed:
             for place, target in enumerate(TARGETS):
                 value, lo, hi = ends[:, place].T
                 row: dict[str, Any] = {"world": name, "estimator": target, "own_truth": truth[target]}
-                row |= columns("bias", mean_interval(value - truth[target]), "bias_lo", "bias_hi")
+                row |= columns("bias", mean_of_known(value - truth[target]), "bias_lo", "bias_hi")
                 held = proportion((lo <= truth[target]) & (truth[target] <= hi))
                 row |= columns("coverage", held, "coverage_lo", "coverage_hi")
                 row |= columns("width", median_interval(hi - lo), "width_lo", "width_hi")
@@ -59,7 +59,7 @@ class Classed:
         return pd.DataFrame(found)
 
 
-def classed_parts(classed: Classed) -> Iterator[Claim | Table]:
+def classed_parts(classed: Classed) -> Iterator[Claim | Table | str]:
     frame, settings = classed.frame(), classed.settings
     studies = simulated(settings.num_by_class)
     world = "easy-liked"
@@ -73,7 +73,7 @@ def classed_parts(classed: Classed) -> Iterator[Claim | Table]:
     composition = np.stack(list(classed.rows[world].gaps))[:, TARGETS.index(COMPOSITION), 0]
     yield studies.claim(
         "Where easy classes are the often selected ones, pooling them makes the gap look smaller.",
-        mean_interval(composition),
+        mean_of_known(composition),
         below(0),
         measured=f"gap by pooled factorial moments minus gap within classes ({CLASS_WORLDS[world].words})",
         kind="check",
@@ -94,3 +94,6 @@ def classed_parts(classed: Classed) -> Iterator[Claim | Table]:
         | shown("coverage", "percent", "coverage_lo", "coverage_hi")
         | shown("width", ".4f", "width_lo", "width_hi"),
     )
+    for name, rows in classed.rows.items():
+        for place, target in enumerate(TARGETS):
+            yield from not_estimated(f"world {name}, {target}", np.stack(list(rows.gaps))[:, place, 0])

@@ -16,8 +16,8 @@ from robustray.tasks.crowds.replicas.exact import Expectations
 from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, equivalent
-from robustray.tasks.statistics import mean_interval, median_interval, proportion
-from robustray.tasks.studies.replication.repeats import simulated
+from robustray.tasks.statistics import median_interval, proportion
+from robustray.tasks.studies.replication.repeats import mean_of_known, not_estimated, simulated
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Table
 
@@ -44,19 +44,24 @@ class Departed:
                 for k, design in enumerate(DESIGNS):
                     value, lo, hi = gaps[:, i, j, k].T
                     where = {"departure": name, "estimator": estimator, "resampled": design}
-                    row = columns("bias", mean_interval(value - truth), "bias_lo", "bias_hi")
-                    row |= {"sd": float(value.std(ddof=1)) if len(value) > 1 else float("nan")}
+                    row = columns("bias", mean_of_known(value - truth), "bias_lo", "bias_hi")
+                    known = value[np.isfinite(value)]
+                    row |= {"sd": float(known.std(ddof=1)) if len(known) > 1 else float("nan")}
                     row |= columns("coverage", proportion((lo <= truth) & (truth <= hi)), "coverage_lo", "coverage_hi")
                     row |= columns("width", median_interval(hi - lo), "width_lo", "width_hi")
                     found.append(where | row | {"n": len(value)})
         return pd.DataFrame(found)
 
 
-def departed_parts(departed: Departed) -> Iterator[Claim | Table | Figure]:
+def departed_parts(departed: Departed) -> Iterator[Claim | Table | Figure | str]:
     frame = departed.frame()
     yield from _claims(departed, frame)
     yield _table(departed, frame)
     yield _drawing(departed, frame)
+    gaps = np.stack(list(departed.rows.gaps))
+    for i, name in enumerate(DEPARTURES):
+        for j, estimator in enumerate(ESTIMATORS):
+            yield from not_estimated(f"workers {name}, {estimator}", gaps[:, i, j, 0, 0])
 
 
 def _claims(departed: Departed, frame: pd.DataFrame) -> Iterator[Claim]:

@@ -13,6 +13,7 @@ from robustray.tasks.crowds.replicas.labelled import KNOWN, known_parts, labelle
 from robustray.tasks.crowds.sets import AcceptedLabels
 from robustray.tasks.crowds.tables import CrowdTable
 from robustray.tasks.kit.frames import at, columns, shown
+from robustray.tasks.kit.words import listed
 from robustray.tasks.lab.protocol import Context, Tensor, block_function
 from robustray.tasks.lab.seeds import integer
 from robustray.tasks.report.numbers import format_interval, format_value
@@ -74,7 +75,9 @@ def determined_parts(results: Results) -> Iterator[Table | str]:
     if results.known is None:
         return
     frame = known_frame(results)
-    has = "explained" in frame
+    explained = frame["explained"].notna() if "explained" in frame else pd.Series(False, index=frame.index)
+    determined = listed(at(frame[explained], top=1)["set"])
+    told = NO if not explained.any() else YES if explained.all() else f"of {determined} only"
     formats: dict[str, str] = {}
     for name in KNOWN:
         if name in frame:
@@ -83,7 +86,7 @@ def determined_parts(results: Results) -> Iterator[Table | str]:
     own = (
         " With the replica's own labels: share_replica of such images, the part of the drop explained by it (after "
         "Kitagawa), and the rest, selection and residual together."
-        if has
+        if explained.any()
         else ""
     )
     yield Table(
@@ -105,23 +108,23 @@ def determined_parts(results: Results) -> Iterator[Table | str]:
         frame=pd.DataFrame(
             [
                 ("raw gap", "predictions on both sets", YES),
-                ("several objects", "labels of both sets", YES if has else NO),
+                ("several objects", "labels of both sets", told),
                 ("selection", "answers of workers given after the choice, on both sets", NO),
                 ("residual", "all of these", NO),
             ],
             columns=["part", "takes", "determined"],
         ),
     )
-    if not has:
-        yield from _not_identifiable(frame)
+    yield from _not_identifiable(frame[~explained])
 
 
 def _not_identifiable(frame: pd.DataFrame) -> Iterator[str]:
+    """frame: rows of replicas whose labels do not say what several labels explain."""
     for row in at(frame, top=1).itertuples():
         needed, lo, hi = (100 * each for each in (row.needed, row.needed_lo, row.needed_hi))
-        start = (
-            f"{row.set}: not identifiable how much of the drop images with several labels explain (it has no labels)"
-        )
+        known = np.isfinite(getattr(row, "share_replica", np.nan))
+        why = "its labelled images are all of one kind" if known else "it has no labels"
+        start = f"{row.set}: not identifiable how much of the drop images with several labels explain ({why})"
         if 0 <= row.needed <= 1:
             yield (
                 f"{start}; they would explain all of it if several labels fitted {format_value(needed, '.1f')} % "

@@ -21,7 +21,7 @@ from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, below, equivalent, within
 from robustray.tasks.kit.words import slug
-from robustray.tasks.report.numbers import format_estimate, format_interval, format_value
+from robustray.tasks.report.numbers import format_estimate
 from robustray.tasks.statistics import Estimate
 from robustray.tasks.studies.replication import reduce
 from robustray.tasks.studies.replication.causing import Caused, caused_parts
@@ -31,6 +31,7 @@ from robustray.tasks.studies.replication.mixing import Mixed, mixed_parts
 from robustray.tasks.studies.replication.repeats import simulated
 from robustray.tasks.studies.replication.sampling import Sampled, sampled_parts
 from robustray.tasks.studies.replication.settings import Settings
+from robustray.tasks.studies.replication.words import points
 from robustray.tasks.study import Claim, Figure, Findings, PaperFigure, Table
 
 SHOWN = (RAW, HELD_OUT, NAIVE, JACKKNIFE, JACKKNIFE_HALF, MOMENTS)
@@ -103,7 +104,7 @@ def findings(results: Results) -> Findings:
 def answer(results: Results) -> str:
     settings, n = results.settings, results.settings.claimed_answers
     truth = SCENARIOS[results.shown_scenario].true_gap()
-    raw, moments = (_points(results.gap(name)) for name in (RAW, MOMENTS))
+    raw, moments = (points(results.gap(name)) for name in (RAW, MOMENTS))
     held = reduce.coverage(results.studies, MOMENTS, n)
     truly = "nothing" if truth == 0 else f"{100 * truth:.1f} points"
     return (
@@ -215,9 +216,7 @@ def tables(results: Results) -> Iterator[Table]:
         name="estimators",
         title=f"How far off each estimator is, {settings.claimed_answers} new answers per image",
         caption=f"{how} Held-out uses half of the choosing answers instead of new ones.",
-        frame=few.drop(
-            columns=["n_answers", "bias", "bias_lo", "bias_hi", "sd", "sd_se", "rmse", "rmse_se"]
-        ).reset_index(drop=True),
+        frame=few.drop(columns=["n_answers", *ERRORS]).reset_index(drop=True),
         formats=points | held,
     )
     yield Table(
@@ -323,8 +322,3 @@ def warnings(results: Results) -> Iterator[str]:
                 f"scenario {row.scenario}: the highest bins ran dry, the replica has {row.value:,.0f} of "
                 f"{settings.num_images:,} images on average; give more candidates with --num-candidates"
             )
-
-
-def _points(estimate: Estimate) -> str:
-    value, lo, hi = (round(100 * each, 1) + 0.0 for each in (estimate.value, estimate.lo, estimate.hi))
-    return f"{format_value(value, '.1f')} points {format_interval(lo, hi, '.1f')}"

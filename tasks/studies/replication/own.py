@@ -23,13 +23,14 @@ from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, equivalent
 from robustray.tasks.kit.words import plural
-from robustray.tasks.report.numbers import format_interval, format_value
+from robustray.tasks.report.numbers import format_value
 from robustray.tasks.statistics import Estimate, within_margin
 from robustray.tasks.studies.replication import planning
 from robustray.tasks.studies.replication.blocks import MEAN, fewest_answers, own_estimators, rows_of
 from robustray.tasks.studies.replication.designs import effective
 from robustray.tasks.studies.replication.planning import Planned
 from robustray.tasks.studies.replication.settings import Settings
+from robustray.tasks.studies.replication.words import points
 from robustray.tasks.study import Claim, Description, Figure, Findings, Table
 
 VERDICTS = {"equivalent": "equivalent to none", "different": "biased", "undecided": "undecided"}
@@ -83,7 +84,7 @@ def findings(results: Results, planned: Planned | None = None) -> Findings:
 def answer(results: Results, planned: Planned | None = None) -> str:
     study, margin = results.study, results.settings.margin
     raw, gap, bias = (results.estimate(*what) for what in (("gap", RAW), ("gap", MOMENTS), ("bias", MOMENTS)))
-    start = f"{results.settings.data}: the replica costs {_points(raw)} of accuracy"
+    start = f"{results.settings.data}: the replica costs {points(raw)} of accuracy"
     images = f"n = {len(study.original):,} + {len(study.replica):,} images, {plural(len(study.models), 'model')}"
     if not np.isfinite(bias.value):
         n = fewest_answers(study)
@@ -91,8 +92,8 @@ def answer(results: Results, planned: Planned | None = None) -> str:
         return f"{start}; how much of that is the choice of its images can't be said {few} ({images})."
     verdict = within_margin(bias, margin)
     told = (
-        f"{start}, of which {_points(bias)} are the choice of its images by noisy readings ({VERDICTS[verdict]}, "
-        f"margin {100 * margin:g} points); {_points(gap)} are left{_tipping(results)} ({images})."
+        f"{start}, of which {points(bias)} are the choice of its images by noisy readings ({VERDICTS[verdict]}, "
+        f"margin {100 * margin:g} points); {points(gap)} are left{_tipping(results)} ({images})."
     )
     if verdict == "undecided" and planned is not None:
         advice = planned.plan.advice()
@@ -266,8 +267,3 @@ def warnings(results: Results) -> Iterator[str]:
             "no column hit: images are resampled as if shown one by one. Workers who see many images in one task make "
             "such intervals too short"
         )
-
-
-def _points(estimate: Estimate) -> str:
-    value, lo, hi = (round(100 * each, 1) + 0.0 for each in (estimate.value, estimate.lo, estimate.hi))
-    return f"{format_value(value, '.1f')} points {format_interval(lo, hi, '.1f')}"

@@ -229,10 +229,15 @@ def warnings(planned: Planned) -> Iterator[str]:
             f"the study's own interval is {found.calibration:.2f} times as wide as its fitted distributions predict: "
             "take the plan as a rough guide"
         )
-    ratio = float(planned.frame().ratio.iloc[0])
-    if not TRUSTED[0] <= 1 / ratio <= TRUSTED[1]:
+    checked = planned.frame().iloc[0]
+    images = f"{planned.design.num_original:,} + {planned.design.num_replica:,} images"
+    if not np.isfinite(checked.realised):
         yield (
-            f"simulated studies of {planned.design.num_original:,} + {planned.design.num_replica:,} images give "
-            f"intervals {1 / ratio:.2f} times as wide as predicted: take the plan as a rough guide, and a larger "
-            "design than it recommends"
+            f"too many simulated studies of {images} could not be corrected to say how wide their intervals are: take "
+            "more images than the plan recommends"
+        )
+    elif not TRUSTED[0] <= (times := checked.realised / checked.predicted) <= TRUSTED[1]:
+        yield (
+            f"simulated studies of {images} give intervals {times:.2f} times as wide as predicted: take the plan as a "
+            "rough guide, and a larger design than it recommends"
         )

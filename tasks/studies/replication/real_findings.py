@@ -14,9 +14,9 @@ from robustray.tasks.kit.claims import claim
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.frames import at, columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, equivalent
-from robustray.tasks.report.numbers import format_interval, format_value
 from robustray.tasks.statistics import Estimate, Resamples, mean_interval
 from robustray.tasks.studies.replication.settings import Settings
+from robustray.tasks.studies.replication.words import points
 from robustray.tasks.study import Claim, Figure, Findings, Table
 
 LICENCE = (
@@ -55,7 +55,10 @@ class Results:
                     {"n_answers": n, "estimator": name}
                     | columns("gap", gap, "gap_lo", "gap_hi")
                     | columns("to_most", to_most, "to_most_lo", "to_most_hi")
-                    | {"sd_splits": values[:, row, place].std(ddof=1), "holds_0": holds[row, place]}
+                    | {
+                        "sd_splits": values[:, row, place].std(ddof=1) if len(values) > 1 else np.nan,
+                        "holds_0": holds[row, place],
+                    }
                     | {"n": self.num_images}
                 )
         return pd.DataFrame(found)
@@ -87,7 +90,7 @@ def _gap(results: Results, frame: pd.DataFrame, estimator: str) -> Estimate:
 
 
 def _answer(results: Results, frame: pd.DataFrame) -> str:
-    raw, naive, moments = (_points(_gap(results, frame, name)) for name in (RAW, NAIVE, MOMENTS))
+    raw, naive, moments = (points(_gap(results, frame, name), 2) for name in (RAW, NAIVE, MOMENTS))
     return (
         f"People's answers to {results.num_images:,} images, true gap 0 by construction: a matched replica costs "
         f"{raw} of accuracy; re-weighted by {results.settings.claimed_answers} new answers per image {naive}, "
@@ -183,8 +186,3 @@ def _figure(results: Results, frame: pd.DataFrame) -> Figure:
         x_ticks={float(n): str(n) for n in results.num_answers},
         x_log=True,
     )
-
-
-def _points(estimate: Estimate) -> str:
-    value, lo, hi = (round(100 * each, 2) + 0.0 for each in (estimate.value, estimate.lo, estimate.hi))
-    return f"{format_value(value, '.2f')} points {format_interval(lo, hi, '.2f')}"

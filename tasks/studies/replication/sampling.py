@@ -14,7 +14,7 @@ from robustray.tasks.crowds.replicas.scenarios import SCENARIOS
 from robustray.tasks.kit.frames import columns, estimate_of, one, shown
 from robustray.tasks.kit.rules import above, equivalent
 from robustray.tasks.statistics import mean_interval, median_interval, proportion
-from robustray.tasks.studies.replication.repeats import simulated
+from robustray.tasks.studies.replication.repeats import mean_of_known, not_estimated, simulated
 from robustray.tasks.studies.replication.settings import Settings
 from robustray.tasks.study import Claim, Figure, Table
 
@@ -37,8 +37,8 @@ class Sampled:
         for place, name in enumerate(SAMPLERS):
             raw, (value, lo, hi) = gaps[:, place, 0, 0], gaps[:, place, 1].T
             row = columns("frequency_gap", mean_interval(frequency[:, place]), "frequency_lo", "frequency_hi")
-            row |= columns("raw_error", mean_interval(raw - truth), "raw_lo", "raw_hi")
-            row |= columns("corrected_error", mean_interval(value - truth), "corrected_lo", "corrected_hi")
+            row |= columns("raw_error", mean_of_known(raw - truth), "raw_lo", "raw_hi")
+            row |= columns("corrected_error", mean_of_known(value - truth), "corrected_lo", "corrected_hi")
             row |= columns("coverage", proportion((lo <= truth) & (truth <= hi)), "coverage_lo", "coverage_hi")
             row |= columns("width", median_interval(hi - lo), "width_lo", "width_hi")
             found.append({"sampler": name, "images": float(size[:, place].mean())} | row | {"n": len(raw)})
@@ -58,16 +58,19 @@ class Sampled:
         return raw[:, SAMPLERS.index(other)] - raw[:, SAMPLERS.index(one_sampler)]
 
 
-def sampled_parts(sampled: Sampled) -> Iterator[Claim | Table | Figure]:
+def sampled_parts(sampled: Sampled) -> Iterator[Claim | Table | Figure | str]:
     frame = sampled.frame()
     yield from _claims(sampled, frame)
     yield from _tables(sampled, frame)
     yield _drawing(sampled, frame)
+    for place, name in enumerate(SAMPLERS):
+        yield from not_estimated(f"sampler {name}", np.stack(list(sampled.rows.gaps))[:, place, 1, 0])
 
 
 def _claims(sampled: Sampled, frame: pd.DataFrame) -> Iterator[Claim]:
     settings = sampled.settings
     studies = simulated(settings.num_compared)
+    half, rest = _halves(settings)
     row = one(frame, sampler=POSTERIOR)
     where = f"scenario {sampled.scenario}, {settings.num_matching} answers that choose {settings.num_chosen:,} images"
     yield studies.claim(
@@ -78,15 +81,21 @@ def _claims(sampled: Sampled, frame: pd.DataFrame) -> Iterator[Claim]:
     )
     yield studies.claim(
         "What a matched replica costs depends on the pool that it is chosen from, though readings match either way.",
-        mean_interval(sampled.difference(EASY, HALF)),
+        mean_of_known(sampled.difference(EASY, HALF)),
         above(0),
-        measured="accuracy on a replica matched from the candidates that at least half of five other answers ticked, "
-        f"minus accuracy on one matched from all candidates by the same five answers ({where})",
+        measured=f"accuracy on a replica matched from the candidates that at least half of {rest} other answers "
+        f"ticked, minus accuracy on one matched from all candidates by the same {half} answers ({where})",
     )
+
+
+def _halves(settings: Settings) -> tuple[int, int]:
+    """Answers by which half a replica is matched, and the others."""
+    return settings.num_matching // 2, settings.num_matching - settings.num_matching // 2
 
 
 def _tables(sampled: Sampled, frame: pd.DataFrame) -> Iterator[Table]:
     settings = sampled.settings
+    half, rest = _halves(settings)
     yield Table(
         name="samplers",
         title="How the replica is chosen",
@@ -96,8 +105,8 @@ def _tables(sampled: Sampled, frame: pd.DataFrame) -> Iterator[Table]:
         f"with {settings.claimed_answers} new answers per image; means over n simulated studies with Student's t. "
         "Coverage of the corrected gap's 95 % interval (Wilson), and its median width: these replicas are small, and "
         "intervals wider than in the tables above. Posterior: shares of counts so that true frequencies match, by "
-        "fitted mixtures of two betas. Half the answers: matched by the first five; easy candidates: those that at "
-        "least half of the other five ticked.",
+        f"fitted mixtures of two betas. Half the answers: matched by the first {half}; easy candidates: those that at "
+        f"least half of the other {rest} ticked.",
         frame=frame,
         formats=shown("frequency_gap", ".4f", "frequency_lo", "frequency_hi")
         | shown("raw_error", "points", "raw_lo", "raw_hi")

@@ -17,6 +17,7 @@ SIMULATED = (
     "num_images",
     "num_candidates",
     "num_classes",
+    "num_matching",
     "num_departed",
     "num_compared",
     "num_chosen",
@@ -35,7 +36,8 @@ class Settings:
 
     data: str = ""
     """Answers of your own study instead of simulated ones: a Parquet file with the columns image, class, pool (original
-    or candidate), phase (selection or remeasure), in_replica, n_shown, n_selected, and optionally worker, hit."""
+    or candidate), phase (selection or remeasure), in_replica, n_shown, n_selected, and optionally worker, hit,
+    weight."""
     correctness: str = ""
     """Used with --data: a Parquet file with the column image and one true-or-false column per model (is it right?)."""
     counts: str = ""

@@ -175,6 +175,11 @@ CROWDS = [
         says=("--scenarios does nothing here", "your tables are analysed instead"),
     ),
     Case(
+        name="answers that choose, where the choice is made",
+        typed="run replication --data study.parquet --correctness right.parquet --num-matching 20",
+        says=("--num-matching does nothing here", "your tables are analysed instead"),
+    ),
+    Case(
         name="a margin for simulated studies",
         typed="run replication --margin 0.02",
         says=("--margin does nothing here", "only --data takes it"),
