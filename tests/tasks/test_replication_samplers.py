@@ -224,7 +224,8 @@ def test_the_block_and_its_page() -> None:
     fewer = list(sampled_parts(Sampled(settings=Settings(num_compared=2, num_matching=7), rows=rows)))
     said = next(each.test for each in fewer if isinstance(each, Claim) and "depends on the pool" in each.words)
     assert "half of 4 other answers" in said and "the same 3 answers" in said
-    rows["gaps"] = [np.full_like(each, np.nan) if not k else each for k, each in enumerate(rows.gaps)]
+    nothing = np.broadcast_to([np.nan, -np.inf, np.inf], rows.gaps[0].shape)
+    rows["gaps"] = [nothing, rows.gaps[1]]
     lost = [each for each in sampled_parts(Sampled(settings=Settings(), rows=rows)) if isinstance(each, str)]
     assert len(lost) == len(SAMPLERS) and "1 of 2 simulated studies have no estimate" in lost[0]
     assert len(claims) == 2 and all(each.verdict == "undecided" for each in claims), "two studies decide nothing"
