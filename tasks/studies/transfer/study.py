@@ -109,9 +109,12 @@ def door(settings: Settings, lab: Lab) -> Opened:
 def decided(settings: Settings, lab: Lab) -> dict[str, str]:
     """The arithmetic of attacks and of trainings in this lab, where there are any."""
     chosen = settled(settings, lab, "precision", "train_precision")
-    attacks = {"precision": chosen.precision} if settings.on_target or not settings.sources else {}
-    trains = bool(settings.tuned_modes) or not settings.sources
-    return attacks | ({"precision in training": chosen.train_precision} if trains else {})
+    found: dict[str, str] = {}
+    if settings.on_target or not settings.sources:
+        found["precision"] = chosen.precision
+    if settings.tuned_modes or not settings.sources:
+        found["precision in training"] = chosen.train_precision
+    return found
 
 
 def try_tuning(settings: Settings, lab: Lab, mode: str, arch: str, images: Reference, count: int) -> None:
