@@ -101,8 +101,8 @@ def test_networks_that_exist_are_given_in_a_form_that_can_be_compared() -> None:
         with pytest.raises(InputError, match=words):
             Settings(**changed)
     given = Settings(sources=("a:b", "c:d"), target=("photos",), fine_tuning=False)
-    assert {"epochs", "eps_train", "arch", "tune_lrs", "train_precision"} <= given.idle().keys()
-    assert "image_side" not in given.idle()
+    assert {"epochs", "eps_train", "arch", "tune_lrs", "train_precision", "weight_decay"} <= given.idle().keys()
+    assert "image_side" not in given.idle() and "weight_decay" not in replace(given, fine_tuning=True).idle()
     assert given.modes == (FIXED,) and {"image_side", "attack_eps"} <= QUICK.idle().keys()
     assert "probe_steps" in given.idle() and given.on_target == 0, "no attack unless its size is given"
     attacked = replace(given, attack_eps=3.0)

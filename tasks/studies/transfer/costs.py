@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 HEAD = 3.0
 """Passes that a logistic regression on a latent costs, for every image that it is fitted on; measured at quick size."""
+UNKNOWN = 10_000
+"""Images of a data set whose size is not known before it is opened."""
 MEASURED: Mapping[str, str] = {
     "scenes:cnn": "Training the sources dominates; the quick size took 80 s of CPU time, beside others.",
 }
@@ -50,11 +52,12 @@ def estimate(settings: Settings) -> Work:
 
 
 def plan(settings: Settings) -> tuple[Part, ...]:
-    """The steps of a run. The estimate takes classes to be equally large, and your own target to have as many images as
-    are asked for."""
+    """The steps of a run. Classes are taken to be equally large, and data whose size is not known yet to have `UNKNOWN`
+    images."""
     tests = {name: settings.test_of(name) for name in settings.own_targets}
-    names = [settings.train_data, settings.test_data, *settings.own_targets, *filter(None, tests.values())]
-    count, _ = num_images(names, otherwise=10_000)
+    learnt = {name: PRESETS[name].train if name in PRESETS else name for name in settings.own_targets}
+    names = [settings.train_data, settings.test_data, *learnt.values(), *filter(None, tests.values())]
+    count, _ = num_images(names, otherwise=UNKNOWN)
     classes = max(settings.num_source_classes, num_classes(settings.train_data))
     share = (settings.num_source_classes or classes) / classes
     num_train, num_probed = (round(share * count[name]) for name in (settings.train_data, settings.test_data))
@@ -66,15 +69,15 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     latents = heads = held_out = tested = attacks = 0
     fitted = 0.0
     for data in settings.data:
-        whole = settings.train_data if data == OTHERS else data
-        preset = PRESETS.get(data)
-        its_classes = preset.num_classes if preset else num_classes(data)
         if data == OTHERS:
             its_classes = classes - settings.num_source_classes
-        available = round((1 - share) * count[whole]) if data == OTHERS else count[whole]
-        num_test = count[settings.test_data] - num_probed
-        if data != OTHERS:
+            available = round((1 - share) * count[settings.train_data])
+            num_test = count[settings.test_data] - num_probed
+        else:
+            its_classes = PRESETS[data].num_classes if data in PRESETS else num_classes(data)
+            available = count[learnt[data]]
             num_test = count[tests[data]] if tests[data] else round(settings.test_share * available)
+            available -= 0 if tests[data] else num_test
         targets = [target for target in settings.targets if target.data == data]
         few = {target: min(available, its_classes * (target.per_class or available)) for target in targets}
         pool = min(available, len(settings.draws) * max(few.values()))

@@ -177,7 +177,7 @@ def pictures(results: Results, target: Target) -> Picture | None:
         title=f"The target: {target.name}" if len(results.targets) > 1 else "The target",
         caption="Training images as the networks see them, a row for each class (of the first chain); at random."
         f"{shrunk}",
-        rows=dict(zip(map(str, results.classes[target.name]), examples, strict=False)),
+        rows=examples,
         columns=[""] * results.settings.num_examples,
         side=64,
     )

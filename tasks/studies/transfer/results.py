@@ -32,12 +32,14 @@ class Results:
     against: Sequence[str] = ()
     """Why robust accuracies of sources are no evidence, a line each."""
     num_source_classes: int
+    same_classes: bool = False
+    """Sources that are trained here learn all classes, so that all chains test them on the same images."""
     classes: Mapping[str, tuple[str, ...]]
     """By target; those of the first chain."""
     num_few: Mapping[str, int]
     """By target: training images in a draw."""
-    examples: Mapping[str, Sequence[np.ndarray]]
-    """By target: k images of each class, (k, channels, height, width); classes with fewer images are left out."""
+    examples: Mapping[str, Mapping[str, np.ndarray]]
+    """Target -> class -> k images, (k, channels, height, width); classes with fewer images are left out."""
 
     @property
     def names(self) -> list[str]:
@@ -78,7 +80,7 @@ class Results:
     @cached_property
     def sources(self) -> pd.DataFrame:
         assert self.probes is not None, "asked for sources that are trained here"
-        return reduce.source_table(self.probes, self.names, shared=not self.settings.num_source_classes)
+        return reduce.source_table(self.probes, self.names, shared=self.same_classes)
 
     @cached_property
     def runs(self) -> pd.DataFrame:

@@ -217,7 +217,8 @@ class Settings:
         if not self.tuned_modes:
             idle |= dict.fromkeys(("tune_epochs", "tune_batch", "tune_lrs", "tune_eps"), "nothing is fine-tuned")
         if self.sources and not self.tuned_modes:
-            idle["train_precision"] = "nothing is trained"
+            nothing = ("schedule", "augmentation", "weight_decay", "train_precision")
+            idle |= dict.fromkeys(nothing, "nothing is trained")
         if not self.own_targets:
             names = ("target_test", "test_share")
             return idle | dict.fromkeys(names, "without --target the classes of --test-data are tested")

@@ -179,6 +179,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
             probes=probes,
             against=against,
             num_source_classes=0 if worlds[0].source is None else lab.load(worlds[0].source).num_classes,
+            same_classes=worlds[0].same_classes,
             classes={name: lab.load(part.train).classes for name, part in first.items()},
             num_few={name: len(part.few(0)) for name, part in first.items()},
             examples={
@@ -190,13 +191,13 @@ def run(settings: Settings, lab: Lab) -> Findings:
     )
 
 
-def examples(settings: Settings, target: ImageData) -> list[np.ndarray]:
-    """A few images of each class of the target, as the networks see them."""
-    found = []
-    for label in range(target.num_classes):
+def examples(settings: Settings, target: ImageData) -> dict[str, np.ndarray]:
+    """Class -> a few images of the target, as the networks see them; classes that have fewer are left out."""
+    found = {}
+    for label, name in enumerate(target.classes):
         members = np.flatnonzero(target.labels == label).tolist()
         if len(members) >= settings.num_examples > 0:
-            found.append(target.images[chosen(members, settings.num_examples, seed=settings.seed)])
+            found[str(name)] = target.images[chosen(members, settings.num_examples, seed=settings.seed)]
     return found
 
 
@@ -207,7 +208,7 @@ def compare(a: RunTables, b: RunTables) -> Findings:
     both = a.read("transfer", [*keys, "metric"]).merge(b.read("transfer", [*keys, "metric"]), on=keys)
     differ = both[both["metric_x"] != both["metric_y"]].drop_duplicates("target")
     words = [
-        f"{row.target}: A is judged by {row.metric_x}, B by {row.metric_y}, and may differ by no more than that"
+        f"{row.target}: A is judged by {row.metric_x}, B by {row.metric_y}, so that they may differ for that alone"
         for row in differ.itertuples()
     ]
     return dataclasses.replace(found, warnings=(*found.warnings, *words))

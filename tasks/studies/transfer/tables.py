@@ -89,11 +89,12 @@ def _choices(results: Results) -> Table:
 
 def _sources(results: Results) -> Table:
     settings = results.settings
+    drawn = "" if results.same_classes else ", which every chain draws anew"
     return Table(
         name="sources",
         title="The sources on their own classes",
-        caption=f"Accuracy on the test images of the source's {results.num_source_classes} classes, which every chain "
-        f"draws anew: clean, and under PGD-{settings.probe_steps} at ℓ2 {settings.probe_eps:g}. {over(results)}.",
+        caption=f"Accuracy on the test images of the source's {results.num_source_classes} classes{drawn}: clean, and "
+        f"under PGD-{settings.probe_steps} at ℓ2 {settings.probe_eps:g}. {over(results)}.",
         frame=results.sources,
         formats={
             **shown("clean", "percent", "clean_lo", "clean_hi"),

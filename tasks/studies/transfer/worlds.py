@@ -47,6 +47,8 @@ class World:
     source: Reference | None = None
     source_test: Reference | None = None
     """None where the sources are there already."""
+    same_classes: bool = False
+    """The sources of all chains learn the same classes, since they learn all, and are tested on the same images."""
 
 
 def open_world(settings: Settings, lab: Lab, chain: int) -> World:
@@ -69,7 +71,7 @@ def open_world(settings: Settings, lab: Lab, chain: int) -> World:
         else own_target(settings, lab, name, whole.shape)
         for name in settings.data
     }
-    return World(targets=targets, source=source, source_test=source_test)
+    return World(targets=targets, source=source, source_test=source_test, same_classes=not others)
 
 
 def split_classes(settings: Settings, chain: int, data: ImageData) -> tuple[list[str], list[str]]:
