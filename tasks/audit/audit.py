@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import torch
-
 from robustray.tasks.attacks.gradient.refusals import Model
 from robustray.tasks.audit.findings import Finding
 from robustray.tasks.audit.gradients import check_gradients, check_jumps
@@ -17,6 +15,7 @@ from robustray.tasks.audit.paths import check_paths
 from robustray.tasks.audit.stability import check_stability
 from robustray.tasks.audit.subject import Subject
 from robustray.tasks.audit.tracing import Operation, trace
+from robustray.tasks.lab.seeds import torch_seeded
 from robustray.tasks.models.watching import watched
 
 NO_GRADIENT = "no gradient arrives at the images: only attacks that need none (square, nes, transfer) can be run"
@@ -82,7 +81,6 @@ def _placed(finding: Finding, subject: Subject, operations: Sequence[Operation])
 @contextlib.contextmanager
 def _untouched(subject: Subject) -> Iterator[None]:
     """Inside, the model is in evaluation mode and draws from the subject's seed; on leaving, modes, buffers and torch's
-    generator are what they were."""
-    with watched(subject.model), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(subject.seed)
+    generators are what they were."""
+    with watched(subject.model), torch_seeded(subject.seed):
         yield

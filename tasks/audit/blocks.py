@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from robustray.tasks.audit.lines import LOOKED_AT, no_evidence
-from robustray.tasks.lab.protocol import Context, Needs, block_function
+from robustray.tasks.kit.images import NEEDS
+from robustray.tasks.lab.protocol import Context, block_function
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def ask(lab: Lab, model: Reference, data: Reference, attack: Attack, *, seed: in
         seed=seed,
         settings=attack,
         refs={"model": model, "data": data},
-        needs=Needs(threads=1, gpus=0.25),
+        needs=NEEDS,
     )
 
 

@@ -12,6 +12,7 @@ from robustray.tasks.checks import check_count
 from robustray.tasks.data.images import ImageData, checked
 from robustray.tasks.data.own import describe
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.seeds import torch_left_alone
 
 if TYPE_CHECKING:
     import torch
@@ -38,15 +39,16 @@ def audit(
     """What an attacker would check before believing a robust accuracy of `model`: gradients, logits, attacks.
 
     model, data: as for `evaluate`. The labels are not needed: attacks go against the model's own answers. A model that
-        says classes and no logits, (b,) whole numbers, is taken as well; then only Square and `surrogate` are tried.
+        says classes and no logits, (b,) whole numbers, is taken as well; then of the attacks only `surrogate` is tried.
     norm, eps: the threat model, of which multiples are tried as well. num_images: the first ones, 2 or more.
-    surrogate: another model (or its name) whose adversarial examples are tried on this one.
+    surrogate: another model (or its name) of the same classes, whose adversarial examples are tried on this one.
     device, data_root, store: of names, as for `evaluate`.
 
-    The model is left as it was: parameters, buffers, modes and torch's generator. Results depend on the model, the
+    The model is left as it was: parameters, buffers, modes and torch's generators. Results depend on the model, the
     images and the seed alone. Rules: `audit.rules`; how to read them: docs/audit.md.
 
-    Raises: InputError for a model that does not take these images, or returns neither finite logits nor classes.
+    Raises: InputError for a model that does not take these images, or returns neither finite logits nor classes; for a
+    surrogate that has fewer classes than the model, or no gradient.
     """
     from robustray.tasks.audit.audit import attacks, look
     from robustray.tasks.audit.subject import Subject
@@ -66,7 +68,7 @@ def audit(
     check_model(network, images, None, company=False)
     other = None if surrogate is None else doors.open_model(surrogate, lab)[1]
     if other is not None:
-        check_model(other, images, None, company=False)
+        _check_surrogate(other, network, images)
     subject = Subject.of(network, images, norm=norm, eps=eps, seed=seed, hard=hard)
     findings, operations = look(subject)
     findings += attacks(subject, other)
@@ -93,6 +95,23 @@ def _images(data: ImageData, count: int, *, known: bool) -> torch.Tensor:
     return data.batch(range(min(count, len(data))))[0]
 
 
+def _check_surrogate(surrogate: Model, model: Model, images: torch.Tensor) -> None:
+    """Raises: InputError unless examples against the answers of `model` can be made on `surrogate`."""
+    from robustray.tasks.attacks.gradient.verdicts import predict_logits
+    from robustray.tasks.audit.subject import passes_gradient
+    from robustray.tasks.models.doors import check_model
+    from robustray.tasks.models.watching import watched
+
+    check_model(surrogate, images, None, company=False)
+    few = images[:2]
+    with watched(surrogate), watched(model), torch_left_alone():
+        found, wanted = (predict_logits(each, few).shape[1] for each in (surrogate, model))
+        if found < wanted:
+            raise InputError(f"surrogate: it has {found} classes, the model {wanted}: give one of the same classes")
+        if not passes_gradient(surrogate, few):
+            raise InputError("surrogate: no gradient arrives at its images, so that no examples can be made on it")
+
+
 def _with_logits(model: Model, images: torch.Tensor, num_classes: int) -> tuple[Model, bool]:
     """The model, and False; or a function that gives the class it says 1 and the others -1, and True."""
     import torch
@@ -100,7 +119,7 @@ def _with_logits(model: Model, images: torch.Tensor, num_classes: int) -> tuple[
     from robustray.tasks.attacks.gradient.verdicts import own_copy
     from robustray.tasks.models.watching import watched
 
-    with watched(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with watched(model), torch.no_grad(), torch_left_alone():
         try:
             said: Any = model(own_copy(images[:2]))
         except Exception as error:  # the model may be the user's own

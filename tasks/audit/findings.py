@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["ok", "note", "no evidence", "not checked"]
-VERDICTS: tuple[Verdict, ...] = ("no evidence", "note", "ok", "not checked")
+Verdict = Literal["ok", "no evidence", "not checked"]
+VERDICTS: tuple[Verdict, ...] = ("no evidence", "ok", "not checked")
 """In the order in which they are shown. "no evidence": a robust accuracy by gradients says nothing about this model
-until the attack that the finding names was tried. "note": worth knowing, no reason for doubt by itself."""
+until the attack that the finding names was tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Finding:
     figure: float = math.nan
     """NaN where nothing was measured."""
     because: str = ""
-    """Ends the sentence "this number is no evidence because ...", or says what there is to know."""
+    """Ends the sentence "this number is no evidence because ...", or says why nothing was checked."""
     layer: str = ""
     """Name of the module where it happens, as in `model.named_modules()`; empty where that is not known."""
     remedy: str = ""

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from robustray.tasks.attacks.following import is_lost
 from robustray.tasks.attacks.gradient.view import GradientView
+from robustray.tasks.attacks.objective import CrossEntropy
 from robustray.tasks.attacks.search.noise import uniform
 from robustray.tasks.audit.findings import Finding, judged
 from robustray.tasks.audit.rules import RULES
-from robustray.tasks.audit.subject import CrossEntropyOf, Pair, Subject, rivals
+from robustray.tasks.audit.subject import Pair, Subject, rivals
 
 STEPS = (1e-2, 3e-3, 1e-3, 3e-4)
 """Largest change of a pixel by half a central difference. The best of them counts: kinks spoil long steps, rounding
@@ -35,10 +36,10 @@ ROUNDING = 3e-6
 
 
 def check_gradients(subject: Subject) -> Iterator[Finding]:
-    """Zero gradients, slopes along the gradient and in random directions, a smoothed copy's gradient, jumps."""
+    """Zero gradients, slopes along the gradient and in random directions, a smoothed copy's gradient."""
     with GradientView(subject.model) as view:
         pair = rivals(view.evaluate(subject.inside()).logits)
-        _, _, largest, _ = view.follow(subject.images, subject.labels, CrossEntropyOf())
+        _, _, largest, _ = view.follow(subject.images, subject.labels, CrossEntropy())
         lost = float(is_lost(largest).float().mean())
         yield judged(
             RULES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -79,8 +79,12 @@ def _alive(gradient: Tensor) -> bool:
     return float(((largest > 0) & largest.isfinite()).float().mean()) > 0.5
 
 
-def _keeping(calls: list[tuple[str, Tensor, Tensor]], name: str):  # type: ignore[no-untyped-def]
-    def hook(module: nn.Module, inputs: object, output: object) -> None:
+def _keeping(
+    calls: list[tuple[str, Tensor, Tensor]], name: str
+) -> Callable[[nn.Module, tuple[object, ...], object], None]:
+    """A forward hook that notes the first tensor that goes in and the first that comes out."""
+
+    def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         before, after = _first(tree_leaves(inputs)), _first(tree_leaves(output))
         if before is not None and after is not None:
             calls.append((name, before, after))

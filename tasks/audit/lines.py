@@ -26,8 +26,9 @@ def no_evidence(model: Model, images: torch.Tensor, attacks: Sequence[Attack], *
 
     Nothing is looked at where no attack follows gradients, nor for `adaptive`, which looks itself. Flat cross-entropy
     is no reason beside an attack that sees no scale of logits (AutoAttack has some), and randomness none where
-    AutoAttack's form for it is alone. images: a few (b, ...), on the
-    model's device. Raises: InputError as `robustray.audit`.
+    AutoAttack's form for it is alone. The threat model is that of the first attack that follows gradients.
+
+    images: a few (b, ...), on the model's device. Raises: InputError as `robustray.audit`.
     """
     from robustray.tasks.audit.audit import look
     from robustray.tasks.audit.subject import Subject

@@ -21,7 +21,9 @@ GROWTH = (1.0, 2.0, 4.0)
 ROOM = 0.3
 """Share of images that gradients have to leave, for Square to have a chance of beating them."""
 NUM_QUERIES = 500
+"""Of Square."""
 NUM_RESTARTS = 2
+"""Of PGD-100."""
 
 
 @dataclass
@@ -64,7 +66,7 @@ def anything(subject: Subject) -> float:
 
 
 def check_paths(subject: Subject, surrogate: Model | None = None) -> Iterator[Finding]:
-    """The path of the loss, steps and restarts, one step, sizes, ε = 0.5, Square, and a given surrogate."""
+    """The path of the loss, steps and restarts, one step, growing sizes, Square, and a given surrogate."""
     attacked = Attacked(subject)
     if subject.gradients:
         yield path(subject)
@@ -115,7 +117,7 @@ def steps(attacked: Attacked) -> Iterator[Finding]:
         f"100 steps and restarts break {more:.0%} of the images beyond what 20 steps break",
         remedy="more steps and restarts: apgd-ce, autoattack, adaptive",
     )
-    single = attacked.broken(FGSM(norm=subject.norm, eps=subject.eps, precision="fp32"))
+    single = attacked.broken(FGSM(norm=subject.norm, eps=size(subject, 1.0), precision="fp32"))
     only = float((single & ~usual).float().mean())
     yield judged(
         RULES,
@@ -144,8 +146,7 @@ def sizes(attacked: Attacked) -> Iterator[Finding]:
         RULES,
         "any size",
         last,
-        f"PGD-20 breaks {last:.0%} of the images where every image may become grey: at ε = 0.5 an attack that works "
-        "breaks all",
+        f"PGD-20 breaks {last:.0%} of the images where every image may become grey: an attack that works breaks all",
         remedy="adaptive, square",
     )
 

@@ -79,7 +79,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "any size": Rule(
         asks="does a perturbation that may be anything break all images?",
-        figure="images that PGD-20 breaks at ε = 0.5",
+        figure="images that PGD-20 breaks where all may become grey",
         limit=0.9,
         above=False,
     ),

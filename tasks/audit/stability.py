@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 
@@ -14,7 +13,9 @@ from robustray.tasks.audit.subject import Subject
 from robustray.tasks.models.doors import company_gap
 
 NUM_REPEATS = 3
+"""How often the same images are shown again."""
 NUM_COMPANIONS = 16
+"""Images that are shown in different company."""
 
 
 def check_stability(subject: Subject) -> Iterator[Finding]:
@@ -52,10 +53,9 @@ def repeated(subject: Subject) -> float:
 @torch.no_grad()
 def company(subject: Subject) -> float:
     """As `repeated`, of batches with other images beside the same ones."""
-    few = replace(subject, images=subject.images[:NUM_COMPANIONS])
     with FrozenModel(subject.model) as view:
 
         def logits(batch: torch.Tensor) -> torch.Tensor:
             return view.evaluate(batch).logits
 
-        return company_gap(logits, few.images)
+        return company_gap(logits, subject.images[:NUM_COMPANIONS])

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from robustray.tasks.attacks.gradient.refusals import Model
 from robustray.tasks.attacks.gradient.verdicts import predict_logits
 from robustray.tasks.attacks.gradient.view import GradientView
-from robustray.tasks.attacks.objective import ModelOutput, OnLogits
+from robustray.tasks.attacks.objective import CrossEntropy, ModelOutput, OnLogits
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.seeds import torch_seeded
 from robustray.tasks.models.watching import watched
 
 INSIDE = 0.02
@@ -57,8 +57,7 @@ class Subject:
         hard: bool = False,
     ) -> Self:
         """Raises: InputError for a model that does not fit the images."""
-        with watched(model), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with watched(model), torch_seeded(seed):
             labels = predict_logits(model, images).argmax(1)
             passes = passes_gradient(model, images[:2])
         places = torch.arange(len(images)) if indices is None else torch.as_tensor(list(indices))
@@ -73,10 +72,6 @@ class Subject:
             gradients=passes,
             hard=hard,
         )
-
-    def first(self, count: int) -> Subject:
-        """The same with the first images only."""
-        return replace(self, images=self.images[:count], labels=self.labels[:count], indices=self.indices[:count])
 
     def inside(self) -> Tensor:
         """The images, pulled a little towards grey: there derivatives at 0 and 1, where a clamp may act, are none."""
@@ -106,7 +101,7 @@ def passes_gradient(model: Model, images: Tensor) -> bool:
     with GradientView(model) as view:
         labels = view.evaluate(images).logits.argmax(1)
         try:
-            view.follow(images, labels, CrossEntropyOf())
+            view.follow(images, labels, CrossEntropy())
         except InputError as error:
             if "passes no gradient" in str(error) or "inference_mode" in str(error):
                 return False
@@ -114,18 +109,3 @@ def passes_gradient(model: Model, images: Tensor) -> bool:
         except RuntimeError:  # integers or an operation without derivative on the way
             return False
     return True
-
-
-class CrossEntropyOf(OnLogits):
-    """Cross-entropy, as attacks take it."""
-
-    def loss(self, output: ModelOutput, images: Tensor, state: Tensor) -> Tensor:
-        return functional.cross_entropy(output.logits, state, reduction="none")
-
-    def success(self, output: ModelOutput, images: Tensor, state: Tensor) -> None:
-        return None
-
-
-def modules_of(model: Model) -> list[tuple[str, nn.Module]]:
-    """(name, module) of all that is below the model; none for a function."""
-    return [(name, module) for name, module in model.named_modules() if name] if isinstance(model, nn.Module) else []

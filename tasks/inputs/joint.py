@@ -83,9 +83,7 @@ class JointParameter(SharedParameter):
         """Mean objective, mean of what is learnt, and the gradients: of the summed objective with respect to the
         parameter, and of what is learnt with respect to each weight (None for one that has no part in it)."""
         images, labels, state, placements = self._batch()
-        device = self.parameter.device
-        with torch.enable_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            seeds.seed_torch(seeds.integer(self.ascent.seed, "joint", self.step))
+        with torch.enable_grad(), seeds.torch_seeded(seeds.integer(self.ascent.seed, "joint", self.step)):
             leaf = self.parameter.detach().requires_grad_(True)
             carrying = self.design.apply(leaf, images, placements)
             check_images(carrying, images)

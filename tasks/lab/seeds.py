@@ -5,7 +5,9 @@ Attack noise has its own counter-based generator (`attacks/search/noise.py`), be
 
 from __future__ import annotations
 
+import contextlib
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -40,3 +42,24 @@ def seed_torch(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # else there is no tensor on a GPU whose draws could depend on it
         torch.cuda.manual_seed_all(seed)
+
+
+@contextlib.contextmanager
+def torch_left_alone() -> Iterator[None]:
+    """On leaving, torch's global generators that are in use, those that `seed_torch` seeds, are where they were.
+
+    `fork_rng` without `devices` would open every GPU of the machine, also for what runs on the CPU.
+    """
+    import torch
+
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=gpus):
+        yield
+
+
+@contextlib.contextmanager
+def torch_seeded(seed: int) -> Iterator[None]:
+    """Inside, torch draws from `seed`; on leaving, its generators are where they were."""
+    with torch_left_alone():
+        seed_torch(seed)
+        yield

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.data.own import describe
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.seeds import torch_left_alone
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,7 @@ def check_model(model: Model, images: torch.Tensor, num_classes: int | None, *, 
     """Run a few images through `model` (a module or a function), in evaluation mode, in different company.
 
     What the calls change is put back: modes of modules, batch norm's statistics (also of networks that only a function
-    knows), torch's generator.
+    knows), torch's generators.
 
     images: (b > 0, channels, height, width) in [0, 1], on any device; num_classes: of the data, None if they don't say.
     company: False for an audit, which says itself whether the images of a batch are independent.
@@ -45,7 +46,7 @@ def check_model(model: Model, images: torch.Tensor, num_classes: int | None, *, 
         images = images.to(parameter.device)
     if len(images) == 1:  # a norm over the batch would fail on one, and be found out by two
         images = images.repeat(2, *[1] * (images.ndim - 1))
-    with watched(model) as seen, torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with watched(model) as seen, torch.no_grad(), torch_left_alone():
 
         def logits(batch: torch.Tensor, seed: int = 0) -> torch.Tensor:
             torch.default_generator.manual_seed(seed)

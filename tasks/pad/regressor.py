@@ -93,8 +93,7 @@ def regressor(context: Context) -> Fit:
     """A `PadNet`; settings: `RegressorSettings`. Its result is the net's state dict."""
     settings: RegressorSettings = context.settings
     flight, seed, size = settings.flight, context.seed, settings.batch_size
-    with torch.random.fork_rng():
-        seeds.seed_torch(seeds.integer(seed, "pad-net"))
+    with seeds.torch_seeded(seeds.integer(seed, "pad-net")):
         net = PadNet(flight.side)
     pool = grounds(flight, seed, torch.arange(settings.num_grounds))
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from robustray.tasks.attacks.blocks import attack_block
 from robustray.tasks.attacks.transfer import Exchange, transferred_block
 from robustray.tasks.errors import InputError
-from robustray.tasks.lab import Needs
+from robustray.tasks.kit.images import NEEDS
 from robustray.tasks.lab.keys import digest
 from robustray.tasks.sweeps.named import named_stages
 from robustray.tasks.sweeps.options import Options, block_size
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from robustray.tasks.attacks.settings import Attack
     from robustray.tasks.lab import BlockFunction, Handle, Lab, Reference
-
-NEEDS = Needs(threads=1, gpus=0.25)
 
 Opened = Mapping[str, "Reference"]
 """Name -> model or data set."""

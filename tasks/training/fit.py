@@ -59,11 +59,7 @@ class Fit:
     def steps(self) -> Generator[dict[str, float], None, None]:
         """Take the steps that are left. Rows: loss, before the step."""
         while self.step < self.num_steps:
-            # Leave the worker's generators alone: those that `seed_torch` seeds. Not asked for by number, `fork_rng`
-            # would open every GPU of the machine, also where the fit is on the CPU.
-            gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-            with torch.random.fork_rng(devices=gpus), torch.enable_grad():
-                seeds.seed_torch(seeds.integer(self.seed, "fit", self.step))
+            with seeds.torch_seeded(seeds.integer(self.seed, "fit", self.step)), torch.enable_grad():
                 loss = self.loss(self.step)
                 if not torch.isfinite(loss):
                     raise TrainingDiverged(f"the loss is not finite in step {self.step}; lower the learning rate")

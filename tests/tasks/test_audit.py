@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 import robustray
-from robustray.tasks.attacks import PGD
+from robustray.tasks.attacks import FGSM, PGD
 from robustray.tasks.audit.audit import attacks, look
 from robustray.tasks.audit.blocks import audit_block, told
 from robustray.tasks.audit.door import audit
 from robustray.tasks.audit.findings import VERDICTS, Finding, Rule, judged
 from robustray.tasks.audit.logits import others, temperature
+from robustray.tasks.audit.paths import Attacked, steps
 from robustray.tasks.audit.rules import RULES
 from robustray.tasks.audit.subject import Subject
 from robustray.tasks.audit.tracing import trace
@@ -247,6 +249,26 @@ def test_an_audit_says_the_same_whatever_was_drawn_before(mask: Any) -> None:
     assert repr(first) == repr(again) and first.document == again.document
 
 
+@pytest.mark.parametrize("in_use", [True, False])
+def test_generators_of_gpus_are_put_back_where_they_are_in_use(monkeypatch: pytest.MonkeyPatch, in_use: bool) -> None:
+    """An audit seeds torch: what a notebook draws on its GPU afterwards must not depend on that."""
+    forked: list[list[int]] = []
+
+    @contextlib.contextmanager
+    def noted(devices: Any) -> Any:
+        forked.append(list(devices))
+        yield
+
+    seeded: list[int] = []
+    model = net()
+    monkeypatch.setattr(torch.random, "fork_rng", noted)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: in_use)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    Subject.of(model, pictures(2), eps=EPS, seed=3)
+    assert forked == [[0, 1] if in_use else []] and seeded == [3] * in_use
+
+
 # -- the doors ---------------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +305,32 @@ def test_the_result_prints_says_why_and_is_a_document() -> None:
 def test_what_cannot_be_audited_is_refused_in_words(model: nn.Module, images: Tensor, says: str) -> None:
     with pytest.raises(InputError, match=says):
         audit(model, (images.contiguous(), np.arange(len(images)) % 5), eps=EPS)
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "says"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), "surrogate: it has 3 classes, the model 5"),
+        (net(lambda x: x.detach()), "surrogate: no gradient arrives"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(9, 5)), "fails on images of shape"),
+    ],
+)
+def test_a_surrogate_is_tried_before_anything_is_computed(
+    monkeypatch: pytest.MonkeyPatch, surrogate: nn.Module, says: str
+) -> None:
+    monkeypatch.setattr("robustray.tasks.audit.audit.look", pytest.fail)
+    with pytest.raises(InputError, match=says):
+        audit(net(), (pictures(), np.arange(16) % 5), eps=EPS, surrogate=surrogate)
+
+
+def test_one_step_is_as_large_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond 0.5 PGD is no larger, since every image can be made grey there: FGSM must not be either."""
+    subject = Subject.of(net(), pictures(4), eps=0.8)
+    seen: list[Any] = []
+    attacked = Attacked(subject)
+    monkeypatch.setattr(attacked, "broken", lambda attack: seen.append(attack) or torch.zeros(4, dtype=torch.bool))
+    list(steps(attacked))
+    assert {each.eps for each in seen} == {0.5} and {type(each) for each in seen} == {PGD, FGSM}
 
 
 def test_sizes_are_checked() -> None:

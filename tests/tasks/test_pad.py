@@ -61,6 +61,13 @@ def weights(num_steps: int = 2) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in complete(fit).items()}
 
 
+def test_a_regressor_on_a_cpu_asks_for_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fork_rng` without devices would open every GPU of a machine with several."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert regressor(context(RegressorSettings(flight=FLIGHT, num_steps=1, batch_size=4, num_grounds=4))).step == 0
+
+
 # --- What is seen -----------------------------------------------------------------------------------------------------
 
 

@@ -83,3 +83,21 @@ def test_torch_draws_what_its_own_seeding_would_give() -> None:
         wanted = torch.rand(5), torch.randn(3)
         seeds.seed_torch(2**62 + 5)
         assert torch.equal(torch.rand(5), wanted[0]) and torch.equal(torch.randn(3), wanted[1])
+
+
+@pytest.mark.parametrize("in_use", [True, False])
+def test_torch_goes_on_as_if_nothing_had_been_drawn(monkeypatch: pytest.MonkeyPatch, in_use: bool) -> None:
+    """Also on GPUs that are in use; those that are not are left closed: asking one for its state would open it."""
+    states = [torch.tensor([7]), torch.tensor([8])]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: in_use)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[device].clone() if in_use else pytest.fail())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: states[device].copy_(state))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: [state.fill_(seed) for state in states])
+    before = torch.get_rng_state()
+    with seeds.torch_seeded(5):
+        assert [int(state) for state in states] == ([5, 5] if in_use else [7, 8])
+        first = torch.rand(3)
+    with seeds.torch_seeded(5):
+        assert torch.equal(torch.rand(3), first)
+    assert torch.equal(torch.get_rng_state(), before) and [int(state) for state in states] == [7, 8]

@@ -10,9 +10,10 @@ import pandas as pd
 
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.attacks.transfer import Exchange, crafting, transfer_block
+from robustray.tasks.kit.images import NEEDS
 from robustray.tasks.statistics.intervals import wilson
 from robustray.tasks.studies.attack_sweep.settings import Settings
-from robustray.tasks.sweeps.cells import NEEDS, Opened
+from robustray.tasks.sweeps.cells import Opened
 from robustray.tasks.sweeps.options import block_size
 from robustray.tasks.sweeps.records import survivors_of_clean
 

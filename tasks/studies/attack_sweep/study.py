@@ -22,6 +22,7 @@ from robustray.tasks.corruptions.accuracy import from_rows
 from robustray.tasks.corruptions.blocks import corrupted_block, look
 from robustray.tasks.kit.draws import chosen
 from robustray.tasks.kit.images import (
+    NEEDS,
     check_classes,
     load_all,
     no_evidence_lines,
@@ -37,8 +38,8 @@ from robustray.tasks.studies.attack_sweep import findings, matrix
 from robustray.tasks.studies.attack_sweep.results import Results
 from robustray.tasks.studies.attack_sweep.settings import OUTLINE, Settings
 from robustray.tasks.study import TRAIN, Opened, Study
-from robustray.tasks.sweeps.cells import NEEDS, attack_cells, foreign_sources
 from robustray.tasks.sweeps.cells import Opened as Refs
+from robustray.tasks.sweeps.cells import attack_cells, foreign_sources
 from robustray.tasks.sweeps.compare import compare
 from robustray.tasks.sweeps.named import TRANSFER, named_stages
 from robustray.tasks.sweeps.records import Cell, survivors_of_clean
