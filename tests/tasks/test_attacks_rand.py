@@ -196,7 +196,7 @@ def test_counts_of_verdicts() -> None:
     [
         ({"attacks": ("autoattack-rand", "pgd")}, "run it alone"),
         ({"corruptions": ("gaussian-noise",)}, "leave them out"),
-        ({"num_transfer": 10}, "leave it out"),
+        ({"num_transfer": 10}, "give 0, or attack one model"),
         ({"precision": "bf16"}, "in fp32"),
     ],
 )

@@ -84,7 +84,10 @@ class Settings(Corrupting, Options, Attacked):
         if self.precision == "bf16":
             raise InputError(f"precision: {AutoAttackRand.name} counts its draws by passes, in fp32: leave it out")
         if self.num_transfer and len(self.models) > 1:
-            raise InputError(f"num_transfer: with {AutoAttackRand.name} models may be random: leave it out")
+            raise InputError(
+                f"num_transfer: with {AutoAttackRand.name} models may be random, and have no transfer matrix: "
+                "give 0, or attack one model at a time"
+            )
 
     def _check_sources(self) -> None:
         if "transfer" in self.attacks and not self.sources:
