@@ -21,14 +21,14 @@ from robustray.tasks.words import nearest
 
 _FIRST = next(iter(STUDIES))
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "list": ("listing", "studies, models, data sources and attacks by name"),
+    "list": ("listing", "studies, grids, models, data sources and attacks by name"),
     "run": ("run", f"run a study: robustray run {_FIRST} --size quick"),
     "show": ("show", "what a run would do: resolved settings, the work and its time here; nothing is run"),
     "audit": ("audit", "what speaks against a robust accuracy of a model: robustray audit MODEL --data NAME"),
     "data": ("data", "look at a data set: a page with a contact sheet, and what is known of every image"),
     "evaluate": ("evaluate", "accuracy of one model under attacks and common corruptions"),
     "tune": ("tune", "run a grid of settings as trials of Ray Tune: robustray tune GRID"),
-    "submit": ("submit", "send any of these to a Ray cluster as a job: robustray submit run STUDY ..."),
+    "submit": ("submit", "send a command to a Ray cluster as a job: robustray submit run STUDY ..."),
     "agent": ("agent", "trained agents: evaluate, render or export one"),
     "status": ("status", "the runs of a store"),
     "resume": ("resume", "continue a run; --failed tries again what was given up"),

@@ -123,8 +123,7 @@ class FastCascade(Cascade):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class MaltCascade(Cascade):
-    """A tenth of AutoAttack's gradients for nearly all of its verdicts: APGD on the margin, then on the targets that a
-    local linear estimate puts nearest (arXiv:2407.02240).
+    """A tenth of AutoAttack's gradients for nearly all of its verdicts: APGD on the margin, then `Malt`.
 
     How nearly: docs/malt-cascade.md. An upper bound of AutoAttack's accuracy, and no substitute for it in a report."""
 

@@ -34,12 +34,12 @@ class Votes:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AutoAttackRand(BaseAttack["VotedResult"]):
-    """APGD-CE and APGD-DLR along mean gradients; an image is broken if the model is right in at most half of
-    `num_draws` draws at the point that was found.
+    """AutoAttack for models that draw random numbers: mean gradients, and verdicts by the majority of new draws.
 
-    The draws of the verdict are none of those that the search saw. All draws are functions of (seed, purpose, number),
-    the same for every image, so that results depend on neither blocks nor workers. For models that draw no numbers use
-    `AutoAttack`, which says more. Needs 3 classes or more.
+    APGD-CE and APGD-DLR along mean gradients; an image is broken if the model is right in at most half of `num_draws`
+    draws at the point that was found. The draws of the verdict are none of those that the search saw. All draws are
+    functions of (seed, purpose, number), the same for every image, so that results depend on neither blocks nor
+    workers. For models that draw no numbers use `AutoAttack`, which says more. Needs 3 classes or more.
 
     Raises: InputError (a ValueError) for a value that cannot be used.
     """

@@ -186,8 +186,10 @@ class ApgdT(Member):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Malt(ApgdT):
-    """`ApgdT` on the few targets that a local linear estimate puts nearest, (z_t - z_y) / ||grad (z_t - z_y)|| at the
-    clean image: one gradient for each class (MALT, arXiv:2407.02240, there with nine targets); 4 classes or more."""
+    """Auto-PGD on the few targets nearest by a local linear estimate (MALT, arXiv:2407.02240); 4 classes or more.
+
+    Nearest is the class of largest (z_t - z_y) / ||grad (z_t - z_y)|| at the clean image, which takes one gradient for
+    each class. The paper has nine targets."""
 
     name: ClassVar[str] = "malt"
 

@@ -106,7 +106,10 @@ def test_list_names_what_can_be_named(cli: Any) -> None:
     for name in ("attack-sweep", "digits:cnn", "cifar:resnet20", "cifar10:SPLIT", "pgd", "my_pkg.my_mod:function"):
         assert re.search(rf"^  {re.escape(name)} ", outcome.out, re.MULTILINE), name
     assert outcome.out.splitlines()[-1] == f"run one: {TYPED} run attack-sweep --size quick"
-    assert set(json.loads(cli("list --json").out)) == {"studies", "grids", "models", "data", "attacks"}
+    listed = json.loads(cli("list --json").out)
+    assert set(listed) == {"studies", "grids", "models", "data", "attacks"}
+    cut = [name for name, words in listed["attacks"].items() if ":function" not in name and not words.endswith(".")]
+    assert not cut, f"the first line of a docstring is no whole sentence: {cut}"
 
 
 def test_show_resolves_the_settings_and_runs_nothing(cli: Any, tmp_path: Path) -> None:
