@@ -28,10 +28,10 @@ HERE = "http://127.0.0.1:8265"
 class Flags:
     """Send a command line to a Ray cluster and show what it prints; its exit code is that of the command there.
 
-    robustray submit [flags] run STUDY [...]: what stands behind the first command is sent as it is."""
+    robustray submit [flags] run STUDY [...]: from the name of the command on, all is sent as it is."""
 
     to: Annotated[str | None, optional("URL")] = None
-    """The cluster's dashboard; RAY_ADDRESS if that is a URL, else http://127.0.0.1:8265."""
+    """The cluster's dashboard; RAY_API_SERVER_ADDRESS or RAY_ADDRESS if set, else http://127.0.0.1:8265."""
     working_dir: Annotated[str, optional("FOLDER")] = "."
     """Travels with the job: your own modules. What .rayignore and .gitignore list stays, and ./runs."""
     exclude: Annotated[tuple[str, ...], optional("PATTERN ...")] = ()
@@ -50,9 +50,7 @@ def main(argv: list[str]) -> int:
     flags = parse(Flags, gather(ours, Flags), prog=f"{typed_as()} submit", default=Flags())
     if not words:
         raise InputError(f"submit which command? `{typed_as()} submit run STUDY --store /shared/runs`")
-    address = flags.to or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or HERE
-    if not address.startswith(("http://", "https://")):
-        raise InputError(f"--to {address}: give the URL of the cluster's dashboard, as in {HERE}")
+    address = dashboard(flags.to)
     check_words(words)
     folder = Path(flags.working_dir).expanduser().resolve()
     if not folder.is_dir():
@@ -81,6 +79,16 @@ def main(argv: list[str]) -> int:
     if ended.status != "SUCCEEDED":
         _say(f"job {job} {ended.status.lower()}, exit code {ended.exit_code}: {ended.message}")
     return ended.exit_code
+
+
+def dashboard(to: str | None) -> str:
+    """The URL that is named by --to, or else by the environment. Raises: InputError for what is none."""
+    set_here = ((f"{name}=", os.environ.get(name)) for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"))
+    named = [("--to ", to), *set_here, ("", HERE)]
+    source, address = next((source, address) for source, address in named if address)
+    if not address.startswith(("http://", "https://")):
+        raise InputError(f"{source}{address}: give the URL of the cluster's dashboard, as in --to {HERE}")
+    return address
 
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ import pytest
 from ray.runtime_env import RuntimeEnv
 
 import robustray
-from robustray.distributed.commands.submit import split, value
+from robustray.distributed.commands.submit import dashboard, split, value
 from robustray.distributed.jobs import JobServer, Submission, _Log, largest_entries, travels_in_the_open
 from robustray.tasks.errors import InputError
 
@@ -107,6 +107,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
     made.shutdown()
     made.server_close()
     thread.join()
+
+
+def test_where_a_job_goes_and_who_named_a_place_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    assert dashboard(None) == "http://127.0.0.1:8265"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(InputError, match=r"^RAY_ADDRESS=10.0.0.1:6379: give the URL of the cluster's dashboard"):
+        dashboard(None)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://10.0.0.1:8265")
+    assert dashboard(None) == "http://10.0.0.1:8265"
+    with pytest.raises(InputError, match=r"^--to auto: "):
+        dashboard("auto")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
