@@ -14,7 +14,7 @@ import pytest
 
 from robustray.tasks.study import STUDIES
 from scripts import claims_picture, docs_tables
-from scripts.docs_tables import claims, crosstabs, plain
+from scripts.docs_tables import claims, plain
 
 
 def test_the_plain_table_formats_estimates_with_their_intervals(
@@ -46,18 +46,24 @@ def test_a_crosstab_has_one_cell_for_each_pair(tmp_path: Path, monkeypatch: pyte
         }
     )
     frame.to_parquet(tmp_path / "long.parquet")
-    monkeypatch.setattr(crosstabs, "ROOT", tmp_path)
+    monkeypatch.setattr(plain, "ROOT", tmp_path)
     asked = ("long.parquet", "weather", "severity", "share:percent")
-    assert crosstabs.crosstab(*asked, "who=x").splitlines() == [
-        "| weather | severity 0 | severity 1 | severity 2 |",
+    assert plain.crosstab(*asked, "who=x").splitlines() == [
+        "| weather, % | severity 0 | severity 1 | severity 2 |",
         "|---|---|---|---|",
         "| rain | – | 50.0 | 100.0 |",
         "| fog | – | 25.0 | – |",
         "| snow | 0.0 | – | – |",
     ]
+    frame.iloc[:2].to_csv(tmp_path / "long.csv", index=False)
+    assert plain.crosstab("long.csv", "severity", "weather", "share:.2f").splitlines() == [
+        "| severity | rain | fog |",
+        "|---|---|---|",
+        "| 1 | 0.50 | 0.25 |",
+    ]
     pd.concat([frame, frame]).to_parquet(tmp_path / "long.parquet")
     with pytest.raises(ValueError, match="duplicate"):
-        crosstabs.crosstab(*asked)
+        plain.crosstab(*asked)
 
 
 def test_every_kind_is_found_and_two_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

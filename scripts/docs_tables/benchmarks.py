@@ -107,7 +107,7 @@ def trainspeed(path: str) -> str:
 
 
 def trainsection(path: str, name: str) -> str:
-    """Table of another measurement of the same contenders: "trials", "runners" or "memory"."""
+    """Another measurement of the same contenders: "shares" of a step, "trials", "runners" or "memory"."""
     return speed_records.render_section(speed_records.load(ROOT / path), name)
 
 

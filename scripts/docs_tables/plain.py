@@ -1,4 +1,4 @@
-"""Shows any table of any run, as it is or with one of its columns spread out."""
+"""Tables of the documentation that need no code: any table of a run, as it is or by two of its columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts.docs_tables import ROOT
 
 
 def table(path: str, *columns: str) -> str:
-    """Columns of a CSV in the order named: `name`, `name:FORMAT` (of `format_value`), `name:FORMAT:lo,hi` with an
+    """Columns of a table in the order named: `name`, `name:FORMAT` (of `format_value`), `name:FORMAT:lo,hi` with an
     interval. `name=VALUE` selects the rows with that value, in which `_` is written for a space, as in the names. `_`
     in a head is shown as a space; "percent" is written there and not in the cells.
     """
@@ -24,22 +24,29 @@ def table(path: str, *columns: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def matrix(path: str, rows: str, across: str, value: str, *chosen: str) -> str:
-    """The column `value`, written `name:FORMAT`, with a row for each value of the column `rows` and a column for each
-    of `across`; chosen: rows of the file as in `table`."""
+def crosstab(path: str, rows: str, columns: str, value: str, *chosen: str) -> str:
+    """A row for each value of the column `rows`, a column for each of `columns`: numbers ascending, words as they
+    occur. `value` is `name:FORMAT`; chosen: rows of the file as in `table`. A dash where there is no number.
+
+    Raises: ValueError where there are several.
+    """
     frame = _chosen(path, *chosen)
-    name, fmt = value.split(":", 1)
-    wide = frame.pivot(index=rows, columns=across, values=name)
-    wide = wide.loc[frame[rows].drop_duplicates(), frame[across].drop_duplicates()]
-    head = f"{rows.replace('_', ' ')}{', %' if fmt == 'percent' else ''}"
-    lines = [f"| {' | '.join([head, *map(str, wide.columns)])} |", "|---" * (1 + len(wide.columns)) + "|"]
-    for label, cells in zip(wide.index, wide.to_numpy().tolist(), strict=True):
-        lines.append(f"| {' | '.join([str(label), *(format_value(cell, fmt).replace(' %', '') for cell in cells)])} |")
+    name, _, fmt = value.partition(":")
+    cells = frame.pivot(index=rows, columns=columns, values=name).loc[frame[rows].drop_duplicates()]
+    if not pd.api.types.is_numeric_dtype(frame[columns]):
+        cells = cells[frame[columns].drop_duplicates()]
+    heads = [each if isinstance(each, str) else f"{columns} {each}" for each in cells.columns]
+    corner = rows.replace("_", " ") + (", %" if fmt == "percent" else "")
+    lines = [f"| {' | '.join([corner, *heads])} |", "|---" * (1 + len(heads)) + "|"]
+    for label, found in zip(cells.index, cells.to_numpy().tolist(), strict=True):
+        lines.append(f"| {' | '.join([str(label), *(format_value(cell, fmt).replace(' %', '') for cell in found)])} |")
     return "\n".join(lines) + "\n"
 
 
 def _chosen(path: str, *wanted: str) -> pd.DataFrame:
-    frame = pd.read_csv(ROOT / path).rename(columns=lambda name: name.replace(" ", "_"))
+    """The rows of a CSV or Parquet table in which each `name=VALUE` holds; `_` for a space, in names and values."""
+    read = pd.read_parquet if path.endswith(".parquet") else pd.read_csv
+    frame = read(ROOT / path).rename(columns=lambda name: name.replace(" ", "_"))
     for name, value in (words.split("=", 1) for words in wanted):
         frame = frame[frame[name].astype(str) == value.replace("_", " ")]
     if not len(frame):
@@ -56,4 +63,4 @@ def _cell(row: dict[str, object], name: str, fmt: str = "", ends: str = "") -> s
     return format_estimate(row[name], (lo, hi), fmt).replace(" %", "")
 
 
-TABLES = {"table": table, "matrix": matrix}
+TABLES = {"table": table, "crosstab": crosstab}
