@@ -28,7 +28,13 @@ INSIDE_FOLDER = ("report.html", "manifest.json")
 REFERENCE: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "run": ("Run, evaluate, audit", ("distributed.api", "tasks.evaluation.evaluate", "tasks.audit.door")),
     "studies": ("Studies and the lab", ("tasks.study", "tasks.lab.protocol")),
-    "attacks": ("Attacks", ("tasks.attacks.settings", "tasks.attacks.result")),
+    "attacks": (
+        "Attacks",
+        tuple(
+            f"tasks.attacks.{name}"
+            for name in ("settings", "family", "nes", "autoattack", "autoattack_rand", "adaptive", "own", "result")
+        ),
+    ),
     "training": ("Training", ("tasks.training.settings",)),
     "agents": ("Policy gradients", ("tasks.policy_gradients.settings", "tasks.policy_gradients.agent")),
     "grids": ("Grids", ("tasks.grids.settings", "tasks.grids.effects", "tasks.grids.best")),
