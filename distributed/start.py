@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,22 @@ def ray_is_up() -> bool:
     """Whether this process is connected to Ray already: by the user, in a notebook, or as a task that runs in it."""
     ray = sys.modules.get("ray")
     return ray is not None and ray.is_initialized()
+
+
+@contextlib.contextmanager
+def one_document(json: bool) -> Iterator[None]:
+    """Keep stdout for the one document of --json: within it everything else goes to stderr.
+
+    Ray prints paragraphs about workers and nodes that died, and some of them when it lets a cluster go. So a connection
+    that was made within is let go before the end.
+    """
+    before = ray_is_up()
+    with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
+        try:
+            yield
+        finally:
+            if ray_is_up() and not before:
+                sys.modules["ray"].shutdown()
 
 
 def search_path() -> str:

@@ -186,8 +186,12 @@ class Typed:
 
     @property
     def document(self) -> dict[str, Any]:
-        """What `--json` printed."""
-        found: dict[str, Any] = json.loads(self.out.read_text())
+        """What `--json` printed. Raises: SystemExit where that is not one document."""
+        printed = self.out.read_text()
+        try:
+            found: dict[str, Any] = json.loads(printed)
+        except json.JSONDecodeError as error:
+            raise SystemExit(f"{self.process.args!r} printed no single document: {error}\n{printed}") from error
         return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from robustray.distributed.commands.parsing import Switch, again, as_typed, gather, optional, parse, typed_as
 from robustray.distributed.commands.recorded import CONFIG, read_config, recorded_settings, take_config
-from robustray.distributed.start import check_workers
+from robustray.distributed.start import check_workers, one_document
 from robustray.tasks.errors import InputError
 from robustray.tasks.study import STUDIES, Outline, Size, load_outline, load_study, refuse_idle, scale_of
 from robustray.tasks.words import nearest
@@ -209,8 +208,7 @@ def carry_out(request: Request, where: Where, **how: Any) -> int:
             console=console,
         )
 
-    # Ray prints its paragraph about a dead worker on stdout, which belongs to the one document of --json.
-    with contextlib.redirect_stdout(sys.stderr) if where.json else contextlib.nullcontext():
+    with one_document(where.json):
         result = execute(request, store=store, make_lab=make_lab, on_start=on_start, **how)
     if where.json:
         print_document(result.document)

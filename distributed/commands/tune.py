@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
 import os
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 
 from robustray.distributed.commands.parsing import Switch, again, gather, optional, parse, typed_as
 from robustray.distributed.commands.run import Where, checkpoint_interval, data_root, open_store, print_document
-from robustray.distributed.start import check_ray_folder, check_workers, ray_is_up, start_ray
+from robustray.distributed.start import check_ray_folder, check_workers, one_document, ray_is_up, start_ray
 from robustray.distributed.trackers import Tracking
 from robustray.distributed.tuning import grid_function, grid_names, load_grid
 from robustray.tasks.errors import InputError
@@ -70,6 +69,7 @@ def main(argv: list[str]) -> int:
     name, flags = read_command(argv)
     address = flags.address or os.environ.get("RAY_ADDRESS") or None
     check_flags(flags, address)
+    from robustray.distributed.lab import decide_device
     from robustray.distributed.trials import Plan
 
     grid = load_grid(name, flags.size)
@@ -78,26 +78,24 @@ def main(argv: list[str]) -> int:
     tracking = Tracking(wandb=flags.wandb, mlflow=flags.mlflow)
     tracking.check()
     store = open_store(flags.store, address)
-    if address:
-        start_ray(address=address, workers=flags.workers)
-    elif not ray_is_up():
-        check_ray_folder()
-    from robustray.distributed.lab import decide_device
-
-    device = decide_device(flags.device, address)
-    plan = Plan(
-        name=name,
-        size=flags.size,
-        store=store.url,
-        device=device,
-        data_root=data_root(flags.data_root),
-        command=f"{typed_as()} tune {shlex.join(argv)}",
-        checkpoint_every=checkpoint_interval(flags.checkpoint_every),
-        runners=flags.runners_per_trial,
-        asha=flags.asha,
-        tracking=tracking,
-    )
-    with contextlib.redirect_stdout(sys.stderr) if flags.json else contextlib.nullcontext():
+    with one_document(flags.json):
+        if address:
+            start_ray(address=address, workers=flags.workers)
+        elif not ray_is_up():
+            check_ray_folder()
+        device = decide_device(flags.device, address)
+        plan = Plan(
+            name=name,
+            size=flags.size,
+            store=store.url,
+            device=device,
+            data_root=data_root(flags.data_root),
+            command=f"{typed_as()} tune {shlex.join(argv)}",
+            checkpoint_every=checkpoint_interval(flags.checkpoint_every),
+            runners=flags.runners_per_trial,
+            asha=flags.asha,
+            tracking=tracking,
+        )
         return_code, document = carry_out(plan, grid, flags, address)
     if flags.json:
         print_document(document)

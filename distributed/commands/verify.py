@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from robustray.distributed.commands.parsing import again, gather, parse, split_names, typed_as
 from robustray.distributed.commands.resume import find_run, request_of
 from robustray.distributed.commands.run import Where, data_root, print_document
+from robustray.distributed.start import one_document
 from robustray.tasks.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,15 +48,15 @@ def main(argv: list[str]) -> int:
 
     run, where = find_run(names[0], flags)
     address = where.address or os.environ.get("RAY_ADDRESS") or None
-    lab: BlockLab = open_lab(
-        store=run.store,
-        workers=where.workers,
-        address=address,
-        device=where.device,
-        data_root=data_root(where.data_root),
-        progress=make_progress(),
-    )
-    with contextlib.redirect_stdout(sys.stderr) if flags.json else contextlib.nullcontext():
+    with one_document(flags.json):
+        lab: BlockLab = open_lab(
+            store=run.store,
+            workers=where.workers,
+            address=address,
+            device=where.device,
+            data_root=data_root(where.data_root),
+            progress=make_progress(),
+        )
         found = verify(request_of(run), run, lab, share=flags.share, seed=flags.seed)
     if flags.json:
         print_document(document(found))

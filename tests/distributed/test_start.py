@@ -136,7 +136,7 @@ UP_ALREADY = """
 import os, sys
 import ray
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")  # the user's
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")  # the user's
 sys.path.insert(0, {repository!r})  # and a checkout that Ray's workers know nothing of
 os.chdir({folder!r})
 from dataclasses import replace
@@ -181,3 +181,27 @@ def test_the_token_is_taken_from_other_users(tmp_path: Path, monkeypatch: pytest
     assert start.others_read(tmp_path / "token")
     start.keep_token_private()
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600 and not start.others_read(tmp_path / "token")
+
+
+@pytest.mark.parametrize("json", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_what_ray_prints_as_it_lets_go_is_no_part_of_the_one_document(
+    json: bool, before: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of `--json` could not be read: a paragraph about a dead worker came after it, at the process's end."""
+    up = [before]
+
+    def let_go() -> None:
+        print("a paragraph")
+        up[0] = False
+
+    monkeypatch.setattr(start, "ray_is_up", lambda: up[0])
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(shutdown=let_go))
+    with start.one_document(json):
+        up[0] = True
+        print("another")
+    print("{}")
+    out, err = capsys.readouterr()
+    said = "another\n" if before else "another\na paragraph\n"
+    assert (out, err) == (("{}\n", said) if json else (said + "{}\n", ""))
+    assert up == [before], "a Ray that was there before stays"
