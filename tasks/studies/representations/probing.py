@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -37,21 +37,15 @@ if TYPE_CHECKING:
     from robustray.tasks.lab.protocol import BlockFunction
 
 
-def probe(
-    settings: Settings,
-    lab: Lab,
-    twins: Mapping[Key, Reference],
-    judge: Reference,
-    looked: Mapping[Key, NDArray[Any]],
-    units: Mapping[Key, Sequence[int]],
-) -> Probes:
-    """Ask all of it. looked: each network's latents of all test images. units: those that are visualised."""
-    train, test = lab.data(settings.train_data), lab.data(settings.test_data)
-    images: ImageData = lab.load(test)
-    everything = range(len(images))
+def asking(settings: Settings, lab: Lab) -> Callable[..., Handle[pd.DataFrame]]:
+    """How the study asks a network about test images: `asking(settings, lab)(step, function, items, model, asked)`.
+
+    asked: what the block function has as its settings. Everything else is the same for all questions.
+    """
+    test = lab.data(settings.test_data)
 
     def ask(
-        step: str, function: BlockFunction, items: Sequence[Any], model: Reference, asked: dict[str, Any]
+        step: str, function: BlockFunction, items: Sequence[Any], model: Reference, asked: Mapping[str, Any]
     ) -> Handle[pd.DataFrame]:
         return lab.map(
             step,
@@ -63,6 +57,22 @@ def probe(
             refs={"model": model, "data": test},
             needs=NEEDS,
         )
+
+    return ask
+
+
+def probe(
+    settings: Settings,
+    lab: Lab,
+    twins: Mapping[Key, Reference],
+    judge: Reference,
+    looked: Mapping[Key, NDArray[Any]],
+    units: Mapping[Key, Sequence[int]],
+) -> Probes:
+    """Ask all of it. looked: each network's latents of all test images. units: those that are visualised."""
+    train = lab.data(settings.train_data)
+    images: ImageData = lab.load(lab.data(settings.test_data))
+    everything, ask = range(len(images)), asking(settings, lab)
 
     def judged(handle: Handle[pd.DataFrame], count: int, image: str = "image") -> Handle[pd.DataFrame]:
         return latents(lab, judge, lab.dataset("made", handle, classes=images.classes, image=image), range(count))

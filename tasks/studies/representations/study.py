@@ -14,7 +14,7 @@ import numpy as np
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.draws import chosen
-from robustray.tasks.kit.images import NEEDS, settled
+from robustray.tasks.kit.images import settled
 from robustray.tasks.kit.likeness import LEAST_SIDE
 from robustray.tasks.lab.seeds import stream
 from robustray.tasks.latents.cache import STEP, latent_block, latents, look, matrix
@@ -32,7 +32,7 @@ from robustray.tasks.studies.representations.probes import (
     match_block,
     strange_block,
 )
-from robustray.tasks.studies.representations.probing import answers, probe
+from robustray.tasks.studies.representations.probing import answers, asking, probe
 from robustray.tasks.studies.representations.results import Baselines, Results, Units
 from robustray.tasks.studies.representations.settings import OUTLINE, Settings
 from robustray.tasks.study import TRAIN, Opened, Study
@@ -103,7 +103,7 @@ def run(settings: Settings, lab: Lab) -> Findings:
     twins, judge = networks.twins, networks.judges["standard"]
     test = lab.data(settings.test_data)
     images: ImageData = lab.load(test)
-    everything = range(len(images))
+    everything, ask = range(len(images)), asking(settings, lab)
     handles = {key: latents(lab, model, test, everything) for key, model in twins.items()}
     natural = latents(lab, judge, test, everything)
 
@@ -111,12 +111,12 @@ def run(settings: Settings, lab: Lab) -> Findings:
     targets = chosen(everything, settings.num_targets, seed=settings.seed, what="targets")
     ascent, start = settings.inversion(), settings.starts[0]
     inverted: dict[tuple[Kind, int, Start], Handle[pd.DataFrame]] = {
-        (*key, start): _map(lab, "invert", invert_block, targets, settings, model, test, ascent, start)
+        (*key, start): ask("invert", invert_block, targets, model, {"ascent": ascent, "start": start})
         for key, model in twins.items()
         for start in settings.starts
     }
     for_class = {
-        seed: _map(lab, "class", class_block, targets, settings, twins["robust", seed], test, ascent, start)
+        seed: ask("class", class_block, targets, twins["robust", seed], {"ascent": ascent, "start": start})
         for seed in settings.seeds()
     }
 
@@ -126,15 +126,12 @@ def run(settings: Settings, lab: Lab) -> Findings:
     alive = {key: choose_units(settings, rows, key[1]) for key, rows in own.items()}
     units = {key: drawn for key, drawn in alive.items() if len(drawn) > 1}  # one alone compares with nothing
     excited = {
-        key: lab.map(
+        key: ask(
             "visualise",
             unit_block,
             [[unit, number] for unit in units[key] for number in range(settings.unit_starts)],
-            block=settings.block,
-            seed=settings.seed,
-            settings={"ascent": settings.visualisation()},
-            refs={"model": twins[key], "data": test},
-            needs=NEEDS,
+            twins[key],
+            {"ascent": settings.visualisation()},
         )
         for key in units
     }
@@ -172,29 +169,6 @@ def run(settings: Settings, lab: Lab) -> Findings:
             },
             probes=probes,
         )
-    )
-
-
-def _map(
-    lab: Lab,
-    step: str,
-    function: object,
-    targets: list[int],
-    settings: Settings,
-    model: Reference,
-    test: Reference,
-    ascent: object,
-    start: str,
-) -> Handle[pd.DataFrame]:
-    return lab.map(
-        step,
-        function,  # type: ignore[arg-type]
-        targets,
-        block=settings.block,
-        seed=settings.seed,
-        settings={"ascent": ascent, "start": start},
-        refs={"model": model, "data": test},
-        needs=NEEDS,
     )
 
 
