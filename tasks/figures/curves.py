@@ -106,11 +106,11 @@ def curve(
     holds from its x to the next one (shares that survive, cumulative distributions).
     """
     assert series, "a curve needs at least one series"
-    ends = [(line.label, *(said(value, percent, points) for value in np.asarray(line.y)[[0, -1]])) for line in series]
-    alt = alt or "; ".join(f"{label}: from {first} to {last}" for label, first, last in ends)
     for line in series:
         lengths = {len(column) for column in (line.x, line.y, line.lo, line.hi, *line.runs) if column is not None}
         assert len(lengths) == 1 and len(line.x) > 0, f"columns of {line.label!r} differ in length or are empty"
+    ends = [(line.label, *(said(value, percent, points) for value in np.asarray(line.y)[[0, -1]])) for line in series]
+    alt = alt or "; ".join(f"{label}: from {first} to {last}" for label, first, last in ends)
     palette = palette or Palette(line.color_by or line.label for line in series)
     dashes = list(dict.fromkeys(line.dash_by for line in series))
 
@@ -249,6 +249,23 @@ def _draw_level(axes: Axes, level: Level, series: Sequence[Series]) -> None:
         (ends[align], level.value),
         (0, 4),
         xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha=align,
+        fontsize=SMALL,
+        alpha=0.85,
+    )
+
+
+def vertical_level(axes: Axes, level: Level, *, lift: float, zorder: float) -> None:
+    """A dashed line at a value of x whose limits are set, with its words `lift` points above the axes."""
+    axes.axvline(level.value, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), zorder=zorder)
+    share = axes.transAxes.inverted().transform(axes.transData.transform((level.value, 0)))[0]
+    align = "left" if share < 0.3 else "right" if share > 0.7 else "center"
+    axes.annotate(
+        level.words,
+        (level.value, 1),
+        (0, lift),
+        xycoords=("data", "axes fraction"),
         textcoords="offset points",
         ha=align,
         fontsize=SMALL,

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from robustray.tasks.figures.curves import Level
+from robustray.tasks.figures.curves import Level, vertical_level
 from robustray.tasks.figures.style import (
     COLORS,
-    FAINT,
     HAIR,
     INK,
     LINE,
@@ -127,19 +126,7 @@ def dot_rows(
         if points:
             points_ticks(axes.xaxis)
         for level in levels:
-            axes.axvline(level.value, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), zorder=1.5)
-            share = axes.transAxes.inverted().transform(axes.transData.transform((level.value, 0)))[0]
-            align = "left" if share < 0.3 else "right" if share > 0.7 else "center"
-            axes.annotate(
-                level.words,
-                (level.value, 1),
-                (0, 6),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                ha=align,
-                fontsize=SMALL,
-                alpha=0.85,
-            )
+            vertical_level(axes, level, lift=6, zorder=1.5)
         quiet_grid(axes, "x")
         axes.set_xlabel(below, labelpad=8)
         return canvas
@@ -245,7 +232,7 @@ def _rounded(value: float, fmt: str) -> str:
 
 
 def _extremes(cells: npt.NDArray[np.float64], rows: Sequence[str], columns: Sequence[str], fmt: str) -> str:
-    """`"from 0.0 % (a, seen by b) to ..."`: what a matrix says to somebody who can't see it."""
+    """`"values from 0.0 % (row a, column b) to ..."`: what a matrix says to somebody who can't see it."""
     if not np.isfinite(cells).any():
         return "no values"
     ends = []

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from robustray.tasks.figures.curves import NARROW_HEIGHT, Level, Series, legend_height
+from robustray.tasks.figures.curves import NARROW_HEIGHT, Level, Series, legend_height, vertical_level
 from robustray.tasks.figures.style import (
     FAINT,
     INK,
     NARROW,
-    SMALL,
     Margins,
     Palette,
     drawn_twice,
@@ -211,13 +210,8 @@ def histogram(
         if percent:
             percent_ticks(axes.xaxis)
         for level in levels:
-            if not (edges[0] <= level.value <= edges[-1] and math.isfinite(level.value)):
-                continue
-            axes.axvline(level.value, color=INK, alpha=FAINT, linewidth=1.0, linestyle=(0, (5, 4)), zorder=3.5)
-            share = (level.value - edges[0]) / (edges[-1] - edges[0])
-            align = "left" if share < 0.3 else "right" if share > 0.7 else "center"
-            where: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-            axes.annotate(level.words, (level.value, 1), (0, 4), ha=align, fontsize=SMALL, alpha=0.85, **where)
+            if edges[0] <= level.value <= edges[-1]:
+                vertical_level(axes, level, lift=4, zorder=3.5)
         quiet_grid(axes, "y")
         axes.set_xlabel(x_words, labelpad=8)
         y_words(axes, "share of the sample", margins, lift=32 if levels else 16)

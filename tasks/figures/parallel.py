@@ -42,7 +42,7 @@ class Combination:
     """One line: the place of its level on each axis, and where it ends."""
 
     levels: Mapping[str, str]
-    """Factor -> words of its level, one of those in `axes`."""
+    """Factor -> words of its level, one of those in `axes_of`."""
     value: float
 
 
@@ -62,7 +62,7 @@ def parallel(
 
     axes_of: factor -> words of its levels, from bottom to top. Lines of the best and of the worst quarter have colours
     of their own: what their levels have in common is what the figure is read for. Lines through the same level are
-    moved apart a little, in the order of their values. alt: by default, the first and last combinations by value.
+    moved apart a little, in the order of their values. alt: by default, the best combinations, up to `ALT_LINES`.
     """
     assert combinations and axes_of, "parallel coordinates need a combination and a factor"
     ordered = sorted(combinations, key=lambda each: each.value, reverse=not lower_is_better)
