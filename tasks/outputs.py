@@ -13,6 +13,7 @@ from robustray.tasks.study import Document, Findings, Outline
 from robustray.tasks.typed import spell_like
 
 if TYPE_CHECKING:
+    from robustray.tasks.lab.store import Store
     from robustray.tasks.report.facts import RunFacts
 
 
@@ -34,6 +35,24 @@ def write_tables(write: Callable[[str, bytes], str], findings: Findings) -> dict
     return paths
 
 
+def write_drawings(write: Callable[[str, bytes], str], findings: Findings) -> None:
+    """Figures as SVG and pictures as PNG, in the folder `figures`. write: as of `write_tables`."""
+    for figure in findings.figures:
+        write(f"figures/{figure.name}.svg", figure.svg.encode())
+    for picture in findings.pictures:
+        write(f"figures/{picture.name}.png", picture.png)
+
+
+def writing_into(store: Store, folder: str) -> Callable[[str, bytes], str]:
+    """What writes a file by its name in `folder` of the store and returns its path, as `Run.write` does."""
+
+    def write(name: str, content: bytes) -> str:
+        store.write(f"{folder}/{name}", content)
+        return store.path(f"{folder}/{name}")
+
+    return write
+
+
 def write_report(run: Run, findings: Findings, facts: RunFacts) -> dict[str, Any]:
     """Figures, pictures and the page, whose warnings spell commands like the page's own. Returns the document."""
     from robustray.tasks.report.page import render_page
@@ -45,12 +64,9 @@ def write_report(run: Run, findings: Findings, facts: RunFacts) -> dict[str, Any
     shown = dataclasses.replace(findings, warnings=spelt(findings.warnings))
     about = dataclasses.replace(facts, warnings=spelt(facts.warnings), notes=spelt(facts.notes))
 
-    for figure in findings.figures:
-        run.write(f"figures/{figure.name}.svg", figure.svg.encode())
+    write_drawings(run.write, findings)
     for document in findings.documents:
         run.write(document.path, _bytes_of(document))
-    for picture in findings.pictures:
-        run.write(f"figures/{picture.name}.png", picture.png)
     page = run.write("report.html", render_page(shown, about).encode())
     full = {name: run.path(path) for name, path in facts.tables.items()}
     return json_document(findings, facts, page, full)

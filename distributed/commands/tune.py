@@ -225,7 +225,7 @@ def carry_out(plan: Any, grid: Any, flags: Flags, address: str | None) -> tuple[
         device=plan.device,
         date=now(),
     )
-    document = findings.publish(store, plan.folder, grid, found, facts)
+    document = findings.publish(store, plan.folder, found, facts)
     failed = sum(each.failed for each in ended)
     counts = {"cells": len(ended), "computed": sum(each.computed for each in ended), "failed": failed}
     print_end(found, facts, page=document["report"], tables=document["tables"], next_command=None, console=console)

@@ -8,7 +8,7 @@ from robustray.tasks.audit.results import Audit, shown_figure
 from robustray.tasks.lab.keys import digest
 from robustray.tasks.lab.runs import now
 from robustray.tasks.lab.store import Store
-from robustray.tasks.outputs import write_tables
+from robustray.tasks.outputs import write_tables, writing_into
 from robustray.tasks.report.numbers import size_words
 from robustray.tasks.report.page import fill
 from robustray.tasks.study import Findings, Table
@@ -31,12 +31,8 @@ class AuditFacts:
 def write_page(audit: Audit, store: Store, *, command: str) -> tuple[str, dict[str, str]]:
     """Write `audits/HASH/index.html` with its tables. Returns the path of the page, and table -> path."""
     findings = as_findings(audit)
-    folder = f"{FOLDER}/{digest([audit.model, audit.data, audit.norm, audit.eps, audit.n, audit.seed], length=12)}"
-
-    def write(file: str, content: bytes) -> str:
-        store.write(f"{folder}/{file}", content)
-        return store.path(f"{folder}/{file}")
-
+    asked = digest([audit.model, audit.data, audit.norm, audit.eps, audit.n, audit.seed], length=12)
+    write = writing_into(store, f"{FOLDER}/{asked}")
     tables = write_tables(write, findings)
     facts = AuditFacts(
         model=audit.model,

@@ -12,7 +12,7 @@ import numpy as np
 from robustray.tasks.attacks.following import is_lost
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
-from robustray.tasks.evaluation import doors as doors
+from robustray.tasks.evaluation import doors
 from robustray.tasks.study import Part
 from robustray.tasks.sweeps.options import Options, passes
 

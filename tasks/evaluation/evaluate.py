@@ -20,8 +20,7 @@ from robustray.tasks.corruptions.settings import Corruption
 from robustray.tasks.corruptions.tables import SEVERITIES, Table
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
-from robustray.tasks.evaluation import corrupting
-from robustray.tasks.evaluation import doors as doors
+from robustray.tasks.evaluation import corrupting, doors
 from robustray.tasks.evaluation.attacking import ATTACKED, VOTED, Outcome, attack_all, in_blocks, plan, vote
 from robustray.tasks.evaluation.corrupting import PREDICTED
 from robustray.tasks.evaluation.results import AttackScore, Evaluation, WorstCase
@@ -85,8 +84,7 @@ def evaluate(
 
     Raises: InputError (a ValueError) for what cannot be used: pixels outside [0, 1], NaN, labels without an output,
     probabilities instead of logits, an attack without a size, an attack whose images leave their ball, a corruption or
-    severity that there is not; with a store,
-    also a model or attack that could not be known again.
+    severity that there is not; with a store, also a model or attack that could not be known again.
     """
     from robustray.tasks.attacks.gradient.trial import attack_remarks
     from robustray.tasks.attacks.gradient.verdicts import predict_logits
@@ -203,7 +201,7 @@ def _masking(outcomes: Sequence[Outcome], right: NDArray[np.bool_]) -> Iterator[
     for square in (o for o in outcomes if isinstance(o.item.attack, Square)):
         attack = square.item.attack
         same = [o for o in outcomes if (o.item.attack.norm, o.item.attack.eps) == (attack.norm, attack.eps)]
-        others = [o.broken for o in same if getattr(o.item.attack, "uses_gradients", True)]
+        others = [o.broken for o in same if getattr(o.item.attack, "uses_gradients", False)]
         if others:
             before = right & ~np.any(others, axis=0)
             after = before & ~square.broken

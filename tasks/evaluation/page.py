@@ -18,7 +18,7 @@ from robustray.tasks.kit.words import listed
 from robustray.tasks.lab.keys import digest
 from robustray.tasks.lab.runs import now
 from robustray.tasks.lab.store import Store
-from robustray.tasks.outputs import write_tables
+from robustray.tasks.outputs import write_drawings, write_tables, writing_into
 from robustray.tasks.report.evaluation import EvaluationFacts, render_evaluation
 from robustray.tasks.report.numbers import format_estimate, size_words
 from robustray.tasks.study import Findings, Table
@@ -45,17 +45,9 @@ def write_page(found: Evaluation, ref: DataRef, corrupting: Corrupting, store: S
     # one folder for one question: asked again, its page is written again
     asked = digest([command.partition(" evaluate ")[2], found.seed, ref.content_hash], length=8)
     name = re.sub(r"[^a-z0-9]+", "-", f"{found.model} {found.data}".lower()).strip("-")[:80]
-    folder = f"{FOLDER}/{name}-{asked}"
-
-    def write(file: str, content: bytes) -> str:
-        store.write(f"{folder}/{file}", content)
-        return store.path(f"{folder}/{file}")
-
+    write = writing_into(store, f"{FOLDER}/{name}-{asked}")
     tables = write_tables(write, findings)
-    for figure in findings.figures:
-        write(f"figures/{figure.name}.svg", figure.svg.encode())
-    for picture in findings.pictures:
-        write(f"figures/{picture.name}.png", picture.png)
+    write_drawings(write, findings)
     facts = EvaluationFacts(
         model=found.model,
         data=found.data,

@@ -40,7 +40,7 @@ class Standing:
     waits: str = ""
     """Why it is not finished although nothing failed: "stopped at epoch 3 of 8", "not chosen"."""
     computed: bool = False
-    """Number of cells computed by this command and not before."""
+    """By this command, and not before."""
     unrepeatable: tuple[str, ...] = ()
     """What in it gives other numbers for the same seed."""
 
@@ -113,7 +113,7 @@ SURVIVORS = (
 
 
 def cells_frame(grid: Grid, standings: Sequence[Standing]) -> pd.DataFrame:
-    """One row per cell, in the grid's order: factors, outcomes, status, run or agent, error."""
+    """One row per cell, in the grid's order: factors, outcomes, status, where the rest is found, error."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -223,20 +223,16 @@ def _parallel(grid: Grid, outcome: Outcome, frame: pd.DataFrame) -> Figure | Non
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
-def publish(store: Store, folder: str, grid: Grid, findings: Findings, facts: RunFacts) -> dict[str, Any]:
+def publish(store: Store, folder: str, findings: Findings, facts: RunFacts) -> dict[str, Any]:
     """Tables, figures and page in `folder` of the store. Returns the `--json` document."""
-    from robustray.tasks.outputs import write_tables
+    from robustray.tasks.outputs import write_drawings, write_tables, writing_into
     from robustray.tasks.report.page import render_page
     from robustray.tasks.report.terminal import json_document
 
-    def write(name: str, data: bytes) -> str:
-        store.write(f"{folder}/{name}", data)
-        return store.path(f"{folder}/{name}")
-
+    write = writing_into(store, folder)
     facts = replace(facts, tables={table.name: f"tables/{table.name}.parquet" for table in findings.tables})
     tables = write_tables(write, findings)
-    for figure in findings.figures:
-        write(f"figures/{figure.name}.svg", figure.svg.encode())
+    write_drawings(write, findings)
     page = write("report.html", render_page(findings, facts).encode())
     return json_document(findings, facts, page, tables)
 

@@ -110,6 +110,8 @@ class Grid:
             raise InputError("a grid needs at least one cell")
         if not self.outcomes:
             raise InputError("a grid needs at least one outcome")
+        if not self.factors:
+            raise InputError("cells need levels: {'eps': 0.1, 'seed': 0}")
         names = [outcome.name for outcome in self.outcomes]
         columns = Counter([*self.factors, *names, *RESERVED])
         if twice := [name for name, count in columns.items() if count > 1]:
@@ -121,8 +123,6 @@ class Grid:
             if levels in seen:
                 raise InputError(f"two cells have the levels {cell.words}")
             seen[levels] = None
-        if not self.factors:
-            raise InputError("cells need levels: {'eps': 0.1, 'seed': 0}")
         if unknown := [name for name in self.choose if name not in self.factors or name == SEED]:
             raise InputError(f"choose: {unknown[0]!r} is no factor that can be chosen ({', '.join(self.factors)})")
         if self.halving is not None and (self.kind != "training" or not self.choose):

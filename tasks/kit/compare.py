@@ -86,7 +86,7 @@ def _difference(row: dict[str, float], what: Compared) -> Estimate:
 
 def _formats(what: Compared) -> tuple[str, str]:
     """The formats of values, and of their differences."""
-    return ("", "") if what.unit == "number" else ("percent", "points")
+    return ("", "") if what.unit == "number" else (what.unit, "points")
 
 
 def _words(what: Compared) -> str:

@@ -76,7 +76,7 @@ def try_models(
     Raises: InputError for a model that cannot be opened, does not fit the images, has another number of classes, or
     answers differently when asked twice.
     """
-    names = tuple(names)
+    names, images = tuple(names), tuple(images)  # every model meets all of them
     opened = opened_now(lab, names)
     for name in names:
         model = model_to_try(lab, name, opened)
@@ -108,7 +108,8 @@ def try_attacks(
     Raises: InputError for a model without a gradient that one of its attacks would follow.
     """
     remarks: list[str] = []
-    for name, chosen in attacks.items():
+    images = tuple(images)
+    for name, chosen in ((name, tuple(chosen)) for name, chosen in attacks.items()):
         for each in images:
             model = model_to_try(lab, name, opened, each.num_classes)
             few, _ = each.batch(range(min(TRIED_IMAGES, len(each))))
@@ -131,13 +132,13 @@ def no_evidence_lines(
     (`audit.lines.no_evidence`): warnings for the page. Raises: InputError as `robustray.audit`."""
     from robustray.tasks.audit.lines import no_evidence
 
+    images = tuple(images)
     return tuple(
         f"{name} with {each.name}: {line}"
-        for name, chosen in attacks.items()
-        if name in opened
+        for name, chosen in ((name, tuple(chosen)) for name, chosen in attacks.items() if name in opened)
         for each in images
         for line in no_evidence(
-            lab.load(opened[name]), each.batch(range(min(TRIED_IMAGES, len(each))))[0], list(chosen), seed=seed
+            lab.load(opened[name]), each.batch(range(min(TRIED_IMAGES, len(each))))[0], chosen, seed=seed
         )
     )
 

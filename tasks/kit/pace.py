@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from robustray.tasks.policy_gradients.environments import Environment
 
 MEASURED_S = 1.0
+"""CPU time for which anything is measured, about."""
 BATCH, STEPS = 128, 4
 """Images, about as many as a block has, and steps of the PGD that is timed."""
 START_S = 10.0
@@ -52,7 +53,8 @@ class Pace:
 
 
 def time_words(work: Work, workers: int) -> str:
-    """What `show` says of the time: `"about 3 min on 2 workers here, ..."`, or why it is not known.
+    """What `show` says of the time, `"time: about 3 min on 2 free cores here (6 min of one), an estimate: ..."`, or why
+    it is not known.
 
     workers: blocks that run at once; 0 counts as one.
     """

@@ -64,7 +64,8 @@ class Cost:
     """In the store; the table of all rows, which the driver reads, takes about as much."""
 
     def gpus(self, *, days: float) -> int:
-        """GPUs with which it is done in so many days, if nothing is lost between them."""
+        """GPUs with which it is done in so many days, above 0, if nothing is lost between them. Raises: InputError."""
+        checks.positive(days=days)
         return math.ceil(self.gpu_hours / (24 * days))
 
 

@@ -327,6 +327,19 @@ def test_hidden_gradients_are_named() -> None:
     assert found.attacks[1].robust.value < found.attacks[0].robust.value
     assert any("hides its gradients" in warning for warning in found.warnings)
 
+    @dataclass(frozen=True)
+    class Nothing:
+        """An attack of one's own that does not say that it follows gradients: what it leaves speaks of none."""
+
+        norm: str = "linf"
+        eps: float = 0.3
+
+        def __call__(self, model: Any, images: Tensor, labels: Tensor, *, seed: int, indices: Any) -> Any:
+            return RandomNoise(norm="linf", eps=1e-6)(model, images, labels, seed=seed, indices=indices)
+
+    alone: Any = [Nothing(), attacks[1]]
+    assert not any("hides its gradients" in warning for warning in evaluate(Steps(), (images, labels), alone).warnings)
+
 
 # -- doors -------------------------------------------------------------------------------------------------------------
 

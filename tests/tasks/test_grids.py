@@ -45,6 +45,7 @@ def cell(**levels: Any) -> Cell:
         (lambda: agents(), "at least one cell"),
         (lambda: agents(cell(seed=0), outcomes=[]), "at least one outcome"),
         (lambda: agents(cell()), "cells need levels"),
+        (lambda: agents(cell(), cell()), "cells need levels"),
         (lambda: agents(cell(seed=0), cell(seed=0)), "two cells have the levels seed=0"),
         (lambda: agents(cell(seed=0), cell(eps=1)), "other factors: seed, and eps"),
         (lambda: agents(cell(status=0)), "'status' is the name of two columns"),
@@ -301,7 +302,7 @@ def test_a_grid_of_agents_that_do_not_repeat_takes_back_its_promise(store: Store
         facts = findings.facts_of(
             grid, ended, name="x", size="quick", run="grids/x", command="c", device="cpu", date="2026-01-01T00:00:00"
         )
-        document = findings.publish(store, "grids/x", grid, findings.find(grid, ended), facts)
+        document = findings.publish(store, "grids/x", findings.find(grid, ended), facts)
         pages.append(Path(document["report"]).read_text())
     assert [f"{HERE}:Unrepeatable gives other numbers for the same seed" in page for page in pages] == [True, False]
     assert ["Run it again to get this page again" in page for page in pages] == [False, True]
@@ -321,7 +322,7 @@ def test_findings_name_what_is_missing(store: Store) -> None:
     facts = findings.facts_of(
         grid, ended, name="x", size="quick", run="grids/x", command="c", device="cpu", date="2026-01-01T00:00:00"
     )
-    document = findings.publish(store, "grids/x", grid, found, facts)
+    document = findings.publish(store, "grids/x", found, facts)
     page = Path(document["report"]).read_text()
     assert "Main effects" in page and "1 cell failed" in page and "<span>seeds 0, 1</span>" in page
     assert ">error</th>" in page and found.answer.endswith("over the cells.")  # with one seed there is none

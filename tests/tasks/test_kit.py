@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
-from robustray.tasks.kit import checks
+from robustray.tasks.kit import checks, images
 from robustray.tasks.kit.claims import Repeats, claim, describe
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.kit.draws import chosen
@@ -316,3 +318,22 @@ def test_sizes_of_norms_that_are_left_out_do_nothing() -> None:
         "eps_train_l2": "--norm leaves l2 out",
         "eps_test_l2": "--norm leaves l2 out",
     }
+
+
+# --- Models at the door -----------------------------------------------------------------------------------------------
+
+
+def test_images_that_can_be_gone_through_once_meet_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ImageData(name="t", images=np.zeros((3, 1, 2, 2), np.uint8), labels=np.zeros(3, np.int64), classes=("a",))
+    lab: Any = SimpleNamespace(training_of=lambda name: None, model=lambda name: name, load=lambda ref: ref)
+    met: list[str] = []
+
+    def noted(model: Any, *others: Any) -> list[str]:
+        met.append(model)
+        return []
+
+    monkeypatch.setattr(images, "check_model", noted)
+    monkeypatch.setattr(images, "attack_remarks", noted)
+    opened = images.try_models(lab, iter(["first", "second"]), iter([data, data]))
+    images.try_attacks(lab, {name: iter(()) for name in opened}, iter([data]), opened)
+    assert met == ["first", "first", "second", "second", "first", "second"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.compare import Compared, comparison
-from robustray.tasks.study import RunTables
+from robustray.tasks.study import RunTables, Unit
 
 WHAT = Compared(table="students", keys=("set", "eps"), value="accuracy")
 
@@ -63,3 +64,11 @@ def test_what_is_not_known_is_no_difference() -> None:
 def test_runs_without_a_common_row_are_refused() -> None:
     with pytest.raises(InputError, match="share no row of the table 'students'"):
         comparison(WHAT)(A, run("B", [("other", 0.5, 0.3, 0.2, 0.4, 9)]))
+
+
+@pytest.mark.parametrize(("unit", "shown"), [("percent", "percent"), ("points", "points"), ("number", "")])
+def test_values_have_the_unit_of_their_table(unit: Unit, shown: str) -> None:
+    """A gap between two accuracies is shown in points, with its sign, as on the pages of the runs themselves."""
+    (table,) = comparison(replace(WHAT, unit=unit))(A, B).tables
+    assert (table.formats["A"], table.formats["B"]) == (shown, shown)
+    assert table.formats["difference"] == ("points" if shown else "")

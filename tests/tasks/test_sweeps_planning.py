@@ -41,6 +41,12 @@ def test_a_piece_is_no_larger_than_planned(rows: int) -> None:
     assert len(buffer.getvalue()) <= rows * ROW_BYTES + PIECE_BYTES
 
 
+def test_nothing_is_done_in_no_time() -> None:
+    found = cost(Sweep(images=1, models=1, passes=1, gflop=1), Gpu(tflops=1, utilisation=1), block=1)
+    with pytest.raises(InputError, match="days must be above 0"):
+        found.gpus(days=0)
+
+
 @pytest.mark.parametrize("change", [{"images": 0}, {"passes": 0.0}, {"gflop": -1.0}])
 def test_what_cannot_be_planned_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(InputError):
