@@ -18,7 +18,7 @@ from robustray.tasks.report.numbers import NORM_WORDS, format_value
 from robustray.tasks.statistics import holm, mcnemar_exact, paired_difference
 from robustray.tasks.study import Findings, RunTables
 from robustray.tasks.sweeps.compare_view import CLEAN, compose
-from robustray.tasks.sweeps.records import WORST
+from robustray.tasks.sweeps.records import WORST, broken_by_any
 
 CELL = ["data", "model", "norm", "eps", "attack"]
 COLUMNS = ["data", "model", "norm", "attack", "seed", "eps", "index", "label", "clean_prediction", "success"]
@@ -125,8 +125,8 @@ def _listed(names: Iterable[Any]) -> str:
 def _standing(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per cell and image: is it still classified correctly, under every seed?"""
     images = ["data", "model", "norm", "eps", "index"]
-    alone = rows.groupby([*images, "attack"], sort=False).success.any().reset_index()
-    worst = alone.groupby(images, sort=False).success.any().reset_index().assign(attack=WORST)
+    alone = broken_by_any(rows, [*images, "attack"])
+    worst = broken_by_any(rows, images).assign(attack=WORST)
     first = rows.drop_duplicates(["data", "model", "index"])
     clean = first.assign(success=first.clean_prediction != first.label, attack=CLEAN, norm="", eps=0.0)
     whole = pd.concat([clean[[*CELL, "index", "success"]], worst, alone], ignore_index=True)

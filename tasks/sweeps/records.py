@@ -114,8 +114,19 @@ def robust_accuracy(all_records: pd.DataFrame) -> pd.DataFrame:
 
 def worst_case(all_records: pd.DataFrame) -> pd.DataFrame:
     """Per-example worst case: an image survives a size only if it survives every attack with every seed."""
-    images = all_records.groupby(["data", "model", "norm", "eps", "index", "label"], sort=False, observed=True)
-    return images.success.any().reset_index()
+    return broken_by_any(all_records, ["data", "model", "norm", "eps", "index", "label"])
+
+
+def broken_by_any(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """One row per image and value of `by`, which has "index" in it: whether any of its rows is a `success`.
+
+    An image that stands, but that some attack or seed has no row of (it was given up there), is left out: it counts
+    neither as surviving nor as broken.
+    """
+    found = rows.groupby(list(by), sort=False, observed=True).success.agg(success="any", tried="size").reset_index()
+    cells = [name for name in by if name not in ("index", "label")]
+    all_tried = found.tried == found.groupby(cells, sort=False, observed=True).tried.transform("max")
+    return found[found.success | all_tried].drop(columns="tried").reset_index(drop=True)
 
 
 def worst_case_accuracy(worst: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:

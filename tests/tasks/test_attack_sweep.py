@@ -99,6 +99,16 @@ def test_missing_rows_lower_n_and_nothing_else() -> None:
     assert robust_accuracy(rows)[["robust_accuracy", "n"]].to_numpy().tolist() == [[2 / 3, 3]]
 
 
+def test_an_image_without_all_verdicts_is_in_the_worst_case_only_where_it_fell() -> None:
+    """Attack b gave up on images 1 and 3: 1 fell to a, and 3, which stood under a, may have fallen to b."""
+    stages = {
+        Cell("d", "m", "linf", "a", 0): [(0.1, attack_rows([0, 1, 2, 3], [1]))],
+        Cell("d", "m", "linf", "b", 0): [(0.1, attack_rows([0, 2], [2]))],
+    }
+    rows = records(dict.fromkeys(stages, clean_rows([True] * 4)), stages)
+    assert dict(worst_case(rows)[["index", "success"]].to_numpy().tolist()) == {0: False, 1: True, 2: True}
+
+
 def test_accuracy_never_rises_with_the_size(found: Findings) -> None:
     for _, rows in table(found, "by-attack").groupby(["model", "norm", "attack", "seed"], observed=True):
         assert rows.sort_values("eps").robust_accuracy.is_monotonic_decreasing

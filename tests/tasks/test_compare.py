@@ -159,6 +159,15 @@ def test_only_the_images_of_both_count() -> None:
     assert found.warnings == ("A has 8 images, B 4: compared over the 4 of both.",)
 
 
+def test_images_that_stand_and_lack_a_verdict_are_left_out() -> None:
+    """Square gave up on images 0 and 6 in B: 0 fell to PGD, 6 stood."""
+    cells = [rows([0]), rows([1], attack="square")]
+    found = compare(run_of(*cells), run_of(cells[0], cells[1].drop(index=[0, 6]), label="B"))
+    clean, attacked = table(found).to_dict("records")
+    assert (clean["n"], attacked["n"]) == (8, 7) and attacked["difference"] == 0
+    assert table(found, "differences-by-attack").n.tolist() == [8, 6]
+
+
 def test_images_meet_by_content_not_by_name() -> None:
     here, there = run_of(rows([0])), run_of(rows([0], data="folder/d"), **{"data folder/d": "1234"})
     assert len(table(compare(here, there))) == 2
