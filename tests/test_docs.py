@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import re
 import shlex
@@ -16,11 +17,14 @@ import pytest
 
 import robustray
 from robustray.distributed.cli import COMMANDS, main
+from robustray.distributed.commands.run import read_command
 from robustray.distributed.tuning import load_grid
+from robustray.tasks.errors import InputError
 from robustray.tasks.grids import cells
 from robustray.tasks.lab import code
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
+from robustray.tasks.study import STUDIES
 
 BUDGET = shlex.split("--workers 0 --num-images 24 --eps-linf 0.2 --norms linf --num-examples 1 --num-steps 3")
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
@@ -165,6 +169,27 @@ def test_every_command_in_the_pages_exists(repository: Path) -> None:
     }
     assert named <= set(COMMANDS)
     assert {"run", "tune", "status", "resume", "compare", "doctor", "import"} <= named
+
+
+def test_every_run_that_the_pages_print_has_settings_that_are_taken(folder: Path, repository: Path) -> None:
+    """Up to models and data, which nobody opens. `...` stands for more words, and each KEY for another one."""
+    every, keys = pages(repository), map("KEY{}".format, itertools.count())
+    for page in every:
+        for name, text in modules(page).items():
+            (folder / name).write_text(text)
+    typed, refused = set(), []
+    for page in every:
+        lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
+        for line in re.findall(r"\brobustray (?:run|show) (.*)", lines):
+            numbered = re.sub(r"\bKEY\b", lambda _: next(keys), line)
+            words = [word for word in shlex.split(numbered, comments=True) if word != "..."]
+            typed.add(words[0])
+            try:
+                read_command(words, "run")
+            except InputError as error:
+                refused.append(f"{page.name}: {line}: {error}")
+    assert not refused, "\n".join(refused)
+    assert set(STUDIES) <= typed
 
 
 def test_every_link_leads_somewhere(repository: Path) -> None:
