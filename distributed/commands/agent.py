@@ -126,7 +126,7 @@ def show_list(flags: ListFlags) -> int:
         print_document({"store": store.url, "agents": found})
         return 0
     if not found:
-        print(f"no agents in {store.url}; train five: {again('tune five-algorithms', store=flags.store)}")
+        print(f"no agents in {store.url}; train ten small ones: {again('tune five-algorithms', store=flags.store)}")
         return 0
     rows = [
         [each["key"], each["step"], each["environment"], str(each["seed"]), " ".join(map(str, each["kept"]))]

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     did = "would be removed" if flags.dry_run else "removed"
     print(f"{store.url}: {plural(found.pieces, 'piece')} {did}, {megabytes(found.bytes)}")
     runs = plural(found.runs, "run")
-    print(f"kept: {found.kept:,} of {runs}, and {found.young:,} younger than {flags.older_than} of none")
+    print(f"kept: {found.kept:,} of {runs}, and {found.young:,} of no run, younger than {flags.older_than}")
     return 0
 
 

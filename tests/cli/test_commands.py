@@ -46,7 +46,7 @@ def test_prune_says_what_it_removes_once_a_run_is_gone(cli: Any, runs: Path, ori
     assert cli("prune --older-than 0s").out.splitlines()[0] == f"{runs}: 0 pieces removed, 0.0 MB"
     shutil.rmtree(runs / original.run)
     num = len(list((runs / "pieces").rglob("*.parquet")))
-    assert f"kept: 0 of 0 runs, and {num} younger than 30d of none" in cli("prune").out
+    assert f"kept: 0 of 0 runs, and {num} of no run, younger than 30d" in cli("prune").out
     looked = json.loads(cli("prune --older-than 0.5s --dry-run --json").out)
     assert looked["pieces"] == num > 0 and looked["bytes"] > 0 and (runs / "pieces").is_dir()
     assert cli("prune --older-than 0.5s").out.startswith(f"{runs}: {num} pieces removed, ")
