@@ -102,7 +102,10 @@ class Kept:
 
 
 def identified(model: Any, data: ImageData, *, seed: int, where: torch.device) -> tuple[dict[str, Any], set[str]]:
-    """What rows depend on besides the attack, and where the model's code begins. Raises: InputError for a function."""
+    """What rows depend on besides the attack, and where the model's code begins.
+
+    Raises: InputError for a function, and for a model whose state has more than tensors in it.
+    """
     if not isinstance(model, nn.Module):
         raise InputError("store: a function could not be known again; give a torch module, or leave the store out")
     model_hash, roots = _model(model, data, where)
@@ -128,6 +131,10 @@ def _model(model: nn.Module, data: ImageData, where: torch.device) -> tuple[str,
         elif kind.__module__.partition(".")[0] != "torch":
             roots.add(f"{kind.__module__}:{kind.__qualname__}")
     for name, value in model.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise InputError(
+                f"store: {name} of the model is no tensor, so it could not be known again; leave the store out"
+            )
         array = value.detach().cpu().contiguous()
         digest.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())
         digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())

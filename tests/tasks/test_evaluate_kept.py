@@ -36,6 +36,13 @@ class Net(nn.Module):
         return self.layer(images.flatten(1)) / self.temperature
 
 
+class Remembers(Net):
+    """Has a state that is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"seen": 1}
+
+
 def data(n: int = N) -> tuple[Tensor, Tensor]:
     """The first n of images that a model of seed 0 gets right."""
     images = torch.rand(N, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -151,6 +158,7 @@ t.evaluate(t.Net(), t.data(), t.Counted(norm="linf", eps=0.1, file={str(tmp_path
     ("model", "attack", "says"),
     [
         (lambda images: images.flatten(1)[:, :4], PGD(norm="linf", eps=0.1), "a function could not be known again"),
+        (Remembers(), PGD(norm="linf", eps=0.1), "_extra_state of the model is no tensor"),
         (Net(), type("Odd", (), {"norm": "linf", "eps": 0.1, "__call__": lambda *_, **__: None})(), "known again"),
     ],
 )

@@ -34,6 +34,7 @@ IN_WORDS = {
     DRIFTING: "as features whose batch norm follows the target",
 }
 TRIED_IMAGES = 4
+"""Images of each target that every source is tried on."""
 
 
 # --- Before the run ---------------------------------------------------------------------------------------------------
@@ -92,17 +93,17 @@ def try_sources(
 def answer(results: Results) -> str:
     first, *others = results.names
     parts = []
-    for target, measure in ((target.name, target.measure) for target in results.main):
-        base = results.accuracy_of(FIXED, target, first)
+    for target in results.main:
+        base = results.accuracy_of(FIXED, target.name, first)
         right = format_estimate(base.value, base.interval, "percent")
         changes = []
         for name in others:
-            row = one(results.accuracy, mode=FIXED, target=target, source=name)
+            row = one(results.accuracy, mode=FIXED, target=target.name, source=name)
             gain = estimate_of(row, "gain", "gain_lo", "gain_hi")
             changes.append(f"{name} changes that by {format_estimate(gain.value, gain.interval, 'points')}")
         parts.append(
-            f"{first} has {article(measure)} of {right} on {target} ({results.num_test(target):,} test "
-            f"images); {'; '.join(changes)}"
+            f"{first} has {article(target.measure)} of {right} on {target.name} ({results.num_test(target.name):,} "
+            f"test images); {'; '.join(changes)}"
         )
     return f"{IN_WORDS[FIXED].capitalize()} {'. '.join(parts)} ({plural(results.settings.num_seeds, 'few-shot draw')})."
 

@@ -25,8 +25,10 @@ from robustray.tasks.kit.frames import at, columns
 from robustray.tasks.statistics import Estimate, mean_interval, mean_over_seeds, proportion
 from robustray.tasks.studies.transfer.kinds import STANDARD
 
-UNKNOWN = Estimate(value=float("nan"), lo=-1.0, hi=1.0, n=0)
+UNKNOWN = Estimate(value=math.nan, lo=-1.0, hi=1.0, n=0)
+"""A gain of which nothing is known."""
 NONE = Estimate(value=math.nan, lo=math.nan, hi=math.nan, n=0)
+"""A number that there is not: the gain of a source over itself, robust accuracy without an attack."""
 LEVEL = 0.95
 """Of an interval for its row alone."""
 

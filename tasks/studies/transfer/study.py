@@ -11,6 +11,7 @@ fine-tuning. Draws of few-shot images are repeated within it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,7 @@ from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.studies.transfer.settings import OUTLINE, Settings
 from robustray.tasks.studies.transfer.transferring import Part, fixed_features, probe, tuned_on_target
 from robustray.tasks.studies.transfer.worlds import (
+    Images,
     World,
     check_target,
     fit_and_held,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from robustray.tasks.lab.protocol import Lab, Reference
 
 TRIED_IMAGES = 8
+"""Images of the source that its architecture is tried on."""
 
 
 def door(settings: Settings, lab: Lab) -> Opened:
@@ -63,26 +66,8 @@ def door(settings: Settings, lab: Lab) -> Opened:
         refs, warnings = {f"source {name}": ref for name, ref in opened.items()}, remarks + warnings
     for name, images in world.targets.items():
         refs |= {f"target {name}": images.train, f"test of target {name}": images.test}
-        target: ImageData = lab.load(images.train)
-        check_target(target, lab.load(images.test))
-        warnings += (f"{target_words(name)}: {images.prepared}",) * bool(images.prepared)
         main = next(each for each in targets if each.data == name and each.main)
-        few = few_images(settings, 0, main, target.labels)
-        if main.per_class and len(few) < main.per_class * target.num_classes:
-            warnings += (
-                f"{target_words(name)} has fewer than --per-class {main.per_class} training images of some class: "
-                f"{len(few)} in all",
-            )
-        if main.metric == "per-class" and len(set(np.bincount(target.labels[few]).tolist())) > 1:
-            warnings += (
-                f"the classes of {target_words(name)} differ in how many training images they have: C, the learning "
-                "rate and the size of robust training are chosen by accuracy, in which larger classes count more",
-            )
-        fit, _ = fit_and_held(target.labels, few, settings.held_out, seed=settings.seed, where=target_words(name))
-        archs = [architecture_of(lab, each) for each in settings.sources] or [settings.arch]
-        for mode in settings.tuned_modes:
-            for arch in dict.fromkeys(archs):
-                try_tuning(settings, lab, mode, arch, subset(images.train, fit), len(fit))
+        warnings += try_target(settings, lab, main, images)
     for each in targets:
         if each.side:
             *_, words = view_of(settings, lab, each, world.targets[each.data])
@@ -104,6 +89,32 @@ def door(settings: Settings, lab: Lab) -> Opened:
         modules=own_modules(settings.arch),
         warnings=try_attacks(lab, {settings.arch: [settings.attack()]}, [source], {}) + warnings,
     )
+
+
+def try_target(settings: Settings, lab: Lab, target: Target, images: Images) -> tuple[str, ...]:
+    """Look at a target's images, and try to fine-tune on the few of them that the first chain draws.
+
+    Returns: warnings for the page. Raises: InputError.
+    """
+    words = target_words(target.data)
+    train: ImageData = lab.load(images.train)
+    check_target(train, lab.load(images.test))
+    warnings = (f"{words}: {images.prepared}",) * bool(images.prepared)
+    few = few_images(settings, 0, target, train.labels)
+    if target.per_class and len(few) < target.per_class * train.num_classes:
+        warnings += (
+            f"{words} has fewer than --per-class {target.per_class} training images of some class: {len(few)} in all",
+        )
+    if target.metric == "per-class" and len(set(np.bincount(train.labels[few]).tolist())) > 1:
+        warnings += (
+            f"the classes of {words} differ in how many training images they have: C, the learning rate and the size "
+            "of robust training are chosen by accuracy, in which larger classes count more",
+        )
+    fit, _ = fit_and_held(train.labels, few, settings.held_out, seed=settings.seed, where=words)
+    archs = [architecture_of(lab, each) for each in settings.sources] or [settings.arch]
+    for mode, arch in itertools.product(settings.tuned_modes, dict.fromkeys(archs)):
+        try_tuning(settings, lab, mode, arch, subset(images.train, fit), len(fit))
+    return warnings
 
 
 def decided(settings: Settings, lab: Lab) -> dict[str, str]:
