@@ -135,7 +135,7 @@ def _drive(
             run.forget_failures()
         lab.journal = run
         lab.fresh = frozenset(run.file.fresh)
-        lab.declared = request.study.declared
+        lab.declared, lab.partial = request.study.declared, request.study.partial
         run.file.hashes = {what: ref.content_hash for what, ref in opened.refs.items()} | {"code": identity.code}
         run.file.environment = {
             "versions": versions(),

@@ -420,6 +420,10 @@ class Study:
     """Step name -> the function, or functions, that its `run` maps (`@block_function`) or optimises (`@optimisation`)
     under it; or the verb of the lab that does the step. The lab refuses what is not declared here; `--fresh` takes
     these names; the functions' versions are part of the run's identity. In the order in which they come first."""
+    partial: frozenset[str] = frozenset()
+    """Steps that the study can do without some rows of: it finds rows by their items, never by their places, and every
+    n counts the rows there are. Under any other step an item that is given up ends the run, with words instead of
+    numbers of the wrong images."""
     compare: Callable[[RunTables, RunTables], Findings] | None = None
     """Paired differences of two finished runs, for `robustray compare`. Raises: InputError where none can be paired."""
 

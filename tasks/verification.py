@@ -169,7 +169,7 @@ def _walk(request: Request, run: Run, lab: BlockLab) -> tuple[list[_Block], Mapp
     found = _Finished(run.id)
     lab.journal = Journal()  # what the run wrote about itself stays as it is
     lab.journal.failures = list(run.failures)
-    lab.declared = request.study.declared
+    lab.declared, lab.partial = request.study.declared, request.study.partial
     lab.observer = found
     try:
         request.study.run(request.settings, lab)

@@ -7,7 +7,7 @@ driver's one thread, while some handle is waited for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.errors import InputError
@@ -64,6 +64,8 @@ class BlockLab:
         self.checkpoint_every = checkpoint_every
         self.declared: Mapping[str, Sequence[BlockFunction | OptimisationFunction]] | None = None
         """Step -> the functions that may run under it; None: anything, as in a notebook."""
+        self.partial: Collection[str] | None = None
+        """Steps whose rows are read even if items were given up; None: all, as in a notebook."""
         self.observer: Observer | None = None
         """Sees every map that is planned, and may refuse work; None: nobody. `robustray verify` reads a run so."""
         self.payloads = Payloads(forget=executor.forget)

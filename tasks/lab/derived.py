@@ -189,14 +189,9 @@ def rows_of(name: str, mapped: MapHandle, columns: Sequence[str] | None) -> Rows
     if not chosen or len(set(chosen)) < len(chosen):
         raise InputError(f"{name}: name at least one column, each once, got {list(chosen)}")
     found, num_rows = mapped.whole()
-    num_items = sum(block.num_items for block in mapped.blocks)
-    if not num_items:
+    if not mapped.blocks:
         raise InputError(f"{name}: {mapped.step} was asked for no items, so there are no rows to refer to")
-    if num_rows < num_items:
-        raise WorkFailed(
-            f"{name}: {num_items - num_rows} of {num_items} items of {mapped.step} were given up; what is made of all "
-            "of them can't go on (`resume RUN --failed` tries them again)"
-        )
+    mapped.check_whole(num_rows, name)
     return RowsRef(name=name, columns=chosen, pieces=tuple(found), store=mapped.lab.store)
 
 

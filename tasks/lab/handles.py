@@ -169,7 +169,10 @@ class MapHandle(Pending):
         super().done(job, receipt)
 
     def result(self) -> pd.DataFrame:
-        """One row per item, in their order. Raises: WorkFailed."""
+        """One row per item, in their order.
+
+        Raises: WorkFailed, also when items were given up and the study needs a row of every item (`BlockLab.partial`).
+        """
         if self._frame is not None:
             return self._frame
         tables: dict[int, Any] = {}
@@ -188,6 +191,8 @@ class MapHandle(Pending):
             self._repair(damaged)
         self._end()
         ordered = [tables[first] for first in sorted(tables)]
+        if self.lab.partial is not None and self.step not in self.lab.partial:
+            self.check_whole(sum(table.num_rows for table in ordered))
         if len({table.schema for table in ordered}) > 1:  # only the shape of a tensor is not declared
             kinds = ", ".join(sorted({str(t.schema.types) for t in ordered}))
             raise WorkFailed(
@@ -218,6 +223,15 @@ class MapHandle(Pending):
         self._end()
         ordered = [self.found[first] for first in sorted(self.found)]
         return ordered, sum(rows[piece] for piece in ordered)
+
+    def check_whole(self, num_rows: int, name: str = "") -> None:
+        """Raises: WorkFailed when these are fewer rows than items: some were given up. name: what is made of them."""
+        num_items = sum(block.num_items for block in self.blocks)
+        if num_rows < num_items:
+            raise WorkFailed(
+                f"{f'{name}: ' if name else ''}{num_items - num_rows} of {num_items} items of {self.step} were given "
+                f"up; what is made of all of them can't go on ({self.lab.journal.again})"
+            )
 
     def finished(self) -> Iterator[tuple[BlockJob, pieces.Piece]]:
         """Every finished piece so far, with the block, or the part of one, that it holds."""

@@ -54,6 +54,11 @@ class Journal:
         item = job.items[0] if isinstance(job, BlockJob) else None
         self.failures.append({"step": job.step, "step_key": key, "index": first, "item": item, "reason": reason})
 
+    @property
+    def again(self) -> str:
+        """How items that were given up are tried again, in words."""
+        return "a new lab tries them again"
+
     def num_failures(self, step: str) -> int:
         """Items of this step that failed for good, in all its handles and all attempts of the run."""
         return sum(failure["step"] == step for failure in self.failures)

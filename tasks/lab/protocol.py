@@ -201,7 +201,8 @@ class Lab(Protocol):
         """Run `function` over `items`, `block` items at a time; the result has one row per item, in their order.
 
         Items are JSON values (numbers, strings, lists of them). Finished blocks are read from the store. Rows of items
-        that killed their worker even alone are absent, and the run says so.
+        that killed their worker even alone are absent, and the run says so; in a study's run only under the steps that
+        the study names as `partial`, under the others reading the rows raises WorkFailed.
         """
         ...
 

@@ -146,6 +146,10 @@ class Run(Journal):
         self.note(f"{job.label}: given up: {reason}")
         self.save()
 
+    @property
+    def again(self) -> str:
+        return f"`robustray resume {self.id} --failed` tries them again"
+
     def forget_failures(self) -> int:
         """Try failed items again (`resume --failed`). Returns how many items."""
         num = len(self.failures)

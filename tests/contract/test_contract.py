@@ -25,6 +25,8 @@ from typing import Any
 import pytest
 
 from robustray.distributed.cli import main
+from robustray.tasks.lab.jobs import BlockJob, Job, Receipt, Worker
+from robustray.tasks.lab.protocol import BlockFunction
 from robustray.tasks.study import STUDIES, load_study
 from tests.chromium import Browser, fetched_for
 from tests.contract.tiny import OTHERWISE, TINY
@@ -61,7 +63,14 @@ class Tiny:
 
 
 def command(line: str) -> str:
-    """What a command that ends well prints, in this process; its signal handlers are put back."""
+    """What a command that ends well prints, in this process."""
+    code, out, err = ended(line)
+    assert code == 0, err[-3000:]
+    return out
+
+
+def ended(line: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command in this process; its signal handlers are put back."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     out, err = io.StringIO(), io.StringIO()
     try:
@@ -70,8 +79,7 @@ def command(line: str) -> str:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    assert code == 0, err.getvalue()[-3000:]
-    return out.getvalue()
+    return code, out.getvalue(), err.getvalue()
 
 
 def shown(tiny: Tiny) -> dict[str, Any]:
@@ -207,6 +215,47 @@ def test_a_killed_run_goes_on_where_it_was(tiny: Tiny, tmp_path: Path, repositor
     assert len(list(store.glob(f"{tiny.name}-*"))) == 1, "the same run goes on"
     assert len(done) == len(set(done)) == len(blocks(tiny.store / tiny.document["run"])), "every block once"
     assert tables(found) == tiny.tables and found["answer"] == tiny.document["answer"]
+
+
+def one_item_given_up(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the middle item of the first block of a step runs out of memory, alone too."""
+    bad: list[tuple[str, int]] = []
+    run = Worker.run
+
+    def without_memory(self: Worker, job: Job) -> Receipt:
+        if isinstance(job, BlockJob) and job.step == step:
+            if not bad:
+                bad.append((job.step_key, job.first + job.num_items // 2))
+            key, place = bad[0]
+            if job.step_key == key and job.first <= place < job.first + job.num_items:
+                return Receipt(outcome="out_of_memory", message="as ordered")
+        return run(self, job)
+
+    monkeypatch.setattr(Worker, "run", without_memory)
+
+
+@pytest.mark.acceptance
+def test_an_item_that_is_given_up_is_left_out_or_ends_the_run_with_words(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never with a traceback, and never with rows at the places of others."""
+    study = load_study(tiny.name)
+    mapped = {name for name, each in study.declared.items() if any(isinstance(one, BlockFunction) for one in each)}
+    assert study.partial <= mapped
+    for step in sorted(mapped & {block["step"] for block in blocks(tiny.store / tiny.document["run"])}):
+        store = tmp_path / step
+        shutil.copytree(tiny.store, store, ignore=lambda folder, names: {tiny.document["run"]} & set(names))
+        with monkeypatch.context() as patch:
+            one_item_given_up(step, patch)
+            code, out, err = ended(f"{tiny.line(store)} --fresh {step}")
+        assert code == 1 and "traceback" not in err.lower(), (step, err[-3000:])
+        last = err.splitlines()[-1]
+        if step in study.partial:
+            assert "item(s) were given up" in last and tables(json.loads(out)), (step, last)
+        else:
+            assert f"items of {step} were given up" in last, (step, last)
+        assert re.search(r"resume \S+ --failed", last), (step, last)
+        shutil.rmtree(store)
 
 
 @pytest.mark.acceptance

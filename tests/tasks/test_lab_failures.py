@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,30 @@ def test_a_given_up_item_is_known_by_its_content(store: Store) -> None:
     BAD[5] = MemoryError()
     assert len(ask(lab, range(8))) == 7
     assert ask(lab, range(50, 58))["item"].tolist() == list(range(50, 58))
+
+
+@pytest.mark.parametrize(
+    ("partial", "reads"), [(None, True), ({"square", "other"}, True), ({"other"}, False), (frozenset(), False)]
+)
+def test_a_study_reads_fewer_rows_than_items_only_where_it_says_that_it_can(
+    partial: Collection[str] | None, reads: bool, store: Store
+) -> None:
+    run = new_run(store)
+    lab = SerialLab(store=store, journal=run)
+    lab.partial = partial
+    BAD[5] = MemoryError()
+    fine, lacking = (
+        lab.map("square", square, range(100, 105), block=BLOCK),
+        lab.map("square", square, range(10), block=4),
+    )
+    for _ in range(2):  # asked again it says the same
+        assert len(fine.result()) == 5
+        if reads:
+            assert lacking.result()["item"].tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+            continue
+        with pytest.raises(WorkFailed, match=r"^1 of 10 items of square were given up; ") as raised:
+            lacking.result()
+        assert f"`robustray resume {run.id} --failed` tries them again" in str(raised.value)
 
 
 @pytest.mark.parametrize(("num_poison", "fails"), [(MAX_FAILED_ITEMS, False), (MAX_FAILED_ITEMS + 1, True)])

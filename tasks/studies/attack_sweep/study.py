@@ -222,5 +222,6 @@ STUDY = Study(
         "transfer": transfer_block,
         "examples": example_block,
     },
+    partial=frozenset({"clean", "corrupted", "attack", "transfer"}),
     compare=compare,
 )

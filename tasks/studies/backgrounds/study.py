@@ -364,5 +364,6 @@ STUDY = Study(
         "attack": attack_block,
         audits_of.AUDIT: audits_of.audit_block,
     },
+    partial=frozenset({audits_of.AUDIT}),
     compare=comparison(Compared(table="gaps", keys=("images", "network"), value="gap", unit="points")),
 )

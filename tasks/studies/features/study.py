@@ -255,5 +255,6 @@ STUDY = Study(
         "units": unit_block,
         "transfer": predict_block,
     },
+    partial=frozenset({AUDIT}),
     compare=findings.COMPARE,
 )

@@ -169,6 +169,7 @@ STUDY = Study(
         AUDIT: audits_of.audit_block,
         "attack": attack_block,
     },
+    partial=frozenset({"clean", "trace", AUDIT, "attack"}),
     # Trainings with other seeds are other networks: nothing to pair but the cells of the grid.
     compare=comparison(Compared(table="accuracy", keys=("norm", "trained", "eps_test"), value="accuracy")),
 )

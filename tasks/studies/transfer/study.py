@@ -242,5 +242,6 @@ STUDY = Study(
         "test": predict_block,
         "attack-tuned": attack_block,
     },
+    partial=frozenset({AUDIT}),
     compare=compare,
 )
