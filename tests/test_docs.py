@@ -18,7 +18,7 @@ import pytest
 import robustray
 from robustray.distributed.cli import COMMANDS, main
 from robustray.distributed.commands.run import read_command
-from robustray.distributed.tuning import load_grid
+from robustray.distributed.tuning import grid_names, load_grid
 from robustray.tasks.errors import InputError
 from robustray.tasks.grids import cells
 from robustray.tasks.lab import code
@@ -212,6 +212,11 @@ def test_tables_in_the_pages_are_those_of_their_records(repository: Path) -> Non
     command = [sys.executable, "scripts/render_docs.py", "--check"]
     ended = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_page_of_grids_names_all_of_them(repository: Path) -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \|", (repository / "docs/grids.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(grid_names())
 
 
 def test_a_grid_of_ones_own_is_one(folder: Path, repository: Path) -> None:
