@@ -89,7 +89,7 @@ def try_models(
             if warnings and not random:
                 raise InputError(
                     f"{flag} {name}: {'; '.join(warnings)}. A model that is random on purpose: robustray run "
-                    "attack-sweep --attack autoattack-rand"
+                    f"attack-sweep --model {name} --attack autoattack-rand"
                 )
     return opened
 

@@ -120,7 +120,7 @@ MODELS = [
         name="a model that is never the same",
         typed=RUN + "--model own:build",
         prepare=model("return z + torch.rand_like(z)"),
-        says=("own:build", "other logits", "dropout"),
+        says=("own:build", "other logits", "dropout", "--model own:build --attack autoattack-rand"),
     ),
     Case(
         name="a model that passes no gradient",
