@@ -54,10 +54,12 @@ def compare(a: RunTables, b: RunTables) -> Findings:
         words = {in_a: f"{in_a} (A), {in_b} (B)" for in_b, in_a in partners[name].items() if in_a != in_b}
         outcomes = outcomes.assign(**{name: outcomes[name].replace(words)})
 
-    counts = [rows["index"].nunique() for rows in (rows_a, rows_b)]
-    if counts[0] != counts[1]:
-        both = outcomes["index"].nunique()
-        notes.append(f"A has {counts[0]:,} images, B {counts[1]:,}: compared over the {both:,} of both.")
+    for in_b, in_a in partners["data"].items():
+        in_all = zip((rows_a, rows_b, outcomes), (in_a, in_b, in_a), strict=True)
+        own, its, both = (rows["index"][rows.data == data].nunique() for rows, data in in_all)
+        if own != its:
+            of = f" of {in_a}" if len(partners["data"]) > 1 else ""
+            notes.append(f"A has {own:,} images{of}, B {its:,}: compared over the {both:,} of both.")
     attacks = {"A": _listed(rows_a.attack), "B": _listed(rows_b.attack)}
     return compose(_differences(outcomes), outcomes, attacks, notes)
 

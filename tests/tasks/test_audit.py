@@ -328,7 +328,12 @@ def test_one_step_is_as_large_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = Subject.of(net(), pictures(4), eps=0.8)
     seen: list[Any] = []
     attacked = Attacked(subject)
-    monkeypatch.setattr(attacked, "broken", lambda attack: seen.append(attack) or torch.zeros(4, dtype=torch.bool))
+
+    def noted(attack: Any) -> Tensor:
+        seen.append(attack)
+        return torch.zeros(4, dtype=torch.bool)
+
+    monkeypatch.setattr(attacked, "broken", noted)
     list(steps(attacked))
     assert {each.eps for each in seen} == {0.5} and {type(each) for each in seen} == {PGD, FGSM}
 

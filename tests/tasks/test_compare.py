@@ -159,6 +159,17 @@ def test_only_the_images_of_both_count() -> None:
     assert found.warnings == ("A has 8 images, B 4: compared over the 4 of both.",)
 
 
+def test_images_are_counted_in_the_data_that_both_runs_have() -> None:
+    """B's further data are no reason to say that it has more images of the same; A's shorter part of e is."""
+    known = {"data e": "5678", "data other": "9999"}
+    here = run_of(rows([0]), rows([], data="e", num_images=3), **known)
+    there = run_of(rows([0]), rows([], data="e"), rows([], data="other", num_images=30), label="B", **known)
+    assert compare(here, there).warnings == (
+        "Only in B, with no row here: data other.",
+        "A has 3 images of e, B 8: compared over the 3 of both.",
+    )
+
+
 def test_images_that_stand_and_lack_a_verdict_are_left_out() -> None:
     """Square gave up on images 0 and 6 in B: 0 fell to PGD, 6 stood."""
     cells = [rows([0]), rows([1], attack="square")]
