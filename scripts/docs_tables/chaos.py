@@ -22,8 +22,8 @@ def chaos(path: str) -> str:
     runs = pd.DataFrame(map(json.loads, (ROOT / path).read_text().splitlines()))
     for victim in VICTIMS:
         runs[victim] = [killed.get(victim, 0) for killed in runs.killed]
-    runs["differing"] = runs.tables_that_differ.str.len()
-    columns = [*VICTIMS, "commands_typed", "tables_compared", "differing"]
+    runs["tables_that_differ"] = runs.tables_that_differ.str.len()
+    columns = [*VICTIMS, "commands_typed", "tables_compared", "tables_that_differ"]
     heads = [
         "job",
         "runs",

@@ -1,4 +1,4 @@
-"""`scripts/chaos.py`: some kills of a worker, a node and a driver in minutes; a release has hours of it."""
+"""`scripts/chaos.py`: some kills of a worker, a node and a driver in minutes; before a release it runs for an hour or more."""
 
 from __future__ import annotations
 
