@@ -2,7 +2,7 @@
 
     python scripts/chaos.py                                    about 12 kills, minutes
     python scripts/chaos.py --kills 200 --mean-seconds 5 --record benchmarks/records/chaos.jsonl
-                                                               an hour or more, before a release; interrupted, it goes on
+                                                               an hour, before a release; interrupted, it goes on
     python scripts/chaos.py --jobs sweep replication --kills 4
 
 A cluster of several nodes starts on this machine. An attack sweep, a robust training, a grid of agents and a

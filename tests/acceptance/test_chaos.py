@@ -1,4 +1,4 @@
-"""`scripts/chaos.py`: some kills of a worker, a node and a driver in minutes; before a release it runs for an hour or more."""
+"""`scripts/chaos.py`: some kills of a worker, a node and a driver, in minutes; before a release it runs for an hour."""
 
 from __future__ import annotations
 
