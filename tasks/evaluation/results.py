@@ -121,11 +121,13 @@ class Evaluation:
         """Name, threat model, accuracy, interval, as they are shown."""
         entries: list[tuple[str, str, Estimate]] = [("clean", "", self.clean)]
         entries += [(score.name, size_words(score.norm, score.eps), score.robust) for score in self.attacks]
-        entries += [
-            (f"worst case of {', '.join(worst.attacks)}", size_words(worst.norm, worst.eps), worst.robust)
-            for worst in self.worst
-            if len(worst.attacks) > 1
-        ]
+        alone = {(score.name, score.norm, score.eps): score.robust for score in self.attacks}
+        for worst in self.worst:
+            several = len(worst.attacks) > 1
+            # One attack at several sizes: what a smaller one broke and this one did not counts as well.
+            if several or worst.robust != alone[worst.attacks[0], worst.norm, worst.eps]:
+                words = f"worst case of {', '.join(worst.attacks)}" + (" up to this size" if not several else "")
+                entries.append((words, size_words(worst.norm, worst.eps), worst.robust))
         return [
             (name, size, format_value(found.value, "percent"), format_interval(*found.interval, "percent"))
             for name, size, found in entries

@@ -198,6 +198,13 @@ def test_a_smaller_ball_lies_in_the_larger_one_but_not_the_other_way_round() -> 
     assert {w.eps: w.robust.value for w in found.worst} == {0.1: 0.9, 0.2: 0.7}
 
 
+def test_one_attack_at_several_sizes_has_a_worst_case_where_a_smaller_one_broke_more() -> None:
+    found = broken_by(Breaks("linf", 0.1, (1,)), Breaks("linf", 0.2, (2, 3)))
+    (line,) = [line for line in repr(found).splitlines() if "worst case" in line]
+    assert line.split("  ")[1:3] == ["worst case of breaks up to this size", "ℓ∞ 0.2"] and "70.0 %" in line
+    assert "worst case" not in repr(broken_by(Breaks("linf", 0.1, (1,)), Breaks("linf", 0.2, (1, 2))))
+
+
 def test_an_image_that_is_wrong_anyway_is_not_attacked_and_never_won_back() -> None:
     found = broken_by(Breaks("linf", 0.1, tuple(range(10))), wrong=4)
     assert found.attacks[0].robust.value == 0.0 and found.clean.value == 0.6
