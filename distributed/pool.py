@@ -31,7 +31,7 @@ PING_EVERY_S = 0.25
 STARTS = 3
 """Number of failed starts in a row after which no further start is tried."""
 QUIET_S = 30.0
-"""Seconds without any answer after which the user is shown what the run is waiting for."""
+"""Seconds without a worker after which the user is shown what the run is waiting for."""
 
 
 class Pool:
@@ -67,7 +67,7 @@ class Pool:
         self._payload = payload
         self._message = message
         self._objects: dict[str, Any] = {}
-        self._last_answer = time.monotonic()
+        self._last_up = time.monotonic()
         self._metrics = PoolMetrics()
         self._some_step_stopped = False
         """Since the queues were last looked through: doing that after every answer would be quadratic in the blocks."""
@@ -88,13 +88,13 @@ class Pool:
         self.hand_out()
 
     def work_until(self, finished: Callable[[], bool]) -> None:
-        self._last_answer = time.monotonic()
+        self._last_up = time.monotonic()
         while not finished():
             self.hand_out()
             answers = self.wait()
             for actor, group, answer in answers:
                 self.settle(actor, group, answer)
-            self._say_if_quiet(bool(answers))
+            self._say_if_quiet()
 
     def forget(self, content_hashes: Sequence[str]) -> None:
         """Let go of payloads, here and in the actors that have them: then they leave Ray's object store."""
@@ -213,12 +213,15 @@ class Pool:
         finally:
             actor.ping = None
 
-    def _say_if_quiet(self, answered: bool) -> None:
+    def _say_if_quiet(self) -> None:
+        """A line now and then while no worker is up. That one is unavailable is an answer too, but no progress."""
         now = time.monotonic()
-        if answered:
-            self._last_answer = now
-        elif now - self._last_answer > QUIET_S and not any(a.up for group in self.groups for a in group.actors):
-            self._last_answer = now
+        if any(actor.up for group in self.groups for actor in group.actors):
+            self._last_up = now
+        elif now - self._last_up > QUIET_S:
+            self._last_up = now
             costs = [self.places.cost(group.needs) for group in self.groups]
             wants = ", ".join(f"{cpus:g} CPU(s) + {gpus:g} GPU(s)" for cpus, gpus in costs)
-            self._message(f"waiting for workers to start ({wants} each); is the cluster busy? `ray status` tells")
+            self._message(
+                f"waiting for workers ({wants} each); is the cluster busy, or has it lost its nodes? `ray status` tells"
+            )

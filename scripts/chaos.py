@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import shlex
@@ -39,6 +40,8 @@ ATTEMPTS = 60
 """Starts of one command, after which it counts as stuck."""
 STARTS, START_S = 3, "180"
 """Times that a node is started until it is there, and the seconds that Ray waits for it each time."""
+LOOKS_EVERY_S = 5.0
+"""Seconds after which it is looked whether a node ended by itself."""
 Victim = Literal["worker", "node", "driver"]
 WEIGHTS: Mapping[Victim, int] = {"worker": 6, "node": 2, "driver": 2}
 
@@ -141,16 +144,23 @@ class Chaos:
         """Kills that the present run still has to bear."""
 
     def accompany(self, driver: Typed) -> None:
-        """Until the driver has ended, kill whom the dice name."""
-        while driver.process.poll() is None:
-            wait = self.rng.expovariate(1 / self.mean_seconds) if self.left else None
+        """Until the driver has ended, kill whom the dice name, and replace nodes that ended by themselves."""
+        at = self._next()
+        while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                driver.process.wait(wait)
+                driver.process.wait(min(LOOKS_EVERY_S, max(0.0, at - time.monotonic())))
                 return
-            victim = self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-            if self._strike(victim, driver):
-                self.killed[victim] += 1
-                self.left -= 1
+            self.machines.refill()
+            if time.monotonic() >= at:
+                victim = self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+                if self._strike(victim, driver):
+                    self.killed[victim] += 1
+                    self.left -= 1
+                at = self._next()
+
+    def _next(self) -> float:
+        """When the next victim is drawn."""
+        return time.monotonic() + self.rng.expovariate(1 / self.mean_seconds) if self.left else math.inf
 
     def _strike(self, victim: Victim, driver: Typed) -> bool:
         """Whether there was somebody to kill."""
