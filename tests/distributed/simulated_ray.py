@@ -281,8 +281,9 @@ def pool_in(world: World, patch: pytest.MonkeyPatch, folder: str, **changed: Any
         patch.setattr(module, "ray", world)
     for module in (pool, places, quarantine):
         patch.setattr(module, "time", Clock)
-    given = {"cpus": world.cpus, "gpus": world.gpus, "use_gpus": world.gpus > 0} | changed
-    return Pool(store=Store(folder), payload=lambda ref: None, message=lambda text: None, **given)
+    given: dict[str, Any] = {"cpus": world.cpus, "gpus": world.gpus, "use_gpus": world.gpus > 0}
+    given |= {"message": lambda text: None} | changed
+    return Pool(store=Store(folder), payload=lambda ref: None, **given)
 
 
 def work(pool: Pool, world: World, *ears: Ears, within: float = 3000.0) -> None:

@@ -164,3 +164,16 @@ def test_many_blocks_are_never_queued_at_once(start: Callable[..., Pool]) -> Non
     assert most <= 3 * QUEUE_DEPTH
     assert sorted(ears.finished) == list(range(5000))
     assert list(itertools.islice(world.ran, 4)), "and they did run"
+
+
+def test_a_run_without_workers_says_so_now_and_then(start: Callable[..., Pool]) -> None:
+    """A cluster lost all its nodes: that a worker is unavailable was taken for an answer, and nothing was said."""
+    world, said = World(seed=0, cpus=1.0), list[str]()
+    pool = start(world, message=said.append)
+    ears = submit(pool, blocks(100, 1))
+    pool.work_until(lambda: len(ears.finished) > 10)
+    assert not said
+    world.die(world.actors[0])
+    world.actors[0].back_at = world.now + 100
+    work(pool, world, ears)
+    assert len(said) == 3 and all("has it lost its nodes?" in words for words in said)
