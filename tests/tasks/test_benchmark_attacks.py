@@ -169,11 +169,10 @@ def test_a_construction_is_that_of_a_plain_loop(parts: dict[str, ModuleType]) ->
 
     constructing, model = parts["constructing"], trained("cnn")
     starts, goal = constructing.pairs(model, digits(20)[0])
-    ours = constructing.ours(model, 8, "fp32")(starts, goal)
-    plain = constructing.plain(model, 8, 16, autocast=False)(starts, goal)
-    apart = (ours - plain).flatten(1).abs().amax(1)
-    near = apart < 1e-4  # where rounding puts a unit on the other side of its kink, an image takes another step
-    assert near.sum() >= 18 and apart.max() < 0.02, apart
+    steps = 6  # after more of them rounding may put a unit on the other side of its kink, and an image elsewhere
+    ours = constructing.ours(model, steps, "fp32")(starts, goal)
+    plain = constructing.plain(model, steps, 16, autocast=False)(starts, goal)
+    torch.testing.assert_close(ours, plain, atol=1e-4, rtol=0)
     assert not any(constructing.farther(model, digits(20)[0], goal)), "the targets themselves are at their latents"
 
 
