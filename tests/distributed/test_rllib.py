@@ -251,12 +251,12 @@ def test_an_error_in_a_remote_runner_arrives_at_once(build: Any, environment: st
 
 @contextlib.contextmanager
 def ends_at_once(algorithm: Any, says: str) -> Iterator[None]:
-    """Within ten seconds, with these words, and without a runner that was started again."""
+    """Long before RLlib's own timeouts of a minute, with these words, and without a runner that was started again."""
     group, began = algorithm.env_runner_group, time.monotonic()
     pids = group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False)
     with pytest.raises(EnvironmentFailed, match=says):
         yield
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert group.num_remote_worker_restarts() == 0
     assert group.foreach_env_runner(lambda _: os.getpid(), local_env_runner=False) == pids
 
