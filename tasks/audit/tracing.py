@@ -74,6 +74,12 @@ def trace(model: Model, images: Tensor) -> tuple[Operation, ...]:
 
 
 class _Watching(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch asks when it makes the class. Yes would import its compiler at the first operation, two seconds of CPU
+        time (torch 2.14.1), to keep it away from here, where it compiles nothing as it is: not below such a mode."""
+        return False
+
     def __init__(self, model: Model, images: Tensor) -> None:
         super().__init__()
         modules = model.named_modules() if isinstance(model, nn.Module) else ()

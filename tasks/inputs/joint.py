@@ -25,6 +25,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import WeightSteps
 from robustray.tasks.inputs.shared import SharedParameter, check_images
 from robustray.tasks.lab import seeds
+from robustray.tasks.training.sgd import SGD
 
 WEIGHTS, MOMENTUM = "weights/", "momentum/"
 
@@ -49,9 +50,8 @@ class JointParameter(SharedParameter):
         if not isinstance(self.model, nn.Module) or not any(True for _ in self.model.parameters()):
             raise InputError("a model that learns with a shared parameter must be a torch module with parameters")
         self._network = copy.deepcopy(self.model).train().requires_grad_(True)
-        self._optimizer = torch.optim.SGD(
-            self._network.parameters(),
-            lr=self.weights.lr,
+        self._optimizer = SGD(
+            dict(self._network.named_parameters()),
             momentum=self.weights.momentum,
             weight_decay=self.weights.weight_decay,
         )
@@ -71,11 +71,9 @@ class JointParameter(SharedParameter):
                 gradient = self.gradient = self.gradient + gradient
             moved = self.parameter + sizes[self.step] * geometry.direction(gradient)
             self.parameter = self.design.project(moved).detach()
-            for group in self._optimizer.param_groups:
-                group["lr"] = self.weights.rate(self.step, self.ascent.num_steps)
             for weight, move in zip(self._network.parameters(), moves, strict=True):
                 weight.grad = None if move is None else -move
-            self._optimizer.step()
+            self._optimizer.step(self.weights.rate(self.step, self.ascent.num_steps))
             self.step += 1
             yield {"objective": float(objective), "learnt": float(learnt)}
 
@@ -120,21 +118,18 @@ class JointParameter(SharedParameter):
     def tensors(self) -> dict[str, Tensor]:
         """See `Resumable`."""
         found = super().tensors() | self._state()
-        for name, weight in self._network.named_parameters():
-            buffer = self._optimizer.state.get(weight, {}).get("momentum_buffer")
-            if buffer is not None:
-                found[MOMENTUM + name] = buffer.cpu().contiguous()
-        return found
+        return found | {MOMENTUM + name: each.cpu().contiguous() for name, each in self._optimizer.momenta.items()}
 
     def load(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """See `Resumable`."""
         super().load(tensors, record)
-        weights = {name.removeprefix(WEIGHTS): each for name, each in tensors.items() if name.startswith(WEIGHTS)}
-        self._network.load_state_dict(weights)
-        for name, weight in self._network.named_parameters():
-            if (saved := tensors.get(MOMENTUM + name)) is not None:
-                self._optimizer.state[weight]["momentum_buffer"] = torch.empty_like(weight).copy_(saved).detach()
+        self._network.load_state_dict(_below(WEIGHTS, tensors))
+        self._optimizer.load(_below(MOMENTUM, tensors))
 
     def _state(self) -> dict[str, Tensor]:
         state = self._network.state_dict()
         return {WEIGHTS + name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

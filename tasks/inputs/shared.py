@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustray.tasks.attacks.gradient.chain import pulled_back
 from robustray.tasks.attacks.gradient.verdicts import Model
 from robustray.tasks.attacks.gradient.view import GradientView
 from robustray.tasks.attacks.objective import Objective, State
@@ -118,8 +119,9 @@ class SharedParameter:
             carrying = self.design.apply(leaf, images, placements)
         check_images(carrying, images)
         loss, gradient, _ = view.value_and_gradient(carrying.detach(), state, self.design.objective)
-        (gradient,) = torch.autograd.grad(carrying, leaf, gradient)
-        return loss.mean(), gradient
+        pulled = pulled_back(carrying, leaf, gradient)
+        assert pulled is not None
+        return loss.mean(), pulled
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor, State]:
         """Images, labels, what the objective compares with, and placements of the step."""

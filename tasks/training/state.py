@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from robustray.tasks.lab import seeds
 from robustray.tasks.training.settings import TrainSpec
+from robustray.tasks.training.sgd import SGD
 
 Row = dict[str, Any]
 """One epoch of a learning curve; its columns: `loop.train_model`."""
@@ -45,7 +46,7 @@ class TrainState:
 
     spec: TrainSpec
     model: nn.Module
-    optimizer: torch.optim.SGD
+    optimizer: SGD
     ema: nn.Module | None
     loss_sum: Tensor
     """Over the steps of the present epoch, float64."""
@@ -67,12 +68,7 @@ class TrainState:
         return TrainState(
             spec=spec,
             model=model,
-            optimizer=torch.optim.SGD(
-                [parameter for parameter in model.parameters() if parameter.requires_grad],
-                lr=spec.lr,
-                momentum=spec.momentum,
-                weight_decay=spec.weight_decay,
-            ),
+            optimizer=SGD(dict(model.named_parameters()), momentum=spec.momentum, weight_decay=spec.weight_decay),
             ema=copy.deepcopy(model) if spec.ema_decay else None,
             loss_sum=torch.zeros((), dtype=torch.float64, device=device),
             num_correct=torch.zeros((), dtype=torch.float64, device=device),
@@ -107,7 +103,7 @@ class TrainState:
         remedy = f"lower lr ({self.spec.lr:g})"
         if (bad := int(self.first_bad)) >= 0:
             raise TrainingDiverged(f"{self.spec.model}: the loss is not finite in {self._where(bad)}; {remedy}")
-        if weights and not all(bool(torch.isfinite(number).all()) for number in _numbers(self.model)):
+        if weights and not _all_finite(_numbers(self.model)):
             where = self._where(self.step - 1)
             raise TrainingDiverged(f"{self.spec.model}: weights are not finite after {where}; {remedy}")
 
@@ -121,9 +117,7 @@ class TrainState:
         found = {"loss_sum": self.loss_sum, "num_correct": self.num_correct, "first_bad": self.first_bad}
         for name, network in self.networks.items():
             found |= {f"{name}/{key}": value for key, value in network.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            if (buffer := self.optimizer.state.get(parameter, {}).get("momentum_buffer")) is not None:
-                found[f"momentum/{name}"] = buffer
+        found |= {f"momentum/{name}": momentum for name, momentum in self.optimizer.momenta.items()}
         for name, snapshot in self.best.items():
             found |= {f"best-{name}/{key}": value for key, value in snapshot.tensors.items()}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
@@ -143,9 +137,7 @@ class TrainState:
             mine.copy_(tensors[name])
         for name, network in self.networks.items():
             network.load_state_dict(_part(tensors, name))
-        for name, parameter in self.model.named_parameters():
-            if (saved := tensors.get(f"momentum/{name}")) is not None:
-                self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(saved).detach()
+        self.optimizer.load(_part(tensors, "momentum"))
         self.step, self.curve = record["step"], list(record["curve"])
         self.best = {
             name: Snapshot(tensors=_part(tensors, f"best-{name}"), **about) for name, about in record["best"].items()
@@ -172,6 +164,12 @@ def initial_model(spec: TrainSpec, num_classes: int, initial: nn.Module | None =
 
 def _numbers(model: nn.Module) -> list[Tensor]:
     return [*model.parameters(), *model.buffers()]
+
+
+def _all_finite(tensors: list[Tensor]) -> bool:
+    """Asked once for all of them: a network of many small tensors is looked at in two calls."""
+    numbers = [tensor.detach().reshape(-1) for tensor in tensors if tensor.is_floating_point()]
+    return not numbers or bool(torch.isfinite(torch.cat(numbers)).all())
 
 
 def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -40,16 +40,14 @@ class TrainStep:
         """Take step `batch.step`. Nothing here waits for the device: `state.first_bad` tells whether it went well."""
         state, spec = self._state, self._state.spec
         assert batch.step == state.step
-        for group in state.optimizer.param_groups:
-            group["lr"] = spec.learning_rate(batch.step, self._num_steps)
         eps = spec.train_eps(batch.step / self._steps_per_epoch)
         perturbed = self.adversary(batch.images, batch.labels, batch.indices, eps=eps, epoch=batch.epoch)
 
         seeds.seed_torch(seeds.integer(spec.seed, "dropout", batch.step, self._ranks.rank))  # what a network draws
         loss, logits = self._loss(batch, perturbed)
-        state.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.clear()
         loss.backward()
-        state.optimizer.step()
+        state.optimizer.step(spec.learning_rate(batch.step, self._num_steps))
         state.step += 1
         state.update_ema()
 

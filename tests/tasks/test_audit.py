@@ -203,6 +203,17 @@ def test_only_what_depends_on_the_images_is_traced() -> None:
     assert ("leaves", "what comes from outside of torch", "0") in leaves
 
 
+@pytest.mark.filterwarnings("ignore:Using `torch.compile")  # its hooks fire once more, for the wrapper
+def test_a_compiled_model_is_traced_as_it_was_before() -> None:
+    """torch compiles nothing below a dispatch mode, so that each operation is seen."""
+    plain = net(torch.floor, at=1)
+    compiled = torch.compile(plain, backend="eager")
+    compiled(pictures(2))
+    found = trace(compiled, pictures(2))
+    assert {(each.kind, each.name) for each in found} == {(each.kind, each.name) for each in trace(plain, pictures(2))}
+    assert [each.times for each in found] == [1]
+
+
 def test_what_is_written_into_memory_is_followed() -> None:
     def written(x: Tensor) -> Tensor:
         held = torch.zeros_like(x)

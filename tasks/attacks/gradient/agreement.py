@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustray.tasks.attacks.gradient.chain import pulled_back
 from robustray.tasks.attacks.settings import MIN_BATCH
 
 TOLERANCE = 1e-4
@@ -101,7 +102,7 @@ def _gradients(net: nn.Module, shape: torch.Size, kind: torch.dtype) -> list[Ten
         direction = torch.randn(output.shape, generator=generator).to(output)
         gradient = None
         if output.requires_grad:
-            (gradient,) = torch.autograd.grad(output, images, direction, retain_graph=True, allow_unused=True)
+            gradient = pulled_back(output, images, direction, retain_graph=True)
         found.append(torch.zeros_like(images) if gradient is None else gradient)
     return found
 

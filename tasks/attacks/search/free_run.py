@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robustray.tasks.attacks.doors import Problem, check_arguments, check_class_range
 from robustray.tasks.attacks.free import FreePGD
+from robustray.tasks.attacks.gradient.chain import pulled_back
 from robustray.tasks.attacks.gradient.refusals import Model, refuse_probabilities
 from robustray.tasks.attacks.gradient.verdicts import padded
 from robustray.tasks.attacks.gradient.view import GradientView
@@ -113,5 +114,6 @@ def _through_fourier(coefficients: Tensor, gradient: Tensor) -> Tensor:
     coefficients = coefficients.detach().requires_grad_(True)
     with torch.enable_grad():
         image = from_fourier(coefficients, gradient.shape[-1])
-        (found,) = torch.autograd.grad(image, coefficients, gradient)
+    found = pulled_back(image, coefficients, gradient)
+    assert found is not None
     return found
