@@ -55,7 +55,11 @@ class DataView:
 
     def fetch(self) -> ImageData:
         """Raises: InputError when the base can't be read or the change doesn't fit it."""
-        return dataclasses.replace(checked(self.change(self.base.fetch())), name=self.name)
+        return self.made_from(self.base.fetch())
+
+    def made_from(self, payload: ImageData) -> ImageData:
+        """What `fetch` makes of the base's images. Raises: InputError when the change doesn't fit them."""
+        return dataclasses.replace(checked(self.change(payload)), name=self.name)
 
     def build(self, payload: ImageData, device: str) -> ImageData:
         """The payload itself: batches go to `device` one by one."""

@@ -36,14 +36,28 @@ class Payloads:
         """Raises: what `ref.fetch` raises."""
         name = ref.content_hash
         if name not in self._kept:
-            payload = self._elsewhere.get(name)
-            self._kept[name] = ref.fetch() if payload is None else payload
+            self._kept[name] = self._read(ref)
             self._num_bytes[name] = num_bytes(self._kept[name])
-            if dataclasses.is_dataclass(self._kept[name]):  # a dictionary can't be referred to weakly
-                self._elsewhere[name] = self._kept[name]
         self._kept.move_to_end(name)
         self._drop_idle()
         return self._kept[name]
+
+    def _read(self, ref: Reference) -> Any:
+        payload = self._elsewhere.get(ref.content_hash)
+        if payload is None:
+            view: Any = ref
+            payload = view.made_from(self._base(view.base)) if hasattr(view, "made_from") else ref.fetch()
+            if dataclasses.is_dataclass(payload):  # a dictionary can't be referred to weakly
+                self._elsewhere[ref.content_hash] = payload
+        return payload
+
+    def _base(self, ref: Reference) -> Any:
+        """What something else is made from. It may be all of a large data set, and is kept only if it doesn't push out
+        everything else."""
+        if ref.content_hash in self._kept:
+            return self.get(ref)
+        payload = self._read(ref)
+        return self.get(ref) if num_bytes(payload) <= self._idle_bytes else payload
 
     def open(self, refs: Iterable[Reference], jobs: int = 1) -> None:
         """So many more jobs need these."""

@@ -52,6 +52,9 @@ class Reference(Protocol):
 
     The driver calls `fetch` once (that is where files are read and checked); an actor calls `build` once per device and
     keeps the result between blocks.
+
+    One that is made from another's content (part of a data set) has that as `base`, and a method `made_from(payload)`
+    which `fetch` calls with what the base has fetched: a base that is in memory is not read again.
     """
 
     @property

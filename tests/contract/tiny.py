@@ -32,8 +32,8 @@ TINY: Mapping[str, str] = {
     "--num-classifiers 1 --epochs 1 --side 5 --other-sides 4 --joint --design-steps 3 --design-batch 32 "
     "--severities 3 --corruptions contrast --num-examples 2",
     "transfer": "--train-data digits:train --test-data digits:test --arch digits:mlp --num-seeds 2 --epochs 2 "
-    "--eps-train 0.3 --train-steps 2 --probe-steps 2 --per-class 10 --tune-epochs 2 --tune-lrs 0.1 --num-examples 2 "
-    "--drifting-features",
+    "--eps-train 0.3 --train-steps 2 --probe-steps 2 --num-probed 40 --per-class 10 --tune-epochs 2 --tune-lrs 0.1 "
+    "--num-examples 2 --drifting-features",
     "implementation-matters": "--num-seeds 2 --iterations 2 --num-ablation-seeds 1 --ablation-iterations 1 --steps 128 "
     "--ablation-lrs 3e-4 --evaluation-episodes 2",
     "closer-look": "--iterations 2 --update-steps 128 --milestones 0 0.5 --sample-sizes 64 128 --num-repeats 3 "

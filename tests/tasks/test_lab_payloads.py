@@ -110,6 +110,48 @@ def test_what_the_study_holds_is_not_read_again(payloads: Payloads, forgotten: l
     assert len(large.alive) == 2
 
 
+@dataclass
+class Half:
+    """A reference to the first half of another's bytes."""
+
+    base: Any
+    name: str = "half"
+    modules: tuple[str, ...] = ()
+
+    @property
+    def content_hash(self) -> str:
+        return f"half of {self.base.content_hash}"
+
+    def fetch(self) -> Held:
+        return self.made_from(self.base.fetch())
+
+    def made_from(self, payload: Held) -> Held:
+        return Held(payload.values[: len(payload.values) // 2].copy())
+
+    def build(self, payload: Held, device: str) -> Held:
+        return payload
+
+
+def test_what_views_are_made_from_is_read_once(payloads: Payloads, forgotten: list[str]) -> None:
+    small = Large("a", size=800)
+    half, quarter = Half(small), Half(Half(small))
+    assert [len(payloads.get(ref).values) for ref in (half, quarter, half)] == [400, 200, 400]
+    assert len(payloads.get(small).values) == 800 and len(small.alive) == 1
+
+
+def test_a_large_base_is_kept_by_who_holds_it_only(payloads: Payloads, forgotten: list[str]) -> None:
+    """It would push out everything else."""
+    other, large = Large("b", size=100), Large("a", size=9_000)
+    payloads.get(other)
+    payloads.get(Half(Half(large)))
+    assert not forgotten and alive_of([other, large]) == [1, 0]
+    held = payloads.get(large)
+    payloads.get(other)
+    payloads.get(Half(large))
+    assert alive_of([large]) == [1] and len(large.alive) == 2, "not read a third time"
+    del held
+
+
 def test_bytes_are_counted_wherever_arrays_are() -> None:
     array = np.zeros((3, 4), np.float32)
     assert num_bytes(array) == 48

@@ -20,7 +20,7 @@ from robustray.tasks.studies.transfer.kinds import FIXED, FULL, STANDARD
 from robustray.tasks.studies.transfer.metric import mean_per_class
 from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.studies.transfer.study import STUDY, examples
-from robustray.tasks.studies.transfer.worlds import open_world
+from robustray.tasks.studies.transfer.worlds import open_worlds
 from robustray.tasks.study import RunTables, Size
 from robustray.tune_configs.transfers import transfer_sources
 from tests.tasks.transfer_rows import DIGITS, QUICK, transfers
@@ -58,7 +58,8 @@ def test_sources_of_all_classes_are_tested_on_the_same_images_in_every_chain(tmp
     settings = replace(DIGITS, target=("digits:train",), target_test=("digits:test",), num_seeds=2)
     lab = SerialLab(store=Store(str(tmp_path)))
     same = {
-        number: open_world(replace(settings, num_source_classes=number), lab, 0).same_classes for number in (0, 6, 10)
+        number: open_worlds(replace(settings, num_source_classes=number), lab, [0])[0].same_classes
+        for number in (0, 6, 10)
     }
     assert same == {0: True, 6: False, 10: True}
     flags = np.arange(40) < 30

@@ -26,8 +26,10 @@ from robustray.tasks.studies.transfer.blocks import (
     under_head,
 )
 from robustray.tasks.studies.transfer.kinds import DRIFTING, FIXED, FULL, OTHERS, RANDOM, STANDARD
+from robustray.tasks.studies.transfer.reduce import source_table
 from robustray.tasks.studies.transfer.settings import OUTLINE
-from robustray.tasks.studies.transfer.worlds import open_world
+from robustray.tasks.studies.transfer.transferring import probe
+from robustray.tasks.studies.transfer.worlds import open_worlds
 from tests.tasks.transfer_rows import DIGITS, QUICK
 
 
@@ -49,13 +51,34 @@ def test_heads_separate_what_is_linear_and_never_read_test_labels() -> None:
 
 def test_cached_latents_are_those_of_the_network(tmp_path: Path) -> None:
     lab = SerialLab(store=Store(str(tmp_path)))
-    world = open_world(DIGITS, lab, 0)
+    world = open_worlds(DIGITS, lab, [0])[0]
     settings = replace(DIGITS, epochs=1)
     (ref,) = lab.train([settings.source_spec(settings.robust[0], 0, world.source)]).result()
     images = world.targets[OTHERS].train
     rows = latents(lab, ref, images, range(20)).result()
     again = look(lab.load(ref), lab.load(images).batch(range(20))[0])[1]
     assert np.array_equal(matrix(rows), again.numpy())
+
+
+@pytest.mark.parametrize(("num_probed", "attacked"), [(30, 30), (0, None), (10_000, None)])
+def test_sources_are_attacked_on_some_of_their_own_images(
+    tmp_path: Path, num_probed: int, attacked: int | None
+) -> None:
+    """The same for all sources of a chain; 0, or more than there are, is all of them. What is robust is right."""
+    settings = replace(DIGITS, epochs=1, num_probed=num_probed, probe_steps=1)
+    lab = SerialLab(store=Store(str(tmp_path)))
+    world = open_worlds(settings, lab, [0])[0]
+    named = [settings.all_sources()[0], settings.robust[0]]
+    models = lab.train([settings.source_spec(source, 0, world.source) for source in named]).result()
+    rows, _ = probe(settings, lab, [world], {(0, source): ref for source, ref in zip(named, models, strict=True)})
+    table = source_table(rows, [source.name for source in named], shared=False)
+    assert world.source_test is not None
+    tested = len(lab.load(world.source_test))
+    assert (table["n"] == tested).all() and (table["attacked"] == (attacked or tested)).all()
+    for row in rows.itertuples():
+        assert row.robust.sum() <= row.clean.sum() and row.clean.sum() > 0
+        if attacked is None:
+            assert not (row.robust & ~row.clean).any()
 
 
 def test_features_in_bf16_are_near_and_those_that_cannot_be_had_are_refused() -> None:

@@ -16,7 +16,7 @@ from robustray.tasks.lab.store import Store
 from robustray.tasks.studies.transfer.kinds import FIXED, FULL, OTHERS, RANDOM, STANDARD
 from robustray.tasks.studies.transfer.presets import PRESETS
 from robustray.tasks.studies.transfer.study import STUDY, present
-from robustray.tasks.studies.transfer.worlds import aside, fit_and_held, open_world, pool, shots, view_of
+from robustray.tasks.studies.transfer.worlds import aside, fit_and_held, open_worlds, pool, shots, view_of
 from tests.cli.bad_input.transfer import photos
 from tests.tasks.test_data_photo_sets import flowers
 from tests.tasks.transfer_rows import DIGITS, QUICK
@@ -61,7 +61,7 @@ def test_every_chain_draws_its_own_classes_and_source_and_target_share_none(tmp_
     lab = SerialLab(store=Store(str(tmp_path)))
     learnt = []
     for chain in range(3):
-        world = open_world(DIGITS, lab, chain)
+        world = open_worlds(DIGITS, lab, [chain])[0]
         assert world.source is not None and world.source_test is not None
         source, tested = lab.load(world.source), lab.load(world.source_test)
         images = world.targets[OTHERS]
@@ -71,9 +71,9 @@ def test_every_chain_draws_its_own_classes_and_source_and_target_share_none(tmp_
         assert not set(source.classes) & set(others.classes) and not images.shared
         learnt.append(source.classes)
     assert len(set(learnt)) == 3
-    again = open_world(DIGITS, lab, 2)
+    again = open_worlds(DIGITS, lab, [2])[0]
     assert again.source is not None and lab.load(again.source).classes == learnt[2]
-    shifted = open_world(replace(DIGITS, seed=2), lab, 0)
+    shifted = open_worlds(replace(DIGITS, seed=2), lab, [0])[0]
     assert shifted.source is not None and lab.load(shifted.source).classes == learnt[2], "by the seed of the chain"
 
 
@@ -82,7 +82,7 @@ def test_a_folder_is_resized_and_split_and_the_page_says_so(tmp_path: Path, monk
     photos("cat", "dog", count=10)(tmp_path)
     settings = replace(DIGITS, target=("photos",), num_source_classes=0, per_class=4)
     lab = SerialLab(store=Store(str(tmp_path / "store")))
-    world = open_world(settings, lab, 0)
+    world = open_worlds(settings, lab, [0])[0]
     images = world.targets["photos"]
     learnt, tested = lab.load(images.train), lab.load(images.test)
     assert world.source is not None and images.shared
@@ -99,7 +99,7 @@ def test_a_target_is_also_shrunk_and_the_sources_images_are_not(tmp_path: Path) 
     settings = replace(DIGITS, shrink=4)
     plain, small = settings.targets
     assert (plain.side, small.side, plain.main, small.main) == (0, 4, True, False)
-    images = open_world(settings, lab, 0).targets[OTHERS]
+    images = open_worlds(settings, lab, [0])[0].targets[OTHERS]
     for before, after in zip(*(view_of(settings, lab, each, images)[:2] for each in (plain, small)), strict=True):
         sharp, coarse = lab.load(before), lab.load(after)
         assert sharp.shape == coarse.shape and np.array_equal(sharp.labels, coarse.labels)
@@ -138,9 +138,9 @@ def test_a_target_of_the_paper_has_its_metric_and_test_images_and_as_many_classe
     assert {each.measure for each in replace(settings, metric="accuracy").targets} == {"accuracy"}
     lab = SerialLab(store=Store(str(tmp_path / "store")), data_root=str(tmp_path))
     with pytest.raises(InputError, match="flowers has 102 classes, flowers:train under the data root has 2"):
-        open_world(settings, lab, 0)
+        open_worlds(settings, lab, [0])[0]
     monkeypatch.setitem(PRESETS, "flowers", PRESETS["flowers"]._replace(num_classes=2))
-    images = open_world(settings, lab, 0).targets["flowers"]
+    images = open_worlds(settings, lab, [0])[0].targets["flowers"]
     train, test = lab.load(images.train), lab.load(images.test)
     assert train.shape == test.shape == (3, 16, 16) and (len(train), len(test)) == (2, 1)
     assert "9 x 7 pixels are resized to 16 x 16" in images.prepared
@@ -149,7 +149,7 @@ def test_a_target_of_the_paper_has_its_metric_and_test_images_and_as_many_classe
 def test_more_images_than_a_target_has_are_left_out_and_said(tmp_path: Path) -> None:
     lab = SerialLab(store=Store(str(tmp_path)))
     settings = replace(DIGITS, more_per_class=(20, 1_000))
-    kept, words = present(settings, lab, open_world(settings, lab, 0))
+    kept, words = present(settings, lab, open_worlds(settings, lab, [0])[0])
     assert [target.per_class for target in kept] == [10, 20]
     assert len(words) == 1 and "1,000 a class: left out" in words[0]
 

@@ -60,7 +60,8 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     count, _ = num_images(names, otherwise=UNKNOWN)
     classes = max(settings.num_source_classes, num_classes(settings.train_data))
     share = (settings.num_source_classes or classes) / classes
-    num_train, num_probed = (round(share * count[name]) for name in (settings.train_data, settings.test_data))
+    num_train, num_own = (round(share * count[name]) for name in (settings.train_data, settings.test_data))
+    num_probed = min(settings.num_probed or num_own, num_own)
     chains, sources = settings.num_seeds, settings.all_sources()
     trained = [(settings.source_spec(source, 0, settings.train_data), num_train) for source in sources]
     on_target: dict[str, list[tuple[TrainSpec, int]]] = {mode: [] for mode in settings.tuned_modes}
@@ -72,7 +73,7 @@ def plan(settings: Settings) -> tuple[Part, ...]:
         if data == OTHERS:
             its_classes = classes - settings.num_source_classes
             available = round((1 - share) * count[settings.train_data])
-            num_test = count[settings.test_data] - num_probed
+            num_test = count[settings.test_data] - num_own
         else:
             its_classes = PRESETS[data].num_classes if data in PRESETS else num_classes(data)
             available = count[learnt[data]]
@@ -104,9 +105,9 @@ def plan(settings: Settings) -> tuple[Part, ...]:
     looks = EARLY * (settings.probe_steps + 2)
     return (
         *(training_part(each * chains) for each in (trained, *on_target.values())),  # each requested at once
-        Part(step="clean", items=number * num_probed, cost=LOOK),
+        Part(step="clean", items=number * num_own, cost=LOOK),
         Part(step="probe", items=number * num_probed, cost=looks),
-        Part(step="audit", items=number * bool(num_probed), cost=AUDITED),
+        Part(step="audit", items=number * bool(num_own), cost=AUDITED),
         Part(
             step="latents" if settings.feature_precision == "fp32" else "latents-bf16",
             items=number * latents,

@@ -202,9 +202,10 @@ def choice_table(transfers: pd.DataFrame, kinds: Mapping[str, Sequence[str]]) ->
 
 
 def source_table(probes: pd.DataFrame, sources: Sequence[str], *, shared: bool) -> pd.DataFrame:
-    """A row per source: accuracy on its own test images, clean and attacked.
+    """A row per source: accuracy on its own n test images, clean, and under attack on `attacked` of them.
 
-    probes: per source and chain `clean` and `robust`, (n,) booleans. shared: whether on the same images in all chains.
+    probes: per source and chain `clean` (n,) and `robust` (m,) booleans. shared: whether on the same images in all
+    chains.
     """
     rows = []
     for source in sources:
@@ -214,7 +215,8 @@ def source_table(probes: pd.DataFrame, sources: Sequence[str], *, shared: bool) 
             for name in ("clean", "robust")
         )
         row = {"source": source, **columns("clean", clean, "clean_lo", "clean_hi")}
-        rows.append(row | columns("robust", robust, "robust_lo", "robust_hi") | {"n": clean.n, "seeds": len(mine)})
+        row |= columns("robust", robust, "robust_lo", "robust_hi")
+        rows.append(row | {"n": clean.n, "attacked": robust.n, "seeds": len(mine)})
     return pd.DataFrame(rows)
 
 

@@ -33,7 +33,7 @@ from robustray.tasks.training.settings import ALL_BUT_HEAD, AUGMENTATIONS, Augme
 
 TRAINED_FIELDS = (
     "train_data", "test_data", "num_source_classes", "arch", "eps_train", "train_steps", "epochs", "batch_size", "lr",
-    "probe_eps", "margin", "num_draws", "tune_eps",
+    "probe_eps", "num_probed", "margin", "num_draws", "tune_eps",
 )  # fmt: skip
 """Settings of sources that are trained here, and of what is said of them."""
 NULL_SEEDS = 1_000
@@ -109,6 +109,8 @@ class Settings:
     probe_eps: float = 0.1
     """l2 size at which sources that are trained here are attacked on their own test images, and on the target after
     transfer."""
+    num_probed: int = 400
+    """Test images of its own classes on which each source that is trained here is attacked, drawn at random; 0: all."""
     num_attacked: int = 100
     """Test images of a target on which what was made of a source is attacked, drawn at random; 0: no attack."""
     probe_steps: int = 10
@@ -149,6 +151,7 @@ class Settings:
         checks.counts(at_least=1, num_seeds=self.num_seeds, block=self.block)
         checks.counts(seed=self.seed, num_examples=self.num_examples, num_source_classes=self.num_source_classes)
         checks.counts(per_class=self.per_class, shrink=self.shrink, num_attacked=self.num_attacked)
+        checks.counts(num_probed=self.num_probed)
         for count in self.more_per_class:
             checks.counts(at_least=2, more_per_class=count)
         checks.counts(at_least=1, num_draws=self.num_draws)
@@ -386,6 +389,7 @@ def small() -> Settings:
         augmentation="crop-flip",
         train_precision="auto",
         probe_eps=0.25,
+        num_probed=0,
         num_attacked=1_000,
         num_seeds=5,
         per_class=100,
@@ -410,6 +414,7 @@ def paper() -> Settings:
         augmentation="crop-flip",
         train_precision="auto",
         probe_eps=0.5,
+        num_probed=0,
         num_attacked=1_000,
         num_seeds=5,
         per_class=1_000,

@@ -36,7 +36,7 @@ from robustray.tasks.studies.transfer.worlds import (
     World,
     check_target,
     fit_and_held,
-    open_world,
+    open_worlds,
     pool,
     shots,
     view_of,
@@ -54,7 +54,7 @@ TRIED_IMAGES = 8
 
 def door(settings: Settings, lab: Lab) -> Opened:
     """Open source and targets, try the networks on them. Raises: InputError."""
-    world = open_world(settings, lab, 0)
+    (world,) = open_worlds(settings, lab, [0])
     targets, warnings = present(settings, lab, world)
     refs: dict[str, Reference] = {}
     if settings.sources:
@@ -161,7 +161,7 @@ def target_words(name: str) -> str:
 
 def run(settings: Settings, lab: Lab) -> Findings:
     settings = settled(settings, lab, "precision", "train_precision")
-    worlds = [open_world(settings, lab, chain) for chain in range(settings.num_seeds)]
+    worlds = open_worlds(settings, lab, range(settings.num_seeds))
     targets, _ = present(settings, lab, worlds[0])
 
     # 1. The sources of every chain, trained side by side; or those that exist, the same in every chain.

@@ -94,7 +94,8 @@ def _sources(results: Results) -> Table:
         name="sources",
         title="The sources on their own classes",
         caption=f"Accuracy on the test images of the source's {results.num_source_classes} classes{drawn}: clean, and "
-        f"under PGD-{settings.probe_steps} at ℓ2 {settings.probe_eps:g}. {over(results)}.",
+        f"on those that are counted as attacked under PGD-{settings.probe_steps} at ℓ2 {settings.probe_eps:g}. "
+        f"{over(results)}.",
         frame=results.sources,
         formats={
             **shown("clean", "percent", "clean_lo", "clean_hi"),

@@ -96,22 +96,25 @@ class Part:
 def probe(
     settings: Settings, lab: Lab, worlds: Sequence[World], sources: Sources
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Rows of `reduce.source_table`: every source on its own test images, clean and attacked; and why the latter are no
-    evidence (`audit.blocks.told`)."""
-    clean, attacked, audits = {}, {}, {}
+    """Rows of `reduce.source_table`: every source on its own test images, clean and, on `Settings.num_probed` of them,
+    attacked; and why the latter are no evidence (`audit.blocks.told`)."""
+    clean, attacked, places, audits = {}, {}, {}, {}
     for (chain, source), model in sources.items():
         tested = worlds[chain].source_test
         assert tested is not None, "sources that are trained have test images"
         num_images = len(lab.load(tested))
         clean[chain, source] = predict(lab, model, tested, num_images, block=settings.block)
+        some = chosen(range(num_images), settings.num_probed or num_images, seed=settings.seed, what="probed")
+        probed = tested if len(some) == num_images else subset(tested, some, name=f"probed of {tested.name}")
+        places[chain] = some
         attacked[chain, source] = lab.map(
             "probe",
             attack_block,
-            range(num_images),
+            range(len(some)),
             block=settings.block,
             seed=settings.seed + chain,
             settings=settings.attack(),
-            refs={"model": model, "data": tested},
+            refs={"model": model, "data": probed},
             needs=NEEDS,
         )
         audits[f"{source.name}, chain {chain}"] = audits_of.ask(
@@ -120,7 +123,7 @@ def probe(
     rows = []
     for (chain, source), handle in attacked.items():
         right = clean[chain, source].result()["correct"].to_numpy(dtype=bool)
-        flags = {"clean": right, "robust": _unbroken(handle) & right}
+        flags = {"clean": right, "robust": _unbroken(handle) & right[places[chain]]}
         rows.append({"source": source.name, "seed": settings.seed + chain, **flags})
     return pd.DataFrame(rows), audits_of.told((name, handle.result()) for name, handle in audits.items())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,8 @@ class Images:
     """Whether all chains are tested on the same images."""
     prepared: str = ""
     """What was done to them, in words; empty if nothing was done."""
+    held: tuple[ImageData, ...] = dataclasses.field(default=(), repr=False, compare=False)
+    """The images themselves. Parts of a data set that is in memory are not made by decoding all of it again."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,11 +53,18 @@ class World:
     """The sources of all chains learn the same classes, since they learn all, and are tested on the same images."""
 
 
-def open_world(settings: Settings, lab: Lab, chain: int) -> World:
-    """The classes of the sources are drawn by the chain's seed, the same for all its sources. Raises: InputError."""
+def open_worlds(settings: Settings, lab: Lab, chains: Iterable[int]) -> list[World]:
+    """A world for each chain. Raises: InputError."""
+    shape = given.target_shape(settings, lab) if settings.sources else lab.load(lab.data(settings.train_data)).shape
+    own = {name: own_target(settings, lab, name, shape) for name in settings.own_targets}
+    return [open_world(settings, lab, chain, own) for chain in chains]
+
+
+def open_world(settings: Settings, lab: Lab, chain: int, own: Mapping[str, Images]) -> World:
+    """The classes of the sources are drawn by the chain's seed, the same for all its sources. own: the images of
+    `settings.own_targets`, which all chains have in common. Raises: InputError."""
     if settings.sources:
-        shape = given.target_shape(settings, lab)
-        return World(targets={name: own_target(settings, lab, name, shape) for name in settings.data})
+        return World(targets=own)
     train, test = lab.data(settings.train_data), lab.data(settings.test_data)
     check_apart(train, test)
     whole: ImageData = lab.load(train)
@@ -68,7 +77,7 @@ def open_world(settings: Settings, lab: Lab, chain: int) -> World:
     targets = {
         name: Images(train=keep_classes(train, others), test=keep_classes(test, others), shared=False)
         if name == OTHERS
-        else own_target(settings, lab, name, whole.shape)
+        else own[name]
         for name in settings.data
     }
     return World(targets=targets, source=source, source_test=source_test, same_classes=not others)
@@ -155,7 +164,9 @@ def own_target(settings: Settings, lab: Lab, name: str, shape: tuple[int, ...]) 
             subset(own, part, name=f"{name} ({what} part)")
             for part, what in zip(split(settings, name, images), ("training", "test"), strict=True)
         )
-    return Images(train=fitted(learnt), test=fitted(test), shared=True, prepared="; ".join(words))
+    train, test = fitted(learnt), fitted(test)
+    held = (lab.load(train), lab.load(test))
+    return Images(train=train, test=test, shared=True, prepared="; ".join(words), held=held)
 
 
 def split(settings: Settings, name: str, images: ImageData) -> tuple[list[int], list[int]]:
