@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from robustray.tasks.data.folder import FolderSource
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.payloads import Payloads
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.studies.transfer.kinds import FIXED, FULL, OTHERS, RANDOM, STANDARD
@@ -94,6 +96,27 @@ def test_a_folder_is_resized_and_split_and_the_page_says_so(tmp_path: Path, monk
     assert "12 x 12 pixels are resized to 8 x 8" in warning
 
 
+def test_a_folder_of_photographs_is_decoded_once_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many parts of it are asked for, and although nothing idle stays in memory."""
+    monkeypatch.chdir(tmp_path)
+    photos("cat", "dog", count=10)(tmp_path)
+    decoded: list[str] = []
+    fetch = FolderSource.fetch
+
+    def counted(source: FolderSource, name: str) -> ImageData:
+        decoded.append(name)
+        return fetch(source, name)
+
+    monkeypatch.setattr(FolderSource, "fetch", counted)
+    settings = replace(
+        DIGITS, target=("photos",), num_source_classes=0, per_class=4, epochs=1, num_seeds=2, tune_epochs=1
+    )
+    lab = SerialLab(store=Store(str(tmp_path / "store")))
+    lab.payloads = Payloads(forget=lambda _: None, idle_bytes=0)
+    STUDY.run(settings, lab)
+    assert len(decoded) == 1
+
+
 def test_a_target_is_also_shrunk_and_the_sources_images_are_not(tmp_path: Path) -> None:
     lab = SerialLab(store=Store(str(tmp_path)))
     settings = replace(DIGITS, shrink=4)
@@ -138,7 +161,7 @@ def test_a_target_of_the_paper_has_its_metric_and_test_images_and_as_many_classe
     assert {each.measure for each in replace(settings, metric="accuracy").targets} == {"accuracy"}
     lab = SerialLab(store=Store(str(tmp_path / "store")), data_root=str(tmp_path))
     with pytest.raises(InputError, match="flowers has 102 classes, flowers:train under the data root has 2"):
-        open_worlds(settings, lab, [0])[0]
+        open_worlds(settings, lab, [0])
     monkeypatch.setitem(PRESETS, "flowers", PRESETS["flowers"]._replace(num_classes=2))
     images = open_worlds(settings, lab, [0])[0].targets["flowers"]
     train, test = lab.load(images.train), lab.load(images.test)
