@@ -12,6 +12,7 @@ with the workers started before. Records go to benchmarks/records/small-training
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -22,7 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 HERE = Path(__file__).resolve().parent
 FOLDER = "SMALL_TRAININGS_FOLDER"
@@ -65,8 +66,14 @@ def _timed(name: str, num_classes: int) -> nn.Module:
 def _count(self: TrainStep, batch: Any) -> None:
     began = time.perf_counter()
     self.untimed(batch)  # type: ignore[attr-defined]
-    with open(Path(os.environ[FOLDER]) / f"{os.getpid()}", "a") as seconds:
-        seconds.write(f"{time.perf_counter() - began}\n")
+    seconds = time.perf_counter() - began
+    _file(os.environ[FOLDER]).write(f"{seconds}\n")
+
+
+@functools.cache
+def _file(folder: str) -> IO[str]:
+    """Of this process; a line is in it at once. Opening it at every step would count as time beside the steps."""
+    return open(Path(folder) / f"{os.getpid()}", "a", buffering=1)
 
 
 FORMS: dict[str, tuple[int, TrainSpec]] = {
