@@ -10,9 +10,9 @@ import pandas as pd
 from robustray.tasks.studies.transfer import reduce
 from robustray.tasks.studies.transfer.kinds import FIXED, FULL
 from robustray.tasks.studies.transfer.metric import ACCURACY, Metric
-from robustray.tasks.studies.transfer.settings import Settings
+from robustray.tasks.studies.transfer.settings import SIZES
 
-QUICK = Settings()
+QUICK = SIZES["quick"]
 DIGITS = replace(
     QUICK, train_data="digits:train", test_data="digits:test", arch="digits:mlp", per_class=10, tune_batch=4
 )
