@@ -13,8 +13,9 @@ from typing import Any
 
 from robustray.distributed.commands.parsing import again, show_number
 from robustray.distributed.commands.run import RunFlags, check_flags, read_command
+from robustray.tasks.cost import Work
 from robustray.tasks.lab.keys import plain
-from robustray.tasks.study import Outline, Work
+from robustray.tasks.study import Outline
 
 
 def check_names(outline: Outline, settings: Any) -> None:

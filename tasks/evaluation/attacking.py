@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustray.tasks.attacks.following import is_lost
+from robustray.tasks.cost import Part
 from robustray.tasks.data.images import ImageData
 from robustray.tasks.errors import InputError
 from robustray.tasks.evaluation import doors
-from robustray.tasks.study import Part
 from robustray.tasks.sweeps.options import Options, passes
 
 if TYPE_CHECKING:

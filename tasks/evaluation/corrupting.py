@@ -11,9 +11,9 @@ import numpy as np
 
 from robustray.tasks.corruptions.accuracy import Corrupted
 from robustray.tasks.corruptions.settings import Corruption
+from robustray.tasks.cost import Part
 from robustray.tasks.evaluation.attacking import BLOCK
 from robustray.tasks.kit.estimates import LOOK
-from robustray.tasks.study import Part
 
 if TYPE_CHECKING:
     import torch

@@ -1,14 +1,14 @@
 """How many images a run is about and what its steps cost, before any are opened. Imports nothing heavy: settings
 modules call it.
 
-Costs of studies with networks are counted in passes of `study.NetworkPass`: an image forward and backward.
+Costs of studies with networks are counted in passes of `cost.NetworkPass`: an image forward and backward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from robustray.tasks.study import Part
+from robustray.tasks.cost import Part
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.work import training_passes
 

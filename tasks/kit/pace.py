@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from robustray.tasks.cost import EnvironmentStep, NetworkPass, NumpySecond, UnitOfCost, Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit.words import listed
 from robustray.tasks.models.published import PUBLISHED
 from robustray.tasks.report.numbers import format_seconds
-from robustray.tasks.study import EnvironmentStep, NetworkPass, NumpySecond, UnitOfCost, Work
 from robustray.tasks.training.reference import reference_specs
 
 if TYPE_CHECKING:

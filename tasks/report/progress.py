@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from robustray.tasks.cost import Part
 from robustray.tasks.report.numbers import format_left
 from robustray.tasks.report.remaining import Left, Remaining
-from robustray.tasks.study import Part
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

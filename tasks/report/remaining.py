@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from robustray.tasks.study import Part
+from robustray.tasks.cost import Part
 
 TRUST = 0.05
 """What the plan says of a step's cost weighs as much as having seen this share of its items."""

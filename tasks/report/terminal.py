@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from robustray.tasks.cost import Work
 from robustray.tasks.report.claims import MARKS
 from robustray.tasks.report.comparison import ComparisonFacts
 from robustray.tasks.report.facts import RunFacts
 from robustray.tasks.report.numbers import format_estimate, format_value
 from robustray.tasks.report.tables import Column, columns_of
-from robustray.tasks.study import Claim, Description, Findings, PaperFigure, Table, Work
+from robustray.tasks.study import Claim, Description, Findings, PaperFigure, Table
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
 from robustray.tasks.attacks.settings import ExitRule
+from robustray.tasks.cost import Part
 from robustray.tasks.kit import checks
-from robustray.tasks.study import Part
 
 
 @dataclass(frozen=True, kw_only=True)

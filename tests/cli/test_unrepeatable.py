@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from robustray.tasks.kit.compose import compose
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
-from robustray.tasks.study import LEARN, Opened, Outline, Study, Table, Work
+from robustray.tasks.cost import Work
+from robustray.tasks.study import LEARN, Opened, Outline, Study, Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from robustray.tasks.attacks.objective import CrossEntropy
+from robustray.tasks.cost import Work
 from robustray.tasks.errors import InputError, WorkFailed
 from robustray.tasks.inputs.settings import SharedAscent
 from robustray.tasks.inputs.shared import SharedParameter
@@ -23,7 +24,7 @@ from robustray.tasks.lab.protocol import Context, Needs, Reference
 from robustray.tasks.lab.resumable import complete
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
-from robustray.tasks.study import TRAIN, Findings, Opened, Outline, Study, Work
+from robustray.tasks.study import TRAIN, Findings, Opened, Outline, Study
 from robustray.tasks.training.fit import Fit
 from tests.tasks.optimisations import (
     Regress,

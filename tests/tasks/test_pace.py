@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from robustray.tasks.cost import EnvironmentStep, NetworkPass, NumpySecond, Part, UnitOfCost, Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import pace
 from robustray.tasks.kit.estimates import training_part
 from robustray.tasks.kit.pace import Pace, architecture, measure, rounded, time_words
-from robustray.tasks.study import EnvironmentStep, NetworkPass, NumpySecond, Part, UnitOfCost, Work
 from robustray.tasks.training.settings import TrainSpec
 
 

@@ -9,9 +9,10 @@ from itertools import accumulate, pairwise
 
 import pytest
 
+from robustray.tasks.cost import Part
 from robustray.tasks.report.numbers import format_left
 from robustray.tasks.report.remaining import Left, Remaining
-from robustray.tasks.study import STUDIES, Part, load_outline
+from robustray.tasks.study import STUDIES, load_outline
 
 
 def plan(*steps: tuple[str, int, float]) -> tuple[Part, ...]:

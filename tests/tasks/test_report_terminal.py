@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from robustray.tasks.cost import Part, Work
 from robustray.tasks.report.comparison import ComparisonFacts, Difference, Side
 from robustray.tasks.report.facts import RunFacts
 from robustray.tasks.report.progress import BarProgress, LineProgress, SilentProgress, make_progress
 from robustray.tasks.report.terminal import MAX_ROWS, json_document, print_comparison, print_end, print_start
-from robustray.tasks.study import Claim, Findings, Part, Table, Work
+from robustray.tasks.study import Claim, Findings, Table
 from tests.tasks.report_example import HOSTILE, example_facts, example_findings, hostile_facts, hostile_findings
 
 

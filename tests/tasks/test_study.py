@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from robustray.distributed.commands import run as run_command
+from robustray.tasks.cost import Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.protocol import Context, block_function
 from robustray.tasks.lab.serial import SerialLab
@@ -25,7 +26,6 @@ from robustray.tasks.study import (
     Outline,
     Size,
     Study,
-    Work,
     load_outline,
     load_study,
     scale_of,

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from robustray.tasks.attacks.autoattack_rand import AutoAttackRand
 from robustray.tasks.attacks.settings import Norm
 from robustray.tasks.corruptions.settings import Corrupting
+from robustray.tasks.cost import NetworkPass, Part, Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.estimates import LOOK, count_of, num_images, training_part
-from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
+from robustray.tasks.study import Outline, Size
 from robustray.tasks.sweeps.options import PASSED, STAGES, Options, passes, sweep_part
 from robustray.tasks.training.recipes import RECIPES
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 from robustray.tasks.attacks.precision import PRECISIONS, Precision
+from robustray.tasks.cost import NetworkPass, Part, Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.estimates import AUDITED, LOOK, training_part
-from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
+from robustray.tasks.study import Outline, Size
 from robustray.tasks.training.schedules import Schedule
 from robustray.tasks.training.settings import Augmentation, TrainSpec
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from robustray.tasks.cost import EnvironmentStep, Part, Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.policy_gradients.agent_seeds import MOST, TRPO_CELL, cell_seed
 from robustray.tasks.policy_gradients.presets import ENVIRONMENTS, preset
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
-from robustray.tasks.study import EnvironmentStep, Outline, Part, Size, Work
+from robustray.tasks.study import Outline, Size
 
 ALGORITHMS = ("ppo", "trpo")
 _LEARNING_RATES: Mapping[str, tuple[float, float]] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from robustray.tasks.cost import NetworkPass, Part, Work
 from robustray.tasks.kit.estimates import AUDITED, LOOK, num_images, training_part
 from robustray.tasks.studies.features.recipes import SOURCES
-from robustray.tasks.study import NetworkPass, Part, Work
 from robustray.tasks.sweeps.options import EARLY, PASSES, STAGES
 
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from robustray.tasks.cost import NumpySecond, Part, Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
-from robustray.tasks.study import NumpySecond, Outline, Part, Work
+from robustray.tasks.study import Outline
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from robustray.tasks.cost import EnvironmentStep, Part, Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.policy_gradients.agent_seeds import MOST, Use, cell_seed
 from robustray.tasks.policy_gradients.presets import ENVIRONMENTS, preset
 from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
-from robustray.tasks.study import EnvironmentStep, Outline, Part, Size, Work
+from robustray.tasks.study import Outline, Size
 
 CORNERS = ("ppo", "ppo-m", "trpo+", "trpo")
 """The 2x2: clipped or trust-region step, with and without code-level optimisations."""

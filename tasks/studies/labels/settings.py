@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from robustray.tasks.cost import NetworkPass, Part, Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.estimates import LOOK, side_of, training_part
-from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
+from robustray.tasks.study import Outline, Size
 from robustray.tasks.training.settings import TrainSpec
 
 TABLES = ("votes", "predictions", "contains", "images", "accepted", "ratings", "classes")

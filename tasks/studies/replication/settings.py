@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from robustray.tasks.cost import NumpySecond, Part, Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.report.numbers import format_seconds
-from robustray.tasks.study import NumpySecond, Outline, Part, Size, Work
+from robustray.tasks.study import Outline, Size
 
 SCENARIO_NAMES = ("reference", "residual", "logistic", "root", "piled", "same")
 SIMULATED = (

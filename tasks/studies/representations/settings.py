@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from robustray.tasks.attacks.precision import Precision
+from robustray.tasks.cost import NetworkPass, Part, Work
 from robustray.tasks.inputs.settings import Ascent
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, training_part
 from robustray.tasks.studies.representations.kinds import STARTS, STRANGE, Start
-from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
+from robustray.tasks.study import Outline, Size
 from robustray.tasks.training.how import how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.twins import KINDS, TwinSettings

@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple
 
 from robustray.tasks.attacks.precision import Precision
 from robustray.tasks.attacks.settings import PGD, Norm
+from robustray.tasks.cost import NetworkPass, Part, Work
 from robustray.tasks.errors import InputError
 from robustray.tasks.kit import checks
 from robustray.tasks.kit.estimates import AUDITED, LOOK, num_images, training_part
 from robustray.tasks.kit.sizes import reference_size
-from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
+from robustray.tasks.study import Outline, Size
 from robustray.tasks.sweeps.options import PASSED, PASSES, Options, sweep_part
 from robustray.tasks.training.how import HowTrained, how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs

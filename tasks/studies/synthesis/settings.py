@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from robustray.tasks.cost import NetworkPass, Part, Work
 from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, training_part
 from robustray.tasks.studies.synthesis.fields import Settings
 from robustray.tasks.studies.synthesis.kinds import ASKED, Task
-from robustray.tasks.study import NetworkPass, Outline, Part, Size, Work
+from robustray.tasks.study import Outline, Size
 from robustray.tasks.training.how import how_of
 from robustray.tasks.training.reference import SEEDS, reference_specs
 from robustray.tasks.training.twins import KINDS

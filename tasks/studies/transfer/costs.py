@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from robustray.tasks.cost import NetworkPass, Part, Work
 from robustray.tasks.kit.estimates import AUDITED, LOOK, num_classes, num_images, side_of, training_part
 from robustray.tasks.studies.transfer.kinds import FULL, OTHERS
 from robustray.tasks.studies.transfer.presets import PRESETS
-from robustray.tasks.study import NetworkPass, Part, Work
 from robustray.tasks.sweeps.options import EARLY
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from robustray.tasks.cost import NetworkPass, Part, Work
 from robustray.tasks.kit.estimates import LOOK, num_classes, num_images, side_of, training_part
 from robustray.tasks.studies.unadversarial.rendered_plan import landing_estimate, object_estimate
-from robustray.tasks.study import NetworkPass, Part, Work
 
 if TYPE_CHECKING:
     from robustray.tasks.studies.unadversarial.settings import Settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from robustray.tasks.cost import NetworkPass, NumpySecond, Part, Work
 from robustray.tasks.kit.estimates import LOOK, num_images, side_of, training_part
-from robustray.tasks.study import NetworkPass, NumpySecond, Part, Work
 
 if TYPE_CHECKING:
     from robustray.tasks.studies.unadversarial.settings import Settings
