@@ -1,7 +1,7 @@
 """Stochastic gradient descent with momentum and weight decay, to the bit that of `torch.optim.SGD`.
 
 Why not torch's own: the first optimizer that a process makes imports torch's compiler, two seconds of CPU time in every
-process that trains (torch 2.14.1), and what it keeps for other uses takes a seventh of the step of a small network.
+process that trains (torch 2.14.1). A step of a small network takes a little less, too (docs/design/training-speed.md).
 """
 
 from __future__ import annotations

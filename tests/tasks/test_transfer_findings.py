@@ -16,7 +16,7 @@ from robustray.tasks.statistics import proportion
 from robustray.tasks.studies.transfer import reduce
 from robustray.tasks.studies.transfer.costs import UNKNOWN, plan
 from robustray.tasks.studies.transfer.findings import findings
-from robustray.tasks.studies.transfer.kinds import FIXED, FULL, STANDARD
+from robustray.tasks.studies.transfer.kinds import FIXED, FULL, RANDOM, STANDARD
 from robustray.tasks.studies.transfer.metric import mean_per_class
 from robustray.tasks.studies.transfer.results import Results
 from robustray.tasks.studies.transfer.study import STUDY, examples
@@ -51,6 +51,43 @@ def test_sources_that_are_trained_here_may_be_fixed_features_only() -> None:
     assert len(found.claims) == 3 and "fine-tuned" not in found.answer
     (curve,) = [drawing for drawing in found.figures if drawing.name.startswith("by-size")]
     assert "4 pixels: all images were shrunk so far" in curve.caption
+
+
+@pytest.mark.parametrize(
+    ("robust", "null", "warned"),
+    [
+        ([8, 8, 8], [5, 5, 5], False),  # ahead, and the null holds
+        ([8, 8, 8], [3, 7, 9], True),  # ahead, and other seeds may be as well
+        ([8, 8, 8], [7, 7, 7], True),  # ahead, as other seeds are
+        ([3, 7, 9], [3, 7, 9], False),  # not ahead
+    ],
+)
+def test_a_gain_beside_a_null_that_is_not_shown_is_told(robust: list[int], null: list[int], warned: bool) -> None:
+    settings = replace(QUICK, fine_tuning=False)
+    right = {source.name: null if source.replica else robust for source in settings.all_sources()}
+    frame = transfers(right | {STANDARD: [5, 5, 5], RANDOM: [2, 2, 2]}, shared=False, target=settings.targets[0].name)
+    flags = np.arange(9) < 5
+    weaker = np.arange(9) < 4
+    found = findings(
+        Results(
+            settings=settings,
+            targets=settings.targets,
+            transfers=frame[frame["mode"] == FIXED],
+            probes=pd.DataFrame(
+                [
+                    {"source": name, "seed": seed, "clean": flags, "robust": weaker if name == STANDARD else flags}
+                    for name in right
+                    for seed in (0, 1, 2)
+                ]
+            ),
+            num_source_classes=6,
+            classes={each.name: ("a", "b", "c") for each in settings.targets},
+            num_few={each.name: 9 for each in settings.targets},
+            examples={},
+        )
+    )
+    assert any("it may be the seeds" in warning for warning in found.warnings) is warned
+    assert (found.claims[0].verdict == "supported") is (min(robust) > 5)
 
 
 def test_sources_of_all_classes_are_tested_on_the_same_images_in_every_chain(tmp_path: Path) -> None:

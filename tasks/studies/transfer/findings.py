@@ -17,6 +17,7 @@ from robustray.tasks.studies.transfer import given, reduce
 from robustray.tasks.studies.transfer.drawings import drawings
 from robustray.tasks.studies.transfer.kinds import DRIFTING, FIXED, FULL, RANDOM, STANDARD
 from robustray.tasks.studies.transfer.results import NULL, ROBUST, Results
+from robustray.tasks.studies.transfer.settings import Settings
 from robustray.tasks.studies.transfer.tables import CHOSEN, tables
 from robustray.tasks.study import Claim, Findings, PaperFigure
 
@@ -124,6 +125,10 @@ def claims(results: Results) -> Iterator[Claim]:
     )
 
 
+def _is_null(settings: Settings, gain: Estimate) -> bool:
+    return equivalent(settings.margin).verdict(gain) == "supported"
+
+
 def _parts(results: Results, mode: str) -> list[pd.DataFrame]:
     return [results.part(mode, target) for target in results.targets_of(mode)]
 
@@ -157,6 +162,14 @@ def warnings(results: Results) -> Iterator[str]:
     yield from results.against
     if _repeats(results).too_few:
         yield "one chain: no other chain can choose a source for it, and claims stay undecided"
+    for mode in settings.modes:
+        gains = (results.chosen_gain(mode, target, at_once=True) for target in results.targets_of(mode))
+        null = _over_targets(results, mode, results.candidates[NULL])
+        if any(above(0).verdict(gain) == "supported" for gain in gains) and not _is_null(settings, null):
+            yield (
+                f"{mode}: robust sources are ahead of the standard one, but standard ones of other seeds, chosen in "
+                f"the same way, are not shown to gain nothing ({_in(null, 'points')}): it may be the seeds"
+            )
     standard = one(results.sources, source=STANDARD)
     for source in settings.robust:
         row = one(results.sources, source=source.name)
