@@ -20,9 +20,10 @@ HEAD = 3.0
 UNKNOWN = 10_000
 """Images of a data set whose size is not known before it is opened."""
 MEASURED: Mapping[str, str] = {
-    "scenes:cnn": "Training the sources dominates; the quick size took 82 to 113 s of CPU time over all processes, on a slow machine.",
+    "scenes:cnn": "Training the sources dominates; the quick size took 82 to 113 s of CPU time over all processes on a "
+    "slow machine.",
 }
-"""By architecture; source: docs/studies/transfer.md."""
+"""By architecture; source: docs/design/architecture.md."""
 
 
 def estimate(settings: Settings) -> Work:
