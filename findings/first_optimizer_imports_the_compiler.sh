@@ -3,11 +3,11 @@
 #
 # Seen with torch 2.14.1, default wheel, on CPUs (Linux x86-64, Python 3.11). `import torch` leaves torch._dynamo and sympy
 # out, and so do a forward and a backward pass. Three harmless calls bring them in, once in every process:
-#   torch.optim.SGD(parameters, lr=0.1)              torch._dynamo and sympy: 800 to 900 modules, 1.5 to 2.5 s, 150 MB
-#   torch.autograd.grad(outputs, inputs, direction)  sympy: about 480 modules, 0.6 to 1.2 s, 35 MB; `outputs` alone doesn't
+#   torch.optim.SGD(parameters, lr=0.1)              torch._dynamo and sympy: 893 modules, 1.4 to 2.6 s, 165 MB
+#   torch.autograd.grad(outputs, inputs, direction)  sympy: 487 modules, 0.5 to 1.2 s, 36 MB; that of a sum doesn't
 #   any operation below a TorchDispatchMode          as the optimizer
 # A worker that trains a network of a second, or audits one, spends more on this than on its work, and eight workers on one
-# machine hold 1.2 GB of it.
+# machine hold 1.3 GB of it.
 #
 # robustray descends by itself (robustray/tasks/training/sgd.py), pulls gradients back through a product
 # (robustray/tasks/attacks/gradient/chain.py), and its audit's mode says no when torch asks. Fails if the behaviour changes.

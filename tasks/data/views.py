@@ -15,6 +15,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,10 @@ class DataView:
     @property
     def content_hash(self) -> str:
         """SHA-256 (hex) of the base's hash and of the change."""
+        return self._hash
+
+    @cached_property  # a part of many images is many numbers, and its hash is asked for by every block of work
+    def _hash(self) -> str:
         return digest(["view", self.base.content_hash, self.change], length=64)
 
     @property

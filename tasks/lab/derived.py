@@ -45,6 +45,10 @@ class RowsRef:
     @property
     def content_hash(self) -> str:
         """SHA-256 (hex) of the pieces in order and of the columns that are read."""
+        return self._hash
+
+    @cached_property  # every block of work asks for it
+    def _hash(self) -> str:
         return keys.digest(["rows", self.columns, [(piece.first, piece.sha) for piece in self.pieces]], length=64)
 
     @property

@@ -108,17 +108,20 @@ class Masked:
 
     def fetch(self) -> ImageData:
         """Raises: InputError naming the first mask that can't be read or is of another size."""
-        data: ImageData = self.base.fetch()
-        masks = np.zeros((len(data), *data.shape[1:]), bool)
+        return self.made_from(self.base.fetch())
+
+    def made_from(self, payload: ImageData) -> ImageData:
+        """The images with their masks. Raises: as `fetch`."""
+        masks = np.zeros((len(payload), *payload.shape[1:]), bool)
         for row, file in enumerate(self.files):
             try:
                 mask = np.load(file, allow_pickle=False)
             except (OSError, ValueError, EOFError) as error:
                 raise InputError(f"{file} is no mask: {first_line(error)}") from error
-            if mask.shape != data.shape[1:]:
-                raise InputError(f"{file}: the mask has shape {mask.shape}, the images have {data.shape[1:]}")
+            if mask.shape != payload.shape[1:]:
+                raise InputError(f"{file}: the mask has shape {mask.shape}, the images have {payload.shape[1:]}")
             masks[row] = mask != 0
-        return checked(replace(data, masks=masks))
+        return checked(replace(payload, masks=masks))
 
     def build(self, payload: ImageData, device: str) -> ImageData:
         """The payload itself: batches go to `device` one by one."""
