@@ -7,9 +7,14 @@ process that trains (torch 2.14.1). A step of a small network takes a little les
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+
+_LISTS: Any = torch
+"""Operations on lists of tensors, one launch for all on a GPU: documented, but not among what torch exports to type
+checkers."""
 
 
 class SGD:
@@ -40,13 +45,13 @@ class SGD:
         points = list(moved.values())
         moves = [each.grad for each in points if each.grad is not None]
         if self._weight_decay:
-            moves = list(torch._foreach_add(moves, points, alpha=self._weight_decay))
+            moves = list(_LISTS._foreach_add(moves, points, alpha=self._weight_decay))
         if self._momentum:
             momenta = [self.momenta[name] for name in moved]
-            torch._foreach_mul_(momenta, self._momentum)
-            torch._foreach_add_(momenta, moves)
+            _LISTS._foreach_mul_(momenta, self._momentum)
+            _LISTS._foreach_add_(momenta, moves)
             moves = momenta
-        torch._foreach_add_(points, moves, alpha=-lr)
+        _LISTS._foreach_add_(points, moves, alpha=-lr)
 
     def load(self, momenta: Mapping[str, Tensor]) -> None:
         """Take over what was read from `momenta`. One that is not among them stays."""
