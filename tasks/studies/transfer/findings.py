@@ -70,11 +70,11 @@ def answer(results: Results) -> str:
             ]
             parts.append(listed(found))
     robust, null, *full = parts
-    tuned = f", and by {full[0]} when fine-tuned" if full else ""
+    tuned, null_tuned = (f", and by {part} when fine-tuned" for part in full) if full else ("", "")
     return (
         f"A robust source instead of a standard one changes {results.measure} on the target, as fixed features, by "
-        f"{robust}{tuned}; another standard source, chosen in the same way, changes it by {null} as fixed features "
-        f"({n})."
+        f"{robust}{tuned}; another standard source, chosen in the same way, changes it by {null} as fixed features"
+        f"{null_tuned} ({n})."
     )
 
 
