@@ -63,7 +63,7 @@ def test_sources_that_are_trained_here_may_be_fixed_features_only() -> None:
     ],
 )
 def test_a_gain_beside_a_null_that_is_not_shown_is_told(robust: list[int], null: list[int], warned: bool) -> None:
-    settings = replace(QUICK, fine_tuning=False)
+    settings = QUICK
     right = {source.name: null if source.replica else robust for source in settings.all_sources()}
     frame = transfers(right | {STANDARD: [5, 5, 5], RANDOM: [2, 2, 2]}, shared=False, target=settings.targets[0].name)
     flags = np.arange(9) < 5
@@ -72,7 +72,7 @@ def test_a_gain_beside_a_null_that_is_not_shown_is_told(robust: list[int], null:
         Results(
             settings=settings,
             targets=settings.targets,
-            transfers=frame[frame["mode"] == FIXED],
+            transfers=frame,
             probes=pd.DataFrame(
                 [
                     {"source": name, "seed": seed, "clean": flags, "robust": weaker if name == STANDARD else flags}
@@ -86,7 +86,9 @@ def test_a_gain_beside_a_null_that_is_not_shown_is_told(robust: list[int], null:
             examples={},
         )
     )
-    assert any("it may be the seeds" in warning for warning in found.warnings) is warned
+    told = [warning.partition(":")[0] for warning in found.warnings if "it may be the seeds" in warning]
+    assert told == ([FIXED, FULL] if warned else [])
+    assert found.answer.count("as fixed features") == found.answer.count("when fine-tuned") == 2, "of robust and null"
     assert (found.claims[0].verdict == "supported") is (min(robust) > 5)
 
 
