@@ -36,8 +36,13 @@ def check_fit(spec: TrainSpec, data: ImageData) -> None:
         raise InputError(f"{data.name} has images of one class only: there is nothing to learn")
 
 
-def check_training(spec: TrainSpec, data: ImageData, initial: nn.Module | None = None) -> None:
+def check_training(
+    spec: TrainSpec, data: ImageData, initial: nn.Module | None = None, *, weights_only: bool = False
+) -> None:
     """`check_fit`, and a few images through the model before its first step. initial: the model behind `spec.initial`.
+
+    weights_only: a model that is built in the same way has passed with such images, so that only what its weights
+    change is looked at: whether they fit, and whether logits are finite.
 
     Raises: InputError also for a model that does not take these images, has another number of outputs than there are
     classes, nothing to train, or no repeatable answer in evaluation mode.
@@ -51,8 +56,8 @@ def check_training(spec: TrainSpec, data: ImageData, initial: nn.Module | None =
         raise InputError(f"{spec.model} has no parameters to train{' beside the frozen ones' * bool(spec.frozen)}")
     images = data.batch(range(min(_PROBE, len(data))))[0]
     try:
-        warnings = check_model(model, images, data.num_classes)
-        if spec.loss in ("adversarial", "trades"):
+        warnings = check_model(model, images, data.num_classes, company=not weights_only)
+        if spec.loss in ("adversarial", "trades") and not weights_only:
             try_gradient(model, images)
     except InputError as error:
         raise InputError(f"{spec.model} on {data.name}: {error}") from error

@@ -206,15 +206,19 @@ def plan_training(lab: BlockLab, specs: Sequence[TrainSpec], *, interval: Interv
     looked_at: set[tuple[Any, ...]] = set()
 
     def check(job: TrainJob) -> None:
-        """Trainings that differ in seed, rates or strength are looked at once, and their images are decoded once."""
+        """Trainings that differ in seed, rates or strength are looked at once, those that differ in their first weights
+        briefly, and their images are decoded once."""
         spec, hashes = job.spec, [ref.content_hash for ref in job.refs.values()]
+        built = (spec.model, spec.loss, spec.frozen, spec.new_head, spec.initial is None)
         fits = (spec.batch_size, spec.validation, job.refs["data"].content_hash)
-        runs = (spec.model, spec.loss, spec.frozen, spec.new_head, *hashes)
-        if runs not in looked_at:
-            check_training(spec, *map(lab.load, job.refs.values()))
+        if (built, *hashes) not in looked_at:
+            data, *initial = map(lab.load, job.refs.values())
+            kind = (built, data.shape, data.num_classes)
+            check_training(spec, data, *initial, weights_only=kind in looked_at)
+            looked_at.add(kind)
         elif fits not in looked_at:
             check_fit(spec, lab.load(job.refs["data"]))
-        looked_at.update((fits, runs))
+        looked_at.update((fits, (built, *hashes)))
 
     plan(handle, check=check)
     return handle

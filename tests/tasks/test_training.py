@@ -417,13 +417,14 @@ def test_small_trainings_do_not_spend_their_time_on_the_curve(store: Store, monk
 
 
 def test_trainings_that_differ_in_seed_or_rate_are_checked_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others each: another loss needs a gradient, another batch is measured against the data."""
-    looked: list[nn.Module] = []
+    """Others each: another loss needs a gradient, another batch is measured against the data. Of models that differ in
+    their first weights, the first one is looked at in company of other images, too."""
+    looked: list[bool] = []
     fitted: list[int] = []
     check_fit = doors.check_fit
 
-    def look(model: nn.Module, *rest: object) -> list[str]:
-        looked.append(model)
+    def look(model: nn.Module, *rest: object, company: bool) -> list[str]:
+        looked.append(company)
         return []
 
     def fit(spec: TrainSpec, data: ImageData) -> None:
@@ -436,7 +437,10 @@ def test_trainings_that_differ_in_seed_or_rate_are_checked_once(store: Store, mo
     lab.train([spec(seed=seed, lr=lr) for seed in (0, 1) for lr in (0.01, 0.1)])
     assert len(looked) == len(fitted) == 1
     lab.train([spec(seed=2), spec(loss="noise", eps=0.1, norm="l2", seed=2), spec(model=DROPOUT, seed=2)])
-    assert len(looked) == 4
+    assert looked == [True] * 4
+    first, second = lab.train([spec(seed=seed) for seed in (4, 5)]).result()
+    lab.train([spec(initial=each, seed=seed) for each in (first, second) for seed in (6, 7)])
+    assert looked == [True] * 5 + [True, False]
     with pytest.raises(InputError, match="1443 is larger than the 1442 training images"):
         lab.train([spec(seed=3), spec(batch_size=1443)])
 

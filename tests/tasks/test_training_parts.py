@@ -159,6 +159,15 @@ def test_what_does_not_fit_is_refused(changed: dict[str, Any], given: Any, says:
         check_training(spec(**changed), data(), given())
 
 
+def test_weights_are_looked_at_of_every_source() -> None:
+    """Although another model of this build has passed."""
+    broken = source()
+    broken.backbone.convs[1].weight[0] = torch.nan
+    check_training(spec(), data(), source(), weights_only=True)
+    with pytest.raises(InputError, match="NaN or infinite logits"):
+        check_training(spec(), data(), broken, weights_only=True)
+
+
 def test_a_lab_keeps_fine_tuned_models_by_what_they_started_from(tmp_path: Any) -> None:
     lab = SerialLab(store=Store(str(tmp_path)))
     plain = TrainSpec(model="digits:mlp", data="digits:train", epochs=1, batch_size=512, lr=0.05)
