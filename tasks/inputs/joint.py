@@ -25,6 +25,7 @@ from robustray.tasks.errors import InputError
 from robustray.tasks.inputs.settings import WeightSteps
 from robustray.tasks.inputs.shared import SharedParameter, check_images
 from robustray.tasks.lab import seeds
+from robustray.tasks.lab.resumable import below
 from robustray.tasks.training.sgd import SGD
 
 WEIGHTS, MOMENTUM = "weights/", "momentum/"
@@ -123,13 +124,9 @@ class JointParameter(SharedParameter):
     def load(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """See `Resumable`."""
         super().load(tensors, record)
-        self._network.load_state_dict(_below(WEIGHTS, tensors))
-        self._optimizer.load(_below(MOMENTUM, tensors))
+        self._network.load_state_dict(below(WEIGHTS, tensors))
+        self._optimizer.load(below(MOMENTUM, tensors))
 
     def _state(self) -> dict[str, Tensor]:
         state = self._network.state_dict()
         return {WEIGHTS + name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -51,3 +51,8 @@ def complete(optimisation: Optimisation) -> Mapping[str, Tensor]:
     for _ in optimisation.steps():
         pass
     return optimisation.result()
+
+
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with `prefix`, without it: a part of what was written down side by side."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from robustray.tasks.checks import check_count
 from robustray.tasks.lab import seeds
+from robustray.tasks.lab.resumable import below
 from robustray.tasks.training.state import TrainingDiverged
 
 _MODULE, _OPTIMIZER = "module/", "optimizer/"
@@ -95,8 +96,7 @@ class Fit:
 
     def load(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """See `Resumable`."""
-        own = {name.removeprefix(_MODULE): t for name, t in tensors.items() if name.startswith(_MODULE)}
-        self.module.load_state_dict(own)
+        self.module.load_state_dict(below(_MODULE, tensors))
         memory: dict[int, dict[str, Any]] = {int(number): dict(each) for number, each in record["remembered"].items()}
         for name, value in tensors.items():
             if name.startswith(_OPTIMIZER):

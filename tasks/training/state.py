@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robustray.tasks.lab import seeds
+from robustray.tasks.lab.resumable import below
 from robustray.tasks.training.settings import TrainSpec
 from robustray.tasks.training.sgd import SGD
 
@@ -136,11 +137,11 @@ class TrainState:
         ):
             mine.copy_(tensors[name])
         for name, network in self.networks.items():
-            network.load_state_dict(_part(tensors, name))
-        self.optimizer.load(_part(tensors, "momentum"))
+            network.load_state_dict(below(f"{name}/", tensors))
+        self.optimizer.load(below("momentum/", tensors))
         self.step, self.curve = record["step"], list(record["curve"])
         self.best = {
-            name: Snapshot(tensors=_part(tensors, f"best-{name}"), **about) for name, about in record["best"].items()
+            name: Snapshot(tensors=below(f"best-{name}/", tensors), **about) for name, about in record["best"].items()
         }
 
 
@@ -170,7 +171,3 @@ def _all_finite(tensors: list[Tensor]) -> bool:
     """Asked once for all of them: a network of many small tensors is looked at in two calls."""
     numbers = [tensor.detach().reshape(-1) for tensor in tensors if tensor.is_floating_point()]
     return not numbers or bool(torch.isfinite(torch.cat(numbers)).all())
-
-
-def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key.partition("/")[2]: value for key, value in tensors.items() if key.partition("/")[0] == name}
