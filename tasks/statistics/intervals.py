@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special  # not scipy.stats: half a second in every process that imports it
 
 from robustray.tasks.errors import InputError
 
@@ -68,8 +68,8 @@ def clopper_pearson(
     if not ((k >= 0) & (k <= n) & (n > 0)).all():
         raise InputError(f"a proportion needs 0 <= successes <= n and n > 0, got {successes!r} of {n!r}")
     tail = (1 - checked_level(level)) / 2
-    lo = np.where(k == 0, 0.0, stats.beta.ppf(tail, np.maximum(k, 1), n - k + 1))
-    hi = np.where(k == n, 1.0, stats.beta.ppf(1 - tail, k + 1, np.maximum(n - k, 1)))
+    lo = np.where(k == 0, 0.0, special.betaincinv(np.maximum(k, 1), n - k + 1, tail))
+    hi = np.where(k == n, 1.0, special.betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail))
     return lo, hi
 
 
@@ -142,7 +142,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     n, mean = len(x), float(x.mean())
     if n == 1:
         return Estimate(value=mean, lo=-np.inf, hi=np.inf, n=1)
-    half = float(special.stdtrit(n - 1, (1 + checked_level(level)) / 2) * stats.sem(x))
+    half = float(special.stdtrit(n - 1, (1 + checked_level(level)) / 2) * (x.std(ddof=1) / np.sqrt(n)))
     return Estimate(value=mean, lo=mean - half, hi=mean + half, n=n)
 
 
@@ -158,7 +158,7 @@ def median_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     if x.ndim != 1 or np.isnan(x).any():
         raise InputError(f"a median needs a flat list of numbers, got {values!r}")
     n = len(x)
-    below = int(stats.binom.ppf((1 - checked_level(level)) / 2, n, 0.5)) if n else 0
+    below = int(np.searchsorted(special.bdtr(np.arange(n + 1), n, 0.5), (1 - checked_level(level)) / 2))
     if not below:
         return Estimate(value=float(np.median(x)) if n else float("nan"), lo=-np.inf, hi=np.inf, n=n)
     return Estimate(value=float(np.median(x)), lo=float(x[below - 1]), hi=float(x[n - below]), n=n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from robustray.tasks.errors import InputError
 
@@ -22,7 +22,7 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
         raise InputError(f"counts of images cannot be negative, got {only_a} and {only_b}")
     if only_a + only_b == 0:
         return 1.0
-    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:

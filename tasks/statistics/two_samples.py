@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.statistics.designs import BATCH_ENTRIES
@@ -32,6 +31,8 @@ def welch(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Estimate:
         return Estimate(value=difference, lo=-np.inf, hi=np.inf, n=n)
     if np.ptp(first) == 0 == np.ptp(second):  # SciPy's degrees of freedom are 0 / 0 there
         return Estimate(value=difference, lo=difference, hi=difference, n=n)
+    from scipy import stats  # slow to import
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of nearly equal values; the interval is right all the same
         ends = stats.ttest_ind(first, second, equal_var=False).confidence_interval(checked_level(level))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from robustray.tasks.errors import InputError
 from robustray.tasks.statistics import Estimate
@@ -47,7 +47,7 @@ def score_interval(probabilities: ArrayLike, level: float = 0.95) -> Estimate:
     means = (n * p.mean(0) - p) / (n - 1)  # without image i
     without = np.exp((entropies.sum() - entropies) / (n - 1) - special.xlogy(means, np.maximum(means, 1e-300)).sum(1))
     error = np.sqrt((n - 1) / n * np.square(without - without.mean()).sum())
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * error)
+    half = float(special.stdtrit(n - 1, (1 + level) / 2) * error)
     return Estimate(value=value, lo=max(1.0, value - half), hi=min(float(p.shape[1]), value + half), n=n)
 
 
@@ -131,7 +131,7 @@ def grouped_jackknife(
         return Estimate(value=value, lo=limits[0], hi=limits[1], n=len(of))
     without = np.array([statistic(of != name) for name in names])
     error = np.sqrt((count - 1) / count * np.square(without - without.mean()).sum())
-    half = float(stats.t.ppf((1 + level) / 2, count - 1) * error)
+    half = float(special.stdtrit(count - 1, (1 + level) / 2) * error)
     return Estimate(value=value, lo=max(limits[0], value - half), hi=min(limits[1], value + half), n=len(of))
 
 
