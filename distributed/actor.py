@@ -8,6 +8,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
+from robustray.tasks.lab.heap import keep_freed_memory
 from robustray.tasks.lab.jobs import Job, Receipt, Worker
 from robustray.tasks.lab.protocol import Reference
 from robustray.tasks.lab.store import Store
@@ -25,6 +26,7 @@ class BlockActor:
     """A `Worker` in a separate process. Its methods only forward; the worker is tested without Ray."""
 
     def __init__(self, store_url: str, name: str) -> None:
+        keep_freed_memory()
         self._payloads: dict[str, Any] = {}
         self._worker = Worker(store=Store(store_url), payload=self._payload, name=name)
 

@@ -31,6 +31,7 @@ from ray.util.placement_group import PlacementGroup
 from robustray.distributed.actor import why_it_died
 from robustray.distributed.groups import GroupNeeds
 from robustray.tasks.errors import InputError
+from robustray.tasks.lab.heap import keep_freed_memory
 from robustray.tasks.lab.jobs import Receipt, Worker, fix_kernels, numerics
 from robustray.tasks.lab.protocol import Needs
 from robustray.tasks.lab.store import Store
@@ -162,6 +163,7 @@ class _EndsOnErrors(ray.train.UserCallback):
 def _train(config: dict[str, Any]) -> Receipt:
     """The work of each process; all get the same arguments. Raises: _TrainingError."""
     fix_kernels()
+    keep_freed_memory()
     from robustray.tasks.training.ranks import ProcessGroup
     from robustray.tasks.training.state import TrainingDiverged
 

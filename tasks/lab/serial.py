@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustray.tasks.lab.base import BlockLab
 from robustray.tasks.lab.executor import Listener, ProgressLike
+from robustray.tasks.lab.heap import keep_freed_memory
 from robustray.tasks.lab.jobs import Job, Worker
 from robustray.tasks.lab.journal import Journal
 from robustray.tasks.lab.long_jobs import WATCHED
@@ -101,6 +102,7 @@ class SerialLab(BlockLab):
         fresh: Sequence[str] = (),
         checkpoint_every: Interval | None = None,
     ) -> None:
+        keep_freed_memory()
         super().__init__(
             store=store,
             executor=SerialExecutor(

@@ -213,7 +213,7 @@ def test_an_actor_is_killed_in_the_middle(bench: Bench, calm: Bench) -> None:
 def test_actors_are_killed_again_and_again(bench: Bench, calm: Bench) -> None:
     bench.order(seconds=0.2)
     driver = bench.start()
-    for _ in range(3):
+    for _ in range(2):
         bench.wait_for_pieces(3, driver)
         wait_until(lambda: bool(actors_of(driver)), driver)
         for victim in actors_of(driver):
@@ -225,10 +225,10 @@ def test_actors_are_killed_again_and_again(bench: Bench, calm: Bench) -> None:
 
 @pytest.mark.acceptance
 def test_the_driver_is_killed_again_and_again(calm: Bench, tmp_path: Path) -> None:
-    """Once while it trains the model, several times while it attacks."""
+    """Once while it trains the model, twice while it attacks."""
     bench = Bench(tmp_path / "bench")
     bench.order(seconds=0.2)
-    for attempt in range(5):
+    for attempt in range(3):
         driver = bench.start()
         if attempt == 0:
             wait_until(lambda: bool(bench.run_folders()), driver)
@@ -241,7 +241,7 @@ def test_the_driver_is_killed_again_and_again(calm: Bench, tmp_path: Path) -> No
     (bench.folder / "orders.json").unlink()
     bench.run()
     assert bench.tables() == calm.tables()
-    assert len(bench.run_folders()) == 1 and bench.status()["attempts"] == 6
+    assert len(bench.run_folders()) == 1 and bench.status()["attempts"] == 4
     lines = (bench.run_folders()[0] / "blocks.jsonl").read_text().splitlines()
     done = [(line["step"], line["file"]) for line in map(json.loads, lines)]
     assert len(done) == len(set(done)), "no block that an attempt had finished was computed by a later one"
@@ -317,7 +317,7 @@ def test_an_item_that_cannot_be_computed(fault: str, again: str, bench: Bench, c
     )
 
     # Resumed, it is not tried again. Told to, or as a new run, it is.
-    bench.run("resume", failed["run"], code=1)
+    bench.run("resume", failed["run"], workers=0, code=1)
     (bench.folder / "orders.json").unlink()
     before, kept = len(bench.pieces()), {path.name: path.stat().st_mtime_ns for path in bench.pieces()}
     if again == "the same command":
@@ -418,7 +418,7 @@ def test_one_of_two_drivers_is_killed(bench: Bench, calm: Bench) -> None:
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_the_number_of_workers_changes_no_bit(workers: int, calm: Bench, tmp_path: Path) -> None:
     bench = Bench(tmp_path / "bench")
     bench.run(workers=workers)
@@ -429,9 +429,9 @@ def test_the_number_of_workers_changes_no_bit(workers: int, calm: Bench, tmp_pat
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize("num_images", [1, 3, 17])
+@pytest.mark.parametrize("num_images", [1, 17])
 def test_awkward_numbers_of_images(num_images: int, calm: Bench, tmp_path: Path) -> None:
-    """At, one below and one above two workers and a block of 16. At the last size no image is left to attack."""
+    """Fewer than two workers; one above a block of 16. At the last size no image is left to attack."""
     flags = (
         "--num-images",
         str(num_images),
@@ -440,7 +440,7 @@ def test_awkward_numbers_of_images(num_images: int, calm: Bench, tmp_path: Path)
         "0.9",
         "1",
         "--block",
-        "1" if num_images < 4 else "16",
+        "16",
     )
     tables = []
     for workers in (0, 2):
