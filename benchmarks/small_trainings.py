@@ -3,11 +3,10 @@
     python benchmarks/small_trainings.py [--rounds 3]
 
 The trainings are those that the transfer study fine-tunes by, at its quick size (200 of 36 steps) and at its small size
-(180 of 200 steps, as many as that has; in bf16 where the hardware multiplies it). Every worker adds up the wall time
-that it spends in `TrainStep` (forward, backward, update); what is left of `workers x wall time` is everything else:
-batches, checks of the model before the first training, building models, sending, publishing weights, looking up what is
-there. Wall time is counted from the request to the last result, with the workers started before. Records go to
-benchmarks/records/small-trainings.json.
+(16 of 200 steps). Every worker adds up the wall time that it spends in `TrainStep` (forward, backward, update); what is
+left of `workers x wall time` is everything else: batches, checks of the model before the first training, building
+models, sending, publishing weights, looking up what is there. Wall time is counted from the request to the last result,
+with the workers started before. Records go to benchmarks/records/small-trainings.json.
 """
 
 from __future__ import annotations
@@ -85,14 +84,9 @@ FORMS: dict[str, tuple[int, TrainSpec]] = {
         ),
     ),
     "small": (
-        180,
+        16,
         TrainSpec(
-            model="small_trainings:small_s",
-            data="scenes:train,n=350,size=32",
-            epochs=40,
-            batch_size=64,
-            lr=0.01,
-            precision="auto",
+            model="small_trainings:small_s", data="scenes:train,n=350,size=32", epochs=40, batch_size=64, lr=0.01
         ),
     ),
 }
