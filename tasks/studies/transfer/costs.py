@@ -21,7 +21,7 @@ UNKNOWN = 10_000
 """Images of a data set whose size is not known before it is opened."""
 MEASURED: Mapping[str, str] = {
     "scenes:cnn": "Training the sources dominates; the quick size took 60 to 70 s of CPU time over all processes, and "
-    "two to three times as much on a machine that served others as well.",
+    "two to three times as much on a slow day of the same machine.",
 }
 """By architecture; source: docs/design/architecture.md."""
 
