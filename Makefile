@@ -1,6 +1,6 @@
 # make demo         install into .venv and run the main experiment at its quick size
 # make test         install, lint, type-check and test
-# make acceptance   the slow tests: every study's full quick size, side by side; then faults, one after the other
+# make acceptance   the slow tests: every study's full quick size, side by side; then faults and grids, file by file
 # make results      the long runs behind docs/results, one after the other, at low priority; resumes (hours);
 #                   ONLY=replication takes those of one study, ONLY=labels-small one run
 # make site         the documentation as a site, in site/; strict: a broken link fails
@@ -34,8 +34,8 @@ test: lint
 
 acceptance: dev-environment
 	"$(RUN)" -m pytest -m acceptance --timeout 1500 --numprocesses auto tests/contract tests/tasks tests/acceptance/test_quick.py
-	"$(RUN)" -m pytest -m acceptance --timeout 1500 tests --ignore tests/contract --ignore tests/tasks \
-	    --ignore tests/acceptance/test_quick.py
+	"$(RUN)" -m pytest -m acceptance --timeout 1500 --numprocesses auto --dist loadfile tests \
+	    --ignore tests/contract --ignore tests/tasks --ignore tests/acceptance/test_quick.py
 
 results: environment
 	"$(RUN)" scripts/results.py $(ONLY)

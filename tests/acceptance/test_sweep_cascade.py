@@ -14,9 +14,9 @@ import pytest
 pytestmark = pytest.mark.acceptance
 
 SWEEP = (
-    "run attack-sweep --model digits:mlp --model digits:cnn --num-images 24 --norms linf --eps-linf 0.1 "
-    "--attacks fast-cascade autoattack transfer --sources digits:mlp digits:cnn --num-transfer 20 --num-steps 5 "
-    "--block 8 --num-examples 1 --json"
+    "run attack-sweep --model digits:mlp --model digits:cnn --num-images 12 --norms linf --eps-linf 0.1 "
+    "--attacks fast-cascade autoattack transfer --sources digits:mlp digits:cnn --num-transfer 10 --num-steps 5 "
+    "--block 4 --num-examples 1 --json"
 )
 
 
@@ -58,8 +58,8 @@ def test_a_random_model_draws_the_same_for_any_number_of_workers(tmp_path: Path,
     (tmp_path / "own_noisy.py").write_text(RANDOM)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(repository)])}
     sweep = (
-        "run attack-sweep --model own_noisy:build --data digits:test --num-images 10 --norms linf --eps-linf 0.5 "
-        "--block 4 --num-examples 1 --json"
+        "run attack-sweep --model own_noisy:build --data digits:test --num-images 6 --norms linf --eps-linf 0.5 "
+        "--block 3 --num-examples 1 --json"
     )
 
     def run(flags: str) -> subprocess.CompletedProcess[str]:

@@ -180,6 +180,9 @@ def test_its_page_asks_for_nothing_outside_itself(tiny: Tiny) -> None:
 
 def test_it_uses_what_it_declares_and_computes_nothing_twice(tiny: Tiny, tmp_path: Path) -> None:
     first = tiny.store / tiny.document["run"]
+    runs = set(tiny.store.glob(f"{tiny.name}-*"))
+    assert json.loads(command(tiny.line(tiny.store))) == tiny.document, "a finished run is shown again"
+    assert set(tiny.store.glob(f"{tiny.name}-*")) == runs
     assert {block["step"] for block in blocks(first)} <= set(load_study(tiny.name).steps)
     store = tmp_path / "store"
     shutil.copytree(tiny.store, store, ignore=lambda folder, names: {tiny.document["run"]} & set(names))

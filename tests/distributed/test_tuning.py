@@ -5,14 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import logging
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,146 +18,16 @@ import pandas as pd
 import pytest
 
 from robustray.distributed import tuning
-from robustray.distributed.cli import main
 from robustray.distributed.trackers import Tracking
 from robustray.tasks.errors import InputError
 from robustray.tasks.grids.settings import Cell, Grid, Halving, Outcome
-from robustray.tasks.lab import code
 from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.policy_gradients import files
 from robustray.tasks.training.settings import TrainSpec
+from tests.distributed.desk import Desk
 
 ROOT = Path(__file__).resolve().parents[2]
-GRID = """\
-from pathlib import Path
-
-from robustray.tasks.grids.settings import Cell, Grid, Outcome
-from robustray.tasks.policy_gradients.settings import AgentSpec, PolicyGradient
-from my_environment import STEPS
-
-SHORT = PolicyGradient(steps_per_stream=32, num_minibatches=2, hidden=(4,))
-
-
-def cell(environment, seed):
-    spec = AgentSpec(environment=f"my_environment:{environment}", settings=SHORT, iterations=STEPS, seed=seed)
-    return Cell(levels={"environment": environment, "seed": seed}, settings=spec)
-
-
-def grid(size):
-    return Grid(
-        question="Which environment pays more?",
-        paper="a test",
-        outcomes=[Outcome(name="late_return", words="late return")],
-        cells=[cell(name, seed) for name in NAMES for seed in (0, 1)],
-    )
-
-
-"""
-ENVIRONMENT = """\
-import os
-import time
-from pathlib import Path
-
-from tests.tasks.rl_environments import Target
-
-STEPS = 4
-PAUSE = 0.0
-
-
-class Counted(Target):
-    def step(self, action):
-        time.sleep(PAUSE)
-        with open("steps.log", "ab", buffering=0) as file:
-            file.write(b".")
-        return super().step(action)
-
-
-class Near(Counted):
-    pass
-
-
-class Far(Counted):
-    ends = 0.2
-
-
-class Fails(Counted):
-    def step(self, action):
-        if not Path("mended").exists():
-            raise ValueError("not mended yet")
-        return super().step(action)
-
-
-class Dies(Counted):
-    def step(self, action):
-        if not Path("mended").exists():
-            os.kill(os.getpid(), 9)
-        return super().step(action)
-"""
-
-
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
-
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        yield
-        ray.shutdown()
-
-
-class Desk:
-    """A folder with a grid of one's own, and the command typed in it."""
-
-    def __init__(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.capfd, self.store = folder, capfd, folder / "store"
-        (folder / "my_environment.py").write_text(ENVIRONMENT)
-
-    def names(self, *names: str) -> None:
-        """Write, or edit, the grid: two seeds in each of these environments."""
-        (self.folder / "my_grids.py").write_text(f"{GRID}NAMES = {names!r}\n")
-
-    def tune(self, flags: str = "", store: Path | None = None) -> tuple[int, dict[str, Any], str]:
-        self.forget()
-        self.capfd.readouterr()
-        ended = main(["tune", "my_grids:grid", "--store", str(store or self.store), "--json", *shlex.split(flags)])
-        said = self.capfd.readouterr()
-        return ended, json.loads(said.out) if said.out else {}, said.err
-
-    def forget(self) -> None:
-        for name in ("my_grids", "my_environment"):
-            sys.modules.pop(name, None)
-        importlib.invalidate_caches()
-        code.forget()
-        code._own_file.cache_clear()
-
-    @property
-    def steps(self) -> int:
-        """Environment steps so far, of all processes."""
-        log = self.folder / "steps.log"
-        return log.stat().st_size if log.exists() else 0
-
-    def agents(self) -> dict[str, int]:
-        """Finished files of agents -> when they were written."""
-        return {str(path): path.stat().st_mtime_ns for path in self.store.glob("agents/*/*.safetensors")}
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Desk]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    made = Desk(tmp_path, capfd)
-    yield made
-    made.forget()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 def reports(folder: Path) -> list[list[dict[str, Any]]]:
@@ -474,17 +341,6 @@ def published(store: Path) -> dict[str, bytes]:
     """Agents, tables and figures; but for clock columns, which have a table of their own."""
     files = [*store.glob("agents/*/*"), *store.glob("grids/*/tables/*"), *store.glob("grids/*/figures/*")]
     return {str(f.relative_to(store)): f.read_bytes() for f in files if not f.name.startswith("clock-")}
-
-
-@pytest.mark.acceptance
-@pytest.mark.parametrize("name", sorted(tuning.grid_names()))
-def test_the_quick_form_of_every_grid_finishes(two_cpus: None, desk: Desk, name: str) -> None:
-    ended = main(["tune", name, "--store", str(desk.store), "--json"])
-    document = json.loads(desk.capfd.readouterr().out)
-    assert ended == 0 and document["counts"]["failed"] == 0 and document["counts"]["cells"] >= 4
-    for table, path in document["tables"].items():
-        frame = pd.read_parquet(path)
-        assert len(frame) and (table in ("cells", "best") or (frame.seeds >= 2).all())
 
 
 @pytest.mark.parametrize("name", sorted(tuning.grid_names()))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,17 +15,7 @@ from robustray.tasks.lab.serial import SerialLab
 from robustray.tasks.lab.store import Store
 from robustray.tasks.study import Size
 from robustray.tune_configs.names import GRIDS
-
-TINY: Mapping[str, Mapping[str, Any]] = {
-    "feature-students": {"num_images": 100, "epochs": 1, "student_epochs": 1, "match_steps": 2, "perturb_steps": 2},
-    "gaussian-steps": {"num_steps": 5, "batch_size": 32},
-    "label-workers": {"test_data": "scenes:test,n=100,classes=18,multi=0.5", "num_resamples": 200},
-    "inversion-eps": {"epochs": 1, "num_targets": 10, "inversion_steps": 3, "head_images": 40},
-    "generation-eps": {"epochs": 1, "per_class": 2, "generate_steps": 3},
-    "gradient-samples": {"num_repeats": 3, "truth_blocks": 2, "landscape_steps": 32},
-    "replication-answers": {"num_studies": 3, "num_images": 200, "num_candidates": 1_200},
-}
-"""Grid -> settings that make a run of it take a second or two. What its cells read must not depend on them."""
+from tests.tasks.grid_settings import ONE_RUN, TINY
 
 
 def grid_of(name: str, size: Size) -> Grid:
@@ -43,7 +31,7 @@ def test_no_two_cells_are_the_same_number(name: str, size: Size) -> None:
     assert len({repr((cell.settings, cell.reads)) for cell in grid.cells}) == len(grid.cells)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@pytest.mark.parametrize("name", ONE_RUN)
 def test_outcomes_are_in_the_tables_of_the_study(name: str, tmp_path: Path) -> None:
     """One run, from which everything is read that any cell reads: other runs have the same tables and rows."""
     grid = grid_of(name, "quick")
