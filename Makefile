@@ -33,7 +33,8 @@ test: lint
 	"$(RUN)" -m pytest -m "not acceptance" --numprocesses auto --dist loadfile
 
 acceptance: dev-environment
-	"$(RUN)" -m pytest -m acceptance --timeout 1500 --numprocesses auto tests/contract tests/tasks tests/acceptance/test_quick.py
+	"$(RUN)" -m pytest -m acceptance --timeout 1500 --numprocesses auto --dist loadgroup \
+	    tests/contract tests/tasks tests/acceptance/test_quick.py
 	"$(RUN)" -m pytest -m acceptance --timeout 1500 --numprocesses auto --dist loadfile tests \
 	    --ignore tests/contract --ignore tests/tasks --ignore tests/acceptance/test_quick.py
 

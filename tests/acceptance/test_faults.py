@@ -71,7 +71,8 @@ class Bench:
     """A folder in which the command is typed, with a store of its own."""
 
     folder: Path
-    flags: tuple[str, ...] = ("--num-images", str(NUM_IMAGES), "--eps-linf", "0.05", "0.1", "--block", "16")
+    flags: tuple[str, ...] = ("--num-images", str(NUM_IMAGES), "--eps-linf", "0.05", "0.1")
+    block: int = 16
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
@@ -97,7 +98,7 @@ class Bench:
             "--norms",
             "linf",
         ]
-        typed = [*(words or [*sweep, *self.flags]), *(["--anyway"] if anyway else [])]
+        typed = [*(words or [*sweep, *self.flags, "--block", str(self.block)]), *(["--anyway"] if anyway else [])]
         return subprocess.Popen(
             [sys.executable, "-m", "robustray", *typed, "--workers", str(workers), "--json"],
             cwd=self.folder,
@@ -299,6 +300,7 @@ def _survivor(calm: Bench, tmp_path: Path) -> int:
 @pytest.mark.parametrize(("fault", "again"), [("kill", "the same command"), ("memory", "resume --failed")])
 def test_an_item_that_cannot_be_computed(fault: str, again: str, bench: Bench, calm: Bench, tmp_path: Path) -> None:
     item = _survivor(calm, tmp_path)
+    bench.block = 4  # an actor dies at each halving
     bench.order(**{fault: [item]})
     failed = bench.run(code=1)
     assert "1 item(s) were given up" in failed["stderr"] and "--failed" in failed["stderr"]
@@ -324,7 +326,7 @@ def test_an_item_that_cannot_be_computed(fault: str, again: str, bench: Bench, c
         bench.run(workers=0)
         assert len(bench.run_folders()) == 2
     else:
-        bench.run("resume", failed["run"], "--failed")
+        bench.run("resume", failed["run"], "--failed", workers=0)
         assert len(bench.run_folders()) == 1
     assert bench.tables() == calm.tables()
     assert not bench.status()["failures"] and bench.status()["status"] == "finished"
@@ -431,16 +433,7 @@ def test_the_number_of_workers_changes_no_bit(workers: int, calm: Bench, tmp_pat
 @pytest.mark.parametrize("num_images", [1, 17])
 def test_awkward_numbers_of_images(num_images: int, calm: Bench, tmp_path: Path) -> None:
     """Fewer than two workers; one above a block of 16. At the last size no image is left to attack."""
-    flags = (
-        "--num-images",
-        str(num_images),
-        "--eps-linf",
-        "0.02",
-        "0.9",
-        "1",
-        "--block",
-        "16",
-    )
+    flags = ("--num-images", str(num_images), "--eps-linf", "0.02", "0.9", "1")
     tables = []
     for workers in (0, 2):
         bench = Bench(tmp_path / f"bench-{workers}", flags)

@@ -110,7 +110,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tiny]:
     return keep
 
 
-@pytest.fixture(params=STUDIES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in STUDIES])
 def tiny(request: pytest.FixtureRequest, kept: Callable[[str], Tiny], monkeypatch: pytest.MonkeyPatch) -> Tiny:
     for name in ("ROBUSTRAY_DATA", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
