@@ -227,22 +227,11 @@ def test_two_ranks_train_the_model_of_one_device(calm: Bench, calm_pair: Bench) 
 @pytest.mark.acceptance
 @pytest.mark.parametrize(("first", "second"), [(PROCESS, "ray::TrainController"), (ACTOR, "driver")])
 def test_parts_of_a_pair_are_killed(first: str, second: str, pair: Bench, calm_pair: Bench) -> None:
-    """One of the two processes, then Ray Train's own actor; or the actor that waits for them, then the driver.
-
-    Both processes are held in their step until the news of the death has ended them too: otherwise they might take
-    more steps, and write the next checkpoint, before it reaches them. The two that follow are held in their own step
-    of that number, 20 further on.
-    """
+    """One of the two processes, then Ray Train's own actor; or the actor that waits for them, then the driver."""
     driver = pair.until_step(27)
-    for what, steps in ((first, 27), (second, 2 * 27)):
-        wait_until(lambda wanted=steps * pair.ranks: pair.steps() >= wanted, driver)  # type: ignore[misc]
-        if what == "driver":
-            kill_driver(driver)
-            continue
-        both = children(driver, PROCESS)
-        children(driver, what)[0].kill()
-        _, alive = psutil.wait_procs(both, timeout=PATIENCE_S)
-        assert not alive, "no process trains on alone"
+    kill_part(first, driver)
+    wait_until(lambda: pair.steps() >= 2 * 27 * pair.ranks, driver)  # the new ones go on at 20 and are held at 47
+    kill_part(second, driver)
     pair.go_on()
     if second == "driver":
         driver = pair.start()
@@ -251,6 +240,18 @@ def test_parts_of_a_pair_are_killed(first: str, second: str, pair: Bench, calm_p
     assert 0 < pair.repeated() <= 2 * INTERVAL
     assert "goes on from its checkpoint after step 40" in words and "trained by 2 processes" in words
     assert not pair.checkpoints()
+
+
+def kill_part(what: str, driver: subprocess.Popen[str]) -> None:
+    """Kill it while both processes are held in a step, and wait until the news has ended these too: otherwise they
+    might take more steps, and write the next checkpoint, before it reaches them."""
+    if what == "driver":
+        kill_driver(driver)
+        return
+    both = children(driver, PROCESS)
+    children(driver, what)[0].kill()
+    _, alive = psutil.wait_procs(both, timeout=PATIENCE_S)
+    assert not alive, "no process trains on alone"
 
 
 @pytest.mark.acceptance
