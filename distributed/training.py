@@ -15,8 +15,9 @@ import contextlib
 import dataclasses
 import os
 import tempfile
+import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,10 @@ MAX_FAILURES = 3
 """How often processes of a training may die before it is given up. The same command can then continue it."""
 POLL_S = 0.5
 """Between two looks of Ray Train at its processes. Its own 2 s are waited for at each start, death and end."""
+FREE_S = 2.0
+"""Between two looks for places that are held for attempts of before."""
+ATTEMPTS = 16
+"""So many attempts at a training, one after the other, are told apart."""
 PATIENCE_S = 24 * 3600
 """Seconds that a process waits for the others, for example while rank 0 checks, before it fails. Ray Train notices
 deaths."""
@@ -72,21 +77,49 @@ def _resources(job: TrainJob) -> dict[str, float]:
     return {"CPU": float(job.spec.threads)} | ({"GPU": 1.0} if job.device == "cuda" else {})
 
 
-def _marked(job: TrainJob) -> dict[str, float]:
-    """The same, and some bytes of memory by which the places of this training are known: they can't have a name."""
-    return {**_resources(job), "memory": float(1 + int(job.key[:4], 16))}
+def _marked(job: TrainJob, attempt: int) -> dict[str, float]:
+    """The same, and some bytes of memory, at most 16 MiB, by which the places of this attempt are known: they can't
+    have a name."""
+    return {**_resources(job), "memory": float(1 + int(job.key[:5], 16) * ATTEMPTS + attempt % ATTEMPTS)}
 
 
-def _free_places(job: TrainJob) -> None:
-    """Give back what Ray still holds for an earlier attempt whose controller was killed.
-
-    It would hold it until the driver ends (measured), and what Ray Train has against that needs the dashboard.
-    """
-    driver = ray.get_runtime_context().get_job_id()
+def _places(job: TrainJob) -> Iterator[tuple[str, int, bool]]:
+    """Of all places that this driver ever had for this training: their name, the attempt, whether they are held."""
+    driver, attempts = ray.get_runtime_context().get_job_id(), [_marked(job, number) for number in range(ATTEMPTS)]
     for name, about in ray.util.placement_group_table().items():
-        ours = name.endswith(driver) and about["state"] != "REMOVED"
-        if ours and all(bundle == _marked(job) for bundle in about["bundles"].values()):
-            ray.util.remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+        bundles = list(about["bundles"].values())
+        if name.endswith(driver) and bundles and bundles[0] in attempts and bundles.count(bundles[0]) == len(bundles):
+            yield name, attempts.index(bundles[0]), about["state"] != "REMOVED"
+
+
+@contextlib.contextmanager
+def _freed_places(job: TrainJob) -> Iterator[int]:
+    """Within, give back what Ray holds for earlier attempts at this training, whose controllers were killed. Gives the
+    number of this attempt.
+
+    Ray would hold it until the driver ends (measured), and what Ray Train has against that needs the dashboard. Once is
+    not enough: a controller takes new places while the news that it has to end is under way.
+    """
+    this = 1 + max((attempt for _, attempt, _ in _places(job)), default=-1)
+    over = threading.Event()
+
+    def free() -> None:
+        for name, attempt, held in _places(job):
+            if held and attempt != this % ATTEMPTS:
+                ray.util.remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+
+    def keep_free() -> None:
+        while not over.wait(FREE_S):
+            free()
+
+    free()
+    keeper = threading.Thread(target=keep_free, daemon=True)
+    keeper.start()
+    try:
+        yield this
+    finally:
+        over.set()
+        keeper.join()
 
 
 def _room(node: dict[str, float], each: dict[str, float]) -> int:
@@ -115,8 +148,7 @@ class GroupJob(TrainJob):
         return self.finished(worker.store) or self._attempt(worker.store.url, payloads)
 
     def _attempt(self, store_url: str, payloads: Mapping[str, Any]) -> Receipt:
-        _free_places(self)
-        with tempfile.TemporaryDirectory(prefix="robustray-") as folder:
+        with _freed_places(self) as attempt, tempfile.TemporaryDirectory(prefix="robustray-") as folder:
             trainer = _RAY_TRAIN.torch.TorchTrainer(
                 _train,
                 train_loop_config={"job": self, "store": store_url, "payloads": payloads},
@@ -124,7 +156,7 @@ class GroupJob(TrainJob):
                 scaling_config=_RAY_TRAIN.ScalingConfig(
                     num_workers=self.most if self.least == self.most else (self.least, self.most),
                     use_gpu=self.device == "cuda",
-                    resources_per_worker=_marked(self),
+                    resources_per_worker=_marked(self, attempt),
                 ),
                 run_config=_RAY_TRAIN.RunConfig(
                     name=f"{self.step}-{self.key}",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import ray
+from ray.util.placement_group import PlacementGroup, placement_group
 
+from robustray.distributed import training
 from robustray.distributed.groups import GroupNeeds
-from robustray.distributed.training import GroupJob, in_processes
+from robustray.distributed.training import GroupJob, _freed_places, _marked, in_processes
 from robustray.tasks.errors import InputError
 from robustray.tasks.lab.checkpoints import Interval
 from robustray.tasks.training.handle import TrainJob
@@ -77,3 +81,39 @@ def test_a_range_that_leaves_one_trains_as_one_device_does(monkeypatch: pytest.M
     monkeypatch.setattr(ray, "nodes", lambda: nodes((1, 0)))
     plain = job((1, 4))
     assert in_processes(plain) is plain
+
+
+@pytest.mark.acceptance
+def test_places_that_a_killed_controller_still_takes_are_given_back(
+    two_cpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took new ones while the news of its end was under way: the next attempt waited for ever (Ray 2.60)."""
+    monkeypatch.setattr(training, "FREE_S", 0.1)
+    mine, other = (replace(job(2), key=key) for key in ("00abcdef", "00abddef"))
+
+    def take(whose: TrainJob, attempt: int) -> PlacementGroup:
+        return placement_group([_marked(whose, attempt)] * 2)
+
+    def state(places: PlacementGroup) -> str:
+        return ray.util.placement_group_table(places)["state"]
+
+    def wait_until_freed(places: PlacementGroup) -> None:
+        end = time.monotonic() + 60
+        while state(places) != "REMOVED":
+            assert time.monotonic() < end, "it is still held"
+            time.sleep(0.05)
+
+    before, elsewhere = take(mine, 0), take(other, 0)
+    assert before.wait(60)
+    with _freed_places(mine) as attempt:
+        assert attempt == 1
+        wait_until_freed(before)
+        ray.util.remove_placement_group(elsewhere)
+        own, late, elsewhere = take(mine, attempt), take(mine, 0), take(other, 0)
+        assert own.wait(60)
+        wait_until_freed(late)
+        assert state(own) == "CREATED" and state(elsewhere) == "PENDING"
+    with _freed_places(mine) as attempt:
+        assert attempt == 2
+        wait_until_freed(own)
+        assert elsewhere.wait(60), "that of another training is left alone"
