@@ -97,8 +97,9 @@ def _freed_places(job: TrainJob) -> Iterator[int]:
     """Within, give back what Ray holds for earlier attempts at this training, whose controllers were killed. Gives the
     number of this attempt.
 
-    Ray would hold it until the driver ends (measured), and what Ray Train has against that needs the dashboard. Once is
-    not enough: a controller takes new places while the news that it has to end is under way.
+    Ray would hold it until the driver ends (measured): what Ray Train has against that needs the state API, and a
+    machine on which no other Ray runs (findings/ray_train_cleaner_wants_the_only_ray.sh). Once is not enough: a
+    controller takes new places while the news that it has to end is under way.
     """
     this = 1 + max((attempt for _, attempt, _ in _places(job)), default=-1)
     over = threading.Event()
