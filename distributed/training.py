@@ -80,7 +80,7 @@ def _resources(job: TrainJob) -> dict[str, float]:
 def _marked(job: TrainJob, attempt: int) -> dict[str, float]:
     """The same, and some bytes of memory, at most 16 MiB, by which the places of this attempt are known: they can't
     have a name."""
-    return {**_resources(job), "memory": float(1 + int(job.key[:5], 16) * ATTEMPTS + attempt % ATTEMPTS)}
+    return {**_resources(job), "memory": float(1 + int(job.key[:5], 16) * ATTEMPTS + attempt)}
 
 
 def _places(job: TrainJob) -> Iterator[tuple[str, int, bool]]:
@@ -101,12 +101,12 @@ def _freed_places(job: TrainJob) -> Iterator[int]:
     machine on which no other Ray runs (findings/ray_train_cleaner_wants_the_only_ray.sh). Once is not enough: a
     controller takes new places while the news that it has to end is under way.
     """
-    this = 1 + max((attempt for _, attempt, _ in _places(job)), default=-1)
+    this = (1 + max((attempt for _, attempt, _ in _places(job)), default=-1)) % ATTEMPTS
     over = threading.Event()
 
     def free() -> None:
         for name, attempt, held in _places(job):
-            if held and attempt != this % ATTEMPTS:
+            if held and attempt != this:
                 ray.util.remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
 
     def keep_free() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,32 +17,33 @@ from tests.distributed.desk import Desk
 ROOT = str(Path(__file__).resolve().parents[2])
 
 
+@contextlib.contextmanager
+def local_ray(num_cpus: int, **environment: str) -> Iterator[None]:
+    """A Ray of its own, whose workers see these variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"PYTHONPATH": ROOT, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **environment}.items():
+            patch.setenv(name, value)
+        import ray
+
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+        yield
+        ray.shutdown()
+
+
 @pytest.fixture(scope="module")
 def eight_cpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Logical ones: runners of these tests wait more than they compute. Gives the file that `HangsOnce` marks."""
     flag = tmp_path_factory.mktemp("hangs") / "hung"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", ROOT)
-        patch.setenv("ROBUSTRAY_TEST_HANGS", str(flag))
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
-
-        ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with local_ray(8, ROBUSTRAY_TEST_HANGS=str(flag)):
         logging.getLogger("ray.rllib").setLevel(logging.CRITICAL)
         yield flag
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", ROOT)
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
-
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with local_ray(2):
         yield
-        ray.shutdown()
 
 
 @pytest.fixture

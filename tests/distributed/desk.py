@@ -92,10 +92,13 @@ class Desk:
         """Write, or edit, the grid: two seeds in each of these environments."""
         (self.folder / "my_grids.py").write_text(f"{GRID}NAMES = {names!r}\n")
 
-    def tune(self, flags: str = "", store: Path | None = None) -> tuple[int, dict[str, Any], str]:
+    def tune(
+        self, flags: str = "", store: Path | None = None, *, grid: str = "my_grids:grid"
+    ) -> tuple[int, dict[str, Any], str]:
+        """Exit code, the document of --json (empty without one), and what was said on stderr."""
         self.forget()
         self.capfd.readouterr()
-        ended = main(["tune", "my_grids:grid", "--store", str(store or self.store), "--json", *shlex.split(flags)])
+        ended = main(["tune", grid, "--store", str(store or self.store), "--json", *shlex.split(flags)])
         said = self.capfd.readouterr()
         return ended, json.loads(said.out) if said.out else {}, said.err
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 import pytest
 
 from robustray.distributed import tuning
-from robustray.distributed.cli import main
 from tests.distributed.desk import Desk
 
 PART = """\
@@ -38,11 +35,9 @@ def test_a_part_of_every_grid_finishes(two_cpus: None, desk: Desk, name: str) ->
     """Of 4 to 48 cells these are 4 or 6; a grid that has no more is typed by its own name."""
     small = len(tuning.load_grid(name, "quick").cells) == 4
     (desk.folder / "my_grids.py").write_text(f"{PART}\n\nNAME = {name!r}\n")
-    ended = main(["tune", name if small else "my_grids:grid", "--store", str(desk.store), "--json"])
-    said = desk.capfd.readouterr()
-    assert ended == 0, said.err[-2000:]
-    document = json.loads(said.out)
-    assert document["counts"]["failed"] == 0 and document["counts"]["cells"] in (4, 6)
+    ended, document, said = desk.tune(grid=name if small else "my_grids:grid")
+    assert ended == 0 and document["counts"]["failed"] == 0, said[-2000:]
+    assert document["counts"]["cells"] in (4, 6)
     for table, path in document["tables"].items():
         frame = pd.read_parquet(path)
         assert len(frame)

@@ -6,22 +6,17 @@ import io
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from robustray.tasks.data import open_data
 from robustray.tasks.data.cifar import CIFAR10_CLASSES
-from robustray.tasks.data.digits import read_digits
 from robustray.tasks.data.export import write_shards
 from robustray.tasks.data.images import ImageData, hash_arrays
 from robustray.tasks.data.parquet import ParquetSource
@@ -63,26 +58,6 @@ def tree(root: Path, **classes: list[bytes]) -> Path:
 
 
 # --- what the sources read -------------------------------------------------------------------------------------------
-
-
-def test_digits_are_split_evenly_and_for_ever() -> None:
-    train, test = (open_data(f"digits:{split}", data_root=None).fetch() for split in ("train", "test"))
-    assert (len(train), len(test), test.shape, test.num_classes) == (1442, 355, (1, 8, 8), 10)
-    assert set(np.unique(train.images)) == {round(255 * level / 16) for level in range(17)}
-    share = np.bincount(test.labels) / (np.bincount(test.labels) + np.bincount(train.labels))
-    assert np.all(np.abs(share - 0.2) < 0.01)
-    hashes = [open_data(f"digits:{split}", data_root=None).content_hash[:16] for split in ("train", "test")]
-    assert hashes == ["151031ad6dd089fd", "cb242420fcc2effb"], "another split or scale makes every stored result old"
-
-
-def test_the_digits_are_those_of_scikit_learn_and_do_not_import_it() -> None:
-    """Its package takes a second of CPU time, of every process that loads them."""
-    code = "import sys; from robustray.tasks.data.digits import read_digits; read_digits(); print(*sys.modules)"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"sklearn", "scipy"} & set(ended.stdout.split())
-    levels, labels = read_digits()
-    expected: Any = load_digits()
-    assert np.array_equal(levels, expected.images) and np.array_equal(labels, expected.target)
 
 
 def test_cifar10_from_shards_round_trips_without_loss(tmp_path: Path) -> None:
